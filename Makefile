@@ -1,0 +1,92 @@
+# polar.c - `make` builds ./train; `make help` lists the rest.
+#
+# CPU operations (CPU_OPS) are compiled once per element type and instruction set and picked at run time.
+
+CC    ?= gcc
+BUILD ?= build
+OPT   ?= -O3
+WARN  := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
+BASE  := -std=c11 -D_GNU_SOURCE -I. -g $(WARN) -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=off
+LIBS  := -ldl -lm -lpthread
+
+CPU_OPS := $(wildcard */cpu_ops_*.c)
+SOURCES := $(filter-out $(CPU_OPS),$(wildcard device/*.c model/*.c optim/*.c data/*.c run/*.c))
+TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
+
+ifeq ($(shell uname -m),x86_64)
+ISAS := base avx2 avx512
+ISA_FLAGS_avx2   := -march=x86-64-v3 -ffp-contract=fast
+ISA_FLAGS_avx512 := -march=x86-64-v4 -mprefer-vector-width=512 -ffp-contract=fast
+else
+ISAS := base
+endif
+
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) \
+           $(foreach t,f32 f64,$(foreach i,$(ISAS),$(CPU_OPS:%.c=$(BUILD)/%.$t.$i.o)))
+LIBRARY := $(BUILD)/libpolar.a
+
+# The binary of the default build is ./train; other builds (asan) keep theirs in their own folder.
+TRAIN := $(if $(filter build,$(BUILD)),train,$(BUILD)/train)
+
+.PHONY: all test bench asan clean help format
+.SECONDARY:
+all: $(TRAIN)
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(TRAIN): $(BUILD)/train.o $(LIBRARY)
+	$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/train.o: train.cu $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) $(OPT) $(BASE) $(CFLAGS) -MMD -MP -x c -c -o $@ $<
+
+# Version and commit go into the environment record of a run.
+COMMIT := $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
+$(BUILD)/run/environment.o: BASE += -DPOLAR_COMMIT='"$(COMMIT)"'
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) $(OPT) $(BASE) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+define CPU_OPS_RULE
+$(BUILD)/%.$1.$2.o: %.c $(BUILD)/flags
+	@mkdir -p $$(@D)
+	$(CC) $(OPT) $(BASE) $(ISA_FLAGS_$2) $(CFLAGS) -DREAL_$(shell echo $1 | tr f F) -DISA=$2 -MMD -MP -c -o $$@ $$<
+endef
+$(foreach t,f32 f64,$(foreach i,$(ISAS),$(eval $(call CPU_OPS_RULE,$t,$i))))
+
+$(LIBRARY): $(OBJECTS)
+	@rm -f $@
+	@ar rcs $@ $^
+
+# Objects are rebuilt when the compiler or its flags change.
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(OPT) $(BASE) $(CFLAGS) $(ISAS)' | cmp -s - $@ || echo '$(CC) $(OPT) $(BASE) $(CFLAGS) $(ISAS)' > $@
+FORCE:
+
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIBRARY)
+	$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) -lcmocka $(LIBS)
+
+tests: $(TESTS:%=$(BUILD)/tests/%)
+.PHONY: tests
+
+test: $(TRAIN) tests ## build and run every test; ends in "N passed, N failed"
+	@BUILD=$(BUILD) TRAIN=$(TRAIN) tests/run.sh $(TESTS)
+
+asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan
+	@$(MAKE) --no-print-directory BUILD=build/asan OPT=-O1 \
+	  CFLAGS='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' test
+
+bench: $(TRAIN) $(BUILD)/tests/bench ## speed: products, operations, optimizers, whole steps
+	@$(BUILD)/tests/bench
+
+format: ## rewrite the sources in the style of .clang-format
+	clang-format -i $(wildcard */*.c */*.h train.cu)
+
+clean: ## remove everything that was built
+	rm -rf build train
+
+-include $(OBJECTS:.o=.d) $(BUILD)/train.d $(wildcard $(BUILD)/tests/*.d)

@@ -1,0 +1,41 @@
+// data/loader.h - shards in, batches out. A thread reads ahead; the whole state is one integer.
+#ifndef POLAR_DATA_LOADER_H
+#define POLAR_DATA_LOADER_H
+
+#include "data/shard.h"  // defines: ShardSet
+#include "model/batch.h" // defines: Batch
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// JOIN: the shards are one continuous stream that wraps around; global batch s is tokens [sG, sG + G], G tokens a
+// batch, whatever their ends. DROP: every shard starts at token 0, gives floor((N - 2) / G) batches and its tail is
+// never read (the order of the public step-count benchmark); running out of shards is an error.
+typedef enum { SHARD_TAIL_JOIN, SHARD_TAIL_DROP } ShardTail;
+
+typedef struct {
+    int batch_size;  // sequences in a global batch (one optimizer step)
+    int micro_batch; // sequences in a micro-batch; divides batch_size
+    int seq_len;     // T; G = batch_size * seq_len
+    int vocab_size;  // a token at or above it is an error that names shard and position
+    ShardTail tail;
+} LoaderConfig;
+
+typedef struct Loader Loader;
+
+// Starts reading at global batch `step`. The set must outlive the loader. Errors: a set too short for one batch,
+// out of memory.
+Loader *loader_create(const ShardSet *set, const LoaderConfig *config, int64_t step, Error *err);
+void loader_free(Loader *loader);
+
+// The next micro-batch in host memory, valid until the next call. Errors met by the thread are reported here.
+bool loader_next(Batch *batch, Loader *loader, Error *err);
+
+// Fills one (B, T) batch from the stream at `index`, at once, without a thread: for validation.
+bool loader_read_at(Batch *batch, const ShardSet *set, int64_t index, int vocab_size, Error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,47 @@
+// data/shard.h - token shards: the FineWeb format of llm.c and modded-nanogpt.
+//
+// 256 little-endian int32 (magic 20240520, version 1, number of tokens, zeros), then that many uint16 tokens.
+#ifndef POLAR_DATA_SHARD_H
+#define POLAR_DATA_SHARD_H
+
+#include "device/error.h" // defines: Error
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { SHARD_MAGIC = 20240520, SHARD_VERSION = 1, SHARD_HEADER_BYTES = 1024 };
+
+typedef struct {
+    char *path;
+    int fd;
+    int64_t n_tokens;
+    int64_t first;        // index of its first token in the set's stream
+    uint32_t fingerprint; // CRC-32C of header, size and 64 evenly spaced pages: enough to see a replaced file
+} Shard;
+
+// All shards that match a pattern, in name order: one stream of total_tokens tokens.
+typedef struct {
+    Shard *shards;
+    int n_shards;
+    int64_t total_tokens;
+} ShardSet;
+
+// Opens a file or a glob pattern. Errors, each naming the file: nothing matches, cannot be read, empty, wrong magic
+// (a headerless nanoGPT file is recognized and said so), wrong version, size that disagrees with the header.
+bool shard_set_open(ShardSet *set, const char *pattern, Error *err);
+void shard_set_close(ShardSet *set);
+
+// Reads tokens [index, index + n) of the stream, which wraps around at its end. Errors: a file changed under us.
+bool shard_set_read(uint16_t *tokens, const ShardSet *set, int64_t index, int64_t n, Error *err);
+
+// Writes a shard file atomically (temporary name, fsync, rename).
+bool shard_write(const char *path, const uint16_t *tokens, int64_t n, Error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

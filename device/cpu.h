@@ -1,0 +1,62 @@
+// device/cpu.h - what CPU operations share: the element type of an instance, the instruction set and local
+// products.
+//
+// A file of CPU operations is compiled once per element type (REAL_F32 or REAL_F64) and instruction set (the
+// Makefile gives ISA and ISA_LEVEL); its table is exported under OP_TABLE(name), and the pick is made at run time
+// with cpu_isa().
+#ifndef POLAR_DEVICE_CPU_H
+#define POLAR_DEVICE_CPU_H
+
+#include "device/device.h" // defines: Device, Stream, Type
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(REAL_F64)
+typedef double real;
+#define REAL_TYPE TYPE_F64
+#define REAL_NAME f64
+#elif defined(REAL_F32)
+typedef float real;
+#define REAL_TYPE TYPE_F32
+#define REAL_NAME f32
+#endif
+
+// OP_TABLE(layer_ops) in an instance for float and AVX2 is layer_ops_f32_avx2.
+#define OP_PASTE_(a, b, c) a##_##b##_##c
+#define OP_PASTE(a, b, c) OP_PASTE_(a, b, c)
+#define OP_TABLE(name) OP_PASTE(name, REAL_NAME, ISA)
+
+// Instruction sets that the CPU files are compiled for: the x86-64 baseline (and all of any other machine), v3, v4.
+typedef enum { ISA_BASE, ISA_AVX2, ISA_AVX512, ISA_COUNT } Isa;
+
+// The best one this processor and operating system support. The environment variable POLAR_ISA (base, avx2, avx512)
+// lowers it, never raises it: for tests and for comparing.
+Isa cpu_isa(void);
+const char *isa_name(Isa isa);
+
+// Work below this many elements is not worth waking the threads for.
+enum { CPU_PARALLEL_MIN = 16384 };
+
+// Row-major C (m, n) = alpha op(A) op(B) + beta C within the calling thread where it is called in a parallel
+// region, over all threads elsewhere. OpenBLAS if it could be loaded, else our own blocked kernel.
+void cpu_gemm_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
+                  const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+void cpu_gemm_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a, int64_t lda,
+                  const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
+
+// The blocked kernel itself: what stands in where no BLAS is found, and the reference the tests hold BLAS against.
+void cpu_gemm_own_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
+                      const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+void cpu_gemm_own_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a, int64_t lda,
+                      const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
+
+// Finds OpenBLAS (POLAR_BLAS=none: never; POLAR_BLAS=/path/lib.so: that one) and sets its threads. Describes what
+// was found in `description`. Called by device_open.
+void cpu_blas_load(int n_threads, char *description, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

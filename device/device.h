@@ -1,0 +1,112 @@
+// device/device.h - what all of the program stands on: memory, streams, events and matrix products of one device.
+//
+// The CPU is the embedded backend and the reference; a second backend implements the same table. All work is issued
+// on a Stream and may run later: results are visible to the host after stream_synchronize. CPU streams run at once.
+#ifndef POLAR_DEVICE_DEVICE_H
+#define POLAR_DEVICE_DEVICE_H
+
+#include "device/error.h" // defines: Error
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Element types. The first three can be the type of an instance of the network.
+typedef enum { TYPE_F32, TYPE_F64, TYPE_BF16, TYPE_I32, TYPE_COUNT } Type;
+
+size_t type_size(Type type);      // bytes of an element
+const char *type_name(Type type); // "F32", "F64", "BF16", "I32": the names of safetensors
+Type type_accumulate(Type type);  // master weights, gradients, statistics: F64 for F64, else F32
+
+typedef enum { DEVICE_CPU, DEVICE_CUDA } DeviceKind;
+
+typedef struct Device Device;
+typedef struct Stream Stream;
+typedef struct Event Event;
+
+// C (m, n) = alpha op(A) op(B) + beta C, row-major, `batch` products at fixed strides. op(A) is (m, k), op(B) (k,
+// n). lda, ldb, ldc are row strides of the stored matrices, in elements. With beta = 0 C is not read (NaN in it is
+// harmless). If bias is not NULL, bias[j] (n) is added to column j after the product: the epilogue of a linear
+// layer. A, B have type `type`, C and bias have `c_type`; the CPU requires the two equal.
+typedef struct {
+    Type type, c_type;
+    bool transpose_a, transpose_b;
+    int64_t m, n, k;
+    double alpha, beta;
+    const void *a;
+    int64_t lda, stride_a;
+    const void *b;
+    int64_t ldb, stride_b;
+    void *c;
+    int64_t ldc, stride_c;
+    int64_t batch; // 0 means 1
+    const void *bias;
+} Gemm;
+
+// What a backend implements. Called through the functions below.
+typedef struct {
+    void *(*alloc)(Device *device, size_t bytes);
+    void (*free)(Device *device, void *memory);
+    void *(*alloc_host)(Device *device, size_t bytes);
+    void (*free_host)(Device *device, void *memory);
+    void (*copy)(Stream *stream, void *to, const void *from, size_t bytes);
+    void (*zero)(Stream *stream, void *memory, size_t bytes);
+    void (*gemm)(Stream *stream, const Gemm *g);
+    Stream *(*stream_create)(Device *device);
+    void (*stream_destroy)(Stream *stream);
+    void (*stream_synchronize)(Stream *stream);
+    Event *(*event_create)(Device *device);
+    void (*event_destroy)(Event *event);
+    void (*event_record)(Event *event, Stream *stream);
+    void (*stream_wait)(Stream *stream, Event *event);
+    double (*event_elapsed_ms)(Event *from, Event *to);
+    void (*close)(Device *device);
+} DeviceBackend;
+
+struct Device {
+    DeviceKind kind;
+    char name[128];    // the processor, as its maker calls it
+    char library[256]; // the product library in use, its version and the kernels it chose
+    int n_threads;     // CPU: OpenMP threads; otherwise 1
+    const DeviceBackend *backend;
+};
+
+struct Stream {
+    Device *device;
+    void *handle; // the backend's own
+};
+
+// Opens "cpu", "cuda", "cuda:N" or "auto" (cuda where there is one, else cpu). n_threads 0 means all that this
+// process may run on. Errors: no such device, not built with it.
+bool device_open(Device **device, const char *name, int n_threads, Error *err);
+void device_close(Device *device);
+
+// Zeroed memory on the device, 64-byte aligned. NULL when there is not enough.
+void *device_alloc(Device *device, size_t bytes);
+void device_free(Device *device, void *memory);
+
+// Zeroed host memory that the device can copy from at full speed. NULL when there is not enough.
+void *device_alloc_host(Device *device, size_t bytes);
+void device_free_host(Device *device, void *memory);
+
+// Copies between any two places the device can reach (the direction follows from the addresses).
+void device_copy(Stream *stream, void *to, const void *from, size_t bytes);
+void device_zero(Stream *stream, void *memory, size_t bytes);
+void device_gemm(Stream *stream, const Gemm *g);
+
+Stream *stream_create(Device *device);
+void stream_destroy(Stream *stream);
+void stream_synchronize(Stream *stream);
+Event *event_create(Device *device);
+void event_destroy(Event *event);
+void event_record(Event *event, Stream *stream);
+void stream_wait(Stream *stream, Event *event);
+double event_elapsed_ms(Event *from, Event *to); // both recorded and reached
+
+#ifdef __cplusplus
+}
+#endif
+#endif

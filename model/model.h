@@ -1,0 +1,83 @@
+// model/model.h - the network: parameters, activations, and the driver that runs it forward and backward.
+//
+// The network is a list of blocks: 0 is the embedding, 1..n_layer are the layers, n_layer + 1 is the final norm,
+// the head and the loss. One driver runs them and calls the hooks around each.
+#ifndef POLAR_MODEL_MODEL_H
+#define POLAR_MODEL_MODEL_H
+
+#include "device/device.h"     // defines: Device, Stream, Type
+#include "model/activations.h" // defines: ActivationTable
+#include "model/batch.h"       // defines: Batch
+#include "model/ops.h"         // defines: LayerOps
+#include "model/params.h"      // defines: ParamTable
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    ModelConfig config;
+    ParamTable table;
+    Device *device;
+    Type type, acc_type; // of weights and activations; of master weights, gradients and statistics
+    const LayerOps *ops;
+    void *master;  // (table.elements) of acc_type
+    void *weights; // (table.elements) of type; is `master` where the types are equal
+    void *grads;   // (table.elements) of acc_type; NULL when the model was created for inference
+    double *loss;  // device memory: sum of the losses since the last reset
+    int B, T;      // largest micro-batch the activations have room for
+    bool training;
+    ActivationTable acts;
+    void *arena; // of the activations
+} Model;
+
+// What others may do around the blocks; any may be NULL. params_acquire(b) before the block's weights are read
+// (gather them), params_release(b) after, grads_ready(b) when no later block adds to the gradients of block b
+// (start their reduction). The token embedding belongs to block 0, a tied head reads it too.
+typedef struct {
+    void *context;
+    void (*params_acquire)(void *context, Stream *stream, int block);
+    void (*params_release)(void *context, Stream *stream, int block);
+    void (*grads_ready)(void *context, Stream *stream, int block);
+} ModelHooks;
+
+// Allocates a model for micro-batches of up to (B, T); `training` adds gradients and saved activations. The weights
+// are zero until model_init_weights or a checkpoint fills them. Errors: out of memory, no operations for the type.
+bool model_create(Model *model, const ModelConfig *config, Device *device, Type type, int B, int T, bool training,
+                  Error *err);
+void model_free(Model *model);
+
+// Bytes that model_create allocates for these arguments, by what they are for.
+typedef struct {
+    int64_t weights, grads, activations;
+} ModelMemory;
+ModelMemory model_memory(const ModelConfig *config, Type type, int B, int T, bool training);
+
+// Draws every parameter by (seed, name, element), independent of device and type.
+void model_init_weights(Model *model, Stream *stream, uint64_t seed);
+
+// Copies one parameter from or to host memory as master values (acc_type elements); set also refreshes the
+// device's weights. Both wait for the stream.
+void model_set_param(Model *model, Stream *stream, const Param *param, const void *values);
+void model_get_param(void *values, const Model *model, Stream *stream, const Param *param);
+
+// Forward, loss and backward of one micro-batch (device memory). Adds the sum of its losses to *model->loss and
+// scale times its gradient to model->grads (overwrites them if not `accumulate`). For the mean over a step's M
+// tokens scale is 1/M.
+void model_forward_backward(Model *model, Stream *stream, const Batch *batch, double scale, bool accumulate,
+                            const ModelHooks *hooks);
+
+// Forward and loss only: adds the sum of the losses to *model->loss.
+void model_forward_loss(Model *model, Stream *stream, const Batch *batch, const ModelHooks *hooks);
+
+// Logits (Vp, of the instance's type, in device memory) at position t of sequence 0 of the batch.
+const void *model_forward_logits(Model *model, Stream *stream, const Batch *batch, int t, const ModelHooks *hooks);
+
+// Sets the loss sum to zero; reads it (waits for the stream).
+void model_reset_loss(Model *model, Stream *stream);
+double model_read_loss(Model *model, Stream *stream);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

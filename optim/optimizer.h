@@ -1,0 +1,158 @@
+// optim/optimizer.h - optimizers: the registry, the settings of each group of parameters, declared state, the step.
+//
+// An optimizer is one .c file and one line in the registry (optim/registry.c). From the registry come --optimizer
+// NAME, the help, the config keys, the checkpoint's layout and the memory plan. Parameters are routed by role to
+// four groups, each with its own optimizer, learning rate, options and schedule.
+#ifndef POLAR_OPTIM_OPTIMIZER_H
+#define POLAR_OPTIM_OPTIMIZER_H
+
+#include "device/device.h"  // defines: Device, Stream, Type
+#include "model/params.h"   // defines: ParamTable, Param, MatrixGroup
+#include "optim/schedule.h" // defines: Schedule
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Groups of parameters. Option names carry the prefix: --lr is the hidden matrices', --embed-lr the embeddings'.
+typedef enum { GROUP_HIDDEN, GROUP_EMBED, GROUP_HEAD, GROUP_VECTOR, GROUP_COUNT } Group;
+
+const char *group_name(Group group);   // "hidden", "embed", "head", "vector"
+const char *group_prefix(Group group); // "", "embed-", "head-", "vector-"
+Group group_of_role(Role role);
+
+typedef enum { OPTION_REAL, OPTION_INT, OPTION_FLAG, OPTION_CHOICE } OptimizerOptionKind;
+
+// One option of an optimizer. The first of every optimizer is "lr".
+typedef struct {
+    const char *name;
+    OptimizerOptionKind kind;
+    double def, min, max;       // flag: 0 or 1; choice: an index into choices
+    const char *const *choices; // NULL-terminated, for OPTION_CHOICE
+    const char *help;
+} OptimizerOption;
+
+enum { MAX_OPTIMIZER_OPTIONS = 24, MAX_STATE_TENSORS = 4 };
+
+typedef struct OptimizerDef OptimizerDef;
+
+// An optimizer with the values of its options, for one group.
+typedef struct {
+    const OptimizerDef *def;
+    double values[MAX_OPTIMIZER_OPTIONS]; // in the order of def->options
+    bool set[MAX_OPTIMIZER_OPTIONS];      // given by the user, not a default
+    Schedule schedule;
+} GroupSettings;
+
+// How a state tensor follows its parameter when parameters are sharded by rows.
+typedef enum { SHARD_AS_PARAM, SHARD_PER_ROW, SHARD_OWNER_ONLY, SHARD_REPLICATED } Sharding;
+
+typedef struct {
+    const char *name; // "momentum": the tensor is NAME.PARAMETER in a checkpoint
+    int64_t rows, cols;
+    Type type;
+    Sharding sharding;
+} StateSpec;
+
+typedef struct OptimizerStep OptimizerStep; // what a step is given: optim/step.h
+
+struct OptimizerDef {
+    const char *name;      // "normuon"
+    const char *summary;   // one line
+    const char *reference; // paper and equation or algorithm
+    const OptimizerOption *options;
+    int n_options;
+    bool matrices_only; // cannot take vectors (gains and biases)
+
+    // Fills options that were not set and depend on others (a form's own defaults). May be NULL.
+    void (*resolve)(GroupSettings *settings);
+    // State of one parameter; returns the number of tensors. They start at zero.
+    int (*declare_state)(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const GroupSettings *settings,
+                         Type acc_type);
+    // Bytes of scratch for a list of matrix groups. May be NULL.
+    int64_t (*scratch_bytes)(const MatrixGroup *groups, int n_groups, const GroupSettings *settings, Type acc_type);
+    // Matrices are viewed split into their natural row splits (q, k, v). May be NULL: never.
+    bool (*splits)(const GroupSettings *settings);
+    // Updates all parameters of one group.
+    void (*step)(const OptimizerStep *step);
+    // For methods that evaluate at other weights than they train (schedule-free): swaps the master weights to the
+    // evaluation point and back. NULL: evaluation happens at the trained weights.
+    void (*evaluation_weights)(const OptimizerStep *step, bool enter);
+};
+
+// The registry: all optimizers, in the order of the help.
+const OptimizerDef *const *optimizer_registry(int *count);
+const OptimizerDef *optimizer_find(const char *name, Error *err); // offers the nearest name
+
+// Settings of an optimizer with every option at its default.
+void group_settings_init(GroupSettings *settings, const OptimizerDef *def);
+// Sets one option by name from text; errors name the option, the range and the options that exist.
+bool group_settings_set(GroupSettings *settings, const char *name, const char *text, Error *err);
+double group_setting(const GroupSettings *settings, const char *name); // ASSERTs that it exists
+bool group_has_setting(const GroupSettings *settings, const char *name);
+// Writes the value as the text that group_settings_set reads back to the same value.
+void group_setting_text(char *text, size_t size, const GroupSettings *settings, int option);
+
+// What a step must know that changes from step to step, written by the host; all of it lives in device memory.
+typedef struct {
+    double lr[GROUP_COUNT];       // scheduled
+    double momentum[GROUP_COUNT]; // warmed up
+    double beta1[GROUP_COUNT], beta2[GROUP_COUNT];
+    double max_grad_norm; // clip to this global norm; 0: never
+    double loss_scale;    // mean loss = *loss * loss_scale
+    double loss_limit;    // a mean loss above this makes the step a bad one; infinity: none
+} StepInputs;
+
+// What the device keeps and reports. `applied` is state and stands in checkpoints.
+typedef struct {
+    double applied; // steps applied so far (bad ones left out): the t of bias corrections
+    double bias_correction1[GROUP_COUNT], bias_correction2[GROUP_COUNT]; // 1 - beta^t
+    double loss;                                                         // mean loss of this step
+    double grad_norm;                                                    // global norm before clipping
+    double clip_scale;                                                   // factor on every gradient
+    double ok; // 1: the step is applied; 0: loss or gradient not finite, or loss above the limit
+} StepReport;
+
+typedef struct Optimizer Optimizer;
+
+// Makes the optimizers of all groups over one arena of parameters. Errors: an optimizer that cannot take a
+// parameter routed to it, out of memory.
+Optimizer *optimizer_create(Device *device, Type type, const ParamTable *table,
+                            const GroupSettings settings[GROUP_COUNT], Error *err);
+void optimizer_free(Optimizer *optimizer);
+
+// Bytes of state and of scratch that optimizer_create allocates.
+void optimizer_memory(int64_t *state, int64_t *scratch, const ParamTable *table,
+                      const GroupSettings settings[GROUP_COUNT], Type type);
+
+// Checks routing and settings against the table without allocating: what optimizer_create would refuse.
+bool optimizer_check(const ParamTable *table, const GroupSettings settings[GROUP_COUNT], Error *err);
+
+// One step: norm, guard and clipping of the gradients, then every group's update of `master` (and `weights`, where
+// the type differs). t is 0-based. `loss` is the device's sum of losses. Nothing waits for the host.
+void optimizer_step(Optimizer *optimizer, Stream *stream, void *master, void *weights, const void *grads,
+                    const double *loss, int64_t t, int64_t total_steps, double max_grad_norm, double loss_scale,
+                    double loss_limit);
+
+// The report of the last step (waits for the stream).
+StepReport optimizer_report(const Optimizer *optimizer, Stream *stream);
+
+// Hook of methods that evaluate elsewhere; a no-op for the others.
+void optimizer_evaluation_weights(Optimizer *optimizer, Stream *stream, void *master, void *weights, bool enter);
+
+// All state tensors, for checkpoints and plans. `data` is device memory.
+typedef struct {
+    char name[128];
+    const Param *param;
+    StateSpec spec;
+    void *data;
+} StateTensor;
+int optimizer_state_count(const Optimizer *optimizer);
+StateTensor optimizer_state(const Optimizer *optimizer, int i);
+double optimizer_applied(const Optimizer *optimizer, Stream *stream);
+void optimizer_set_applied(Optimizer *optimizer, Stream *stream, double applied);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

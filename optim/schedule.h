@@ -1,0 +1,36 @@
+// optim/schedule.h - learning-rate schedules: a factor in [0, 1] for each step.
+#ifndef POLAR_OPTIM_SCHEDULE_H
+#define POLAR_OPTIM_SCHEDULE_H
+
+#include "device/error.h" // defines: Error
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// After a linear warm-up over `warmup` steps (factor (t + 1) / warmup at step t, as in llm.c):
+//   constant  1
+//   linear    from 1 straight to `final` at the last step
+//   cosine    from 1 along half a cosine to `final`
+//   wsd       1, then linear to `final` over the last `cooldown` (a fraction of all steps)
+typedef enum { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD, SCHEDULE_COUNT } ScheduleKind;
+
+typedef struct {
+    ScheduleKind kind;
+    int64_t warmup;  // steps
+    double cooldown; // fraction of all steps, wsd only
+    double final;    // factor reached at step == total
+} Schedule;
+
+const char *schedule_name(ScheduleKind kind);
+bool schedule_parse(ScheduleKind *kind, const char *text, Error *err);
+
+// The factor for step t of `total` (0-based; at t == total it would be `final`).
+double schedule_factor(const Schedule *schedule, int64_t t, int64_t total);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

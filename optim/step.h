@@ -1,0 +1,38 @@
+// optim/step.h - what an optimizer's step is given. For the files of optim/ only.
+#ifndef POLAR_OPTIM_STEP_H
+#define POLAR_OPTIM_STEP_H
+
+#include "optim/ops.h"       // defines: OptimOps
+#include "optim/optimizer.h" // defines: GroupSettings, StepInputs, StepReport
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// One matrix group (or vectors: rows 1) of a group of parameters with its state. state[i] is the view's first
+// element of the i-th declared tensor; the next matrix of the view stands state_stride[i] elements further.
+typedef struct {
+    MatrixGroup view;
+    void *state[MAX_STATE_TENSORS];
+    int64_t state_stride[MAX_STATE_TENSORS];
+} GroupView;
+
+struct OptimizerStep {
+    Stream *stream;
+    const OptimOps *ops;
+    Type type, acc_type;
+    Group group;
+    const GroupSettings *settings;
+    const GroupView *views;
+    int n_views;
+    void *master, *weights; // arenas; weights is master where the types are equal
+    const void *grads;
+    const StepInputs *inputs; // device memory
+    const StepReport *report; // device memory
+    void *scratch;
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif

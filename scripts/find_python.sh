@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Prints a Python 3 that has numpy and matplotlib (Debian's own before whatever else is on the path), or says what to install.
+for python in /usr/bin/python3 "$(command -v python3)"; do
+    if [ -x "$python" ] && "$python" -c 'import numpy, matplotlib' 2>/dev/null; then
+        echo "$python"
+        exit 0
+    fi
+done
+echo "error: no python3 with numpy and matplotlib found; run scripts/setup.sh, or apt-get install python3-numpy python3-matplotlib" >&2
+exit 1

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Runs the test programs named as arguments (built in $BUILD/tests) and the test scripts tests/test_*.{sh,py}, and
+# adds up what they report. The last line is "N passed, N failed[, N skipped]".
+set -u
+cd "$(dirname "$0")/.."
+BUILD=${BUILD:-build}
+export TRAIN=$PWD/${TRAIN:-train}
+python=$(scripts/find_python.sh) || exit 1
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+passed=0 failed=0 skipped=0
+
+run_one() { # name, command...
+    local name=$1 start=$SECONDS status=0
+    shift
+    "$@" >"$log" 2>&1 || status=$?
+    # cmocka: "[  PASSED  ] 3 test(s)."; the scripts print "ok NAME", "FAILED NAME", "skipped NAME: why" lines.
+    local p f s
+    p=$(grep -cE '^\[ +OK \]|^ok ' "$log")
+    f=$(grep -cE '^\[ +FAILED +\] [a-z_0-9]+$|^FAILED ' "$log")
+    s=$(grep -cE '^\[ +SKIPPED +\] [a-z_0-9]+$|^skipped ' "$log")
+    [ "$status" -ne 0 ] && [ "$f" -eq 0 ] && f=1
+    [ "$status" -eq 0 ] && [ $((p + f + s)) -eq 0 ] && f=1 && echo "$name ran no test" >>"$log"
+    printf '%-28s %4d passed %3d failed %3d skipped  %4d s\n' "$name" "$p" "$f" "$s" $((SECONDS - start))
+    if [ "$f" -ne 0 ]; then sed 's/^/    | /' "$log" | tail -n 60; fi
+    grep -E '^skipped ' "$log" | sed 's/^/    /'
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+}
+
+for test in "$@"; do run_one "$test" "$BUILD/tests/$test"; done
+for test in tests/test_*.sh; do [ -e "$test" ] && run_one "$(basename "$test")" bash "$test"; done
+for test in tests/test_*.py; do [ -e "$test" ] && run_one "$(basename "$test")" "$python" "$test"; done
+
+echo
+if [ "$skipped" -gt 0 ]; then echo "$passed passed, $failed failed, $skipped skipped"; else echo "$passed passed, $failed failed"; fi
+[ "$failed" -eq 0 ]

@@ -39,7 +39,7 @@ while [ $# -gt 0 ]; do
     --text | --out)
         [ $# -ge 2 ] || fail "$1 needs a value; see scripts/quickstart.sh --help"
         if [ "$1" = --text ]; then
-            [ -r "$2" ] && [ ! -d "$2" ] || fail "--text $2: no such file, or not readable"
+            if [ ! -r "$2" ] || [ -d "$2" ]; then fail "--text $2: no such file, or not readable"; fi
             texts+=("$2")
         else
             out=$2
@@ -86,8 +86,8 @@ make_tokens() {
     mark=$(cksum "${texts[@]}" | fingerprint)
     if [ "$(cat "$out/tokens/made_from" 2>/dev/null)" != "$mark" ]; then
         say "Making token shards (a token is a byte)"
-        rm -rf "$out/tokens"
         mkdir -p "$out/tokens"
+        rm -f "$out"/tokens/text_*.bin
         ./train tokenize --vocab bytes --out "$out/tokens" --name text "${texts[@]}"
         echo "$mark" >"$out/tokens/made_from"
     fi
@@ -97,25 +97,25 @@ train_one() { # optimizer
     local name=$1 run=$out/$1 status=0 settings mark state
     stage="training $name"
     mapfile -t settings < <(options_of "configs/demo_$name.conf")
-    settings+=("--optimizer=$name" "--train-data=$out/tokens/text_train_*.bin" "--val-data=$out/tokens/text_val_*.bin")
+    settings+=("--train-data=$out/tokens/text_train_*.bin" "--val-data=$out/tokens/text_val_*.bin")
     mark=$({ cat configs/demo.conf "$out/tokens/made_from" && printf '%s\n' "${settings[@]}" "${extra[@]}"; } | fingerprint)
-    if [ -e "$run" ] && { [ "$fresh" = yes ] || [ "$(cat "$run.settings" 2>/dev/null)" != "$mark" ]; }; then
-        rm -rf "$run"
-    fi
     state=$("$python" scripts/runs.py status "$run")
+    if [ "$fresh" = yes ] || [ "$(cat "$run.settings" 2>/dev/null)" != "$mark" ]; then state=absent; fi
     case $state in
     finished)
         echo "$name: finished before, kept (--fresh starts over)"
         return
         ;;
     unfinished*)
-        say "Training $name: going on (${state#unfinished })"
+        say "Training $name: going on (${state/unfinished/step})"
         ./train --resume "$run" || status=$?
         ;;
     absent)
         say "Training $name"
-        echo "$mark" >"$run.settings"
-        ./train --config configs/demo.conf "${settings[@]}" --out="$run" "${extra[@]}" || status=$?
+        rm -f "$run.settings"
+        # The mark is written once the run is there: a directory without it is overwritten.
+        ./train --config configs/demo.conf "${settings[@]}" --out="$run" --overwrite "${extra[@]}" || status=$?
+        if [ $status -eq 0 ] || [ $status -eq 75 ]; then echo "$mark" >"$run.settings"; fi
         ;;
     esac
     case $status in

@@ -288,6 +288,13 @@ def print_table(report):
         print(f"Note: {note}.")
 
 
+def compare(paths, labels=None, baseline=None, target=None):
+    """Series and report of the runs in the directories `paths`; raises RunError."""
+    series = group_runs([read_run(path) for path in paths])
+    label_series(series, labels)
+    return series, build_report(series, choose_baseline(series, baseline), target)
+
+
 def parse_arguments(arguments):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories made by ./train")
@@ -305,10 +312,7 @@ def parse_arguments(arguments):
 def main(arguments):
     options = parse_arguments(arguments)
     try:
-        series = group_runs([read_run(path) for path in options.runs])
-        label_series(series, options.label)
-        baseline = choose_baseline(series, options.baseline)
-        report = build_report(series, baseline, options.target)
+        series, report = compare(options.runs, options.label, options.baseline, options.target)
         out = Path(options.out)
         out.mkdir(parents=True, exist_ok=True)
         (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

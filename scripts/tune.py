@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -142,8 +143,8 @@ class Search:
             print("diverged")
             return None
         if done.returncode != 0:
-            raise TuneError(f"{self.options.train} ended with status {done.returncode}: {message[0]}\n"
-                            f"the command was: {' '.join(command)}")
+            raise TuneError(f"{self.options.train} ended with status {done.returncode}: {message[0]} "
+                            f"(the command was: {shlex.join(command)})")
         val = read_run(run).val
         if not val.loss:
             raise TuneError(f"{run}: no validation loss; give --val-data in the configuration or after --")

@@ -17,6 +17,7 @@ COLOURS = {
 INK = {"light": "#222222", "dark": "#DDDDDD"}
 FAINT = {"light": "#DDDDDD", "dark": "#3A3F47"}
 PAPER = {"light": "#FFFFFF", "dark": "#16191E"}
+LINE_INCHES = 0.24  # from one line of text to the next
 DASHES = ["-", (0, (5, 2)), (0, (1.5, 1.5))]
 
 
@@ -25,16 +26,20 @@ def plot_target(series, report, title, theme):
     figure, axes = new_figure(1, 1, (9.6, 5.6), theme)
     ax = axes[0, 0]
     target = report["target_val_loss"]
-    ax.axhline(target, color=INK[theme], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     for i, one in enumerate(series):
         draw_val(ax, one, one.step, style(i, theme))
-    bottom, top = val_limits(series, target, from_fraction=0.2)
-    ax.set_ylim(bottom, top)
     end = max(one.step[-1] for one in series)
-    ax.set_xlim(0, end * 1.16)
+    draw_target(ax, target, end, theme)
     ax.annotate(f"target {target:.3f}", (0, target), xytext=(6, -4), textcoords="offset points", va="top",
                 color=INK[theme], fontsize=10)
-    mark_crossings(ax, report, theme)
+    bottom, top = val_limits(series, target, from_fraction=0.2)
+    line = (top - bottom) * LINE_INCHES / axes_height(ax)
+    crossings = sorted((row["steps_to_target"], i) for i, row in enumerate(report["series"])
+                       if row["steps_to_target"] is not None)
+    ax.set_ylim(bottom - 1.2 * line * len(crossings), top)
+    ax.set_xlim(0, end * 1.16)
+    for turn, (step, i) in enumerate(crossings):
+        mark_crossing(ax, report, i, step, bottom - line * (turn + 0.2), theme)
     label_ends(ax, [(one.step[-1], one.mean[-1]) for one in series], [one.label for one in series], theme)
     ax.set_xlabel("step")
     ax.set_ylabel("validation loss")
@@ -43,24 +48,25 @@ def plot_target(series, report, title, theme):
     return png(figure)
 
 
-def mark_crossings(ax, report, theme):
-    """Dots at the target, with the step and the saving; the texts take turns in height so that they do not meet."""
-    target = report["target_val_loss"]
-    rows = sorted(((row["steps_to_target"], i, row) for i, row in enumerate(report["series"])
-                   if row["steps_to_target"] is not None), key=lambda item: item[0])
-    bottom, top = ax.get_ylim()
-    for turn, (step, i, row) in enumerate(rows):
-        colour, _ = style(i, theme)
-        ax.plot([step, step], [bottom, target], color=colour, linewidth=1, alpha=0.6, zorder=1)
-        ax.plot([step], [target], "o", color=colour, markersize=8, markeredgecolor=PAPER[theme], zorder=5)
-        saving = row["saving_steps_percent"]
-        words = f"{row['label']}\nstep {step:,.0f}"
-        if row["label"] != report["baseline"] and saving is not None:
-            words += f"\n{abs(saving):.0f} % {'fewer' if saving >= 0 else 'more'}"
-        height = target + (top - target) * (0.16 + 0.17 * (turn % 3))
-        ax.annotate(words, (step, target), xytext=(step, height), ha="center", va="bottom", color=colour, fontsize=10,
-                    fontweight="bold", arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8}, zorder=6,
-                    bbox={"boxstyle": "round,pad=0.25", "facecolor": PAPER[theme], "edgecolor": "none", "alpha": 0.85})
+def mark_crossing(ax, report, i, step, height, theme):
+    """A dot at the target and a line down to its words. They stand left of the line and lower for later crossings,
+    so that no line runs through another's words."""
+    colour, _ = style(i, theme)
+    row, target = report["series"][i], report["target_val_loss"]
+    ax.plot([step, step], [height, target], color=colour, linewidth=1, zorder=4)
+    ax.plot([step], [target], "o", color=colour, markersize=8, markeredgecolor=PAPER[theme], zorder=5)
+    words = f"{row['label']}: step {step:,.0f}"
+    saving = row["saving_steps_percent"]
+    if row["label"] != report["baseline"] and saving is not None:
+        words += f", {abs(saving):.0f} % {'fewer' if saving >= 0 else 'more'}"
+    left = step > 0.35 * ax.get_xlim()[1]
+    ax.annotate(words, (step, height), xytext=(-5 if left else 5, 0), textcoords="offset points",
+                ha="right" if left else "left", va="center", color=colour, fontsize=10, fontweight="bold", zorder=6,
+                bbox={"boxstyle": "square,pad=0.1", "facecolor": PAPER[theme], "edgecolor": "none"})
+
+
+def draw_target(ax, target, end, theme):
+    ax.plot([0, end], [target, target], color=INK[theme], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
 
 
 def plot_curves(series, report, title, theme):
@@ -76,7 +82,7 @@ def plot_curves(series, report, title, theme):
             x = getattr(one, name) / scale
             draw_val(below, one, x, style(i, theme))
             val_ends.append((x[-1], one.mean[-1]))
-        below.axhline(report["target_val_loss"], color=INK[theme], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        draw_target(below, report["target_val_loss"], max(x for x, _ in val_ends), theme)
         above.set_ylim(*train_limits(series))
         below.set_ylim(*val_limits(series, report["target_val_loss"], from_fraction=0.1))
         for ax, ends in ((above, train_ends), (below, val_ends)):
@@ -172,8 +178,7 @@ def padded(low, high):
 def label_ends(ax, ends, labels, theme):
     """Names at the ends of the lines, moved apart where they would overlap."""
     bottom, top = ax.get_ylim()
-    figure_height = ax.get_position().height * ax.figure.get_size_inches()[1]
-    gap = (top - bottom) * 0.19 / figure_height  # a line of text is about 0.19 inches
+    gap = (top - bottom) * 0.8 * LINE_INCHES / axes_height(ax)
     items = sorted((min(max(y, bottom), top), i) for i, (_, y) in enumerate(ends) if np.isfinite(y))
     right = max((x for x, _ in ends if np.isfinite(x)), default=0)
     places, last = {}, -np.inf
@@ -187,6 +192,11 @@ def label_ends(ax, ends, labels, theme):
         x = right if alone else ends[i][0]
         ax.annotate(labels[i], (x, y), xytext=(x + 0.02 * right, places[i] - shift), color=colour, fontsize=10,
                     fontweight="bold", va="center", annotation_clip=False)
+
+
+def axes_height(ax):
+    """In inches."""
+    return ax.get_position().height * ax.figure.get_size_inches()[1]
 
 
 def time_unit(seconds):

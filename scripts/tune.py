@@ -115,7 +115,7 @@ class Search:
     def evaluate(self, point):
         losses = []
         for seed in self.options.seeds:
-            name = "_".join(f"{axis}={value:.6g}" for axis, value in point.items()) + f"_seed={seed}"
+            name = "_".join(f"{axis}-{value:.6g}" for axis, value in point.items()) + f"_seed-{seed}"
             if name not in self.results:
                 self.results[name] = {"point": point, "seed": seed, "val_loss": self.train(name, point, seed)}
                 self.save()

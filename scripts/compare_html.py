@@ -10,9 +10,9 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
 img { max-width: 100%; height: auto; display: block; margin: 1rem 0; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th { background: var(--soft); } th:first-child, td:first-child { text-align: left; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
+th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th { background: var(--soft); white-space: normal; vertical-align: bottom; } th:first-child, td:first-child { text-align: left; }
 table.words td, table.words th { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 tr.baseline td:first-child::after { content: " (baseline)"; opacity: .7; }
 """
@@ -87,7 +87,7 @@ def environment_table(report):
         values = [values.get(name, "-") for values in flat.values()]
         same = len(set(values)) == 1
         rows.append([name, values[0] if same else "; ".join(f"{label}: {v}" for label, v in zip(flat, values))])
-    return "<h2>Environment</h2>" + table(["", ""], rows, "words") if rows else ""
+    return "<h2>Environment</h2>" + table(["what", "value"], rows, "words") if rows else ""
 
 
 def flatten(value, prefix=""):

@@ -2,7 +2,9 @@
 #
 # CPU operations (CPU_OPS) are compiled once per element type and instruction set and picked at run time.
 
-CC    ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 BUILD ?= build
 OPT   ?= -O3
 WARN  := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla

@@ -79,6 +79,11 @@ struct Stream {
     void *handle; // the backend's own
 };
 
+struct Event {
+    Device *device;
+    void *handle; // the backend's own
+};
+
 // Opens "cpu", "cuda", "cuda:N" or "auto" (cuda where there is one, else cpu). n_threads 0 means all that this
 // process may run on. Errors: no such device, not built with it.
 bool device_open(Device **device, const char *name, int n_threads, Error *err);

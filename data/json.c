@@ -26,7 +26,9 @@ static void skip_space(Parser *s) {
     while (s->p < s->end && (*s->p == ' ' || *s->p == '\t' || *s->p == '\n' || *s->p == '\r')) s->p++;
 }
 
-static bool at(const Parser *s, char c) { return s->p < s->end && *s->p == c; }
+static bool at(const Parser *s, char c) {
+    return s->p < s->end && *s->p == c;
+}
 
 static bool parse_hex4(Parser *s, uint32_t *code) {
     if (s->end - s->p < 4) return fail(s, s->p, "\\u needs four hexadecimal digits");
@@ -97,7 +99,9 @@ static bool parse_string(Parser *s, const char **string, size_t *length) {
     return true;
 }
 
-static bool is_digit(const Parser *s) { return s->p < s->end && *s->p >= '0' && *s->p <= '9'; }
+static bool is_digit(const Parser *s) {
+    return s->p < s->end && *s->p >= '0' && *s->p <= '9';
+}
 
 static bool skip_digits(Parser *s) {
     if (!is_digit(s)) return fail(s, s->p, "a digit was expected");
@@ -267,7 +271,9 @@ Json *json_parse(const char *text, size_t size, Error *err) {
     return NULL;
 }
 
-void json_free(Json *root) { free(root); }
+void json_free(Json *root) {
+    free(root);
+}
 
 const Json *json_get(const Json *object, const char *key) {
     if (!object || object->kind != JSON_OBJECT) return NULL;

@@ -20,7 +20,9 @@ static void append(JsonWriter *w, const char *text, size_t size) {
     w->text[w->size] = 0;
 }
 
-static void append_text(JsonWriter *w, const char *text) { append(w, text, strlen(text)); }
+static void append_text(JsonWriter *w, const char *text) {
+    append(w, text, strlen(text));
+}
 
 // What is not UTF-8 becomes U+FFFD, a byte at a time.
 static void append_quoted(JsonWriter *w, const char *text) {
@@ -76,10 +78,18 @@ static void end_nested(JsonWriter *w, bool object) {
     append(w, object ? "}" : "]", 1);
 }
 
-void json_begin_object(JsonWriter *w, const char *key) { begin_nested(w, key, true); }
-void json_end_object(JsonWriter *w) { end_nested(w, true); }
-void json_begin_array(JsonWriter *w, const char *key) { begin_nested(w, key, false); }
-void json_end_array(JsonWriter *w) { end_nested(w, false); }
+void json_begin_object(JsonWriter *w, const char *key) {
+    begin_nested(w, key, true);
+}
+void json_end_object(JsonWriter *w) {
+    end_nested(w, true);
+}
+void json_begin_array(JsonWriter *w, const char *key) {
+    begin_nested(w, key, false);
+}
+void json_end_array(JsonWriter *w) {
+    end_nested(w, false);
+}
 
 void json_string(JsonWriter *w, const char *key, const char *value) {
     begin_value(w, key);

@@ -8,11 +8,17 @@ const char *vocab_name(VocabKind kind) {
     return names[kind];
 }
 
-int vocab_size(VocabKind kind) { return kind == VOCAB_BYTES ? BYTES_SIZE : 0; }
+int vocab_size(VocabKind kind) {
+    return kind == VOCAB_BYTES ? BYTES_SIZE : 0;
+}
 
-int vocab_end_of_text(VocabKind kind) { return kind == VOCAB_BYTES ? BYTES_END_OF_TEXT : -1; }
+int vocab_end_of_text(VocabKind kind) {
+    return kind == VOCAB_BYTES ? BYTES_END_OF_TEXT : -1;
+}
 
-double vocab_bytes_per_token(VocabKind kind) { return kind == VOCAB_BYTES ? 1 : 0; }
+double vocab_bytes_per_token(VocabKind kind) {
+    return kind == VOCAB_BYTES ? 1 : 0;
+}
 
 int64_t vocab_encode(uint16_t *tokens, VocabKind kind, const char *text, size_t size) {
     ASSERT(kind == VOCAB_BYTES);

@@ -6,12 +6,18 @@
 
 enum { ALIGN = 64 };
 
-static int64_t round_up(int64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
+static int64_t round_up(int64_t bytes) {
+    return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
 
 // `start` has one entry more than there can be distinct tokens; all other arrays have one per position.
-static int64_t array_bytes(int B, int T) { return round_up(((int64_t)B * T + 1) * (int64_t)sizeof(int32_t)); }
+static int64_t array_bytes(int B, int T) {
+    return round_up(((int64_t)B * T + 1) * (int64_t)sizeof(int32_t));
+}
 
-int64_t batch_bytes(int B, int T) { return 5 * array_bytes(B, T); }
+int64_t batch_bytes(int B, int T) {
+    return 5 * array_bytes(B, T);
+}
 
 void batch_layout(Batch *batch, void *memory, int B, int T) {
     char *p = memory;

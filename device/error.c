@@ -14,14 +14,13 @@ bool error_set(Error *err, const char *format, ...) {
 }
 
 bool error_prefix(Error *err, const char *format, ...) {
-    char text[sizeof err->text];
+    Error inner = *err;
+    char context[256];
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(text, sizeof text, format, args);
+    vsnprintf(context, sizeof context, format, args);
     va_end(args);
-    if (n >= 0 && (size_t)n < sizeof text - 2) snprintf(text + n, sizeof text - n, ": %s", err->text);
-    memcpy(err->text, text, sizeof text);
-    return false;
+    return error_set(err, "%s: %s", context, inner.text);
 }
 
 void assert_failed(const char *expression, const char *file, int line) {

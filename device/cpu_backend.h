@@ -1,0 +1,9 @@
+// device/cpu_backend.h - opens the CPU as a Device; for device.c only.
+#ifndef POLAR_DEVICE_CPU_BACKEND_H
+#define POLAR_DEVICE_CPU_BACKEND_H
+
+#include "device/device.h" // defines: Device
+
+bool cpu_device_open(Device **device, int n_threads, Error *err);
+
+#endif

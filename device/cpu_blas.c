@@ -1,0 +1,78 @@
+#include "device/cpu.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// The CBLAS interface, as far as it is used. Layout 101 is row-major; 111 and 112 are "as is" and "transposed".
+typedef void Sgemm(int, int, int, int, int, int, float, const float *, int, const float *, int, float, float *,
+                   int);
+typedef void Dgemm(int, int, int, int, int, int, double, const double *, int, const double *, int, double, double *,
+                   int);
+static Sgemm *sgemm;
+static Dgemm *dgemm;
+
+// Debian's names in order of preference: the OpenMP build shares our threads; the pthreads build brings its own.
+static const char *const candidates[] = {"/usr/lib/x86_64-linux-gnu/openblas-openmp/libopenblas.so.0",
+                                         "/usr/lib/aarch64-linux-gnu/openblas-openmp/libopenblas.so.0",
+                                         "libopenblaso.so.0", "libopenblas.so.0", "libopenblas.so"};
+
+// OpenBLAS 0.3.21 takes an AMD processor with AVX-512 for a Haswell and uses half of it (226 of 430 GFLOP/s
+// measured on two Zen 5 cores). It reads the variable once, while it is loaded.
+static void set_core_type(void) {
+#if defined(__x86_64__)
+    if (getenv("OPENBLAS_CORETYPE") != NULL || !__builtin_cpu_is("amd") || cpu_isa() != ISA_AVX512) return;
+    setenv("OPENBLAS_CORETYPE", __builtin_cpu_supports("avx512bf16") ? "Cooperlake" : "SkylakeX", 1);
+#endif
+}
+
+// dlsym returns an object pointer; POSIX promises that the copy is the function.
+static bool find(void *function, void *library, const char *symbol) {
+    void *address = dlsym(library, symbol);
+    memcpy(function, &address, sizeof address);
+    return address != NULL;
+}
+
+void cpu_blas_load(int n_threads, char *description, size_t size) {
+    static void *library;
+    static const char *path;
+    const char *asked = getenv("POLAR_BLAS");
+    if (library == NULL && !(asked && !strcmp(asked, "none"))) {
+        set_core_type();
+        if (asked) library = dlopen(path = asked, RTLD_NOW | RTLD_LOCAL);
+        for (size_t i = 0; !asked && library == NULL && i < sizeof candidates / sizeof *candidates; i++)
+            library = dlopen(path = candidates[i], RTLD_NOW | RTLD_LOCAL);
+        if (library && (!find(&sgemm, library, "cblas_sgemm") || !find(&dgemm, library, "cblas_dgemm")))
+            sgemm = NULL, dgemm = NULL;
+    }
+    if (sgemm == NULL) {
+        snprintf(description, size, "own kernels (no OpenBLAS found; apt-get install libopenblas0-openmp)");
+        return;
+    }
+    void (*set_threads)(int);
+    char *(*config)(void);
+    if (find(&set_threads, library, "openblas_set_num_threads")) set_threads(n_threads);
+    snprintf(description, size, "%s (%s)", find(&config, library, "openblas_get_config") ? config() : "BLAS", path);
+}
+
+// A product with an empty inner dimension or out of int's range goes to our own kernel.
+static bool fits(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t ldc) {
+    return m > 0 && n > 0 && k > 0 && (m | n | k | lda | ldb | ldc) <= INT32_MAX;
+}
+
+void cpu_gemm_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
+                  const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
+    if (sgemm && fits(m, n, k, lda, ldb, ldc))
+        sgemm(101, ta ? 112 : 111, tb ? 112 : 111, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c,
+              (int)ldc);
+    else cpu_gemm_own_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+void cpu_gemm_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a, int64_t lda,
+                  const double *b, int64_t ldb, double beta, double *c, int64_t ldc) {
+    if (dgemm && fits(m, n, k, lda, ldb, ldc))
+        dgemm(101, ta ? 112 : 111, tb ? 112 : 111, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c,
+              (int)ldc);
+    else cpu_gemm_own_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}

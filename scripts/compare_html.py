@@ -12,7 +12,8 @@ img { max-width: 100%; height: auto; display: block; margin: 1rem 0; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th { background: var(--soft); white-space: normal; vertical-align: bottom; } th:first-child, td:first-child { text-align: left; }
+th { background: var(--soft); white-space: normal; vertical-align: bottom; }
+td:first-child, th:first-child { text-align: left; white-space: normal; }
 table.words td, table.words th { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 tr.baseline td:first-child::after { content: " (baseline)"; opacity: .7; }
 """

@@ -73,14 +73,8 @@ class Run:
 
     @property
     def finished(self):
-        """It did all its steps, or stopped where --target-loss or --max-time told it to, and wrote its end."""
-        if self.planned_steps is not None and self.last_step >= self.planned_steps:
-            return self.end_reason != ""
-        return self.end_reason in FINISHED_REASONS
-
-
-# Reasons in the "end" record that mean there is nothing left to resume.
-FINISHED_REASONS = ("finished", "steps", "target-loss", "max-time")
+        """It did all its steps or reached its --target-loss: there is nothing left to resume."""
+        return self.end_reason in ("finished", "target")
 
 
 ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
@@ -129,8 +123,8 @@ def _apply(run, record, where):
                          _number(record, "elapsed_s", where, math.nan))
         if "tokens_per_s" in record:
             run.tokens_per_s.append(_number(record, "tokens_per_s", where))
-        if "optimizer_ms" in record:
-            run.optimizer_ms.append(_number(record, "optimizer_ms", where))
+        if isinstance(record.get("ms"), dict) and "optimizer" in record["ms"]:
+            run.optimizer_ms.append(_number(record["ms"], "optimizer", where))
     elif kind == "val":
         step = _number(record, "step", where)
         run.val.truncate(step)

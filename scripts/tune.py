@@ -25,7 +25,7 @@ from runs import RunError, read_config, read_run  # noqa: E402
 AXES = ("lr", "embed-lr", "head-lr", "vector-lr")
 ROOT = Path(__file__).resolve().parent.parent
 STOPPED_BY_SIGNAL = 75  # exit status of ./train
-DIVERGED = re.compile(r"\bnan\b|not finite|non-finite|infinit|diverg|explod|too large|bad step", re.IGNORECASE)
+DIVERGED = re.compile(r"step \d+ is bad")  # what ./train says when loss or gradient are not finite or too large
 
 
 class TuneError(Exception):

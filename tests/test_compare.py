@@ -28,7 +28,7 @@ def make_run(path, optimizer="adamw", slope=0.01, seed=1, steps=100, every=20, m
         seconds = step * ms / 1000
         if step:
             lines.append({"kind": "train", "step": step, "tokens": step * 64, "loss": 5.1 - slope * step, "lr": {"hidden": 0.01},
-                          "tokens_per_s": 640.0, "elapsed_s": seconds})
+                          "tokens_per_s": 640.0, "elapsed_s": seconds, "ms": {"optimizer": 7.5, "data": 0.1}})
         if step % every == 0:
             lines.append({"kind": "val", "step": step, "tokens": step * 64, "val_loss": 5 + shift - slope * step,
                           "bits_per_byte": 1.5, "elapsed_s": seconds})
@@ -81,6 +81,7 @@ def test_steps_time_and_saving_are_exact(folder):
     close(muon["final_val_loss"], 3.0)
     close(muon["tokens_per_s"], 640)
     close(muon["final_bits_per_byte"], 1.5)
+    close(muon["optimizer_ms"], 7.5)
     assert "50.0 %" in out and "45.0 %" in out
 
 

@@ -20,7 +20,7 @@ with open(os.path.join(os.path.dirname(sys.argv[0]), "calls"), "a") as file:
 if "--bad" in sys.argv: sys.exit("error: unknown option 'bad'; see --help")
 if "--signal" in sys.argv: sys.exit(75)
 lr, embed = float(options["lr"]), float(options.get("embed-lr", 0.004))
-if lr >= 0.128: sys.exit("error: the loss is not finite at step 3; lower --lr")
+if lr >= 0.128: sys.exit("error: step 3 is bad: the loss is nan; its update was not applied")
 loss = 2 + math.log2(lr / 0.016) ** 2 + math.log2(embed / 0.004 * (lr / 0.016) ** 0.5) ** 2 + 0.01 * int(options["seed"])
 os.makedirs(options["out"], exist_ok=True)
 open(options["out"] + "/config.conf", "w").write("steps = 5\n")

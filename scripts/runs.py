@@ -119,6 +119,7 @@ def _apply(run, record, where):
         step = _number(record, "step", where)
         run.train.truncate(step)
         run.val.truncate(step)
+        run.end_reason = ""  # resumed after its end, with more time or another target
         run.train.append(step, _number(record, "tokens", where), _number(record, "loss", where),
                          _number(record, "elapsed_s", where, math.nan))
         if "tokens_per_s" in record:

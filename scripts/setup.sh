@@ -74,8 +74,12 @@ as_root() {
     fi
 }
 
+# Its many lines are shown only when it fails.
 apt_get() {
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 "$@"
+    local log
+    log=$(as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 "$@" 2>&1) && return 0
+    printf '%s\n' "$log" | tail -n 15 | sed 's/^/  | /' >&2
+    return 1
 }
 
 can_install() {
@@ -92,13 +96,13 @@ can_install() {
 # With patience: a mirror may be unwell for a moment.
 install_packages() {
     local try
-    echo "setup: installing $*" >&2
+    echo "setup: installing $* (a few minutes on a fresh machine)" >&2
     for try in 1 2 3; do
-        apt_get install -y --no-install-recommends "$@" >&2 && return 0
+        apt_get install -y --no-install-recommends "$@" && return 0
         [ "$try" -eq 3 ] && return 1
         echo "setup: that failed, trying again with fresh package lists" >&2
         sleep $((3 * try))
-        apt_get update >&2 || true
+        apt_get update || true
     done
 }
 
@@ -125,12 +129,12 @@ for profile in "$@"; do
     esac
 done
 
-mapfile -t missing < <(missing_of "${needs[@]}" | sort -u)
+read -ra missing <<<"$(missing_of "${needs[@]}" | sort -u | tr '\n' ' ')"
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if can_install; then
     # A fresh machine has no package lists yet.
-    compgen -G '/var/lib/apt/lists/*Packages*' >/dev/null || apt_get update >&2 || true
+    compgen -G '/var/lib/apt/lists/*Packages*' >/dev/null || apt_get update || true
     # Releases that lack the build with OpenMP threads have OpenBLAS under this name.
     apt-cache show "${PACKAGE[openblas]}" >/dev/null 2>&1 || PACKAGE[openblas]=libopenblas0
     packages=()
@@ -142,13 +146,13 @@ if can_install; then
 fi
 
 required=()
-while read -r need; do
+for need in $(missing_of "${missing[@]}"); do
     if [ "$need" = openblas ]; then
         echo "setup: going on without ${WHAT[openblas]}" >&2
-    elif [ -n "$need" ]; then
+    else
         required+=("$need")
     fi
-done < <(missing_of "${missing[@]}")
+done
 [ ${#required[@]} -eq 0 ] && exit 0
 report "${required[@]}"
 exit 1

@@ -54,7 +54,7 @@ setup_says_what_is_missing() {
     cp scripts/setup.sh "$work/bare/scripts"
     printf '#!/bin/sh\nexit 1\n' >"$work/bare/scripts/find_python.sh"
     chmod +x "$work/bare/scripts/find_python.sh"
-    for name in bash sh dirname id sort grep cat env sleep; do ln -sf "$(command -v $name)" "$work/bin/$name"; done
+    for name in bash sh dirname id sort tr grep cat env sleep; do ln -sf "$(command -v $name)" "$work/bin/$name"; done
     PATH=$work/bin "$work/bare/scripts/setup.sh" >"$work/out" 2>"$work/err" || status=$?
     cat "$work/err"
     [ $status -eq 1 ] || return 1

@@ -78,7 +78,7 @@ as_root() {
 apt_get() {
     local log
     log=$(as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 "$@" 2>&1) && return 0
-    printf '%s\n' "$log" | tail -n 15 | sed 's/^/  | /' >&2
+    printf '%s\n' "$log" | tail -n 6 | sed 's/^/  | /' >&2
     return 1
 }
 

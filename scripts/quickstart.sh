@@ -131,7 +131,7 @@ show_samples() {
     say "A sample of each model"
     for name in "${optimizers[@]}"; do
         printf -- '--- %s\n' "$name"
-        ./train sample "$out/$name" --prompt "It was " --length 300
+        ./train sample "$out/$name" --prompt "It was " --tokens 300
         echo
     done
 }

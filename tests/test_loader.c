@@ -127,7 +127,7 @@ static void test_drop_count(void **state) {
     } cases[] = {{1, 0}, {2, 0}, {33, 0}, {34, 1}, {65, 1}, {66, 2}};
     LoaderConfig config = {2, 1, 16, VOCAB, SHARD_TAIL_DROP};
     for (int i = 0; i < 6; i++) {
-        char name[16];
+        char name[32];
         snprintf(name, sizeof name, "count%d", i);
         Corpus c = make_corpus(name, &cases[i].size, 1);
         Error err = {""};

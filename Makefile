@@ -11,6 +11,9 @@ WARN  := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 BASE  := -std=c11 -D_GNU_SOURCE -I. -g $(WARN) -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=off
 LIBS  := -ldl -lm -lpthread
 
+# `make V=1` shows the commands.
+Q := $(if $(V),,@)
+
 CPU_OPS := $(wildcard */cpu_ops_*.c)
 SOURCES := $(filter-out $(CPU_OPS),$(wildcard device/*.c model/*.c optim/*.c data/*.c run/*.c))
 TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
@@ -38,11 +41,13 @@ help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(TRAIN): $(BUILD)/train.o $(LIBRARY)
-	$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	@echo "  LD    $@"
+	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/train.o: train.cu $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(OPT) $(BASE) $(CFLAGS) -MMD -MP -x c -c -o $@ $<
+	@echo "  CC    $@"
+	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) -MMD -MP -x c -c -o $@ $<
 
 # Version and commit go into the environment record of a run.
 COMMIT := $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
@@ -50,12 +55,14 @@ $(BUILD)/run/environment.o: BASE += -DPOLAR_COMMIT='"$(COMMIT)"'
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(OPT) $(BASE) $(CFLAGS) -MMD -MP -c -o $@ $<
+	@echo "  CC    $@"
+	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 define CPU_OPS_RULE
 $(BUILD)/%.$1.$2.o: %.c $(BUILD)/flags
 	@mkdir -p $$(@D)
-	$(CC) $(OPT) $(BASE) $(ISA_FLAGS_$2) $(CFLAGS) -DREAL_$(shell echo $1 | tr f F) -DISA=$2 -MMD -MP -c -o $$@ $$<
+	@echo "  CC    $$@"
+	$(Q)$(CC) $(OPT) $(BASE) $(ISA_FLAGS_$2) $(CFLAGS) -DREAL_$(shell echo $1 | tr f F) -DISA=$2 -MMD -MP -c -o $$@ $$<
 endef
 $(foreach t,f32 f64,$(foreach i,$(ISAS),$(eval $(call CPU_OPS_RULE,$t,$i))))
 
@@ -70,7 +77,8 @@ $(BUILD)/flags: FORCE
 FORCE:
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIBRARY)
-	$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) -lcmocka $(LIBS)
+	@echo "  LD    $@"
+	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) -lcmocka $(LIBS)
 
 tests: $(TESTS:%=$(BUILD)/tests/%)
 .PHONY: tests

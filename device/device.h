@@ -27,10 +27,10 @@ typedef struct Device Device;
 typedef struct Stream Stream;
 typedef struct Event Event;
 
-// C (m, n) = alpha op(A) op(B) + beta C, row-major, `batch` products at fixed strides. op(A) is (m, k), op(B) (k,
-// n). lda, ldb, ldc are row strides of the stored matrices, in elements. With beta = 0 C is not read (NaN in it is
-// harmless). If bias is not NULL, bias[j] (n) is added to column j after the product: the epilogue of a linear
-// layer. A, B have type `type`, C and bias have `c_type`; the CPU requires the two equal.
+// C (m, n) = alpha op(A) op(B) + beta C, row-major, `batch` products at fixed strides. op(A) is (m, k), op(B) (k, n).
+// lda, ldb, ldc are row strides of the stored matrices, in elements. With beta = 0 C is not read (NaN in it is
+// harmless). If bias is not NULL (then beta must be 0), bias[j] (n) is added to column j after the product: the
+// epilogue of a linear layer. A, B have type `type`, C and bias have `c_type`; the CPU requires the two equal.
 typedef struct {
     Type type, c_type;
     bool transpose_a, transpose_b;

@@ -16,7 +16,7 @@ typedef enum { ACT_SAVED, ACT_RECOMPUTABLE, ACT_SCRATCH } ActKeep;
 
 // Per layer unless said otherwise. A = n_head head_dim, Q = A + 2 n_kv_head head_dim.
 typedef enum {
-    ACT_RESID1,      // (N, C) input of the layer's first norm (the last of the layers' also feeds the final norm)
+    ACT_RESID1,      // (N, C) input of the first norm; layer 0: output of the embedding
     ACT_NORM1,       // (N, C)
     ACT_NORM1_MEAN,  // (N)
     ACT_NORM1_RSTD,  // (N)

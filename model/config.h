@@ -4,6 +4,7 @@
 
 #include "device/error.h" // defines: Error
 
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus

@@ -1,0 +1,17 @@
+#include "model/ops.h"
+
+#include "device/cpu.h"       // defines: cpu_isa
+#include "model/cpu_tables.h" // declares the tables
+
+const LayerOps *layer_ops(const Device *device, Type type) {
+    if (device->kind != DEVICE_CPU) return NULL;
+#if defined(__x86_64__)
+    static const LayerOps *const tables[TYPE_COUNT][ISA_COUNT] = {
+        [TYPE_F32] = {&layer_ops_f32_base, &layer_ops_f32_avx2, &layer_ops_f32_avx512},
+        [TYPE_F64] = {&layer_ops_f64_base, &layer_ops_f64_avx2, &layer_ops_f64_avx512}};
+#else
+    static const LayerOps *const tables[TYPE_COUNT][ISA_COUNT] = {
+        [TYPE_F32] = {&layer_ops_f32_base}, [TYPE_F64] = {&layer_ops_f64_base}};
+#endif
+    return tables[type][cpu_isa()];
+}

@@ -1,0 +1,171 @@
+#include "model/params.h"
+
+#include "device/random.h" // defines: random_normal, random_stream
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// One line per kind: the table is made by walking it once for what precedes the layers, once per layer, and once for
+// what follows them.
+typedef enum { BEFORE, LAYER, AFTER } Place;
+static const struct {
+    Place place;
+    Role role;
+    const char *name;
+} kinds[PARAM_KIND_COUNT] = {
+    [PARAM_TOKEN_EMBEDDING] = {BEFORE, ROLE_TOKEN_EMBEDDING, "token_embedding.weight"},
+    [PARAM_POSITION_EMBEDDING] = {BEFORE, ROLE_POSITION_EMBEDDING, "position_embedding.weight"},
+    [PARAM_NORM1_GAIN] = {LAYER, ROLE_GAIN, "norm1.gain"},
+    [PARAM_NORM1_BIAS] = {LAYER, ROLE_BIAS, "norm1.bias"},
+    [PARAM_QKV_WEIGHT] = {LAYER, ROLE_HIDDEN, "attention.qkv.weight"},
+    [PARAM_QKV_BIAS] = {LAYER, ROLE_BIAS, "attention.qkv.bias"},
+    [PARAM_ATTENTION_PROJ_WEIGHT] = {LAYER, ROLE_HIDDEN, "attention.proj.weight"},
+    [PARAM_ATTENTION_PROJ_BIAS] = {LAYER, ROLE_BIAS, "attention.proj.bias"},
+    [PARAM_NORM2_GAIN] = {LAYER, ROLE_GAIN, "norm2.gain"},
+    [PARAM_NORM2_BIAS] = {LAYER, ROLE_BIAS, "norm2.bias"},
+    [PARAM_MLP_UP_WEIGHT] = {LAYER, ROLE_HIDDEN, "mlp.up.weight"},
+    [PARAM_MLP_UP_BIAS] = {LAYER, ROLE_BIAS, "mlp.up.bias"},
+    [PARAM_MLP_DOWN_WEIGHT] = {LAYER, ROLE_HIDDEN, "mlp.down.weight"},
+    [PARAM_MLP_DOWN_BIAS] = {LAYER, ROLE_BIAS, "mlp.down.bias"},
+    [PARAM_FINAL_NORM_GAIN] = {AFTER, ROLE_GAIN, "final_norm.gain"},
+    [PARAM_FINAL_NORM_BIAS] = {AFTER, ROLE_BIAS, "final_norm.bias"},
+    [PARAM_HEAD_WEIGHT] = {AFTER, ROLE_HEAD, "head.weight"},
+};
+
+const char *role_name(Role role) {
+    static const char *const names[] = {[ROLE_TOKEN_EMBEDDING] = "token embedding",
+                                        [ROLE_POSITION_EMBEDDING] = "position embedding",
+                                        [ROLE_HEAD] = "head",
+                                        [ROLE_HIDDEN] = "hidden matrix",
+                                        [ROLE_GAIN] = "gain",
+                                        [ROLE_BIAS] = "bias"};
+    return names[role];
+}
+
+static void set_shape(Param *p, const ModelConfig *c) {
+    int64_t attention = (int64_t)c->n_head * c->head_dim, kv = (int64_t)c->n_kv_head * c->head_dim;
+    int64_t C = c->d_model, rows = 1, cols = C;
+    switch (p->kind) {
+    case PARAM_TOKEN_EMBEDDING:
+    case PARAM_HEAD_WEIGHT:
+        rows = c->vocab_padded;
+        break;
+    case PARAM_POSITION_EMBEDDING:
+        rows = c->context;
+        break;
+    case PARAM_QKV_WEIGHT:
+        rows = attention + 2 * kv;
+        break;
+    case PARAM_QKV_BIAS:
+        cols = attention + 2 * kv;
+        break;
+    case PARAM_ATTENTION_PROJ_WEIGHT:
+        rows = C, cols = attention;
+        break;
+    case PARAM_MLP_UP_WEIGHT:
+        rows = c->d_ff;
+        break;
+    case PARAM_MLP_UP_BIAS:
+        cols = c->d_ff;
+        break;
+    case PARAM_MLP_DOWN_WEIGHT:
+        rows = C, cols = c->d_ff;
+        break;
+    default:
+        break;
+    }
+    p->rows = rows, p->cols = cols, p->valid_rows = rows;
+    if (p->kind == PARAM_TOKEN_EMBEDDING || p->kind == PARAM_HEAD_WEIGHT) p->valid_rows = c->vocab_size;
+    if (p->kind == PARAM_QKV_WEIGHT) {
+        p->n_splits = 3;
+        p->splits[0] = (RowSplit){"q", 0, attention};
+        p->splits[1] = (RowSplit){"k", attention, kv};
+        p->splits[2] = (RowSplit){"v", attention + kv, kv};
+    }
+}
+
+static void add_param(ParamTable *t, const ModelConfig *c, ParamKind kind, int layer) {
+    Role role = kinds[kind].role;
+    if (role == ROLE_BIAS && !c->biases) return;
+    if (kind == PARAM_HEAD_WEIGHT && c->tied_head) return;
+    Param *p = &t->params[t->n_params++];
+    *p = (Param){.kind = kind, .role = role, .layer = layer};
+    if (layer >= 0) snprintf(p->name, sizeof p->name, "layers.%d.%s", layer, kinds[kind].name);
+    else snprintf(p->name, sizeof p->name, "%s", kinds[kind].name);
+    set_shape(p, c);
+    p->n_dims = role == ROLE_GAIN || role == ROLE_BIAS ? 1 : 2;
+    p->decay = p->n_dims == 2;
+    p->init = role == ROLE_GAIN ? INIT_ONE : role == ROLE_BIAS ? INIT_ZERO : INIT_NORMAL;
+    // GPT-2: the projections back into the residual stream start smaller, 2 n_layer of them add up (Radford et al. 2019).
+    bool residual = kind == PARAM_ATTENTION_PROJ_WEIGHT || kind == PARAM_MLP_DOWN_WEIGHT;
+    p->init_std = residual ? c->init_std / sqrt(2.0 * c->n_layer) : c->init_std;
+    p->offset = t->elements;
+    t->elements += (param_elements(p) + PARAM_ALIGN - 1) / PARAM_ALIGN * PARAM_ALIGN;
+    t->total += p->valid_rows * p->cols;
+}
+
+static void add_place(ParamTable *t, const ModelConfig *c, Place place, int layer) {
+    for (int kind = 0; kind < PARAM_KIND_COUNT; kind++)
+        if (kinds[kind].place == place) add_param(t, c, (ParamKind)kind, layer);
+}
+
+void param_table_init(ParamTable *t, const ModelConfig *c) {
+    *t = (ParamTable){.n_layer = c->n_layer};
+    t->params = malloc((size_t)(c->n_layer + 2) * PARAM_KIND_COUNT * sizeof *t->params);
+    ASSERT(t->params != NULL);
+    add_place(t, c, BEFORE, -1);
+    for (int layer = 0; layer < c->n_layer; layer++) {
+        int64_t start = t->elements;
+        add_place(t, c, LAYER, layer);
+        t->layer_stride = t->elements - start;
+    }
+    add_place(t, c, AFTER, -1);
+}
+
+void param_table_free(ParamTable *t) {
+    free(t->params);
+    *t = (ParamTable){0};
+}
+
+const Param *param_find(const ParamTable *t, ParamKind kind, int layer) {
+    if (kinds[kind].place != LAYER) layer = -1;
+    for (int i = 0; i < t->n_params; i++)
+        if (t->params[i].kind == kind && t->params[i].layer == layer) return &t->params[i];
+    return NULL;
+}
+
+const Param *param_by_name(const ParamTable *t, const char *name) {
+    for (int i = 0; i < t->n_params; i++)
+        if (!strcmp(t->params[i].name, name)) return &t->params[i];
+    return NULL;
+}
+
+void param_init_values(double *values, const Param *p, uint64_t seed) {
+    uint64_t stream = random_stream(RANDOM_INIT, p->name);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < param_elements(p); i++) {
+        bool padding = i >= p->valid_rows * p->cols;
+        values[i] = padding ? 0 : p->init == INIT_ONE ? 1 : 0;
+        if (!padding && p->init == INIT_NORMAL) values[i] = p->init_std * random_normal(seed, stream, (uint64_t)i);
+    }
+}
+
+int param_matrix_groups(MatrixGroup groups[3], const ParamTable *t, ParamKind kind, bool split) {
+    const Param *p = param_find(t, kind, 0);
+    if (p == NULL) return 0;
+    bool layered = p->layer >= 0;
+    int n = split && p->n_splits > 0 ? p->n_splits : 1;
+    for (int i = 0; i < n; i++) {
+        RowSplit whole = {"", 0, p->rows}, s = split && p->n_splits > 0 ? p->splits[i] : whole;
+        groups[i] = (MatrixGroup){.first = p,
+                                  .row = s.row,
+                                  .offset = p->offset + s.row * p->cols,
+                                  .stride = layered ? t->layer_stride : 0,
+                                  .count = layered ? t->n_layer : 1,
+                                  .rows = s.rows,
+                                  .cols = p->cols};
+    }
+    return n;
+}

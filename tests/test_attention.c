@@ -133,9 +133,10 @@ static void check_case(const Instance *in, const Case *c) {
         mark(dv_ref, written, marks, nkv);
     }
 
-    // A score has an error of about sqrt(head_dim) eps times its own size (up to 10 or so here), a weight that
-    // relative error, and a sum over the keys adds sqrt(kv_len) eps.
-    double forward = 10 * sqrt(s->head_dim) + sqrt(s->kv_len), backward = 4 * forward;
+    // A score has an error of about sqrt(head_dim) eps times its own size (a few here), a weight that
+    // relative error, and a sum over the keys adds sqrt(kv_len) eps. In dQ and dK numbers of order one cancel: all of
+    // them where there is a single key.
+    double forward = 2 * sqrt(s->head_dim) + sqrt(s->kv_len), backward = 2 * forward;
     for (int run = 0; run < RUNS; run++) {
         run_begin(run);
         Type type = in->type;
@@ -151,9 +152,9 @@ static void check_case(const Instance *in, const Case *c) {
         char *dv = l.packed ? dq + (size_t)l.v_at * element : typed(type, marks, nkv);
         in->ops->attention_backward(in->stream, dq, dk, dv, typed(type, NULL, l.rows), typed(type, dout, no), qq,
                                     kk, vv, out, lse, s);
-        expect(in, "attention_backward, dq", dq, dq_ref, nq, backward, 0);
+        expect(in, "attention_backward, dq", dq, dq_ref, nq, backward, 1);
         if (!l.packed) {
-            expect(in, "attention_backward, dk", dk, dk_ref, nkv, backward, 0);
+            expect(in, "attention_backward, dk", dk, dk_ref, nkv, backward, 1);
             expect(in, "attention_backward, dv", dv, dv_ref, nkv, backward, 0);
         }
         run_end();

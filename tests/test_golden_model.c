@@ -188,16 +188,20 @@ static bool check_logits(const Fixture *f, Type type) {
     run_open(&r, f, type, 2, false);
     int64_t T = f->T, Vp = f->config.vocab_padded;
     const double *ref = golden_data(&f->file, TYPE_F64, T * Vp, "logits");
-    double *logits = alloc(T * Vp), *raw = alloc(Vp);
+    double *logits = alloc(Vp), *raw = alloc(Vp);
     FixedBatch batch =
         fixed_batch_create(r.device, r.stream, f->tokens, f->targets, f->B, f->T, f->config.vocab_size);
-    for (int t = 0; t < T; t++) {
+    // Each costs a forward pass: about twenty positions of a long sequence will do, the last among them.
+    bool close = true;
+    for (int t = f->T - 1; t >= 0; t -= 1 + f->T / 20) {
         const void *at = model_forward_logits(&r.model, r.stream, &batch.device, t, NULL);
         device_copy(r.stream, raw, at, (size_t)Vp * type_size(type));
         stream_synchronize(r.stream);
-        to_double(logits + t * Vp, raw, type, Vp);
+        to_double(logits, raw, type, Vp);
+        char what[32];
+        snprintf(what, sizeof what, "logits at %d", t);
+        close &= is_close(what, logits, ref + t * Vp, Vp, tolerance(type), 0);
     }
-    bool close = is_close("logits", logits, ref, T * Vp, tolerance(type), 0);
 
     // An inference model has the loss too, and counts on from what was there.
     double loss_ref = *(const double *)golden_data(&f->file, TYPE_F64, 1, "loss"), loss;

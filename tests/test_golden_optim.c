@@ -69,6 +69,24 @@ static void load_settings(GroupSettings settings[GROUP_COUNT], const Safetensors
     }
 }
 
+static int count_tensors(const Safetensors *file, const char *prefix) {
+    int count = 0;
+    for (int i = 0; i < file->n_tensors; i++) count += !strncmp(file->tensors[i].name, prefix, strlen(prefix));
+    return count;
+}
+
+// Every recorded parameter and state tensor exists here, so that comparing ours misses none.
+static void check_counts(const Run *r, const Case *c) {
+    char all[64], params[64], f64[64];
+    snprintf(all, sizeof all, "%s.", c->name);
+    snprintf(params, sizeof params, "%s.param.", c->name);
+    snprintf(f64, sizeof f64, "%s.f64.", c->name);
+    int n_params = count_tensors(&r->file, params);
+    assert_int_equal(r->table.n_params, n_params);
+    assert_int_equal(optimizer_state_count(r->optimizer),
+                     count_tensors(&r->file, all) - count_tensors(&r->file, f64) - n_params);
+}
+
 static void run_open(Run *r, const Case *c, Type type) {
     Error err;
     golden_open(&r->file, "optim");
@@ -98,6 +116,7 @@ static void run_open(Run *r, const Case *c, Type type) {
     r->master = device_alloc(r->device, bytes), r->grads = device_alloc(r->device, bytes);
     r->loss = device_alloc(r->device, sizeof *r->loss);
     assert_true(r->master && r->grads && r->loss);
+    check_counts(r, c);
 }
 
 static void run_close(Run *r) {

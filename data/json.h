@@ -32,17 +32,19 @@ typedef struct Json {
 Json *json_parse(const char *text, size_t size, Error *err);
 void json_free(Json *root);
 const Json *json_get(const Json *object, const char *key); // NULL if absent or not an object
-// Typed look-ups; errors name the key.
+// Typed look-ups; errors name the key. A string is refused if it contains a zero byte.
 bool json_get_int(int64_t *value, const Json *object, const char *key, Error *err);
 bool json_get_double(double *value, const Json *object, const char *key, Error *err);
 bool json_get_string(const char **value, const Json *object, const char *key, Error *err);
 
-// Appends to a growing buffer. Commas and escapes are its own business; numbers round-trip (%.17g shortened where
-// fewer digits suffice); NaN and infinities become null.
+// Appends to a growing buffer; start from {0}. Commas and escapes are its own business; numbers round-trip (%.17g
+// shortened where fewer digits suffice); NaN and infinities become null, bytes that are not UTF-8 U+FFFD. One value
+// at top level, on one line, zero-terminated; after it `size = 0` begins the next.
 typedef struct {
     char *text;
     size_t size, capacity;
-    int depth;
+    int depth;        // at most 64
+    uint64_t objects; // bit d: depth d + 1 is an object, whose values need keys
     bool need_comma;
 } JsonWriter;
 

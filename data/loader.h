@@ -24,12 +24,18 @@ typedef struct {
 
 typedef struct Loader Loader;
 
+// Where the G + 1 tokens of global batch `step` begin in the stream of the set, and how many batches there are with
+// DROP (negative with JOIN: no end). Errors: DROP, and the shards have no batch `step`.
+bool loader_batch_index(int64_t *index, const ShardSet *set, const LoaderConfig *config, int64_t step, Error *err);
+int64_t loader_batch_count(const ShardSet *set, const LoaderConfig *config);
+
 // Starts reading at global batch `step`. The set must outlive the loader. Errors: a set too short for one batch,
 // out of memory.
 Loader *loader_create(const ShardSet *set, const LoaderConfig *config, int64_t step, Error *err);
 void loader_free(Loader *loader);
 
-// The next micro-batch in host memory, valid until the next call. Errors met by the thread are reported here.
+// The next micro-batch in host memory, valid until the next call. An error met by the thread is reported here,
+// after the batches before it, and again by every later call.
 bool loader_next(Batch *batch, Loader *loader, Error *err);
 
 // Fills one (B, T) batch from the stream at `index`, at once, without a thread: for validation.

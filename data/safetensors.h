@@ -31,6 +31,7 @@ typedef struct {
 bool safetensors_open(Safetensors *file, const char *path, Error *err);
 void safetensors_close(Safetensors *file);
 const SafeTensor *safetensors_find(const Safetensors *file, const char *name); // NULL if absent
+// The data of a tensor; the format does not promise alignment, so copy it out with memcpy.
 const void *safetensors_data(const Safetensors *file, const SafeTensor *tensor);
 
 // Writes a file: fill name, type, n_dims, shape of every tensor (begin, end, elements are filled in); then the data

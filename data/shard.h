@@ -16,8 +16,7 @@ extern "C" {
 enum { SHARD_MAGIC = 20240520, SHARD_VERSION = 1, SHARD_HEADER_BYTES = 1024 };
 
 typedef struct {
-    char *path;
-    int fd;
+    char *path; // opened for each read: a set may have more shards than a process may have open files
     int64_t n_tokens;
     int64_t first;        // index of its first token in the set's stream
     uint32_t fingerprint; // CRC-32C of header, size and 64 evenly spaced pages: enough to see a replaced file
@@ -30,15 +29,20 @@ typedef struct {
     int64_t total_tokens;
 } ShardSet;
 
-// Opens a file or a glob pattern. Errors, each naming the file: nothing matches, cannot be read, empty, wrong magic
-// (a headerless nanoGPT file is recognized and said so), wrong version, size that disagrees with the header.
+// Opens a file or a glob pattern (quoted, so that the shell leaves it alone; ~ works). Errors, each naming the
+// file: nothing matches, cannot be read, empty, wrong magic (a headerless nanoGPT file is recognized and said so),
+// wrong version, size that disagrees with the header.
 bool shard_set_open(ShardSet *set, const char *pattern, Error *err);
 void shard_set_close(ShardSet *set);
 
-// Reads tokens [index, index + n) of the stream, which wraps around at its end. Errors: a file changed under us.
+// The shard that holds token `index` of the stream, which wraps around at its end.
+const Shard *shard_set_find(const ShardSet *set, int64_t index);
+
+// Reads tokens [index, index + n) of the stream, which wraps around at its end. Any number of threads may read one
+// set. Errors: a file changed under us.
 bool shard_set_read(uint16_t *tokens, const ShardSet *set, int64_t index, int64_t n, Error *err);
 
-// Writes a shard file atomically (temporary name, fsync, rename).
+// Writes a shard file of 1 to 2^31 - 1 tokens atomically (temporary name, fsync, rename).
 bool shard_write(const char *path, const uint16_t *tokens, int64_t n, Error *err);
 
 #ifdef __cplusplus

@@ -8,9 +8,11 @@
 extern "C" {
 #endif
 
-// Each file is a document, preceded by the end-of-text token. The last `val_fraction` of every document goes to
-// NAME_val_000000.bin, the rest to NAME_train_000001.bin, ... of shard_tokens tokens each (the last one shorter).
-// Refuses, before anything is written, files it cannot read and shards that exist already (unless `overwrite`).
+// Each file is a document. The last `val_fraction` of every document goes to NAME_val_000000.bin, the rest to
+// NAME_train_000001.bin, ... of shard_tokens tokens each (the last one shorter); both parts are preceded by the
+// end-of-text token. Refuses, before anything is written, files it cannot read and shards of that name that exist
+// already; with `overwrite` those are removed. The validation shard is written last. After an error no shard of the
+// set is left.
 typedef struct {
     VocabKind vocab;
     const char *out_dir, *name;

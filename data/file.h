@@ -1,0 +1,32 @@
+// data/file.h - the few file operations that every format here needs: whole reads, whole writes, durable names.
+#ifndef POLAR_DATA_FILE_H
+#define POLAR_DATA_FILE_H
+
+#include "device/error.h" // defines: Error
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Opens a regular file for reading and tells its size. -1 with an error that names the file.
+int file_open_read(int64_t *size, const char *path, Error *err);
+
+// Reads exactly `size` bytes at `offset`; a file that ends earlier is an error.
+bool file_read_at(void *data, int fd, const char *path, int64_t offset, size_t size, Error *err);
+
+// Writes all of it, however many calls that takes.
+bool file_write(int fd, const char *path, const void *data, size_t size, Error *err);
+
+// Makes a rename or a removal in the folder of `path` survive a power cut.
+bool file_sync_parent(const char *path, Error *err);
+
+// Creates a folder and those above it; no error where it exists.
+bool file_make_dirs(const char *path, Error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

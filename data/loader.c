@@ -1,0 +1,217 @@
+#include "data/loader.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RING = 3 }; // micro-batches: one in use, one ready, one being filled
+
+struct Loader {
+    const ShardSet *set;
+    LoaderConfig config;
+    int64_t step; // global batch and micro-batch that the thread fills next; its own
+    int micro;
+    uint16_t *tokens; // (micro_batch * T + 1), the thread's
+    int32_t *scratch; // (vocab_size + 1), the thread's
+    Batch ring[RING];
+    void *memory; // of the batches
+    pthread_t thread;
+    pthread_mutex_t lock; // guards what follows; micro-batch number i lies in ring[i % RING]
+    pthread_cond_t changed;
+    int64_t filled;   // micro-batches that the thread has completed
+    int64_t taken;    // handed out by loader_next
+    int64_t released; // handed out and no longer in use
+    bool stop, failed;
+    Error error; // valid when failed
+};
+
+static int64_t global_tokens(const LoaderConfig *config) {
+    return (int64_t)config->batch_size * config->seq_len;
+}
+
+// Batches of one shard with DROP: the formula of the public benchmark.
+static int64_t shard_batches(const Shard *shard, int64_t G) {
+    return shard->n_tokens < 2 ? 0 : (shard->n_tokens - 2) / G;
+}
+
+int64_t loader_batch_count(const ShardSet *set, const LoaderConfig *config) {
+    if (config->tail == SHARD_TAIL_JOIN) return -1;
+    int64_t count = 0;
+    for (int i = 0; i < set->n_shards; i++) count += shard_batches(&set->shards[i], global_tokens(config));
+    return count;
+}
+
+bool loader_batch_index(int64_t *index, const ShardSet *set, const LoaderConfig *config, int64_t step, Error *err) {
+    int64_t G = global_tokens(config), left = step;
+    ASSERT(step >= 0);
+    if (config->tail == SHARD_TAIL_JOIN) {
+        // (step * G) mod total without overflow.
+        *index = (int64_t)((unsigned __int128)step * (uint64_t)G % (uint64_t)set->total_tokens);
+        return true;
+    }
+    for (int i = 0; i < set->n_shards; i++) {
+        int64_t n = shard_batches(&set->shards[i], G);
+        if (left < n) {
+            *index = set->shards[i].first + left * G;
+            return true;
+        }
+        left -= n;
+    }
+    return error_set(err,
+                     "the shards are used up: with --shard-tail drop they hold %lld batches of %lld tokens; add "
+                     "shards, take fewer steps or use --shard-tail join",
+                     (long long)(step - left), (long long)G);
+}
+
+// Inputs and targets from B * T + 1 tokens of the stream at `index`; `buffer` holds that many.
+static bool fill(Batch *batch, uint16_t *buffer, int32_t *scratch, const ShardSet *set, int64_t index,
+                 int vocab_size, Error *err) {
+    int64_t n = (int64_t)batch->B * batch->T;
+    if (!shard_set_read(buffer, set, index, n + 1, err)) return false;
+    for (int64_t i = 0; i <= n; i++) {
+        if (buffer[i] < vocab_size) continue;
+        const Shard *shard = shard_set_find(set, index + i);
+        return error_set(err,
+                         "%s: token %lld is %d, but the vocabulary has %d tokens: these shards belong to another "
+                         "vocabulary, or the file is damaged",
+                         shard->path, (long long)((index + i) % set->total_tokens - shard->first), buffer[i],
+                         vocab_size);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        batch->tokens[i] = buffer[i];
+        batch->targets[i] = buffer[i + 1];
+    }
+    batch_index(batch, scratch, vocab_size);
+    return true;
+}
+
+static bool fill_next(Loader *loader, Batch *batch, Error *err) {
+    const LoaderConfig *c = &loader->config;
+    int64_t index;
+    if (!loader_batch_index(&index, loader->set, c, loader->step, err)) return false;
+    index += (int64_t)loader->micro * c->micro_batch * c->seq_len;
+    if (!fill(batch, loader->tokens, loader->scratch, loader->set, index, c->vocab_size, err)) return false;
+    if (++loader->micro == c->batch_size / c->micro_batch) {
+        loader->micro = 0;
+        loader->step++;
+    }
+    return true;
+}
+
+static void *run_thread(void *argument) {
+    Loader *loader = argument;
+    Error err;
+    pthread_mutex_lock(&loader->lock);
+    while (!loader->failed) {
+        while (!loader->stop && loader->filled - loader->released == RING)
+            pthread_cond_wait(&loader->changed, &loader->lock);
+        if (loader->stop) break;
+        Batch *batch = &loader->ring[loader->filled % RING];
+        pthread_mutex_unlock(&loader->lock);
+        bool ok = fill_next(loader, batch, &err);
+        pthread_mutex_lock(&loader->lock);
+        if (ok) loader->filled++;
+        else loader->error = err;
+        loader->failed = !ok;
+        pthread_cond_signal(&loader->changed);
+    }
+    pthread_mutex_unlock(&loader->lock);
+    return NULL;
+}
+
+static bool start_thread(Loader *loader, Error *err) {
+    // Signals are for the main thread.
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int status = pthread_create(&loader->thread, NULL, run_thread, loader);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return status == 0 || error_set(err, "cannot start the loader's thread: %s", strerror(status));
+}
+
+static void free_memory(Loader *loader) {
+    free(loader->memory);
+    free(loader->tokens);
+    free(loader->scratch);
+    free(loader);
+}
+
+static Loader *allocate(const LoaderConfig *config) {
+    Loader *loader = calloc(1, sizeof *loader);
+    if (!loader) return NULL;
+    int64_t bytes = batch_bytes(config->micro_batch, config->seq_len);
+    size_t n_tokens = (size_t)config->micro_batch * (size_t)config->seq_len + 1;
+    loader->memory = aligned_alloc(64, RING * (size_t)bytes);
+    loader->tokens = malloc(n_tokens * sizeof *loader->tokens);
+    loader->scratch = malloc(((size_t)config->vocab_size + 1) * sizeof *loader->scratch);
+    if (!loader->memory || !loader->tokens || !loader->scratch) {
+        free_memory(loader);
+        return NULL;
+    }
+    for (int i = 0; i < RING; i++)
+        batch_layout(&loader->ring[i], (char *)loader->memory + i * bytes, config->micro_batch, config->seq_len);
+    return loader;
+}
+
+Loader *loader_create(const ShardSet *set, const LoaderConfig *config, int64_t step, Error *err) {
+    const LoaderConfig *c = config;
+    ASSERT(c->micro_batch > 0 && c->batch_size > 0 && c->batch_size % c->micro_batch == 0);
+    ASSERT(c->seq_len > 0 && c->vocab_size > 0 && step >= 0);
+    int64_t G = global_tokens(c);
+    bool too_short = c->tail == SHARD_TAIL_DROP ? loader_batch_count(set, c) == 0 : set->total_tokens < G;
+    if (too_short) {
+        error_set(err, "%s%s: %lld tokens are too few for one batch of %lld: take a smaller batch or more data",
+                  set->shards[0].path, set->n_shards > 1 ? " and the other shards" : "",
+                  (long long)set->total_tokens, (long long)G);
+        return NULL;
+    }
+    Loader *loader = allocate(c);
+    if (!loader) {
+        error_set(err, "out of memory for batches of %d x %d tokens", c->micro_batch, c->seq_len);
+        return NULL;
+    }
+    loader->set = set;
+    loader->config = *c;
+    loader->step = step;
+    pthread_mutex_init(&loader->lock, NULL);
+    pthread_cond_init(&loader->changed, NULL);
+    if (start_thread(loader, err)) return loader;
+    free_memory(loader);
+    return NULL;
+}
+
+void loader_free(Loader *loader) {
+    if (!loader) return;
+    pthread_mutex_lock(&loader->lock);
+    loader->stop = true;
+    pthread_cond_signal(&loader->changed);
+    pthread_mutex_unlock(&loader->lock);
+    pthread_join(loader->thread, NULL);
+    pthread_cond_destroy(&loader->changed);
+    pthread_mutex_destroy(&loader->lock);
+    free_memory(loader);
+}
+
+bool loader_next(Batch *batch, Loader *loader, Error *err) {
+    pthread_mutex_lock(&loader->lock);
+    loader->released = loader->taken;
+    pthread_cond_signal(&loader->changed);
+    while (loader->filled == loader->taken && !loader->failed) pthread_cond_wait(&loader->changed, &loader->lock);
+    bool ok = loader->filled > loader->taken;
+    if (ok) *batch = loader->ring[loader->taken++ % RING];
+    else *err = loader->error;
+    pthread_mutex_unlock(&loader->lock);
+    return ok;
+}
+
+bool loader_read_at(Batch *batch, const ShardSet *set, int64_t index, int vocab_size, Error *err) {
+    size_t n_tokens = (size_t)batch->B * (size_t)batch->T + 1;
+    uint16_t *buffer = malloc(n_tokens * sizeof *buffer);
+    int32_t *scratch = malloc(((size_t)vocab_size + 1) * sizeof *scratch);
+    bool ok = buffer && scratch ? fill(batch, buffer, scratch, set, index, vocab_size, err)
+                                : error_set(err, "out of memory for a batch of %zu tokens", n_tokens - 1);
+    free(buffer);
+    free(scratch);
+    return ok;
+}

@@ -1,0 +1,159 @@
+#include "data/safetensors.h"
+
+#include "data/file.h"
+#include "data/json.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are read and written as they lie in memory");
+
+enum { LENGTH_BYTES = 8, MAX_HEADER_BYTES = 100000000 };
+
+static bool parse_type(Type *type, const char *name, Error *err) {
+    for (int t = 0; t < TYPE_COUNT; t++) {
+        if (strcmp(name, type_name((Type)t)) != 0) continue;
+        *type = (Type)t;
+        return true;
+    }
+    return error_set(err, "type %.20s is not supported; use F32, F64, BF16 or I32", name);
+}
+
+static bool parse_shape(SafeTensor *t, const Json *shape, Error *err) {
+    if (!shape || shape->kind != JSON_ARRAY) return error_set(err, "\"shape\" is not a list");
+    if (shape->count > SAFETENSORS_MAX_DIMS)
+        return error_set(err, "%zu dimensions; at most %d are supported", shape->count, SAFETENSORS_MAX_DIMS);
+    t->elements = 1;
+    for (const Json *dim = shape->first; dim; dim = dim->next) {
+        if (!dim->is_integer || dim->integer < 0) return error_set(err, "\"shape\" is not a list of sizes");
+        if (__builtin_mul_overflow(t->elements, dim->integer, &t->elements))
+            return error_set(err, "its shape is too large");
+        t->shape[t->n_dims++] = dim->integer;
+    }
+    return true;
+}
+
+static bool parse_offsets(SafeTensor *t, const Json *offsets, Error *err) {
+    const Json *begin = offsets && offsets->kind == JSON_ARRAY && offsets->count == 2 ? offsets->first : NULL;
+    const Json *end = begin ? begin->next : NULL;
+    if (!end || !begin->is_integer || !end->is_integer || begin->integer < 0 || end->integer < begin->integer)
+        return error_set(err, "\"data_offsets\" is not [begin, end]");
+    t->begin = begin->integer;
+    t->end = end->integer;
+    int64_t bytes;
+    if (__builtin_mul_overflow(t->elements, (int64_t)type_size(t->type), &bytes) || bytes != t->end - t->begin)
+        return error_set(err, "%lld bytes do not fit %lld elements of type %s", (long long)(t->end - t->begin),
+                         (long long)t->elements, type_name(t->type));
+    return true;
+}
+
+static bool parse_tensor(SafeTensor *t, const Json *node, Error *err) {
+    const char *type;
+    *t = (SafeTensor){0};
+    if (strlen(node->key) >= sizeof t->name)
+        return error_set(err, "tensor %.40s...: its name is longer than %zu bytes", node->key, sizeof t->name - 1);
+    memcpy(t->name, node->key, strlen(node->key) + 1);
+    if (node->kind != JSON_OBJECT) return error_set(err, "tensor %s: its entry is not an object", t->name);
+    if (json_get_string(&type, node, "dtype", err) && parse_type(&t->type, type, err) &&
+        parse_shape(t, json_get(node, "shape"), err) && parse_offsets(t, json_get(node, "data_offsets"), err))
+        return true;
+    return error_prefix(err, "tensor %s", t->name);
+}
+
+static bool check_metadata(const Json *metadata, Error *err) {
+    bool ok = metadata->kind == JSON_OBJECT;
+    for (const Json *entry = metadata->first; ok && entry; entry = entry->next) ok = entry->kind == JSON_STRING;
+    return ok || error_set(err, "__metadata__ is not an object of strings");
+}
+
+static int compare_tensors(const void *a, const void *b) {
+    const SafeTensor *x = a, *y = b;
+    if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
+    if (x->end != y->end) return x->end < y->end ? -1 : 1; // an empty tensor lies before the one that begins there
+    return strcmp(x->name, y->name);
+}
+
+static bool check_contiguous(const Safetensors *file, Error *err) {
+    int64_t end = 0, size = file->map_size - file->data_start;
+    for (int i = 0; i < file->n_tensors; i++) {
+        const SafeTensor *t = &file->tensors[i];
+        if (t->begin != end)
+            return error_set(
+                err, "tensor %s begins at byte %lld of the data, where byte %lld is next (a hole or an overlap)",
+                t->name, (long long)t->begin, (long long)end);
+        end = t->end;
+    }
+    if (end != size)
+        return error_set(err,
+                         "its tensors take %lld bytes, but %lld follow the header: it was cut short or is damaged",
+                         (long long)end, (long long)size);
+    return true;
+}
+
+static bool parse_tensors(Safetensors *file, const Json *root, Error *err) {
+    if (root->kind != JSON_OBJECT || root->count > INT32_MAX) return error_set(err, "the header is not an object");
+    file->tensors = calloc(root->count + 1, sizeof *file->tensors);
+    if (!file->tensors) return error_set(err, "out of memory");
+    for (const Json *node = root->first; node; node = node->next) {
+        if (strcmp(node->key, "__metadata__") == 0) {
+            if (!check_metadata(node, err)) return false;
+        } else if (!parse_tensor(&file->tensors[file->n_tensors++], node, err)) {
+            return false;
+        }
+    }
+    qsort(file->tensors, (size_t)file->n_tensors, sizeof *file->tensors, compare_tensors);
+    return check_contiguous(file, err);
+}
+
+static bool parse_file(Safetensors *file, Error *err) {
+    uint64_t length;
+    memcpy(&length, file->map, LENGTH_BYTES);
+    if (length > MAX_HEADER_BYTES || (int64_t)length > file->map_size - LENGTH_BYTES)
+        return error_set(err, "its header would have %llu bytes: not a safetensors file, or cut short",
+                         (unsigned long long)length);
+    const char *header = (const char *)file->map + LENGTH_BYTES;
+    if (length == 0 || header[0] != '{')
+        return error_set(err, "its header does not begin with '{': not a safetensors file");
+    file->data_start = LENGTH_BYTES + (int64_t)length;
+    Json *root = json_parse(header, length, err);
+    if (!root) return error_prefix(err, "header");
+    bool ok = parse_tensors(file, root, err);
+    json_free(root);
+    return ok;
+}
+
+bool safetensors_open(Safetensors *file, const char *path, Error *err) {
+    *file = (Safetensors){0};
+    int64_t size;
+    int fd = file_open_read(&size, path, err);
+    if (fd < 0) return false;
+    bool ok = size >= LENGTH_BYTES || error_set(err, "%lld bytes are no safetensors file", (long long)size);
+    if (ok) {
+        void *map = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
+        ok = map != MAP_FAILED || error_set(err, "cannot map it: %s", strerror(errno));
+        if (ok) *file = (Safetensors){.map = map, .map_size = size};
+    }
+    close(fd);
+    if (ok && parse_file(file, err)) return true;
+    safetensors_close(file);
+    return error_prefix(err, "%s", path);
+}
+
+void safetensors_close(Safetensors *file) {
+    if (file->map) munmap((void *)file->map, (size_t)file->map_size);
+    free(file->tensors);
+    *file = (Safetensors){0};
+}
+
+const SafeTensor *safetensors_find(const Safetensors *file, const char *name) {
+    for (int i = 0; i < file->n_tensors; i++)
+        if (strcmp(file->tensors[i].name, name) == 0) return &file->tensors[i];
+    return NULL;
+}
+
+const void *safetensors_data(const Safetensors *file, const SafeTensor *tensor) {
+    return file->map + file->data_start + tensor->begin;
+}

@@ -1,0 +1,189 @@
+#include "data/shard.h"
+
+#include "data/checksum.h"
+#include "data/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "shards are read and written as they lie in memory");
+
+enum { HEADER_INTS = SHARD_HEADER_BYTES / 4, PAGE = 4096, FINGERPRINT_PAGES = 64, LLAMA3_MAGIC = 20240801 };
+
+// Says what a file without our magic seems to be. `head` holds its first `size` bytes.
+static bool refuse_magic(const char *path, const unsigned char *head, size_t size, Error *err) {
+    int32_t magic = 0;
+    if (size >= sizeof magic) memcpy(&magic, head, sizeof magic);
+    if (magic == LLAMA3_MAGIC)
+        return error_set(err,
+                         "%s is a shard of 32-bit Llama 3 tokens; only 16-bit shards (magic %d) can be read: "
+                         "get the GPT-2 version of the data set",
+                         path, SHARD_MAGIC);
+    size_t n_text = 0, n_gpt2 = 0;
+    for (size_t i = 0; i < size; i++) n_text += (head[i] >= ' ' && head[i] < 127) || (head[i] >= 8 && head[i] < 14);
+    for (size_t i = 0; i + 1 < size; i += 2) n_gpt2 += (head[i] | head[i + 1] << 8) <= 50256;
+    if (n_text >= size - size / 16)
+        return error_set(
+            err,
+            "%s is text, not a token shard: make shards of a text with `train tokenize`, or repeat the "
+            "download if it should be a shard",
+            path);
+    if (n_gpt2 == size / 2)
+        return error_set(err,
+                         "%s has no shard header; it looks like a headerless nanoGPT file: put 256 int32 (%d, %d, "
+                         "number of tokens, zeros) before its tokens",
+                         path, SHARD_MAGIC, SHARD_VERSION);
+    return error_set(err, "%s is not a token shard: it begins with %d instead of the magic %d", path, magic,
+                     SHARD_MAGIC);
+}
+
+static bool check_header(int64_t *n_tokens, const char *path, const unsigned char *head, int64_t size, Error *err) {
+    int32_t header[HEADER_INTS] = {0};
+    size_t n_head = size < SHARD_HEADER_BYTES ? (size_t)size : SHARD_HEADER_BYTES;
+    memcpy(header, head, n_head);
+    if (header[0] != SHARD_MAGIC) return refuse_magic(path, head, n_head, err);
+    if (size < SHARD_HEADER_BYTES)
+        return error_set(err, "%s has %lld bytes, less than the header of a token shard (%d): repeat the download",
+                         path, (long long)size, SHARD_HEADER_BYTES);
+    if (header[1] != SHARD_VERSION)
+        return error_set(err, "%s is a token shard of version %d; only version %d can be read", path, header[1],
+                         SHARD_VERSION);
+    if (header[2] <= 0)
+        return error_set(err, "%s holds no tokens (its header says %d): remove it", path, header[2]);
+    *n_tokens = header[2];
+    int64_t expected = SHARD_HEADER_BYTES + 2 * *n_tokens;
+    if (size != expected)
+        return error_set(err,
+                         "%s has %lld bytes where its header's %lld tokens need %lld: it was cut short or is not "
+                         "complete; get it again",
+                         path, (long long)size, (long long)*n_tokens, (long long)expected);
+    return true;
+}
+
+static int64_t page_offset(int64_t size, int i) {
+    return SHARD_HEADER_BYTES + (size - SHARD_HEADER_BYTES - PAGE) * i / (FINGERPRINT_PAGES - 1);
+}
+
+static bool compute_fingerprint(Shard *shard, int fd, const unsigned char *head, int64_t size, Error *err) {
+    unsigned char page[PAGE];
+    int64_t body = size - SHARD_HEADER_BYTES;
+    int n_pages = body < PAGE ? 1 : FINGERPRINT_PAGES;
+    size_t n = body < PAGE ? (size_t)body : PAGE;
+    uint32_t crc = crc32c(crc32c(0, head, SHARD_HEADER_BYTES), &size, sizeof size);
+    // All pages are asked for at once: one after the other they would take minutes for many shards on a slow disk.
+    for (int i = 0; i < n_pages; i++) (void)posix_fadvise(fd, page_offset(size, i), (off_t)n, POSIX_FADV_WILLNEED);
+    for (int i = 0; i < n_pages; i++) {
+        if (!file_read_at(page, fd, shard->path, page_offset(size, i), n, err)) return false;
+        crc = crc32c(crc, page, n);
+    }
+    shard->fingerprint = crc;
+    return true;
+}
+
+static bool shard_open(Shard *shard, const char *path, Error *err) {
+    int64_t size;
+    int fd = file_open_read(&size, path, err);
+    if (fd < 0) return false;
+    shard->path = strdup(path);
+    unsigned char head[SHARD_HEADER_BYTES];
+    bool ok = shard->path || error_set(err, "out of memory");
+    if (ok && size == 0) ok = error_set(err, "%s is empty: remove it or get it again", path);
+    ok = ok &&
+         file_read_at(head, fd, path, 0, size < SHARD_HEADER_BYTES ? (size_t)size : SHARD_HEADER_BYTES, err) &&
+         check_header(&shard->n_tokens, path, head, size, err) && compute_fingerprint(shard, fd, head, size, err);
+    close(fd);
+    return ok;
+}
+
+bool shard_set_open(ShardSet *set, const char *pattern, Error *err) {
+    *set = (ShardSet){0};
+    // A name that exists is taken as it is, so that brackets in it are no pattern.
+    char *plain[1] = {(char *)pattern};
+    glob_t found = {.gl_pathc = 1, .gl_pathv = plain};
+    bool is_pattern = access(pattern, F_OK) != 0;
+    if (is_pattern) {
+        int status = glob(pattern, GLOB_TILDE, NULL, &found);
+        if (status == GLOB_NOMATCH)
+            return error_set(err, "no file matches %s: check the path, and quote patterns", pattern);
+        if (status != 0) return error_set(err, "cannot search for %s: %s", pattern, strerror(errno));
+    }
+    set->shards = calloc(found.gl_pathc, sizeof *set->shards);
+    bool ok = set->shards || error_set(err, "out of memory");
+    for (size_t i = 0; ok && i < found.gl_pathc; i++) {
+        Shard *shard = &set->shards[set->n_shards++];
+        ok = shard_open(shard, found.gl_pathv[i], err);
+        shard->first = set->total_tokens;
+        set->total_tokens += shard->n_tokens;
+    }
+    if (is_pattern) globfree(&found);
+    if (!ok) shard_set_close(set);
+    return ok;
+}
+
+void shard_set_close(ShardSet *set) {
+    for (int i = 0; i < set->n_shards; i++) free(set->shards[i].path);
+    free(set->shards);
+    *set = (ShardSet){0};
+}
+
+const Shard *shard_set_find(const ShardSet *set, int64_t index) {
+    ASSERT(set->n_shards > 0 && index >= 0);
+    index %= set->total_tokens;
+    int low = 0, high = set->n_shards; // first of low <= index < first of high
+    while (high - low > 1) {
+        int middle = low + (high - low) / 2;
+        if (set->shards[middle].first <= index) low = middle;
+        else high = middle;
+    }
+    return &set->shards[low];
+}
+
+// Reads tokens that lie in one shard.
+static bool read_within(uint16_t *tokens, const Shard *shard, int64_t offset, int64_t n, Error *err) {
+    int64_t size;
+    int fd = file_open_read(&size, shard->path, err);
+    if (fd < 0) return false;
+    bool ok;
+    if (size != SHARD_HEADER_BYTES + 2 * shard->n_tokens)
+        ok = error_set(err, "%s changed while it was in use: it now has %lld bytes", shard->path, (long long)size);
+    else ok = file_read_at(tokens, fd, shard->path, SHARD_HEADER_BYTES + 2 * offset, 2 * (size_t)n, err);
+    close(fd);
+    return ok;
+}
+
+bool shard_set_read(uint16_t *tokens, const ShardSet *set, int64_t index, int64_t n, Error *err) {
+    while (n > 0) {
+        index %= set->total_tokens;
+        const Shard *shard = shard_set_find(set, index);
+        int64_t offset = index - shard->first, left = shard->n_tokens - offset, part = n < left ? n : left;
+        if (!read_within(tokens, shard, offset, part, err)) return false;
+        tokens += part;
+        index += part;
+        n -= part;
+    }
+    return true;
+}
+
+bool shard_write(const char *path, const uint16_t *tokens, int64_t n, Error *err) {
+    ASSERT(n > 0 && n <= INT32_MAX);
+    char temporary[PATH_MAX];
+    if (snprintf(temporary, sizeof temporary, "%s.%ld.tmp", path, (long)getpid()) >= (int)sizeof temporary)
+        return error_set(err, "path too long: %s", path);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return error_set(err, "cannot create %s: %s", temporary, strerror(errno));
+    int32_t header[HEADER_INTS] = {SHARD_MAGIC, SHARD_VERSION, (int32_t)n};
+    bool ok = file_write(fd, path, header, sizeof header, err) &&
+              file_write(fd, path, tokens, (size_t)n * sizeof *tokens, err);
+    if (ok && fsync(fd) != 0) ok = error_set(err, "cannot write %s: %s", path, strerror(errno));
+    if (close(fd) != 0 && ok) ok = error_set(err, "cannot write %s: %s", path, strerror(errno));
+    if (ok && rename(temporary, path) != 0)
+        ok = error_set(err, "cannot rename %s to %s: %s", temporary, path, strerror(errno));
+    if (!ok) unlink(temporary);
+    return ok && file_sync_parent(path, err);
+}

@@ -119,7 +119,7 @@ static void print_optimizer(const OptimizerDef *def) {
     for (int i = 0; i < def->n_options; i++) {
         const OptimizerOption *o = &def->options[i];
         char name[160], value[64], help[1024], range[96] = "";
-        int used = snprintf(name, sizeof name, "--%s", o->name);
+        int used = snprintf(name, sizeof name, "--%s%s", o->kind == OPTION_FLAG ? "[no-]" : "", o->name);
         if (o->kind == OPTION_INT || o->kind == OPTION_REAL) {
             snprintf(name + used, sizeof name - (size_t)used, o->kind == OPTION_INT ? " N" : " X");
             snprintf(range, sizeof range, " (%g to %g)", o->min, o->max);

@@ -17,6 +17,8 @@ int main(int argc, char **argv) {
     Error err;
     int status;
     if (dispatch(&status, argc, (const char *const *)argv, &err)) return status;
+    for (char *p = err.text; *p; p++) // one line, whatever a file or an argument put into it
+        if ((unsigned char)*p < ' ') *p = ' ';
     fprintf(stderr, "error: %s\n", err.text);
     return 1;
 }

@@ -185,6 +185,7 @@ bool settings_from_file(Settings *settings, const char *path, Error *err) {
     for (int number = 1; ok; number++) {
         ssize_t length = getline(&line, &capacity, file);
         if (length < 0) break;
+        if (line[length - 1] == '\n') line[--length] = 0;
         if (strlen(line) != (size_t)length)
             ok = error_set(err, "%s:%d: not a text file (a zero byte)", path, number);
         else ok = parse_line(settings, line, path, number, err);

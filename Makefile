@@ -49,9 +49,15 @@ $(BUILD)/train.o: train.cu $(BUILD)/flags
 	@echo "  CC    $@"
 	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) -MMD -MP -x c -c -o $@ $<
 
-# Version and commit go into the environment record of a run.
+# Commit and flags go into the environment record of a run.
 COMMIT := $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
-$(BUILD)/run/environment.o: BASE += -DPOLAR_COMMIT='"$(COMMIT)"'
+$(BUILD)/run/environment.o: $(BUILD)/commit
+FLAGS  := $(OPT) $(BASE) $(CFLAGS)
+$(BUILD)/run/environment.o: BASE += -DPOLAR_COMMIT='"$(COMMIT)"' -DPOLAR_FLAGS='"$(FLAGS)"'
+
+$(BUILD)/commit: FORCE
+	@mkdir -p $(@D)
+	@echo '$(COMMIT)' | cmp -s - $@ || echo '$(COMMIT)' > $@
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)

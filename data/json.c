@@ -31,10 +31,9 @@ static bool at(const Parser *s, char c) {
 }
 
 static bool parse_hex4(Parser *s, uint32_t *code) {
-    if (s->end - s->p < 4) return fail(s, s->p, "\\u needs four hexadecimal digits");
     *code = 0;
     for (int i = 0; i < 4; i++) {
-        char c = *s->p;
+        char c = s->p < s->end ? *s->p : 0;
         int digit = c >= '0' && c <= '9'   ? c - '0'
                     : c >= 'a' && c <= 'f' ? c - 'a' + 10
                     : c >= 'A' && c <= 'F' ? c - 'A' + 10

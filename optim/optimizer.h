@@ -66,6 +66,8 @@ struct OptimizerDef {
 
     // Fills options that were not set and depend on others (a form's own defaults). May be NULL.
     void (*resolve)(GroupSettings *settings);
+    // Refuses resolved settings that do not go together. May be NULL.
+    bool (*check)(const GroupSettings *settings, Error *err);
     // State of one parameter; returns the number of tensors. They start at zero.
     int (*declare_state)(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const GroupSettings *settings,
                          Type acc_type);
@@ -115,17 +117,18 @@ typedef struct {
 
 typedef struct Optimizer Optimizer;
 
-// Makes the optimizers of all groups over one arena of parameters. Errors: an optimizer that cannot take a
-// parameter routed to it, out of memory.
+// Makes the optimizers of all groups over one arena of parameters. The table must outlive it; the settings are
+// copied and resolved. Errors: what optimizer_check refuses, no operations for the type, out of memory.
 Optimizer *optimizer_create(Device *device, Type type, const ParamTable *table,
                             const GroupSettings settings[GROUP_COUNT], Error *err);
 void optimizer_free(Optimizer *optimizer);
 
-// Bytes of state and of scratch that optimizer_create allocates.
+// Bytes of state and of scratch that optimizer_create allocates, for settings that optimizer_check accepts.
 void optimizer_memory(int64_t *state, int64_t *scratch, const ParamTable *table,
                       const GroupSettings settings[GROUP_COUNT], Type type);
 
-// Checks routing and settings against the table without allocating: what optimizer_create would refuse.
+// Checks routing and settings against the table without allocating: what optimizer_create would refuse. Groups
+// without parameters are not looked at; their def may be NULL.
 bool optimizer_check(const ParamTable *table, const GroupSettings settings[GROUP_COUNT], Error *err);
 
 // One step: norm, guard and clipping of the gradients, then every group's update of `master` (and `weights`, where

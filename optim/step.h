@@ -15,6 +15,7 @@ typedef struct {
     MatrixGroup view;
     void *state[MAX_STATE_TENSORS];
     int64_t state_stride[MAX_STATE_TENSORS];
+    Type state_type[MAX_STATE_TENSORS];
 } GroupView;
 
 struct OptimizerStep {
@@ -31,6 +32,9 @@ struct OptimizerStep {
     const StepReport *report; // device memory
     void *scratch;
 };
+
+// The batch of `count` matrices of a view from matrix `first` on (fewer where the view ends), for an operation.
+MatrixBatch step_batch(const OptimizerStep *step, const GroupView *view, int first, int count);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,17 @@
+#include "optim/ops.h"
+
+#include "device/cpu.h"       // defines: cpu_isa
+#include "optim/cpu_tables.h" // declares the tables
+
+const OptimOps *optim_ops(const Device *device, Type type) {
+    if (device->kind != DEVICE_CPU) return NULL;
+#if defined(__x86_64__)
+    static const OptimOps *const tables[TYPE_COUNT][ISA_COUNT] = {
+        [TYPE_F32] = {&optim_ops_f32_base, &optim_ops_f32_avx2, &optim_ops_f32_avx512},
+        [TYPE_F64] = {&optim_ops_f64_base, &optim_ops_f64_avx2, &optim_ops_f64_avx512}};
+#else
+    static const OptimOps *const tables[TYPE_COUNT][ISA_COUNT] = {
+        [TYPE_F32] = {&optim_ops_f32_base}, [TYPE_F64] = {&optim_ops_f64_base}};
+#endif
+    return tables[type][cpu_isa()];
+}

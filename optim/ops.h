@@ -1,0 +1,109 @@
+// optim/ops.h - the operations of the optimizers, declared once, implemented once per device.
+//
+// Conventions: master weights, gradients, states and polar factors (`void *`) have the instance's accumulation type
+// (type_accumulate), device weights its type; on the CPU the two are the same arena. All matrices are dense and
+// row-major with rows * cols elements; a vector is a matrix of one row. Sums of squares are double per row and are
+// added in the order of the rows: they depend on neither the number of threads nor on how rows are cut into calls.
+//
+// Everything that changes from step to step (rates, momentum, bias corrections, clip scale, ok) is read from
+// StepInputs and StepReport in device memory, so that a captured graph can be replayed; arguments by value are
+// constants of the run. Operations on a MatrixBatch write nothing where report->ok is 0.
+#ifndef POLAR_OPTIM_OPS_H
+#define POLAR_OPTIM_OPS_H
+
+#include "device/device.h"   // defines: Device, Stream, Type
+#include "optim/optimizer.h" // defines: Group, StepInputs, StepReport
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// What an update works on: `count` (rows, cols) matrices of one group, each array at a stride of its own.
+typedef struct {
+    int count;
+    int64_t rows, cols;
+    int64_t stride;                 // of master, weights and grads, in elements
+    void *master, *weights;         // weights is master where the types are equal
+    const void *grads;              // before clipping: the operations multiply by report->clip_scale
+    void *state[MAX_STATE_TENSORS]; // what the optimizer declared, in that order
+    int64_t state_stride[MAX_STATE_TENSORS];
+    Group group;
+    const StepInputs *inputs; // device memory
+    const StepReport *report; // device memory
+} MatrixBatch;
+
+// How a normalized polar factor becomes an update of the size that the learning rate is meant for.
+//   SCALE_SHAPE  sqrt(max(1, rows / cols)), after row normalization gave back the Frobenius norm it found: Muon as
+//                released, NorMuon as released
+//   SCALE_RMS    rms sqrt(rows cols) / ||O||_F: the update's root mean square is rms, as Adam's is about 0.2 (Liu
+//   et
+//                al. 2025, "Muon is scalable"; NorMuon, Algorithm 1, line 10)
+typedef enum { SCALE_SHAPE, SCALE_RMS, SCALE_COUNT } ScaleRule;
+
+typedef struct {
+    ScaleRule rule;
+    double rms;     // SCALE_RMS
+    bool normalize; // NorMuon's row normalization by state[1]
+    double eps;     // of the row normalization
+} RowScaling;
+
+typedef struct {
+    // sums (count, rows) = sum over a row of x^2; matrices of x stand `stride` elements apart.
+    void (*row_sum_squares)(Stream *s, double *sums, const void *x, int64_t stride, int count, int64_t rows,
+                            int64_t cols);
+
+    // Decides the step from the n row sums of all gradients and the device's sum of losses:
+    //   grad_norm = sqrt(sum of row_sums), loss = *loss * loss_scale
+    //   ok = both finite and loss <= loss_limit; applied += ok
+    //   clip_scale = min(1, max_grad_norm / (grad_norm + 1e-6)), 1 where max_grad_norm is 0 (the convention of
+    //   torch.nn.utils.clip_grad_norm_)
+    //   bias_correction = 1 - beta^applied for every group
+    void (*step_guard)(Stream *s, StepReport *report, const StepInputs *inputs, const double *row_sums, int64_t n,
+                       const double *loss);
+
+    // AdamW (Kingma and Ba 2015; Loshchilov and Hutter 2019) as in llm.c, g = clip_scale grads:
+    //   m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
+    //   p -= lr (m / c1 / (sqrt(v / c2) + eps) + weight_decay p)
+    // state: m, v (rows, cols).
+    void (*adamw_update)(Stream *s, const MatrixBatch *x, double eps, double weight_decay);
+
+    // Stochastic gradient descent as torch.optim.SGD (weight decay is part of the gradient):
+    //   d = clip_scale grads + weight_decay p;  b = momentum b + d;  p -= lr (nesterov ? d + momentum b : b)
+    // state: b (rows, cols), or NULL: p -= lr d.
+    void (*sgd_update)(Stream *s, const MatrixBatch *x, bool nesterov, double weight_decay);
+
+    // The first station of the polar family. With g = clip_scale grads and b the group's momentum
+    //   M = b M + (ema ? 1 - b : 1) g
+    //   U = nesterov ? b M + (ema ? 1 - b : 1) g : M
+    // u (count, rows, cols) dense; row_sums (count, rows) the sums of squares of its rows. state[0]: M.
+    void (*polar_momentum)(Stream *s, void *u, double *row_sums, const MatrixBatch *x, bool ema, bool nesterov);
+
+    // Every matrix of x (count, rows, cols) divided by ||X||_F factor + eps; its norm is the sum of its row_sums.
+    // A zero matrix stays zero.
+    void (*polar_scale)(Stream *s, void *x, const double *row_sums, int count, int64_t rows, int64_t cols,
+                        double factor, double eps);
+
+    // The factor on each row of the polar factor O whose rows have the sums of squares row_sums (count, rows):
+    //   normalize: v = b2 v + (1 - b2) row_sums / cols;  s = 1 / (sqrt(v) + eps)   (state[1]: v (rows))
+    //   otherwise: s = 1
+    //   factors (count, rows) = s times the scaling rule, which sees ||s O||_F through the row sums.
+    // Every factor is finite in the type of the weights; those of a matrix of zeros whose row_sums are given
+    // are 0. row_sums may be NULL where nothing needs them (SCALE_SHAPE without normalization).
+    void (*row_factors)(Stream *s, double *factors, const double *row_sums, const MatrixBatch *x,
+                        const RowScaling *scaling);
+
+    // The last station: with u = factors[row] O,
+    //   p = p - lr weight_decay p - lr u
+    // `cautious`: the decay acts only where u p >= 0 (Chen et al. 2025, "Cautious weight decay").
+    // o (count, rows, cols) dense.
+    void (*polar_update)(Stream *s, const MatrixBatch *x, const void *o, const double *factors, double weight_decay,
+                         bool cautious);
+} OptimOps;
+
+// The table for a device and type; NULL where there is none.
+const OptimOps *optim_ops(const Device *device, Type type);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

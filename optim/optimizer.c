@@ -1,0 +1,221 @@
+#include "optim/optimizer.h"
+
+#include "optim/inputs.h" // defines: InputRing, step_inputs_fill
+#include "optim/plan.h"   // defines: OptimizerPlan
+#include "optim/step.h"   // defines: OptimizerStep
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct Optimizer {
+    Device *device;
+    const OptimOps *ops;
+    Type type, acc_type;
+    const ParamTable *table;
+    OptimizerPlan plan;
+    GroupView views[GROUP_COUNT][3 * PARAM_KIND_COUNT];
+    int n_views[GROUP_COUNT];
+    StateTensor *tensors;
+    int n_tensors;
+    char *state; // device memory, as are the two below
+    void *scratch;
+    StepReport *report;
+    InputRing inputs;
+};
+
+static char *element_at(const void *base, int64_t index, Type type) {
+    return (char *)base + index * (int64_t)type_size(type);
+}
+
+MatrixBatch step_batch(const OptimizerStep *step, const GroupView *view, int first, int count) {
+    const MatrixGroup *g = &view->view;
+    int64_t offset = g->offset + first * g->stride;
+    MatrixBatch x = {.count = count < g->count - first ? count : g->count - first,
+                     .rows = g->rows,
+                     .cols = g->cols,
+                     .stride = g->stride,
+                     .master = element_at(step->master, offset, step->acc_type),
+                     .weights = element_at(step->weights, offset, step->type),
+                     .grads = step->grads ? element_at(step->grads, offset, step->acc_type) : NULL,
+                     .group = step->group,
+                     .inputs = step->inputs,
+                     .report = step->report};
+    for (int i = 0; i < MAX_STATE_TENSORS; i++) {
+        x.state_stride[i] = view->state_stride[i];
+        if (view->state[i])
+            x.state[i] = element_at(view->state[i], first * view->state_stride[i], view->state_type[i]);
+    }
+    return x;
+}
+
+bool optimizer_check(const ParamTable *table, const GroupSettings settings[GROUP_COUNT], Error *err) {
+    OptimizerPlan plan;
+    return optimizer_plan(&plan, table, settings, TYPE_F32, err);
+}
+
+void optimizer_memory(int64_t *state, int64_t *scratch, const ParamTable *table,
+                      const GroupSettings settings[GROUP_COUNT], Type type) {
+    OptimizerPlan plan;
+    Error err;
+    ASSERT(optimizer_plan(&plan, table, settings, type_accumulate(type), &err));
+    *state = plan.state_bytes;
+    *scratch = plan.scratch_bytes;
+}
+
+// The views of a kind with the parts of its state that belong to them.
+static void add_views(Optimizer *o, const KindPlan *kind) {
+    for (int i = 0; i < kind->n_views; i++) {
+        GroupView *view = &o->views[kind->group][o->n_views[kind->group]++];
+        *view = (GroupView){.view = kind->views[i]};
+        for (int j = 0; j < kind->n_states; j++) {
+            const StateSpec *spec = &kind->specs[j];
+            ASSERT(spec->rows == kind->whole.first->rows || view->view.row == 0);
+            view->state[j] = element_at(o->state + kind->state_offset[j], view->view.row * spec->cols, spec->type);
+            view->state_stride[j] = kind->state_stride[j] / (int64_t)type_size(spec->type);
+            view->state_type[j] = spec->type;
+        }
+    }
+}
+
+static const KindPlan *find_kind(const OptimizerPlan *plan, ParamKind which) {
+    for (int i = 0; i < plan->n_kinds; i++)
+        if (plan->kinds[i].whole.first->kind == which) return &plan->kinds[i];
+    ASSERT(!"every parameter has its plan");
+    return NULL;
+}
+
+// The state tensors in the order of the parameters.
+static void list_tensors(Optimizer *o) {
+    for (int i = 0; i < o->table->n_params; i++) {
+        const Param *param = &o->table->params[i];
+        const KindPlan *kind = find_kind(&o->plan, param->kind);
+        int layer = param->layer < 0 ? 0 : param->layer;
+        for (int j = 0; j < kind->n_states; j++) {
+            StateTensor *t = &o->tensors[o->n_tensors++];
+            *t = (StateTensor){.param = param,
+                               .spec = kind->specs[j],
+                               .data = o->state + kind->state_offset[j] + layer * kind->state_stride[j]};
+            snprintf(t->name, sizeof t->name, "%s.%s", kind->specs[j].name, param->name);
+        }
+    }
+}
+
+static bool allocate(Optimizer *o) {
+    o->tensors = calloc((size_t)o->table->n_params * MAX_STATE_TENSORS + 1, sizeof *o->tensors);
+    o->state = device_alloc(o->device, (size_t)o->plan.state_bytes);
+    o->scratch = device_alloc(o->device, (size_t)o->plan.scratch_bytes);
+    o->report = device_alloc(o->device, sizeof *o->report);
+    return input_ring_create(&o->inputs, o->device) && o->tensors && o->state && o->scratch && o->report;
+}
+
+Optimizer *optimizer_create(Device *device, Type type, const ParamTable *table,
+                            const GroupSettings settings[GROUP_COUNT], Error *err) {
+    Optimizer *o = calloc(1, sizeof *o);
+    if (!o) {
+        error_set(err, "out of memory for the optimizer");
+        return NULL;
+    }
+    o->device = device;
+    o->type = type;
+    o->acc_type = type_accumulate(type);
+    o->table = table;
+    o->ops = optim_ops(device, type);
+    bool ok = o->ops ? optimizer_plan(&o->plan, table, settings, o->acc_type, err)
+                     : error_set(err, "%s has no optimizer operations for %s", device->name, type_name(type));
+    if (ok && !allocate(o))
+        ok = error_set(err, "out of memory: the optimizer needs %.1f MiB of state and %.1f MiB of scratch",
+                       (double)o->plan.state_bytes / (1 << 20), (double)o->plan.scratch_bytes / (1 << 20));
+    if (!ok) {
+        optimizer_free(o);
+        return NULL;
+    }
+    for (int i = 0; i < o->plan.n_kinds; i++) add_views(o, &o->plan.kinds[i]);
+    list_tensors(o);
+    return o;
+}
+
+void optimizer_free(Optimizer *o) {
+    if (!o) return;
+    input_ring_free(&o->inputs, o->device);
+    device_free(o->device, o->report);
+    device_free(o->device, o->scratch);
+    device_free(o->device, o->state);
+    free(o->tensors);
+    free(o);
+}
+
+static OptimizerStep group_step(Optimizer *o, Stream *stream, Group group, void *master, void *weights,
+                                const void *grads) {
+    return (OptimizerStep){.stream = stream,
+                           .ops = o->ops,
+                           .type = o->type,
+                           .acc_type = o->acc_type,
+                           .group = group,
+                           .settings = &o->plan.settings[group],
+                           .views = o->views[group],
+                           .n_views = o->n_views[group],
+                           .master = master,
+                           .weights = weights,
+                           .grads = grads,
+                           .inputs = o->inputs.device,
+                           .report = o->report,
+                           .scratch = o->scratch};
+}
+
+static void guard_step(Optimizer *o, Stream *stream, const void *grads, const double *loss) {
+    double *sums = o->scratch, *next = sums;
+    for (int i = 0; i < o->plan.n_kinds; i++) {
+        const MatrixGroup *g = &o->plan.kinds[i].whole;
+        o->ops->row_sum_squares(stream, next, element_at(grads, g->offset, o->acc_type), g->stride, g->count,
+                                g->rows, g->cols);
+        next += g->count * g->rows;
+    }
+    o->ops->step_guard(stream, o->report, o->inputs.device, sums, o->plan.n_rows, loss);
+}
+
+void optimizer_step(Optimizer *o, Stream *stream, void *master, void *weights, const void *grads,
+                    const double *loss, int64_t t, int64_t total_steps, double max_grad_norm, double loss_scale,
+                    double loss_limit) {
+    StepInputs inputs = {.max_grad_norm = max_grad_norm, .loss_scale = loss_scale, .loss_limit = loss_limit};
+    step_inputs_fill(&inputs, o->plan.settings, t, total_steps);
+    input_ring_push(&o->inputs, stream, &inputs);
+    guard_step(o, stream, grads, loss);
+    for (int g = 0; g < GROUP_COUNT; g++) {
+        if (o->n_views[g] == 0) continue;
+        OptimizerStep step = group_step(o, stream, (Group)g, master, weights, grads);
+        step.settings->def->step(&step);
+    }
+}
+
+void optimizer_evaluation_weights(Optimizer *o, Stream *stream, void *master, void *weights, bool enter) {
+    for (int g = 0; g < GROUP_COUNT; g++) {
+        if (o->n_views[g] == 0 || !o->plan.settings[g].def->evaluation_weights) continue;
+        OptimizerStep step = group_step(o, stream, (Group)g, master, weights, NULL);
+        step.settings->def->evaluation_weights(&step, enter);
+    }
+}
+
+StepReport optimizer_report(const Optimizer *o, Stream *stream) {
+    StepReport report;
+    device_copy(stream, &report, o->report, sizeof report);
+    stream_synchronize(stream);
+    return report;
+}
+
+int optimizer_state_count(const Optimizer *o) {
+    return o->n_tensors;
+}
+
+StateTensor optimizer_state(const Optimizer *o, int i) {
+    ASSERT(i >= 0 && i < o->n_tensors);
+    return o->tensors[i];
+}
+
+double optimizer_applied(const Optimizer *o, Stream *stream) {
+    return optimizer_report(o, stream).applied;
+}
+
+void optimizer_set_applied(Optimizer *o, Stream *stream, double applied) {
+    device_copy(stream, &o->report->applied, &applied, sizeof applied);
+    stream_synchronize(stream);
+}

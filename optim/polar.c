@@ -1,0 +1,287 @@
+#include "optim/polar.h"
+
+// Coefficients as published. What was left out: "AOL" (4 steps), which turns the sign of singular values above 0.88
+// of the Frobenius norm, and Polar Express without a safety factor, which diverges for 1.0001.
+static const PolarTriple NS5[] = {{3.4445, -4.7750, 2.0315}};
+
+static const PolarTriple SIMPLE[] = {{2, -1.5, 0.5}};
+
+static const PolarTriple YOU5[] = {{4.0848, -6.8946, 2.9270},
+                                   {3.9505, -6.3029, 2.6377},
+                                   {3.7418, -5.5913, 2.3037},
+                                   {2.8769, -3.1427, 1.2046},
+                                   {2.8366, -3.0525, 1.2012}};
+
+static const PolarTriple POLAR_EXPRESS[] = {{8.28721201814563, -23.595886519098837, 17.300387312530933},
+                                            {4.107059111542203, -2.9478499167379106, 0.5448431082926601},
+                                            {3.9486908534822946, -2.908902115962949, 0.5518191394370137},
+                                            {3.3184196573706015, -2.488488024314874, 0.51004894012372},
+                                            {2.300652019954817, -1.6689039845747493, 0.4188073119525673},
+                                            {1.891301407787398, -1.2679958271945868, 0.37680408948524835},
+                                            {1.8750014808534479, -1.2500016453999487, 0.3750001645474248},
+                                            {1.875, -1.25, 0.375}};
+
+static const PolarTriple POLAR_EXPRESS_NANOGPT[] = {{8.156554524902461, -22.48329292557795, 15.878769915207462},
+                                                    {4.042929935166739, -2.808917465908714, 0.5000178451051316},
+                                                    {3.8916678022926607, -2.772484153217685, 0.5060648178503393},
+                                                    {3.285753657755655, -2.3681294933425376, 0.46449024233003106},
+                                                    {2.3465413258596377, -1.7097828382687081, 0.42323551169305323}};
+
+static const PolarTriple CANS5[] = {{8.4703, -25.1081, 18.6293},
+                                    {4.1828, -3.1087, 0.5806},
+                                    {3.9619, -2.9541, 0.5630},
+                                    {3.2866, -2.4647, 0.5074},
+                                    {2.2737, -1.6447, 0.4162}};
+
+static const PolarTriple CUBIC5[] = {{3.3656576, -3.3420992, 0},
+                                     {2.5744352, -1.4957376, 0},
+                                     {2.5368962, -1.4312570, 0},
+                                     {2.4418906, -1.2764040, 0},
+                                     {2.2230472, -0.9630650, 0}};
+
+static const PolarTriple DEEPSEEK_V4[] = {{3.4445, -4.7750, 2.0315},
+                                          {3.4445, -4.7750, 2.0315},
+                                          {3.4445, -4.7750, 2.0315},
+                                          {3.4445, -4.7750, 2.0315},
+                                          {3.4445, -4.7750, 2.0315},
+                                          {3.4445, -4.7750, 2.0315},
+                                          {3.4445, -4.7750, 2.0315},
+                                          {3.4445, -4.7750, 2.0315},
+                                          {2, -1.5, 0.5},
+                                          {2, -1.5, 0.5}};
+
+#define TRIPLES(list) .triples = list, .n_triples = sizeof list / sizeof *list
+
+enum { METHODS = 9 };
+
+static const PolarMethod methods[METHODS] = {
+    {.name = "ns5",
+     .summary = "five equal quintic steps, singular values to about 0.7..1.2",
+     .source = "Jordan et al. 2024, Muon",
+     TRIPLES(NS5),
+     .repeat_last = true,
+     .default_steps = 5,
+     .safety = 1,
+     .norm_factor = 1,
+     .norm_eps = 1e-7,
+     .sigma_max = 1.05},
+    {.name = "you5",
+     .summary = "five different quintic steps",
+     .source = "J. You 2025, in microsoft/dion and NVIDIA Emerging-Optimizers (\"quintic\")",
+     TRIPLES(YOU5),
+     .default_steps = 5,
+     .safety = 1,
+     .norm_factor = 1,
+     .norm_eps = 1e-7,
+     .sigma_max = 1.05},
+    {.name = "polar-express",
+     .summary = "minimax step by step, safety factor 1.01; more steps converge to the polar factor",
+     .source = "Amsel et al. 2025, arXiv 2505.16932",
+     TRIPLES(POLAR_EXPRESS),
+     .repeat_last = true,
+     .default_steps = 5,
+     .safety = 1.01,
+     .norm_factor = 1.01,
+     .norm_eps = 1e-7,
+     .sigma_max = 1.02},
+    {.name = "polar-express-nanogpt",
+     .summary = "Polar Express computed for five steps with a safety factor of 1.02",
+     .source = "modded-nanogpt, dion, nanochat",
+     TRIPLES(POLAR_EXPRESS_NANOGPT),
+     .default_steps = 5,
+     .safety = 1,
+     .norm_factor = 1.02,
+     .norm_eps = 1e-6,
+     .sigma_max = 1.04},
+    {.name = "polar-express-1.05",
+     .summary = "Polar Express, five steps, safety factor 1.05 without enlarging the norm",
+     .source = "Gram Newton-Schulz (Dao-AILab)",
+     .triples = POLAR_EXPRESS,
+     .n_triples = 5,
+     .default_steps = 5,
+     .safety = 1.05,
+     .norm_factor = 1,
+     .norm_eps = 1e-7,
+     .sigma_max = 1.05},
+    {.name = "cans5",
+     .summary = "Chebyshev-optimal steps; no margin above 1 (not for bf16)",
+     .source = "Grishina et al. 2025, arXiv 2506.10935",
+     TRIPLES(CANS5),
+     .default_steps = 5,
+     .safety = 1,
+     .norm_factor = 1,
+     .norm_eps = 1e-7,
+     .sigma_max = 1.000009},
+    {.name = "cubic5",
+     .summary = "five cubic steps: two products a step instead of three",
+     .source = "arXiv 2606.00371, in NVIDIA Emerging-Optimizers",
+     TRIPLES(CUBIC5),
+     .default_steps = 5,
+     .safety = 1,
+     .norm_factor = 1,
+     .norm_eps = 1e-7,
+     .sigma_max = 1.0035},
+    {.name = "deepseek-v4",
+     .summary = "eight steps of ns5 and two that converge",
+     .source = "DeepSeek-V4, in NVIDIA Emerging-Optimizers",
+     TRIPLES(DEEPSEEK_V4),
+     .default_steps = 10,
+     .safety = 1,
+     .norm_factor = 1,
+     .norm_eps = 1e-7,
+     .sigma_max = 1.05},
+    {.name = "simple",
+     .summary = "twelve slow steps that converge",
+     .source = "modded-nanogpt, track 3",
+     TRIPLES(SIMPLE),
+     .repeat_last = true,
+     .default_steps = 12,
+     .safety = 1,
+     .norm_factor = 1,
+     .norm_eps = 1e-7,
+     .sigma_max = 1.05},
+};
+
+const char *const POLAR_NAMES[METHODS + 1] = {"ns5",
+                                              "you5",
+                                              "polar-express",
+                                              "polar-express-nanogpt",
+                                              "polar-express-1.05",
+                                              "cans5",
+                                              "cubic5",
+                                              "deepseek-v4",
+                                              "simple",
+                                              NULL};
+
+const PolarMethod *polar_methods(int *count) {
+    *count = METHODS;
+    return methods;
+}
+
+int polar_max_steps(const PolarMethod *method) {
+    return method->repeat_last ? 100 : method->n_triples;
+}
+
+PolarTriple polar_triple(const PolarMethod *method, int step) {
+    ASSERT(step >= 0 && step < polar_max_steps(method));
+    bool last = step >= method->n_triples - 1;
+    PolarTriple t = method->triples[last ? method->n_triples - 1 : step];
+    if (last && method->repeat_last) return t;
+    double s = method->safety;
+    return (PolarTriple){t.a / s, t.b / (s * s * s), t.c / (s * s * s * s * s)};
+}
+
+int64_t polar_scratch_elements(int64_t rows, int64_t cols, int batch) {
+    int64_t k = rows < cols ? rows : cols;
+    return batch * (rows * cols + 2 * k * k);
+}
+
+// What stays the same from step to step.
+typedef struct {
+    Stream *stream;
+    Type type;
+    int64_t rows, cols, k;
+    bool wide;
+    int batch;
+    void *gram, *poly; // (batch, k, k): A and b A + c A^2
+} Iteration;
+
+// A = X X^T or X^T X.
+static void gram_product(const Iteration *it, const void *x) {
+    int64_t size = it->rows * it->cols;
+    device_gemm(it->stream, &(Gemm){.type = it->type,
+                                    .c_type = it->type,
+                                    .transpose_a = !it->wide,
+                                    .transpose_b = it->wide,
+                                    .m = it->k,
+                                    .n = it->k,
+                                    .k = it->wide ? it->cols : it->rows,
+                                    .alpha = 1,
+                                    .a = x,
+                                    .lda = it->cols,
+                                    .stride_a = size,
+                                    .b = x,
+                                    .ldb = it->cols,
+                                    .stride_b = size,
+                                    .c = it->gram,
+                                    .ldc = it->k,
+                                    .stride_c = it->k * it->k,
+                                    .batch = it->batch});
+}
+
+// poly = b A + c A^2.
+static void square_product(const Iteration *it, PolarTriple t) {
+    int64_t k = it->k;
+    device_copy(it->stream, it->poly, it->gram, (size_t)(it->batch * k * k) * type_size(it->type));
+    device_gemm(it->stream, &(Gemm){.type = it->type,
+                                    .c_type = it->type,
+                                    .m = k,
+                                    .n = k,
+                                    .k = k,
+                                    .alpha = t.c,
+                                    .beta = t.b,
+                                    .a = it->gram,
+                                    .lda = k,
+                                    .stride_a = k * k,
+                                    .b = it->gram,
+                                    .ldb = k,
+                                    .stride_b = k * k,
+                                    .c = it->poly,
+                                    .ldc = k,
+                                    .stride_c = k * k,
+                                    .batch = it->batch});
+}
+
+// y = a x + alpha P x (P x from the right for tall matrices), P (k, k).
+static void apply_product(const Iteration *it, void *y, const void *x, const void *p, double a, double alpha) {
+    int64_t size = it->rows * it->cols, k = it->k;
+    device_copy(it->stream, y, x, (size_t)(it->batch * size) * type_size(it->type));
+    device_gemm(it->stream, &(Gemm){.type = it->type,
+                                    .c_type = it->type,
+                                    .m = it->rows,
+                                    .n = it->cols,
+                                    .k = k,
+                                    .alpha = alpha,
+                                    .beta = a,
+                                    .a = it->wide ? p : x,
+                                    .lda = k, // the columns of x are k where it stands on the left
+                                    .stride_a = it->wide ? k * k : size,
+                                    .b = it->wide ? x : p,
+                                    .ldb = it->cols,
+                                    .stride_b = it->wide ? size : k * k,
+                                    .c = y,
+                                    .ldc = it->cols,
+                                    .stride_c = size,
+                                    .batch = it->batch});
+}
+
+void *polar_newton_schulz(Stream *stream, const PolarMethod *method, int steps, void *x, void *scratch, Type type,
+                          int64_t rows, int64_t cols, int batch) {
+    bool wide = rows <= cols;
+    int64_t k = wide ? rows : cols;
+    char *gram = (char *)scratch + (size_t)(batch * rows * cols) * type_size(type);
+    Iteration it = {.stream = stream,
+                    .type = type,
+                    .rows = rows,
+                    .cols = cols,
+                    .k = k,
+                    .wide = wide,
+                    .batch = batch,
+                    .gram = gram,
+                    .poly = gram + (size_t)(batch * k * k) * type_size(type)};
+    void *y = scratch;
+    for (int step = 0; step < steps; step++) {
+        PolarTriple t = polar_triple(method, step);
+        gram_product(&it, x);
+        if (t.c != 0) {
+            square_product(&it, t);
+            apply_product(&it, y, x, it.poly, t.a, 1);
+        } else {
+            apply_product(&it, y, x, it.gram, t.a, t.b);
+        }
+        void *swap = x;
+        x = y;
+        y = swap;
+    }
+    return x;
+}

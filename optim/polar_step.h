@@ -1,0 +1,58 @@
+// optim/polar_step.h - the one pipeline of the polar family:
+//   momentum -> polar factor -> [row normalization] -> scale -> decay and update
+// Muon, NorMuon and their relatives are choices at these stations. For the files of optim/ only.
+#ifndef POLAR_OPTIM_POLAR_STEP_H
+#define POLAR_OPTIM_POLAR_STEP_H
+
+#include "optim/polar.h" // defines: PolarMethod, POLAR_NAMES
+#include "optim/step.h"  // defines: OptimizerStep
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+extern const char *const POLAR_SCALE_NAMES[]; // "shape", "rms": in the order of ScaleRule
+extern const char *const POLAR_DECAY_NAMES[]; // "decoupled", "cautious"
+
+// The options that the family shares, with the defaults that differ.
+#define POLAR_OPTIONS(lr_def, lr_help, nesterov_def, nesterov_help, scale_def, scale_help, decay_def, decay_help)  \
+    {"lr", OPTION_REAL, lr_def, 0, 1e9, NULL, "learning rate (" lr_help ")"},                                      \
+        {"momentum", OPTION_REAL, 0.95, 0, 0.999999, NULL, "decay of the momentum"},                               \
+        {"momentum-warmup", OPTION_INT, 0, 0, 1e15, NULL, "steps over which the momentum grows to its value"},     \
+        {"momentum-start", OPTION_REAL, 0.85, 0, 0.999999, NULL, "momentum at step 0 of its warm-up"},             \
+        {"ema", OPTION_FLAG, 1, 0, 1, NULL, "M = b M + (1 - b) G rather than b M + G"},                            \
+        {"nesterov", OPTION_FLAG, nesterov_def, 0, 1, NULL, "look ahead by one gradient (" nesterov_help ")"},     \
+        {"polar", OPTION_CHOICE, 0, 0, 0, POLAR_NAMES, "method for the polar factor"},                             \
+        {"polar-steps", OPTION_INT, 5, 1, 100, NULL, "steps of that method (its own number)"},                     \
+        {"split-qkv", OPTION_FLAG, 1, 0, 1, NULL, "query, key and value rows are matrices of their own"},          \
+        {"scale",                                                                                                  \
+         OPTION_CHOICE,                                                                                            \
+         scale_def,                                                                                                \
+         0,                                                                                                        \
+         0,                                                                                                        \
+         POLAR_SCALE_NAMES,                                                                                        \
+         "sqrt(max(1, rows/cols)), or a root mean square of --rms (" scale_help ")"},                              \
+        {"rms", OPTION_REAL, 0.2, 0, 1e9, NULL, "root mean square of the update at lr 1, for the scale rms"},      \
+        {"weight-decay", OPTION_REAL, decay_def, 0, 1e9, NULL, "weight decay (" decay_help ")"}, {                 \
+        "decay", OPTION_CHOICE, 0, 0, 0, POLAR_DECAY_NAMES, "on every element, or only where it helps the update"  \
+    }
+
+// Fills what depends on the method: the number of steps where none was given.
+void polar_settings_resolve(GroupSettings *settings);
+// Gives an option that the user left alone the default of a form.
+void polar_settings_default(GroupSettings *settings, const char *name, double value);
+// Refuses numbers of steps that the method has no coefficients for.
+bool polar_settings_check(const GroupSettings *settings, Error *err);
+bool polar_settings_split(const GroupSettings *settings);
+
+int64_t polar_step_scratch(const MatrixGroup *groups, int n_groups, const GroupSettings *settings, Type acc_type);
+
+// The step of all views of a group. `normalize`: rows are normalized by state[1] with this eps (NorMuon).
+void polar_step(const OptimizerStep *step, bool normalize, double eps);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,62 @@
+#include "optim/registry.h"
+
+#include "device/nearest.h" // defines: nearest_name
+
+#include <stdio.h>
+#include <string.h>
+
+static const OptimizerDef *const registry[] = {&optimizer_adamw, &optimizer_sgd, &optimizer_muon,
+                                               &optimizer_normuon};
+enum { REGISTERED = sizeof registry / sizeof *registry };
+
+const OptimizerDef *const *optimizer_registry(int *count) {
+    *count = REGISTERED;
+    return registry;
+}
+
+const OptimizerDef *optimizer_find(const char *name, Error *err) {
+    const char *names[REGISTERED];
+    char list[256] = "";
+    for (int i = 0; i < REGISTERED; i++) {
+        if (strcmp(registry[i]->name, name) == 0) return registry[i];
+        names[i] = registry[i]->name;
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", names[i]);
+    }
+    const char *near = nearest_name(name, names, REGISTERED);
+    error_set(err, "unknown optimizer \"%s\"%s%s%s: there are %s", name, near ? " (did you mean \"" : "",
+              near ? near : "", near ? "\"?)" : "", list);
+    return NULL;
+}
+
+static const struct {
+    const char *name, *prefix;
+} groups[GROUP_COUNT] = {[GROUP_HIDDEN] = {"hidden", ""},
+                         [GROUP_EMBED] = {"embed", "embed-"},
+                         [GROUP_HEAD] = {"head", "head-"},
+                         [GROUP_VECTOR] = {"vector", "vector-"}};
+
+const char *group_name(Group group) {
+    return groups[group].name;
+}
+
+const char *group_prefix(Group group) {
+    return groups[group].prefix;
+}
+
+Group group_of_role(Role role) {
+    switch (role) {
+    case ROLE_TOKEN_EMBEDDING:
+    case ROLE_POSITION_EMBEDDING:
+        return GROUP_EMBED;
+    case ROLE_HEAD:
+        return GROUP_HEAD;
+    case ROLE_HIDDEN:
+        return GROUP_HIDDEN;
+    case ROLE_GAIN:
+    case ROLE_BIAS:
+        return GROUP_VECTOR;
+    }
+    ASSERT(!"a role without a group");
+    return GROUP_VECTOR;
+}

@@ -1,0 +1,9 @@
+// optim/registry.h - the optimizers, each in a file of its own. For the files of optim/ only.
+#ifndef POLAR_OPTIM_REGISTRY_H
+#define POLAR_OPTIM_REGISTRY_H
+
+#include "optim/optimizer.h" // defines: OptimizerDef
+
+extern const OptimizerDef optimizer_adamw, optimizer_sgd, optimizer_muon, optimizer_normuon;
+
+#endif

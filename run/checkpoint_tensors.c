@@ -1,0 +1,128 @@
+#include "run/checkpoint_tensors.h"
+
+#include "data/safetensors.h" // defines: SafeTensor, SafetensorsWriter, Safetensors
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+const char *tensors_file_name(TensorsFile file) {
+    return file == TENSORS_MODEL ? "model.safetensors" : "optimizer.safetensors";
+}
+
+static int tensor_count(TensorsFile file, const CheckpointParts *parts) {
+    return file == TENSORS_MODEL ? parts->model->table.n_params : optimizer_state_count(parts->optimizer);
+}
+
+static void describe(SafeTensor *t, TensorsFile file, const CheckpointParts *parts, int i) {
+    *t = (SafeTensor){0};
+    if (file == TENSORS_MODEL) {
+        const Param *p = &parts->model->table.params[i];
+        snprintf(t->name, sizeof t->name, "%s", p->name);
+        t->type = parts->model->acc_type;
+        t->n_dims = p->n_dims;
+        t->shape[0] = p->n_dims == 2 ? p->rows : p->cols;
+        t->shape[1] = p->n_dims == 2 ? p->cols : 0;
+        t->elements = param_elements(p);
+    } else {
+        StateTensor s = optimizer_state(parts->optimizer, i);
+        snprintf(t->name, sizeof t->name, "%s", s.name);
+        t->type = s.spec.type;
+        t->n_dims = 2;
+        t->shape[0] = s.spec.rows;
+        t->shape[1] = s.spec.cols;
+        t->elements = s.spec.rows * s.spec.cols;
+    }
+}
+
+static SafeTensor *describe_all(int *n, TensorsFile file, const CheckpointParts *parts) {
+    *n = tensor_count(file, parts);
+    SafeTensor *tensors = malloc(((size_t)*n + 1) * sizeof *tensors);
+    ASSERT(tensors);
+    for (int i = 0; i < *n; i++) describe(&tensors[i], file, parts, i);
+    return tensors;
+}
+
+static void to_host(void *host, size_t bytes, TensorsFile file, const CheckpointParts *parts, int i) {
+    if (file == TENSORS_MODEL) {
+        model_get_param(host, parts->model, parts->stream, &parts->model->table.params[i]);
+    } else {
+        device_copy(parts->stream, host, optimizer_state(parts->optimizer, i).data, bytes);
+        stream_synchronize(parts->stream);
+    }
+}
+
+static void to_device(const void *host, size_t bytes, TensorsFile file, const CheckpointParts *parts, int i) {
+    if (file == TENSORS_MODEL) {
+        model_set_param(parts->model, parts->stream, &parts->model->table.params[i], host);
+    } else {
+        device_copy(parts->stream, optimizer_state(parts->optimizer, i).data, host, bytes);
+        stream_synchronize(parts->stream);
+    }
+}
+
+bool tensors_write(int64_t *size, uint32_t *crc, const char *path, TensorsFile file, const CheckpointParts *parts,
+                   Error *err) {
+    int n;
+    SafeTensor *tensors = describe_all(&n, file, parts);
+    size_t largest = 1;
+    for (int i = 0; i < n; i++) {
+        size_t bytes = (size_t)tensors[i].elements * type_size(tensors[i].type);
+        if (bytes > largest) largest = bytes;
+    }
+    void *host = malloc(largest);
+    SafetensorsWriter w;
+    bool ok = host || error_set(err, "out of memory to write %s", path);
+    ok = ok && safetensors_write_begin(&w, path, tensors, n, err);
+    for (int i = 0; i < n && ok; i++) {
+        size_t bytes = (size_t)tensors[i].elements * type_size(tensors[i].type);
+        to_host(host, bytes, file, parts, i);
+        ok = safetensors_write_data(&w, host, (int64_t)bytes, err);
+    }
+    ok = ok && safetensors_write_finish(&w, crc, err);
+    free(host);
+    free(tensors);
+    if (!ok) return false;
+    struct stat st;
+    if (stat(path, &st) != 0) return error_set(err, "cannot find %s, which was just written", path);
+    *size = st.st_size;
+    return true;
+}
+
+static void shape_text(char text[64], const SafeTensor *t) {
+    int used = snprintf(text, 64, "%s (", type_name(t->type));
+    for (int d = 0; d < t->n_dims && used < 60; d++)
+        used += snprintf(text + used, 64 - (size_t)used, "%s%" PRId64, d ? ", " : "", t->shape[d]);
+    if (used < 63) snprintf(text + used, 64 - (size_t)used, ")");
+}
+
+static bool check_tensor(const Safetensors *in, const SafeTensor *want, const char *path, Error *err) {
+    const SafeTensor *have = safetensors_find(in, want->name);
+    if (!have) return error_set(err, "%s has no tensor %s, which this run needs", path, want->name);
+    bool same = have->type == want->type && have->n_dims == want->n_dims;
+    for (int d = 0; same && d < want->n_dims; d++) same = have->shape[d] == want->shape[d];
+    if (same) return true;
+    char a[64], b[64];
+    shape_text(a, have);
+    shape_text(b, want);
+    return error_set(err, "%s: tensor %s is %s, but this run needs %s", path, want->name, a, b);
+}
+
+bool tensors_read(const char *path, TensorsFile file, const CheckpointParts *parts, Error *err) {
+    Safetensors in;
+    if (!safetensors_open(&in, path, err)) return false;
+    int n;
+    SafeTensor *tensors = describe_all(&n, file, parts);
+    bool ok = true;
+    for (int i = 0; i < n && ok; i++) ok = check_tensor(&in, &tensors[i], path, err);
+    if (ok && in.n_tensors != n)
+        ok = error_set(err, "%s has %d tensors where this run has %d: it is another run's", path, in.n_tensors, n);
+    for (int i = 0; i < n && ok; i++) {
+        const SafeTensor *t = safetensors_find(&in, tensors[i].name);
+        to_device(safetensors_data(&in, t), (size_t)(t->end - t->begin), file, parts, i);
+    }
+    free(tensors);
+    safetensors_close(&in);
+    return ok;
+}

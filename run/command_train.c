@@ -1,0 +1,185 @@
+#include "run/commands.h"
+
+#include "run/run_dir.h" // defines: RunDir
+#include "run/signals.h" // defines: signals_install, EXIT_STOPPED
+#include "run/trainer.h" // defines: Trainer
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+// A session of `train`: everything between its arguments and its exit.
+typedef struct {
+    RunConfig config;
+    RunData data;
+    ParamTable table;
+    MemoryPlan memory;
+    Device *device;
+    RunDir dir;
+    Trainer trainer;
+    FILE *log;
+    char *plan; // as printed
+} Session;
+
+static bool is_resume(const Session *s) {
+    return s->config.resume[0] != 0;
+}
+
+static const char *run_of(const Session *s) {
+    return is_resume(s) ? s->config.resume : s->config.out;
+}
+
+static bool make_plan(Session *s, Error *err) {
+    RunConfig *c = &s->config;
+    param_table_init(&s->table, &c->model);
+    if (!run_data_open(&s->data, c, err) || !optimizer_check(&s->table, c->groups, err)) return false;
+    s->memory = plan_memory(c, &s->table);
+    size_t size;
+    FILE *out = open_memstream(&s->plan, &size);
+    ASSERT(out);
+    plan_print(out, c, &s->table, &s->data, &s->memory);
+    fprintf(out, "Device      %s, %d threads, %s\n", s->device->name, s->device->n_threads, s->device->library);
+    fclose(out);
+    return true;
+}
+
+static bool open_log(Session *s, Error *err) {
+    char path[RUN_PATH_MAX];
+    run_path(path, run_of(s), "log.txt");
+    s->log = fopen(path, "a");
+    if (!s->log) return error_set(err, "cannot open %s: %s", path, strerror(errno));
+    setvbuf(s->log, NULL, _IOLBF, BUFSIZ);
+    fputs(s->plan, s->log);
+    return true;
+}
+
+// Everything that can fail for want of memory or data comes before the directory is made.
+static bool begin_new(Session *s, int argc, const char *const *argv, Error *err) {
+    Trainer *t = &s->trainer;
+    if (!run_dir_check_new(s->config.out, s->config.overwrite, err)) return false;
+    if (!trainer_create(t, &s->config, &s->data, s->device, &s->table, err)) return false;
+    if (!trainer_start_loader(t, err) || !run_dir_create(&s->dir, &s->config, err)) return false;
+    return environment_write(&s->dir, s->device, &s->data, argc, argv, err) && open_log(s, err) &&
+           metrics_open(&t->metrics, s->dir.path, 0, false, err);
+}
+
+static bool write_resume_record(Session *s, Error *err) {
+    JsonWriter w = {0};
+    char text[32];
+    time_t now = time(NULL);
+    struct tm tm;
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+    json_begin_object(&w, NULL);
+    json_string(&w, "kind", "resume");
+    json_int(&w, "step", s->trainer.state.step);
+    json_string(&w, "time", text);
+    json_string(&w, "commit", environment_commit());
+    json_string(&w, "device", s->device->name);
+    json_int(&w, "threads", s->device->n_threads);
+    json_end_object(&w);
+    return metrics_write(&s->trainer.metrics, &w, err);
+}
+
+static bool begin_resumed(Session *s, int argc, const char *const *argv, char note[1024], Error *err) {
+    Trainer *t = &s->trainer;
+    const char *run = s->config.resume;
+    bool found;
+    if (!run_dir_lock(&s->dir, run, err)) return false;
+    checkpoint_clean(run);
+    if (!trainer_create(t, &s->config, &s->data, s->device, &s->table, err)) return false;
+    CheckpointParts parts = trainer_parts(t);
+    if (!checkpoint_load(&t->state, &found, note, run, &parts, err)) return false;
+    if (found) t->saved_step = t->state.step;
+    if (!trainer_start_loader(t, err)) return false;
+    char environment[RUN_PATH_MAX];
+    run_path(environment, run, "environment.json");
+    if (access(environment, F_OK) != 0 && !environment_write(&s->dir, s->device, &s->data, argc, argv, err))
+        return false;
+    return open_log(s, err) && metrics_open(&t->metrics, run, t->state.step, t->state.reported, err) &&
+           write_resume_record(s, err);
+}
+
+static void say_end(Session *s, RunEnd end) {
+    Trainer *t = &s->trainer;
+    const char *run = run_of(s);
+    char loss[48] = "";
+    if (!isnan(t->state.val_loss)) snprintf(loss, sizeof loss, ", validation loss %.4f", t->state.val_loss);
+    if (end == RUN_FINISHED)
+        progress_print(&t->progress, true, "finished: %" PRId64 " steps in %.1f s of training%s; %s", t->state.step,
+                       t->state.elapsed_s, loss, run);
+    else if (end == RUN_TARGET)
+        progress_print(&t->progress, true, "target reached: step %" PRId64 ", %.1f s of training%s; %s",
+                       t->state.step, t->state.elapsed_s, loss, run);
+    else
+        progress_print(&t->progress, true, "stopped by %s after step %" PRId64 "; go on with --resume %s",
+                       end == RUN_TIME ? "--max-time" : signals_name(signals_received()), t->state.step, run);
+}
+
+static bool train(int *status, Session *s, int argc, const char *const *argv, Error *err) {
+    char note[1024] = "";
+    Trainer *t = &s->trainer;
+    RunEnd end;
+    signals_install();
+    bool ok = is_resume(s) ? begin_resumed(s, argc, argv, note, err) : begin_new(s, argc, argv, err);
+    if (!ok) return false;
+    t->run = run_of(s);
+    progress_begin(&t->progress, s->log, s->config.quiet, t->state.step);
+    if (note[0]) progress_print(&t->progress, true, "warning: %s", note);
+    if (is_resume(s))
+        progress_print(&t->progress, false,
+                       t->saved_step < 0 ? "resuming: no checkpoint yet, starting over from step %" PRId64
+                                         : "resuming from the checkpoint of step %" PRId64,
+                       t->state.step);
+    ok = trainer_run(&end, t, err);
+    progress_end(&t->progress);
+    if (!ok) {
+        fprintf(s->log, "error: %s\n", err->text);
+        return false;
+    }
+    say_end(s, end);
+    *status = end == RUN_SIGNAL ? EXIT_STOPPED : 0;
+    return true;
+}
+
+static bool check_arguments(const RunConfig *c, Error *err) {
+    if (c->dry_run) return true;
+    if (!c->resume[0] && !c->out[0])
+        return error_set(err, "say where the run goes: --out DIRECTORY (or --dry-run to see the plan only)");
+    if (!c->train_data[0])
+        return error_set(err,
+                         "no training data: give --train-data 'DIR/NAME_train_*.bin' (train tokenize makes some)");
+    return true;
+}
+
+static bool run_session(int *status, Session *s, int argc, const char *const *argv, Error *err) {
+    RunConfig *c = &s->config;
+    if (!config_load(c, argc - 1, argv + 1, err) || !check_arguments(c, err)) return false;
+    if (!device_open(&s->device, c->device, c->threads, err) || !make_plan(s, err)) return false;
+    if (!c->quiet || c->dry_run) fputs(s->plan, stdout);
+    if (c->dry_run) return true;
+    fputs(c->quiet ? "" : "\n", stdout);
+    fflush(stdout);
+    return plan_check(c, &s->data, &s->memory, err) && train(status, s, argc, argv, err);
+}
+
+bool command_train(int *status, int argc, const char *const *argv, Error *err) {
+    Session *s = calloc(1, sizeof *s);
+    ASSERT(s);
+    s->dir.lock_fd = -1;
+    s->trainer.metrics.fd = -1;
+    *status = 0;
+    bool ok = run_session(status, s, argc, argv, err);
+    trainer_free(&s->trainer);
+    if (s->log) fclose(s->log);
+    run_dir_unlock(&s->dir);
+    run_data_close(&s->data);
+    param_table_free(&s->table);
+    if (s->device) device_close(s->device);
+    free(s->plan);
+    free(s);
+    return ok;
+}

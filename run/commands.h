@@ -1,0 +1,32 @@
+// run/commands.h - what `train` can be told to do. Each command prints what it has to say and leaves an error to its
+// caller.
+#ifndef POLAR_RUN_COMMANDS_H
+#define POLAR_RUN_COMMANDS_H
+
+#include "device/error.h" // defines: Error
+#include "run/config.h"   // defines: RunConfig
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// `train [options]`: trains or resumes. *status is the exit status where it succeeds: 0, or EXIT_STOPPED when a
+// signal ended it. argc and argv are those of the whole program.
+bool command_train(int *status, int argc, const char *const *argv, Error *err);
+
+// `train tokenize [options] TEXTFILE...`; argv begins after the command's name.
+bool command_tokenize(int argc, const char *const *argv, Error *err);
+
+// `train sample RUN [options]`; argv begins after the command's name.
+bool command_sample(int argc, const char *const *argv, Error *err);
+
+// Whether --help is among the arguments; *topic is the word after it, if any.
+bool help_wanted(const char **topic, int argc, const char *const *argv);
+
+// `train --help`, `train --help optimizers`, `train --help NAME`.
+bool command_help(const char *topic, Error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,227 @@
+#include "run/config.h"
+
+#include "data/vocab.h"     // defines: vocab_size
+#include "device/nearest.h" // defines: nearest_name
+#include "run/groups.h"     // defines: groups_resolve, group_option_names
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MICRO_BATCH_TOKENS = 4096 }; // of the micro-batch chosen for --micro-batch 0
+
+static bool name_is_flag(const void *context, const char *name, bool *known) {
+    (void)context;
+    const OptionSpec *spec = option_find(&run_options, name);
+    Group group;
+    const char *option;
+    bool is_flag;
+    *known = true;
+    if (spec) return spec->kind == KIND_YES_NO;
+    *known = group_option_split(&group, &option, name);
+    return *known && any_optimizer_has(&is_flag, option) && is_flag;
+}
+
+static bool name_unknown(const void *context, const char *name, Error *err) {
+    (void)context;
+    char **group_names;
+    int n_group = group_option_names(&group_names), n = 0;
+    const char **all = malloc((size_t)(n_group + run_options.n_specs + 1) * sizeof *all);
+    ASSERT(all);
+    for (int i = 0; i < run_options.n_specs; i++) all[n++] = run_options.specs[i].name;
+    for (int i = 0; i < n_group; i++) all[n++] = group_names[i];
+    all[n++] = "help";
+    const char *near = nearest_name(name, all, n);
+    if (near) error_set(err, "unknown option '%s'; did you mean '%s'? (--help lists all)", name, near);
+    else error_set(err, "unknown option '%s'; --help lists all", name);
+    free(all);
+    free(group_names[0]);
+    free(group_names);
+    return false;
+}
+
+static bool apply_settings(RunConfig *config, const Settings *settings, bool from_file, Error *err) {
+    for (int i = 0; i < settings->count; i++) {
+        const Setting *s = &settings->items[i];
+        bool known;
+        name_is_flag(NULL, s->name, &known);
+        if (!known) {
+            name_unknown(NULL, s->name, err);
+            return setting_error(err, s);
+        }
+        const OptionSpec *spec = option_find(&run_options, s->name);
+        if (!spec) continue; // an optimizer's
+        if (from_file && spec->not_stored) {
+            error_set(err, "'%s' belongs on the command line, not into a file", s->name);
+            return setting_error(err, s);
+        }
+        if (!option_set(config, spec, s->text, err)) return setting_error(err, s);
+    }
+    return true;
+}
+
+// Fills in what follows from other options, so that the effective configuration says it.
+static bool derive(RunConfig *config, Error *err) {
+    ModelConfig *m = &config->model;
+    if (m->n_kv_head == 0) m->n_kv_head = m->n_head;
+    if (m->head_dim == 0) {
+        if (m->d_model % m->n_head != 0)
+            return error_set(err, "--d-model %d is not a multiple of --n-head %d; change one, or give --head-dim",
+                             m->d_model, m->n_head);
+        m->head_dim = m->d_model / m->n_head;
+    }
+    if (m->d_ff == 0) {
+        if (m->d_model > INT32_MAX / 4) return error_set(err, "--d-model %d is too large", m->d_model);
+        m->d_ff = 4 * m->d_model;
+    }
+    int known = vocab_size((VocabKind)config->vocab);
+    if (m->vocab_size == 0) m->vocab_size = known ? known : 50257;
+    if (m->vocab_size < known)
+        return error_set(err, "--vocab-size %d is too small for --vocab %s, which has %d tokens", m->vocab_size,
+                         vocab_name((VocabKind)config->vocab), known);
+    if (m->vocab_size > 65536)
+        return error_set(err, "--vocab-size %d: token shards hold 16-bit tokens, at most 65536", m->vocab_size);
+    if (m->vocab_padded == 0) m->vocab_padded = (m->vocab_size + 63) / 64 * 64;
+    if (m->context == 0) m->context = config->seq_len;
+    if (config->seq_len > m->context)
+        return error_set(err, "--seq-len %d is longer than --context %d", config->seq_len, m->context);
+    if (!model_config_check(m, err)) return false;
+
+    if (config_step_tokens(config) > (int64_t)1 << 40)
+        return error_set(err, "--batch-size %d times --seq-len %d is too large for a step", config->batch_size,
+                         config->seq_len);
+    if (config->micro_batch == 0) {
+        int b = 1;
+        for (int d = 1; d <= config->batch_size && (int64_t)d * config->seq_len <= MICRO_BATCH_TOKENS; d++)
+            if (config->batch_size % d == 0) b = d;
+        config->micro_batch = b;
+    }
+    if (config->batch_size % config->micro_batch != 0)
+        return error_set(err, "--micro-batch %d does not divide --batch-size %d", config->micro_batch,
+                         config->batch_size);
+    return true;
+}
+
+// Patterns of files are stored absolute, so that a run can be resumed from any directory.
+static bool make_absolute(char *pattern, Error *err) {
+    char cwd[OPTION_TEXT_MAX], full[2 * OPTION_TEXT_MAX];
+    if (!pattern[0] || pattern[0] == '/') return true;
+    if (!getcwd(cwd, sizeof cwd)) return error_set(err, "the current directory cannot be found; go to another one");
+    int n = snprintf(full, sizeof full, "%s/%s", cwd, pattern);
+    if (n >= OPTION_TEXT_MAX) return error_set(err, "the path %.200s... is too long", full);
+    memcpy(pattern, full, (size_t)n + 1);
+    return true;
+}
+
+// On resume only options that leave the course of the run alone may differ from the run's own.
+static bool check_resume_overrides(const RunConfig *run, const RunConfig *given, const Settings *arguments,
+                                   Error *err) {
+    for (int i = 0; i < arguments->count; i++) {
+        const char *name = arguments->items[i].name;
+        const OptionSpec *spec = option_find(&run_options, name);
+        if (spec && spec->on_resume) continue;
+        if (spec && !spec->not_stored) {
+            char before[OPTION_TEXT_MAX], now[OPTION_TEXT_MAX];
+            option_text(before, sizeof before, run, spec);
+            option_text(now, sizeof now, given, spec);
+            if (strcmp(before, now) == 0) continue;
+            return error_set(
+                err,
+                "--%s %s cannot be changed on --resume (the run has %s): the run would no longer be the "
+                "one it was; start a new one with --config %s/config.conf",
+                name, now, before[0] ? before : "none", given->resume);
+        }
+        return error_set(err, "--%s cannot be given with --resume: the run keeps its own", name);
+    }
+    return true;
+}
+
+static bool build(RunConfig *config, const Settings *file, const Settings *arguments, Error *err) {
+    options_init(config, &run_options);
+    const Setting *name = settings_find(arguments, "config");
+    if (name) snprintf(config->config, sizeof config->config, "%s", name->text);
+    if (!apply_settings(config, file, true, err) || !apply_settings(config, arguments, false, err)) return false;
+    if (!derive(config, err) || !groups_resolve(config, file, arguments, err)) return false;
+    return make_absolute(config->train_data, err) && make_absolute(config->val_data, err);
+}
+
+bool config_load_run(RunConfig *config, const char *dir, Error *err) {
+    char path[OPTION_TEXT_MAX + 16];
+    Settings file = {0}, arguments = {0};
+    snprintf(path, sizeof path, "%s/config.conf", dir);
+    if (access(dir, F_OK) != 0) return error_set(err, "there is no run %s", dir);
+    if (access(path, F_OK) != 0)
+        return error_set(err, "%s is not a run, or ended before it began: it has no config.conf", dir);
+    *config = (RunConfig){0};
+    bool ok = settings_from_file(&file, path, err) && build(config, &file, &arguments, err);
+    settings_free(&file);
+    return ok;
+}
+
+static bool load(RunConfig *config, Settings *file, Settings *arguments, Error *err) {
+    const Setting *from = settings_find(arguments, "config"), *resume = settings_find(arguments, "resume");
+    if (!resume) return (!from || settings_from_file(file, from->text, err)) && build(config, file, arguments, err);
+
+    if (from) return error_set(err, "--config cannot be given with --resume: the run keeps its own");
+    RunConfig *run = calloc(1, sizeof *run);
+    ASSERT(run);
+    char path[OPTION_TEXT_MAX + 16];
+    snprintf(path, sizeof path, "%s/config.conf", resume->text);
+    bool ok = config_load_run(run, resume->text, err) && settings_from_file(file, path, err) &&
+              build(config, file, arguments, err) && check_resume_overrides(run, config, arguments, err);
+    free(run);
+    return ok;
+}
+
+bool config_load(RunConfig *config, int argc, const char *const *argv, Error *err) {
+    const OptionNames names = {NULL, name_is_flag, name_unknown};
+    Settings file = {0}, arguments = {0};
+    *config = (RunConfig){0};
+    bool ok = settings_from_arguments(&arguments, NULL, NULL, argc, argv, &names, err) &&
+              load(config, &file, &arguments, err);
+    settings_free(&file);
+    settings_free(&arguments);
+    return ok;
+}
+
+static void print_group(FILE *out, const RunConfig *config, Group group) {
+    const GroupSettings *s = &config->groups[group];
+    const char *prefix = group_prefix(group);
+    char name[128], text[128];
+#define PRINT(option, ...)                                                                                         \
+    do {                                                                                                           \
+        snprintf(name, sizeof name, "%s%s", prefix, option);                                                       \
+        snprintf(text, sizeof text, __VA_ARGS__);                                                                  \
+        setting_print(out, name, text);                                                                            \
+    } while (0)
+    PRINT("optimizer", "%s", s->def->name);
+    for (int i = 0; i < s->def->n_options; i++) {
+        snprintf(name, sizeof name, "%s%s", prefix, s->def->options[i].name);
+        group_setting_text(text, sizeof text, s, i);
+        setting_print(out, name, text);
+    }
+    PRINT("schedule", "%s", schedule_name(s->schedule.kind));
+    PRINT("warmup", "%" PRId64, s->schedule.warmup);
+    PRINT("cooldown", "%.17g", s->schedule.cooldown);
+    PRINT("final-lr", "%.17g", s->schedule.final);
+#undef PRINT
+}
+
+void config_print(FILE *out, const RunConfig *config) {
+    const char *section = "";
+    char text[OPTION_TEXT_MAX];
+    for (int i = 0; i < run_options.n_specs; i++) {
+        const OptionSpec *spec = &run_options.specs[i];
+        if (spec->not_stored) continue;
+        if (strcmp(section, spec->section) != 0) fprintf(out, "\n# %s\n", spec->section);
+        section = spec->section;
+        option_text(text, sizeof text, config, spec);
+        setting_print(out, spec->name, text);
+    }
+    for (int g = 0; g < GROUP_COUNT; g++) {
+        if (g == GROUP_HEAD && config->model.tied_head) continue;
+        fprintf(out, "\n# Optimizer: %s parameters\n", group_name((Group)g));
+        print_group(out, config, (Group)g);
+    }
+}

@@ -1,0 +1,74 @@
+// run/config.h - everything a run is made of, as one struct, and where it comes from: defaults, a configuration
+// file, the command line (in this order, later over earlier).
+#ifndef POLAR_RUN_CONFIG_H
+#define POLAR_RUN_CONFIG_H
+
+#include "model/config.h"    // defines: ModelConfig
+#include "optim/optimizer.h" // defines: GroupSettings, GROUP_COUNT
+#include "run/options.h"     // defines: OptionTable, Settings, OPTION_TEXT_MAX
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum { BAD_STEP_STOP, BAD_STEP_SKIP } OnBadStep;
+
+typedef struct {
+    // This process
+    char config[OPTION_TEXT_MAX], out[OPTION_TEXT_MAX], resume[OPTION_TEXT_MAX];
+    bool dry_run, overwrite, quiet;
+    char device[OPTION_TEXT_MAX];
+    int threads;
+    double max_time; // seconds; 0: no limit
+
+    // Training
+    int64_t seed, steps;
+    int batch_size, micro_batch, seq_len; // sequences per step, per micro-batch; tokens per sequence
+    double clip;
+    double target_loss; // 0: none
+    int on_bad_step;    // OnBadStep
+    double loss_jump;   // 0: off
+    int max_skips;
+
+    // Data
+    char train_data[OPTION_TEXT_MAX], val_data[OPTION_TEXT_MAX];
+    int vocab;      // VocabKind
+    int shard_tail; // ShardTail
+    int64_t val_tokens;
+
+    // Reports
+    int64_t log_every, eval_every, sample_every, checkpoint_every;
+    int sample_tokens, keep;
+    char sample_prompt[OPTION_TEXT_MAX];
+
+    ModelConfig model;
+
+    GroupSettings groups[GROUP_COUNT]; // GROUP_HEAD's are of no account where the head is tied
+    char note[1024];                   // what the user should know about how this came about; "" if nothing
+} RunConfig;
+
+// The options of `train` itself; those of the optimizers come from their registry.
+extern const OptionTable run_options;
+
+// One optimizer option name taken apart: "embed-beta1" is GROUP_EMBED and "beta1". False if it is none: the name
+// must be "optimizer", "schedule", "warmup", "cooldown", "final-lr" or an option of some optimizer.
+bool group_option_split(Group *group, const char **option, const char *name);
+
+// Fills `config` from the arguments after the program's name. Errors: anything unknown, out of range or
+// contradictory, with the nearest valid name. Nothing is created.
+bool config_load(RunConfig *config, int argc, const char *const *argv, Error *err);
+
+// Reads a run's own configuration, DIR/config.conf.
+bool config_load_run(RunConfig *config, const char *dir, Error *err);
+
+// Writes the effective configuration: as --config it reproduces the run.
+void config_print(FILE *out, const RunConfig *config);
+
+static inline int64_t config_step_tokens(const RunConfig *config) {
+    return (int64_t)config->batch_size * config->seq_len;
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif

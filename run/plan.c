@@ -1,0 +1,221 @@
+#include "run/plan.h"
+
+#include "data/loader.h" // defines: ShardTail
+#include "data/vocab.h"  // defines: vocab_name
+#include "model/model.h" // defines: model_memory
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool run_data_open(RunData *data, const RunConfig *config, Error *err) {
+    *data = (RunData){0};
+    if (config->train_data[0] && !shard_set_open(&data->train, config->train_data, err))
+        return error_prefix(err, "--train-data");
+    if (config->val_data[0] && !shard_set_open(&data->val, config->val_data, err)) {
+        run_data_close(data);
+        return error_prefix(err, "--val-data");
+    }
+    data->val_tokens = config->val_tokens;
+    if (data->val_tokens > data->val.total_tokens - 1) data->val_tokens = data->val.total_tokens - 1;
+    if (data->val.n_shards && data->val_tokens < 1) {
+        run_data_close(data);
+        return error_set(err, "--val-data %s has a single token; a validation needs two", config->val_data);
+    }
+    return true;
+}
+
+void run_data_close(RunData *data) {
+    if (data->train.n_shards) shard_set_close(&data->train);
+    if (data->val.n_shards) shard_set_close(&data->val);
+    *data = (RunData){0};
+}
+
+static int64_t memory_available(void) {
+    FILE *file = fopen("/proc/meminfo", "r");
+    char line[256];
+    int64_t kib = 0;
+    if (!file) return 0;
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "MemAvailable: %" SCNd64, &kib) == 1) break;
+    fclose(file);
+    return kib * 1024;
+}
+
+MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table) {
+    MemoryPlan plan = {0};
+    ModelMemory m = model_memory(&config->model, TYPE_F32, config->micro_batch, config->seq_len, true);
+    plan.weights = m.weights;
+    plan.grads = m.grads;
+    plan.activations = m.activations;
+    optimizer_memory(&plan.optimizer_state, &plan.optimizer_scratch, table, config->groups, TYPE_F32);
+    plan.batches =
+        4 * batch_bytes(config->micro_batch, config->seq_len); // the loader's two, ours, the validation's
+    plan.total =
+        plan.weights + plan.grads + plan.activations + plan.optimizer_state + plan.optimizer_scratch + plan.batches;
+    plan.available = memory_available();
+    return plan;
+}
+
+// Global batches that a set gives before it is used up.
+static int64_t batches_of(const ShardSet *set, const RunConfig *config) {
+    int64_t n = 0, G = config_step_tokens(config);
+    for (int i = 0; i < set->n_shards; i++)
+        if (set->shards[i].n_tokens >= 2) n += (set->shards[i].n_tokens - 2) / G;
+    return n;
+}
+
+static void size_text(char text[32], int64_t bytes) {
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+    double x = (double)bytes;
+    int u = 0;
+    for (; x >= 1024 && u < 4; u++) x /= 1024;
+    snprintf(text, 32, u ? "%.1f %s" : "%.0f %s", x, units[u]);
+}
+
+bool plan_check(const RunConfig *config, const RunData *data, const MemoryPlan *memory, Error *err) {
+    if (data->train.n_shards && config->shard_tail == SHARD_TAIL_DROP) {
+        int64_t n = batches_of(&data->train, config);
+        if (n < config->steps)
+            return error_set(err,
+                             "--train-data has %" PRId64
+                             " batches with --shard-tail drop, too few for --steps %" PRId64
+                             "; add shards, take fewer steps, or use --shard-tail join",
+                             n, config->steps);
+    }
+    if (memory->available && memory->total > memory->available) {
+        char need[32], have[32];
+        size_text(need, memory->total);
+        size_text(have, memory->available);
+        return error_set(
+            err,
+            "the run needs %s of memory and %s are available; lower --micro-batch (now %d) or --seq-len, "
+            "or choose a smaller network; --dry-run shows what takes it",
+            need, have, config->micro_batch);
+    }
+    return true;
+}
+
+// 124439808 as "124,439,808".
+static const char *commas(char text[32], int64_t n) {
+    char digits[24];
+    int length = snprintf(digits, sizeof digits, "%" PRId64, n), out = 0;
+    for (int i = 0; i < length; i++) {
+        if (i > 0 && (length - i) % 3 == 0 && digits[i - 1] != '-') text[out++] = ',';
+        text[out++] = digits[i];
+    }
+    text[out] = 0;
+    return text;
+}
+
+static const char *duration_words(const Schedule *s, char text[96]) {
+    int n = snprintf(text, 96, "%s", schedule_name(s->kind));
+    if (s->warmup) n += snprintf(text + n, 96 - (size_t)n, ", warm-up %" PRId64, s->warmup);
+    if (s->kind == SCHEDULE_WSD) n += snprintf(text + n, 96 - (size_t)n, ", cooldown %g", s->cooldown);
+    if (s->kind != SCHEDULE_CONSTANT) snprintf(text + n, 96 - (size_t)n, ", final %g", s->final);
+    return text;
+}
+
+static void print_network(FILE *out, const RunConfig *config, const ParamTable *table) {
+    const ModelConfig *m = &config->model;
+    char n[32];
+    fprintf(out, "Network     %s parameters: %d layers, width %d, %d heads of %d", commas(n, table->total),
+            m->n_layer, m->d_model, m->n_head, m->head_dim);
+    if (m->n_kv_head != m->n_head) fprintf(out, " (%d for keys and values)", m->n_kv_head);
+    fprintf(out, ", MLP %d, context %d\n", m->d_ff, m->context);
+    fprintf(out, "            vocabulary %d (padded to %d, %s), %s, %s\n", m->vocab_size, m->vocab_padded,
+            m->mask_padding ? "masked" : "not masked", m->biases ? "biases" : "no biases",
+            m->tied_head ? "head tied to the embedding" : "head of its own");
+    for (int role = ROLE_TOKEN_EMBEDDING; role <= ROLE_BIAS; role++) {
+        int64_t elements = 0;
+        int count = 0;
+        for (int i = 0; i < table->n_params; i++) {
+            const Param *p = &table->params[i];
+            if ((int)p->role != role) continue;
+            elements += p->valid_rows * p->cols;
+            count++;
+        }
+        if (count)
+            fprintf(out, "            %-20s %4d tensors %16s\n", role_name((Role)role), count, commas(n, elements));
+    }
+}
+
+static void print_optimizers(FILE *out, const RunConfig *config, const ParamTable *table) {
+    for (int g = 0; g < GROUP_COUNT; g++) {
+        const GroupSettings *s = &config->groups[g];
+        int64_t elements = 0;
+        for (int i = 0; i < table->n_params; i++)
+            if (group_of_role(table->params[i].role) == (Group)g)
+                elements += table->params[i].valid_rows * table->params[i].cols;
+        if (!elements) continue;
+        char n[32], words[96], text[128];
+        fprintf(out, "%-11s %-7s %s, %s parameters\n", g == GROUP_HIDDEN ? "Optimizer" : "", group_name((Group)g),
+                s->def->name, commas(n, elements));
+        int column = fprintf(out, "                   ");
+        for (int i = 0; i < s->def->n_options; i++) {
+            group_setting_text(text, sizeof text, s, i);
+            if (column > 90) column = fprintf(out, "\n                   ") - 1;
+            column += fprintf(out, " %s %s%s", s->def->options[i].name, text, i + 1 < s->def->n_options ? "," : "");
+        }
+        fprintf(out, "\n                    schedule %s\n", duration_words(&s->schedule, words));
+    }
+}
+
+static void print_memory(FILE *out, const MemoryPlan *m) {
+    const struct {
+        const char *name;
+        int64_t bytes;
+    } parts[] = {{"weights", m->weights},
+                 {"gradients", m->grads},
+                 {"activations", m->activations},
+                 {"optimizer state", m->optimizer_state},
+                 {"optimizer scratch", m->optimizer_scratch},
+                 {"batches", m->batches}};
+    char text[32];
+    size_text(text, m->total);
+    fprintf(out, "Memory      %s", text);
+    size_text(text, m->available);
+    if (m->available) fprintf(out, " of %s available", text);
+    fprintf(out, ":");
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        size_text(text, parts[i].bytes);
+        fprintf(out, "%s%s %s", i == 0 ? " " : i == 3 ? ",\n            " : ", ", parts[i].name, text);
+    }
+    fprintf(out, "\n");
+}
+
+static void print_data(FILE *out, const RunConfig *config, const RunData *data) {
+    char n[32];
+    int64_t tokens = config->steps * config_step_tokens(config);
+    if (data->train.n_shards)
+        fprintf(out, "Data        %s tokens in %d shard%s: %.3g epochs\n", commas(n, data->train.total_tokens),
+                data->train.n_shards, data->train.n_shards == 1 ? "" : "s",
+                (double)tokens / (double)data->train.total_tokens);
+    else fprintf(out, "Data        none given (--train-data)\n");
+    if (data->val.n_shards) {
+        fprintf(out, "            validation on %s tokens", commas(n, data->val_tokens));
+        if (data->val_tokens < config->val_tokens)
+            fprintf(out, ": the whole set, which is smaller than the %s asked for", commas(n, config->val_tokens));
+        fprintf(out, "\n");
+    } else {
+        fprintf(out, "            no validation (--val-data)\n");
+    }
+}
+
+void plan_print(FILE *out, const RunConfig *config, const ParamTable *table, const RunData *data,
+                const MemoryPlan *memory) {
+    char n[32], tokens[32];
+    int64_t G = config_step_tokens(config);
+    print_network(out, config, table);
+    print_optimizers(out, config, table);
+    fprintf(out, "Training    %s steps of %s tokens", commas(n, config->steps), commas(tokens, G));
+    fprintf(out, ": %s tokens, %.3g a parameter\n", commas(n, config->steps * G),
+            (double)config->steps * (double)G / (double)table->total);
+    double flops = model_flops_per_token(&config->model, config->seq_len) * (double)G;
+    fprintf(out,
+            "            a step: %d sequences of %d, in micro-batches of %d, %.4g FLOPs; the run: %.4g FLOPs\n",
+            config->batch_size, config->seq_len, config->micro_batch, flops, flops * (double)config->steps);
+    print_data(out, config, data);
+    print_memory(out, memory);
+    if (config->note[0]) fprintf(out, "Note        %s\n", config->note);
+}

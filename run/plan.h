@@ -1,0 +1,41 @@
+// run/plan.h - what a run will be and need, worked out and printed before anything is allocated.
+#ifndef POLAR_RUN_PLAN_H
+#define POLAR_RUN_PLAN_H
+
+#include "data/shard.h"   // defines: ShardSet
+#include "model/params.h" // defines: ParamTable
+#include "run/config.h"   // defines: RunConfig
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// The data of a run; sets that are not given are empty.
+typedef struct {
+    ShardSet train, val;
+    int64_t val_tokens; // tokens a validation predicts: --val-tokens, or all but the first of a smaller set
+} RunData;
+
+bool run_data_open(RunData *data, const RunConfig *config, Error *err);
+void run_data_close(RunData *data);
+
+// Bytes by what they are for.
+typedef struct {
+    int64_t weights, grads, activations, optimizer_state, optimizer_scratch, batches, total;
+    int64_t available; // 0: not known
+} MemoryPlan;
+
+// The routing has passed optimizer_check.
+MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table);
+
+// Refuses what cannot work here: more memory than there is, a training set too short for its steps.
+bool plan_check(const RunConfig *config, const RunData *data, const MemoryPlan *memory, Error *err);
+
+// Prints the plan for people.
+void plan_print(FILE *out, const RunConfig *config, const ParamTable *table, const RunData *data,
+                const MemoryPlan *memory);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,76 @@
+#include "run/progress.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <time.h>
+#include <unistd.h>
+
+double seconds_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void progress_begin(Progress *p, FILE *log, bool quiet, int64_t first_step) {
+    *p = (Progress){.log = log,
+                    .terminal = isatty(STDOUT_FILENO) && !quiet,
+                    .quiet = quiet,
+                    .start = seconds_now(),
+                    .first_step = first_step};
+}
+
+static const char *duration(char text[32], double seconds) {
+    int64_t s = (int64_t)(seconds + 0.5);
+    if (s >= 86400) snprintf(text, 32, "%" PRId64 "d %02dh", s / 86400, (int)(s / 3600 % 24));
+    else if (s >= 3600) snprintf(text, 32, "%dh %02dm", (int)(s / 3600), (int)(s / 60 % 60));
+    else snprintf(text, 32, "%dm %02ds", (int)(s / 60), (int)(s % 60));
+    return text;
+}
+
+void progress_step(Progress *p, const StepLine *l) {
+    if (!l->logged && !p->terminal) return;
+    char text[256], left[32], val[32] = "", skipped[32] = "";
+    double spent = seconds_now() - p->start;
+    double remaining = spent / (double)(l->step - p->first_step) * (double)(l->steps - l->step);
+    if (!isnan(l->val_loss)) snprintf(val, sizeof val, "  val %.4f", l->val_loss);
+    if (l->skipped) snprintf(skipped, sizeof skipped, "  %" PRId64 " skipped", l->skipped);
+    snprintf(text, sizeof text,
+             "step %" PRId64 "/%" PRId64 "  loss %.4f%s  norm %.3f  lr %.3g  %.0f tok/s%s  %.1f%%  %s left",
+             l->step, l->steps, l->loss, val, l->grad_norm, l->lr, l->tokens_per_s, skipped,
+             100.0 * (double)l->step / (double)l->steps, duration(left, remaining));
+    if (l->logged && p->log) fprintf(p->log, "%s\n", text);
+    if (p->terminal) {
+        printf("\r\033[K%s", text);
+        p->status_showing = true;
+        fflush(stdout);
+    } else if (!p->quiet) {
+        puts(text);
+        fflush(stdout);
+    }
+}
+
+void progress_end(Progress *p) {
+    if (p->status_showing) {
+        printf("\r\033[K");
+        fflush(stdout);
+    }
+    p->status_showing = false;
+}
+
+void progress_print(Progress *p, bool important, const char *format, ...) {
+    va_list args;
+    if (p->log) {
+        va_start(args, format);
+        vfprintf(p->log, format, args);
+        va_end(args);
+        putc('\n', p->log);
+    }
+    if (p->quiet && !important) return;
+    progress_end(p);
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    putchar('\n');
+    fflush(stdout);
+}

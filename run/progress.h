@@ -1,0 +1,44 @@
+// run/progress.h - what people see: a line that keeps itself up to date on a terminal, plain lines elsewhere; and
+// log.txt, which gets all of it in plain lines.
+#ifndef POLAR_RUN_PROGRESS_H
+#define POLAR_RUN_PROGRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    FILE *log;           // NULL: none
+    bool terminal;       // standard output is one
+    bool quiet;          // steps and notes go to the log only
+    bool status_showing; // the self-updating line stands on the terminal
+    double start;        // when this process began to train, seconds
+    int64_t first_step;  // steps done then
+} Progress;
+
+typedef struct {
+    int64_t step, steps, skipped;
+    double loss, val_loss; // val_loss NaN: none yet
+    double grad_norm, lr, tokens_per_s;
+    bool logged; // a step of --log-every: a line of its own in the log and where there is no terminal
+} StepLine;
+
+double seconds_now(void); // monotonic
+
+void progress_begin(Progress *p, FILE *log, bool quiet, int64_t first_step);
+void progress_step(Progress *p, const StepLine *line);
+
+// A line of its own: `important` ones are printed with --quiet too.
+void progress_print(Progress *p, bool important, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+// Takes the self-updating line away.
+void progress_end(Progress *p);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,142 @@
+#include "run/run_dir.h"
+
+#include "data/file.h"      // defines: file_write, file_sync_parent, file_make_dirs
+#include "run/checkpoint.h" // defines: checkpoint_remove_all
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void run_path(char out[RUN_PATH_MAX], const char *dir, const char *name) {
+    int n = snprintf(out, RUN_PATH_MAX, "%s/%s", dir, name);
+    ASSERT(n > 0 && n < RUN_PATH_MAX);
+}
+
+bool write_file_atomic(const char *path, const char *text, size_t size, Error *err) {
+    char temporary[RUN_PATH_MAX];
+    if (snprintf(temporary, sizeof temporary, "%s.tmp", path) >= (int)sizeof temporary)
+        return error_set(err, "the path %.200s... is too long", path);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return error_set(err, "cannot create %s: %s", temporary, strerror(errno));
+    bool ok = file_write(fd, temporary, text, size, err);
+    if (ok && fsync(fd) != 0) ok = error_set(err, "cannot write %s: %s", temporary, strerror(errno));
+    close(fd);
+    if (ok && rename(temporary, path) != 0)
+        ok = error_set(err, "cannot rename %s to %s: %s", temporary, path, strerror(errno));
+    if (!ok) unlink(temporary);
+    return ok && file_sync_parent(path, err);
+}
+
+char *read_file_whole(size_t *size, const char *path, size_t max, Error *err) {
+    int64_t length;
+    int fd = file_open_read(&length, path, err);
+    if (fd < 0) return NULL;
+    char *text = NULL;
+    if (length > (int64_t)max)
+        error_set(err, "%s has %lld bytes, which is too many for what it should be", path, (long long)length);
+    else if (!(text = malloc((size_t)length + 1))) error_set(err, "out of memory for %s", path);
+    else if (!file_read_at(text, fd, path, 0, (size_t)length, err)) {
+        free(text);
+        text = NULL;
+    }
+    close(fd);
+    if (!text) return NULL;
+    text[length] = 0;
+    *size = (size_t)length;
+    return text;
+}
+
+// What a run may leave behind that was killed before it wrote its config.conf.
+static bool is_leftover(const char *name) {
+    static const char *const names[] = {".", "..", "lock", "config.conf.tmp"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0) return true;
+    return false;
+}
+
+bool run_dir_check_new(const char *path, bool overwrite, Error *err) {
+    char config[RUN_PATH_MAX];
+    struct stat st;
+    if (stat(path, &st) != 0) {
+        if (errno == ENOENT) return true;
+        return error_set(err, "--out %s: %s", path, strerror(errno));
+    }
+    if (!S_ISDIR(st.st_mode)) return error_set(err, "--out %s is not a directory", path);
+    run_path(config, path, "config.conf");
+    if (access(config, F_OK) == 0) {
+        if (overwrite) return true;
+        return error_set(err, "--out %s holds a run; --resume %s goes on with it, --overwrite replaces it", path,
+                         path);
+    }
+    DIR *folder = opendir(path);
+    if (!folder) return error_set(err, "--out %s: %s", path, strerror(errno));
+    bool ok = true;
+    for (struct dirent *e; ok && (e = readdir(folder));)
+        if (!is_leftover(e->d_name))
+            ok = error_set(err, "--out %s holds other files (%s); choose a directory of its own for the run", path,
+                           e->d_name);
+    closedir(folder);
+    return ok;
+}
+
+bool run_dir_lock(RunDir *dir, const char *path, Error *err) {
+    char lock[RUN_PATH_MAX];
+    *dir = (RunDir){.lock_fd = -1};
+    snprintf(dir->path, sizeof dir->path, "%s", path);
+    run_path(lock, path, "lock");
+    dir->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (dir->lock_fd < 0) return error_set(err, "cannot open %s: %s", lock, strerror(errno));
+    if (flock(dir->lock_fd, LOCK_EX | LOCK_NB) == 0) return true;
+    bool busy = errno == EWOULDBLOCK;
+    error_set(err, "%s: %s", path,
+              busy ? "another process is training this run; wait for it or stop it" : strerror(errno));
+    run_dir_unlock(dir);
+    return false;
+}
+
+void run_dir_unlock(RunDir *dir) {
+    if (dir->lock_fd >= 0) close(dir->lock_fd);
+    dir->lock_fd = -1;
+}
+
+// Checkpoints go first and config.conf last (by being replaced), so that what a crash leaves is a run.
+static bool remove_earlier_run(const char *path, Error *err) {
+    static const char *const names[] = {"metrics.jsonl", "log.txt", "environment.json"};
+    char file[RUN_PATH_MAX];
+    if (!checkpoint_remove_all(path, err)) return false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        run_path(file, path, names[i]);
+        if (unlink(file) != 0 && errno != ENOENT)
+            return error_set(err, "cannot remove %s: %s", file, strerror(errno));
+    }
+    return true;
+}
+
+static bool write_config(const char *path, const RunConfig *config, Error *err) {
+    char file[RUN_PATH_MAX], *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    ASSERT(out);
+    fprintf(out, "# The effective configuration of this run. It is reproduced by\n"
+                 "#   ./train --config THIS_FILE --out DIRECTORY\n");
+    config_print(out, config);
+    fclose(out);
+    run_path(file, path, "config.conf");
+    bool ok = write_file_atomic(file, text, size, err);
+    free(text);
+    return ok;
+}
+
+bool run_dir_create(RunDir *dir, const RunConfig *config, Error *err) {
+    if (!file_make_dirs(config->out, err) || !run_dir_lock(dir, config->out, err)) return false;
+    // Again under the lock: another process may have been faster.
+    bool ok = run_dir_check_new(config->out, config->overwrite, err) && remove_earlier_run(config->out, err) &&
+              write_config(config->out, config, err);
+    if (!ok) run_dir_unlock(dir);
+    return ok;
+}

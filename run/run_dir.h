@@ -1,0 +1,55 @@
+// run/run_dir.h - a run's directory: created once, used by one process at a time.
+//
+//   config.conf       the effective configuration, written first: with it alone a run can start over
+//   environment.json  where and with what it ran
+//   metrics.jsonl     one JSON object a line
+//   log.txt           what was printed
+//   checkpoints/      step_00000100/{model.safetensors,optimizer.safetensors,state.json}
+//   lock              held while a process works here
+#ifndef POLAR_RUN_RUN_DIR_H
+#define POLAR_RUN_RUN_DIR_H
+
+#include "device/device.h" // defines: Device
+#include "run/config.h"    // defines: RunConfig
+#include "run/plan.h"      // defines: RunData
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { RUN_PATH_MAX = 4096 };
+
+typedef struct {
+    char path[OPTION_TEXT_MAX];
+    int lock_fd;
+} RunDir;
+
+// PATH/NAME in `out`.
+void run_path(char out[RUN_PATH_MAX], const char *dir, const char *name);
+
+// Refuses a directory that holds a run (unless `overwrite`) or anything else. Creates nothing.
+bool run_dir_check_new(const char *path, bool overwrite, Error *err);
+
+// Makes the directory, locks it, removes an earlier run (where that was allowed), and writes config.conf.
+bool run_dir_create(RunDir *dir, const RunConfig *config, Error *err);
+
+// Locks an existing run. Errors: another process is at work in it.
+bool run_dir_lock(RunDir *dir, const char *path, Error *err);
+void run_dir_unlock(RunDir *dir);
+
+// Writes a whole file atomically: temporary name, fsync, rename, fsync of the folder.
+bool write_file_atomic(const char *path, const char *text, size_t size, Error *err);
+
+// Reads a whole file of at most `max` bytes, with a zero behind it. NULL on errors; freed with free().
+char *read_file_whole(size_t *size, const char *path, size_t max, Error *err);
+
+// The commit this program was built from.
+const char *environment_commit(void);
+// Writes environment.json.
+bool environment_write(const RunDir *dir, const Device *device, const RunData *data, int argc,
+                       const char *const *argv, Error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

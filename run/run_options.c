@@ -1,0 +1,106 @@
+// The table of the options of `train`. Sections appear in the help in this order.
+#include "run/config.h"
+
+#include "data/loader.h" // defines: ShardTail
+#include "data/vocab.h"  // defines: VocabKind
+
+static const char *const on_bad_step_names[] = {"stop", "skip", NULL};
+static const char *const vocab_names[] = {"none", "bytes", NULL};
+static const char *const shard_tail_names[] = {"join", "drop", NULL};
+_Static_assert(VOCAB_NONE == 0 && VOCAB_BYTES == 1 && VOCAB_COUNT == 2, "order of vocab_names");
+_Static_assert(SHARD_TAIL_JOIN == 0 && SHARD_TAIL_DROP == 1, "order of shard_tail_names");
+_Static_assert(BAD_STEP_STOP == 0 && BAD_STEP_SKIP == 1, "order of on_bad_step_names");
+
+// The rows of the table: TEXT(name, field, default, help), ...
+#define AT(field) offsetof(RunConfig, field)
+#define TEXT(n, f, d, ...)                                                                                         \
+    { .name = n, .section = S, .kind = KIND_TEXT, .offset = AT(f), .def = d, __VA_ARGS__ }
+#define INT(n, f, d, lo, ...)                                                                                      \
+    {                                                                                                              \
+        .name = n, .section = S, .kind = KIND_INT, .offset = AT(f), .def = d, .min = lo, .max = 2147483647,        \
+        __VA_ARGS__                                                                                                \
+    }
+#define INT64(n, f, d, lo, ...)                                                                                    \
+    { .name = n, .section = S, .kind = KIND_INT64, .offset = AT(f), .def = d, .min = lo, .max = 9e18, __VA_ARGS__ }
+#define NUMBER(n, f, d, lo, ...)                                                                                   \
+    {                                                                                                              \
+        .name = n, .section = S, .kind = KIND_NUMBER, .offset = AT(f), .def = d, .min = lo, .max = 1e300,          \
+        __VA_ARGS__                                                                                                \
+    }
+#define FLAG(n, f, d, ...)                                                                                         \
+    { .name = n, .section = S, .kind = KIND_YES_NO, .offset = AT(f), .def = d, __VA_ARGS__ }
+#define ONE_OF(n, f, d, c, ...)                                                                                    \
+    { .name = n, .section = S, .kind = KIND_ONE_OF, .offset = AT(f), .def = d, .choices = c, __VA_ARGS__ }
+#define PROCESS .on_resume = true, .not_stored = true
+#define RESUMABLE .on_resume = true
+
+static const OptionSpec specs[] = {
+#define S "Run"
+    TEXT("config", config, "", .not_stored = true, .help = "file with options, one 'name = value' a line"),
+    TEXT("out", out, "", .not_stored = true, .help = "the run's directory, which is created"),
+    TEXT("resume", resume, "", PROCESS, .help = "go on with the run in this directory"),
+    FLAG("overwrite", overwrite, "no", .not_stored = true, .help = "replace the run that is in --out"),
+    FLAG("dry-run", dry_run, "no", PROCESS, .help = "print the plan and stop"),
+    FLAG("quiet", quiet, "no", RESUMABLE, .help = "print validation losses and the end only"),
+    TEXT("device", device, "auto", .help = "cpu, cuda, cuda:N, or auto: cuda where there is one"),
+    INT("threads", threads, "0", 0, RESUMABLE, .help = "CPU threads; 0: all that this process may use"),
+    NUMBER("max-time", max_time, "0", 0, RESUMABLE,
+           .help = "stop with a checkpoint after so many seconds of this process; 0: never"),
+#undef S
+#define S "Data"
+    TEXT("train-data", train_data, "", RESUMABLE,
+         .help = "token shards: a file or a quoted pattern, 'DIR/x_train_*.bin'"),
+    TEXT("val-data", val_data, "", RESUMABLE, .help = "token shards for validation; none: no validation"),
+    ONE_OF("vocab", vocab, "none", vocab_names, .help = "how tokens become text: none, or bytes (257 tokens)"),
+    ONE_OF("shard-tail", shard_tail, "join", shard_tail_names,
+           .help = "join: shards are one endless stream; drop: whole batches of each shard, once"),
+    INT64("val-tokens", val_tokens, "10485760", 1, .help = "tokens of a validation; a smaller set is used whole"),
+#undef S
+#define S "Training"
+    INT64("steps", steps, "1000", 1, .help = "optimizer steps"),
+    INT("batch-size", batch_size, "8", 1, .help = "sequences in a step"),
+    INT("micro-batch", micro_batch, "0", 0,
+        .help = "sequences run at once, a divisor of --batch-size; 0: the largest that is at most 4096 tokens"),
+    INT("seq-len", seq_len, "1024", 1, .help = "tokens in a sequence"),
+    NUMBER("clip", clip, "1", 0, .help = "clip the gradient to this global norm; 0: never"),
+    INT64("seed", seed, "1", 0, .help = "of the initial weights and of samples"),
+    NUMBER("target-loss", target_loss, "0", 0, RESUMABLE,
+           .help = "stop when the validation loss is this low; 0: never"),
+    ONE_OF("on-bad-step", on_bad_step, "stop", on_bad_step_names, RESUMABLE,
+           .help = "a loss or gradient that is not finite or too large: stop the run, or skip the step"),
+    NUMBER("loss-jump", loss_jump, "3", 0, RESUMABLE,
+           .help = "a loss this far above its running mean is too large; 0: none is"),
+    INT("max-skips", max_skips, "10", 1, RESUMABLE, .help = "stop after so many bad steps in a row"),
+#undef S
+#define S "Reports and checkpoints"
+    INT64("log-every", log_every, "10", 1, RESUMABLE,
+          .help = "steps between lines of the log and of metrics.jsonl"),
+    INT64("eval-every", eval_every, "250", 0, RESUMABLE,
+          .help = "steps between validations; 0: only first and last"),
+    INT64("sample-every", sample_every, "0", 0, RESUMABLE, .help = "steps between text samples; 0: none"),
+    INT("sample-tokens", sample_tokens, "200", 1, RESUMABLE, .help = "length of a sample"),
+    TEXT("sample-prompt", sample_prompt, "", RESUMABLE, .help = "beginning of a sample"),
+    INT64("checkpoint-every", checkpoint_every, "1000", 0, RESUMABLE,
+          .help = "steps between checkpoints; 0: only at the end and on signals"),
+    INT("keep", keep, "2", 0, RESUMABLE, .help = "newest checkpoints to keep; 0: all"),
+#undef S
+#define S "Network"
+    INT("n-layer", model.n_layer, "12", 1, .help = "layers"),
+    INT("n-head", model.n_head, "12", 1, .help = "query heads"),
+    INT("n-kv-head", model.n_kv_head, "0", 0, .help = "key and value heads; 0: as --n-head"),
+    INT("d-model", model.d_model, "768", 1, .help = "width of the residual stream"),
+    INT("head-dim", model.head_dim, "0", 0, .help = "width of a head; 0: d-model / n-head"),
+    INT("d-ff", model.d_ff, "0", 0, .help = "inner width of the MLP; 0: 4 d-model"),
+    INT("vocab-size", model.vocab_size, "0", 0, .help = "tokens that exist; 0: those of --vocab, else 50257"),
+    INT("vocab-padded", model.vocab_padded, "0", 0,
+        .help = "rows of the embedding; 0: vocab-size rounded up to a multiple of 64"),
+    INT("context", model.context, "0", 0, .help = "longest sequence the network takes; 0: seq-len"),
+    NUMBER("norm-eps", model.norm_eps, "1e-5", 0, .help = "inside the root of every norm"),
+    FLAG("biases", model.biases, "yes", .help = "biases in linear layers and norms"),
+    FLAG("tied-head", model.tied_head, "yes", .help = "the head's weight is the token embedding"),
+    FLAG("mask-padding", model.mask_padding, "yes", .help = "padded classes take no part in the softmax"),
+    NUMBER("init-std", model.init_std, "0.02", 0, .help = "standard deviation of the initial weights"),
+#undef S
+};
+
+const OptionTable run_options = {specs, (int)(sizeof specs / sizeof *specs)};

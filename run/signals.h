@@ -1,0 +1,22 @@
+// run/signals.h - SIGTERM, SIGINT and SIGUSR1 ask a run to finish its step, write a checkpoint and end.
+#ifndef POLAR_RUN_SIGNALS_H
+#define POLAR_RUN_SIGNALS_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { EXIT_STOPPED = 75 }; // exit status of a run that a signal stopped and --resume continues (EX_TEMPFAIL)
+
+// From now on the three signals only raise the flag; a second SIGINT ends the process at once. SIGPIPE is ignored:
+// a run does not die with the terminal or pager it was watched through.
+void signals_install(void);
+
+// The first signal that came; 0 if none.
+int signals_received(void);
+const char *signals_name(int signal_number);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,27 @@
+// run/state.h - what a run knows beside its weights and optimizer state; all of it stands in checkpoints.
+#ifndef POLAR_RUN_STATE_H
+#define POLAR_RUN_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    int64_t step;       // steps done; also the global batch that comes next
+    bool reported;      // the validation and sample due after `step` steps have been made
+    double applied;     // steps the optimizer applied (bad ones left out)
+    double loss_sum;    // running mean of the loss: sum and weight of an exponential average with decay 0.99, so
+    double loss_weight; // that the mean is loss_sum / loss_weight from the first step on
+    int64_t skipped;    // bad steps so far
+    int64_t skipped_in_row;
+    double elapsed_s; // training time, validations left out, over all processes of the run
+    double val_loss;  // of the last validation; NaN before the first
+} RunState;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

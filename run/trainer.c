@@ -1,0 +1,151 @@
+#include "run/trainer.h"
+
+#include "run/signals.h" // defines: signals_received
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, Device *device,
+                    const ParamTable *table, Error *err) {
+    *t = (Trainer){.config = config, .data = data, .device = device, .saved_step = -1, .metrics = {.fd = -1}};
+    t->state.val_loss = NAN;
+    t->stream = stream_create(device);
+    if (!model_create(&t->model, &config->model, device, TYPE_F32, config->micro_batch, config->seq_len, true,
+                      err)) {
+        t->model = (Model){0};
+        trainer_free(t);
+        return false;
+    }
+    t->optimizer = optimizer_create(device, TYPE_F32, table, config->groups, err);
+    size_t bytes = (size_t)batch_bytes(config->micro_batch, config->seq_len);
+    t->batch_host = device_alloc_host(device, bytes);
+    t->batch_memory = device_alloc(device, bytes);
+    if (t->optimizer && (!t->batch_host || !t->batch_memory)) {
+        error_set(err, "out of memory for batches; lower --micro-batch");
+    } else if (t->optimizer) {
+        model_init_weights(&t->model, t->stream, (uint64_t)config->seed);
+        return true;
+    }
+    trainer_free(t);
+    return false;
+}
+
+bool trainer_start_loader(Trainer *t, Error *err) {
+    const RunConfig *c = t->config;
+    LoaderConfig loader = {.batch_size = c->batch_size,
+                           .micro_batch = c->micro_batch,
+                           .seq_len = c->seq_len,
+                           .vocab_size = c->model.vocab_size,
+                           .tail = (ShardTail)c->shard_tail};
+    t->loader = loader_create(&t->data->train, &loader, t->state.step, err);
+    return t->loader != NULL;
+}
+
+void trainer_free(Trainer *t) {
+    if (t->loader) loader_free(t->loader);
+    if (t->optimizer) optimizer_free(t->optimizer);
+    if (t->batch_host) device_free_host(t->device, t->batch_host);
+    if (t->batch_memory) device_free(t->device, t->batch_memory);
+    if (t->model.device) model_free(&t->model);
+    if (t->stream) stream_destroy(t->stream);
+    metrics_close(&t->metrics);
+    *t = (Trainer){.metrics = {.fd = -1}};
+}
+
+CheckpointParts trainer_parts(Trainer *t) {
+    return (CheckpointParts){&t->model, t->optimizer, t->stream, t->data};
+}
+
+Batch trainer_upload(Trainer *t, const Batch *host) {
+    Batch batch;
+    size_t n = (size_t)host->B * (size_t)host->T * sizeof(int32_t);
+    batch_layout(&batch, t->batch_memory, host->B, host->T);
+    batch.n_unique = host->n_unique;
+    device_copy(t->stream, batch.tokens, host->tokens, n);
+    device_copy(t->stream, batch.targets, host->targets, n);
+    device_copy(t->stream, batch.order, host->order, n);
+    device_copy(t->stream, batch.start, host->start, ((size_t)host->n_unique + 1) * sizeof(int32_t));
+    device_copy(t->stream, batch.unique, host->unique, (size_t)host->n_unique * sizeof(int32_t));
+    return batch;
+}
+
+bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err) {
+    const RunConfig *c = t->config;
+    double scale = 1.0 / (double)config_step_tokens(c), data_s = 0, start = seconds_now();
+    model_reset_loss(&t->model, t->stream);
+    for (int i = 0; i < c->batch_size / c->micro_batch; i++) {
+        Batch host;
+        double before = seconds_now();
+        if (!loader_next(&host, t->loader, err)) return false;
+        data_s += seconds_now() - before;
+        Batch batch = trainer_upload(t, &host);
+        model_forward_backward(&t->model, t->stream, &batch, scale, i > 0, NULL);
+        stream_synchronize(t->stream); // the loader's memory is valid until the next call
+    }
+    double middle = seconds_now();
+    optimizer_step(t->optimizer, t->stream, t->model.master, t->model.weights, t->model.grads, t->model.loss,
+                   t->state.step, c->steps, c->clip, scale, loss_limit);
+    result->report = optimizer_report(t->optimizer, t->stream);
+    result->data_ms = 1e3 * data_s;
+    result->forward_backward_ms = 1e3 * (middle - start - data_s);
+    result->optimizer_ms = 1e3 * (seconds_now() - middle);
+    return true;
+}
+
+bool trainer_evaluate(double *loss, bool *complete, Trainer *t, Error *err) {
+    const int T = t->config->seq_len, most = t->config->micro_batch;
+    const int64_t total = t->data->val_tokens;
+    bool ok = true;
+    *complete = true;
+    optimizer_evaluation_weights(t->optimizer, t->stream, t->model.master, t->model.weights, true);
+    model_reset_loss(&t->model, t->stream);
+    for (int64_t at = 0; at < total && ok && *complete;) {
+        // Full sequences first, then one shorter one for what is left.
+        int64_t left = total - at, sequences = left / T;
+        int B = sequences > most ? most
+                : sequences > 0  ? (int)sequences
+                                 : 1,
+            length = sequences > 0 ? T : (int)left;
+        Batch host;
+        batch_layout(&host, t->batch_host, B, length);
+        ok = loader_read_at(&host, &t->data->val, at, t->config->model.vocab_size, err);
+        if (!ok) break;
+        Batch batch = trainer_upload(t, &host);
+        model_forward_loss(&t->model, t->stream, &batch, NULL);
+        stream_synchronize(t->stream);
+        at += (int64_t)B * length;
+        if (signals_received()) *complete = at >= total;
+    }
+    *loss = model_read_loss(&t->model, t->stream) / (double)total;
+    optimizer_evaluation_weights(t->optimizer, t->stream, t->model.master, t->model.weights, false);
+    return ok;
+}
+
+// The name of the first parameter whose gradient is not finite; NULL if all are.
+static const char *first_bad_gradient(Trainer *t) {
+    const ParamTable *table = &t->model.table;
+    ASSERT(t->model.acc_type == TYPE_F32);
+    for (int i = 0; i < table->n_params; i++) {
+        const Param *p = &table->params[i];
+        size_t n = (size_t)param_elements(p);
+        float *grad = malloc(n * sizeof *grad);
+        ASSERT(grad);
+        device_copy(t->stream, grad, (const float *)t->model.grads + p->offset, n * sizeof *grad);
+        stream_synchronize(t->stream);
+        bool bad = false;
+        for (size_t j = 0; j < n && !bad; j++) bad = !isfinite(grad[j]);
+        free(grad);
+        if (bad) return p->name;
+    }
+    return NULL;
+}
+
+void trainer_explain_bad_step(char *text, size_t size, Trainer *t, const StepReport *report, double loss_limit) {
+    const char *name = first_bad_gradient(t);
+    int n = snprintf(text, size, "loss %g, gradient norm %g", report->loss, report->grad_norm);
+    if (name) snprintf(text + n, size - (size_t)n, "; the gradient of %s is not finite", name);
+    else if (isfinite(report->loss) && report->loss > loss_limit)
+        snprintf(text + n, size - (size_t)n,
+                 "; the loss is above the limit of %g, its running mean plus --loss-jump", loss_limit);
+}

@@ -1,0 +1,71 @@
+// run/trainer.h - a run at work: what it holds in memory, the loop, evaluation.
+#ifndef POLAR_RUN_TRAINER_H
+#define POLAR_RUN_TRAINER_H
+
+#include "data/loader.h"     // defines: Loader
+#include "model/model.h"     // defines: Model
+#include "optim/optimizer.h" // defines: Optimizer
+#include "run/checkpoint.h"  // defines: CheckpointParts
+#include "run/config.h"      // defines: RunConfig
+#include "run/metrics.h"     // defines: Metrics
+#include "run/plan.h"        // defines: RunData
+#include "run/progress.h"    // defines: Progress
+#include "run/state.h"       // defines: RunState
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    const RunConfig *config;
+    const RunData *data;
+    const char *run; // directory
+    Device *device;
+    Stream *stream;
+    Model model;
+    Optimizer *optimizer;
+    Loader *loader;
+    void *batch_host, *batch_memory; // of one micro-batch: host (validation) and device
+    Metrics metrics;
+    Progress progress;
+    RunState state;
+    int64_t saved_step; // of the newest checkpoint, -1: none
+} Trainer;
+
+// Allocates everything but the loader, with initial weights and a state of no steps.
+bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, Device *device,
+                    const ParamTable *table, Error *err);
+// Starts reading where the state stands.
+bool trainer_start_loader(Trainer *t, Error *err);
+void trainer_free(Trainer *t);
+CheckpointParts trainer_parts(Trainer *t);
+
+// A micro-batch on the device, from the host.
+Batch trainer_upload(Trainer *t, const Batch *host);
+
+typedef struct {
+    StepReport report;
+    double data_ms, forward_backward_ms, optimizer_ms;
+} StepResult;
+
+// One optimizer step: batch_size / micro_batch micro-batches and the update. The state is left alone.
+bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err);
+
+// The mean loss over the validation tokens. *complete is false when a signal ended it early.
+bool trainer_evaluate(double *loss, bool *complete, Trainer *t, Error *err);
+
+// Says what was bad about a step that was not applied, from the gradients as they lie there.
+void trainer_explain_bad_step(char *text, size_t size, Trainer *t, const StepReport *report, double loss_limit);
+
+// How a run came to its end.
+typedef enum { RUN_FINISHED, RUN_TARGET, RUN_TIME, RUN_SIGNAL } RunEnd;
+const char *run_end_name(RunEnd end); // "finished", "target", "time", "signal"
+
+// Trains from the state to the end. Errors: a bad step (by --on-bad-step), data, disk; the last checkpoint is
+// intact then.
+bool trainer_run(RunEnd *end, Trainer *t, Error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

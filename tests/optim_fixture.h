@@ -1,0 +1,138 @@
+// tests/optim_fixture.h - an optimizer over a small table of parameters, and the same arenas in double for a
+// reference to work on.
+#ifndef POLAR_TESTS_OPTIM_FIXTURE_H
+#define POLAR_TESTS_OPTIM_FIXTURE_H
+
+#include "device/random.h"   // defines: random_normal
+#include "optim/optimizer.h" // defines: Optimizer
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    Device *device;
+    Stream *stream;
+    Type type;
+    ParamTable table;
+    void *master, *grads; // of `type`
+    double *loss;
+    double *ref, *ref_grads; // the same values in double
+    Optimizer *optimizer;
+} Fixture;
+
+// Hidden matrices that are square (q), of one row (k, v), tall (up) and wide (down), a padded vocabulary, vectors.
+static inline ModelConfig fixture_config(int width) {
+    return (ModelConfig){.n_layer = 2,
+                         .n_head = width,
+                         .n_kv_head = 1,
+                         .d_model = width,
+                         .head_dim = 1,
+                         .d_ff = 2 * width + 1,
+                         .vocab_size = width + 3,
+                         .vocab_padded = width + 8,
+                         .context = 6,
+                         .biases = true,
+                         .init_std = 0.1};
+}
+
+static inline double fixture_get(const Fixture *f, const void *arena, int64_t i) {
+    return f->type == TYPE_F64 ? ((const double *)arena)[i] : (double)((const float *)arena)[i];
+}
+
+static inline void fixture_put(const Fixture *f, void *arena, int64_t i, double value) {
+    if (f->type == TYPE_F64) ((double *)arena)[i] = value;
+    else ((float *)arena)[i] = (float)value;
+}
+
+// `hidden` for the hidden matrices, `others` for everything else; "name key=value key=value".
+static inline void fixture_settings(GroupSettings settings[GROUP_COUNT], const char *hidden, const char *others) {
+    for (int g = 0; g < GROUP_COUNT; g++) {
+        char text[512];
+        snprintf(text, sizeof text, "%s", g == GROUP_HIDDEN ? hidden : others);
+        Error err = {""};
+        char *save = NULL, *word = strtok_r(text, " ", &save);
+        const OptimizerDef *def = optimizer_find(word, &err);
+        ASSERT(def != NULL);
+        group_settings_init(&settings[g], def);
+        while ((word = strtok_r(NULL, " ", &save))) {
+            char *value = strchr(word, '=');
+            *value++ = 0;
+            if (!group_settings_set(&settings[g], word, value, &err)) {
+                fprintf(stderr, "%s\n", err.text);
+                abort();
+            }
+        }
+    }
+}
+
+// Another optimizer over the same parameters.
+static inline void fixture_replace(Fixture *f, const GroupSettings settings[GROUP_COUNT]) {
+    Error err = {""};
+    optimizer_free(f->optimizer);
+    f->optimizer = optimizer_create(f->device, f->type, &f->table, settings, &err);
+    if (!f->optimizer) {
+        fprintf(stderr, "%s\n", err.text);
+        abort();
+    }
+}
+
+static inline void fixture_open(Fixture *f, Type type, int width, const char *hidden, const char *others) {
+    *f = (Fixture){.type = type};
+    Error err = {""};
+    if (!device_open(&f->device, "cpu", 0, &err)) abort();
+    f->stream = stream_create(f->device);
+    ModelConfig config = fixture_config(width);
+    param_table_init(&f->table, &config);
+    size_t n = (size_t)f->table.elements;
+    f->master = device_alloc(f->device, n * type_size(type));
+    f->grads = device_alloc(f->device, n * type_size(type));
+    f->loss = device_alloc(f->device, sizeof *f->loss);
+    f->ref = calloc(n, sizeof *f->ref);
+    f->ref_grads = calloc(n, sizeof *f->ref_grads);
+    GroupSettings settings[GROUP_COUNT];
+    fixture_settings(settings, hidden, others);
+    fixture_replace(f, settings);
+}
+
+static inline void fixture_close(Fixture *f) {
+    optimizer_free(f->optimizer);
+    device_free(f->device, f->master);
+    device_free(f->device, f->grads);
+    device_free(f->device, f->loss);
+    free(f->ref);
+    free(f->ref_grads);
+    param_table_free(&f->table);
+    stream_destroy(f->stream);
+    device_close(f->device);
+}
+
+// Normal values in every valid element of an arena and, rounded to the type, of its double.
+static inline void fixture_fill(Fixture *f, void *arena, double *ref, double std, uint64_t seed) {
+    for (int i = 0; i < f->table.n_params; i++) {
+        const Param *p = &f->table.params[i];
+        for (int64_t j = 0; j < p->valid_rows * p->cols; j++) {
+            fixture_put(f, arena, p->offset + j, std * random_normal(seed, RANDOM_TEST, (uint64_t)(p->offset + j)));
+            ref[p->offset + j] = fixture_get(f, arena, p->offset + j);
+        }
+    }
+}
+
+static inline double fixture_norm(const double *x, int64_t n) {
+    double squares = 0;
+    for (int64_t i = 0; i < n; i++) squares += x[i] * x[i];
+    return sqrt(squares);
+}
+
+static inline void fixture_step(Fixture *f, int64_t t, int64_t total, double max_grad_norm) {
+    optimizer_step(f->optimizer, f->stream, f->master, f->master, f->grads, f->loss, t, total, max_grad_norm, 1,
+                   1e9);
+    stream_synchronize(f->stream);
+}
+
+static inline size_t fixture_bytes(const Fixture *f) {
+    return (size_t)f->table.elements * type_size(f->type);
+}
+
+#endif

@@ -1,0 +1,427 @@
+// Checksums, vocabularies, shards and the making of shards.
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "data/checksum.h"
+#include "data/shard.h"
+#include "data/tokenize.h"
+#include "device/random.h"
+#include "tests/temp_dir.h"
+
+#include <math.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+static void test_crc32c(void **state) {
+    (void)state;
+    assert_int_equal(crc32c(0, "", 0), 0);
+    assert_int_equal(crc32c(0, "123456789", 9), 0xE3069283);
+    unsigned char bytes[1000];
+    memset(bytes, 0, 32);
+    assert_int_equal(crc32c(0, bytes, 32), 0x8A9136AA); // RFC 3720, B.4
+    memset(bytes, 0xFF, 32);
+    assert_int_equal(crc32c(0, bytes, 32), 0x62A8AB43);
+    for (int i = 0; i < 32; i++) bytes[i] = (unsigned char)i;
+    assert_int_equal(crc32c(0, bytes, 32), 0x46DD794E);
+
+    // Against the definition, bit by bit, at every alignment and cut in two at every place.
+    for (int i = 0; i < 1000; i++) bytes[i] = (unsigned char)(i * i * 31 + i);
+    for (size_t from = 0; from < 9; from++) {
+        for (size_t size = 0; size < 100; size++) {
+            uint32_t expected = ~0u;
+            for (size_t i = 0; i < size; i++) {
+                expected ^= bytes[from + i];
+                for (int bit = 0; bit < 8; bit++) expected = expected >> 1 ^ (expected & 1 ? 0x82F63B78u : 0);
+            }
+            size_t cut = size * from / 9;
+            uint32_t crc = crc32c(crc32c(0, bytes + from, cut), bytes + from + cut, size - cut);
+            assert_int_equal(crc, (uint32_t)~expected);
+        }
+    }
+}
+
+static void test_vocab_bytes(void **state) {
+    (void)state;
+    assert_string_equal(vocab_name(VOCAB_BYTES), "bytes");
+    assert_string_equal(vocab_name(VOCAB_NONE), "none");
+    assert_int_equal(vocab_size(VOCAB_BYTES), 257);
+    assert_int_equal(vocab_size(VOCAB_NONE), 0);
+    assert_int_equal(vocab_end_of_text(VOCAB_BYTES), 256);
+    assert_true(vocab_bytes_per_token(VOCAB_BYTES) == 1);
+    char text[256], out[64];
+    uint16_t tokens[256];
+    for (int i = 0; i < 256; i++) text[i] = (char)i;
+    assert_int_equal(vocab_encode(tokens, VOCAB_BYTES, text, 256), 256);
+    for (int i = 0; i < 256; i++) {
+        assert_int_equal(tokens[i], i);
+        assert_int_equal(vocab_decode(out, VOCAB_BYTES, tokens[i]), 1);
+        assert_int_equal((unsigned char)out[0], i);
+    }
+    assert_int_equal(vocab_decode(out, VOCAB_BYTES, 256), 0);
+}
+
+static void write_tokens(const char *name, int first, int64_t n) {
+    uint16_t *tokens = malloc((size_t)n * sizeof *tokens);
+    assert_non_null(tokens);
+    for (int64_t i = 0; i < n; i++) tokens[i] = (uint16_t)(first + i);
+    Error err;
+    if (!shard_write(temp_path(name), tokens, n, &err)) fail_msg("%s", err.text);
+    free(tokens);
+}
+
+static void open_set(ShardSet *set, const char *pattern) {
+    Error err;
+    if (!shard_set_open(set, temp_path(pattern), &err)) fail_msg("%s", err.text);
+}
+
+static void test_shard_layout(void **state) {
+    (void)state;
+    write_tokens("layout.bin", 0x0102, 3);
+    size_t size;
+    unsigned char *bytes = temp_read(temp_path("layout.bin"), &size);
+    assert_int_equal(size, 1030);
+    static const unsigned char start[16] = {0x88, 0xD8, 0x34, 0x01, 1, 0, 0, 0, 3}; // 20240520 = 0x0134D888
+    assert_memory_equal(bytes, start, 16);
+    static const unsigned char tokens[6] = {0x02, 0x01, 0x03, 0x01, 0x04, 0x01};
+    assert_memory_equal(bytes + 1024, tokens, 6);
+    free(bytes);
+}
+
+static void test_shard_stream(void **state) {
+    (void)state;
+    // In name order 7, 1, 5000 tokens that count 0, 1, 2, ...
+    write_tokens("stream_10.bin", 8, 5000);
+    write_tokens("stream_00.bin", 0, 7);
+    write_tokens("stream_01.bin", 7, 1);
+    assert_int_equal(symlink("stream_00.bin", temp_path("link_stream.bin")), 0);
+    ShardSet set;
+    open_set(&set, "stream_*.bin");
+    assert_int_equal(set.n_shards, 3);
+    assert_int_equal(set.total_tokens, 5008);
+    assert_int_equal(set.shards[2].first, 8);
+    uint16_t tokens[12000];
+    Error err;
+    static const int64_t starts[] = {0, 1, 6, 7, 8, 9, 5000, 5007, 5008, 5009, 7 * 5008LL + 3, (1LL << 60) + 5};
+    static const int64_t lengths[] = {0, 1, 2, 8, 5007, 5008, 11000};
+    for (size_t s = 0; s < sizeof starts / sizeof *starts; s++) {
+        for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
+            assert_true(shard_set_read(tokens, &set, starts[s], lengths[l], &err));
+            for (int64_t i = 0; i < lengths[l]; i++) assert_int_equal(tokens[i], (starts[s] + i) % 5008);
+        }
+    }
+    for (int64_t i = 0; i < 2 * 5008; i++) {
+        const Shard *shard = shard_set_find(&set, i);
+        assert_true(i % 5008 >= shard->first && i % 5008 < shard->first + shard->n_tokens);
+    }
+    shard_set_close(&set);
+    open_set(&set, "link_stream.bin");
+    assert_int_equal(set.total_tokens, 7);
+    shard_set_close(&set);
+}
+
+static void test_plain_name_with_brackets(void **state) {
+    (void)state;
+    write_tokens("odd[1]*.bin", 3, 4);
+    ShardSet set;
+    open_set(&set, "odd[1]*.bin");
+    assert_int_equal(set.n_shards, 1);
+    shard_set_close(&set);
+}
+
+static void test_more_shards_than_files(void **state) {
+    (void)state;
+    struct rlimit old, few;
+    getrlimit(RLIMIT_NOFILE, &old);
+    few = (struct rlimit){32, old.rlim_max};
+    for (int i = 0; i < 100; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "many_%03d.bin", i);
+        write_tokens(name, i * 3, 3);
+    }
+    setrlimit(RLIMIT_NOFILE, &few);
+    ShardSet set;
+    open_set(&set, "many_*.bin");
+    uint16_t tokens[300];
+    Error err;
+    assert_true(shard_set_read(tokens, &set, 0, 300, &err));
+    for (int i = 0; i < 300; i++) assert_int_equal(tokens[i], i);
+    shard_set_close(&set);
+    setrlimit(RLIMIT_NOFILE, &old);
+}
+
+static uint32_t fingerprint_of(const char *name) {
+    ShardSet set;
+    open_set(&set, name);
+    uint32_t fingerprint = set.shards[0].fingerprint;
+    shard_set_close(&set);
+    return fingerprint;
+}
+
+static void flip_byte(const char *name, long offset) {
+    FILE *f = fopen(temp_path(name), "r+b");
+    assert_non_null(f);
+    fseek(f, offset, SEEK_SET);
+    int c = fgetc(f);
+    fseek(f, offset, SEEK_SET);
+    fputc(c ^ 1, f);
+    fclose(f);
+}
+
+static void test_fingerprint(void **state) {
+    (void)state;
+    static const int64_t sizes[] = {1, 2047, 2048, 3000, 1000000};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        int64_t n = sizes[i];
+        write_tokens("print_a.bin", 1, n);
+        write_tokens("print_b.bin", 1, n);
+        uint32_t fingerprint = fingerprint_of("print_a.bin");
+        assert_int_equal(fingerprint_of("print_b.bin"), fingerprint);
+        long ends[] = {1024, 1024 + 2 * (long)n - 1, 1020}; // first and last token; the header's unused part
+        for (int k = 0; k < 3; k++) {
+            flip_byte("print_b.bin", ends[k]);
+            assert_int_not_equal(fingerprint_of("print_b.bin"), fingerprint);
+            flip_byte("print_b.bin", ends[k]);
+        }
+        write_tokens("print_b.bin", 2, n);
+        assert_int_not_equal(fingerprint_of("print_b.bin"), fingerprint);
+    }
+}
+
+static void expect_open_error(const char *name, const char *what) {
+    ShardSet set;
+    Error err = {""};
+    const char *path = temp_path(name);
+    if (shard_set_open(&set, path, &err)) fail_msg("%s was accepted", name);
+    if (!strstr(err.text, what) || !strstr(err.text, path) || strchr(err.text, '\n'))
+        fail_msg("%s: expected \"%s\" and the path in \"%s\"", name, what, err.text);
+    assert_null(set.shards);
+}
+
+static void test_bad_shards(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        int32_t header[3];
+        size_t size; // of the file
+        const char *what;
+    } cases[] = {
+        {"empty.bin", {0}, 0, "is empty"},
+        {"short.bin", {20240520, 1, 3}, 1000, "less than the header"},
+        {"tiny.bin", {20240520}, 4, "less than the header"},
+        {"version.bin", {20240520, 7, 3}, 1030, "version 7"},
+        {"none.bin", {20240520, 1, 0}, 1024, "no tokens"},
+        {"negative.bin", {20240520, 1, -3}, 1030, "no tokens"},
+        {"minimum.bin", {20240520, 1, INT32_MIN}, 1030, "no tokens"},
+        {"cut.bin", {20240520, 1, 4}, 1030, "1030 bytes where its header's 4 tokens need 1032"},
+        {"long.bin", {20240520, 1, 2}, 1030, "need 1028"},
+        {"odd.bin", {20240520, 1, 3}, 1031, "need 1030"},
+        {"huge.bin", {20240520, 1, INT32_MAX}, 1030, "need 4294968318"},
+        {"llama.bin", {20240801, 7, 3}, 1036, "Llama 3"},
+        {"magic.bin", {-2, -2, -2}, 1030, "instead of the magic 20240520"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        unsigned char bytes[2048] = {0};
+        memcpy(bytes, cases[i].header, sizeof cases[i].header);
+        temp_file(cases[i].name, bytes, cases[i].size);
+        expect_open_error(cases[i].name, cases[i].what);
+    }
+    static const char page[] = "<!DOCTYPE html>\n<html><head><title>404</title></head></html>\n";
+    temp_file("page.bin", page, sizeof page - 1);
+    expect_open_error("page.bin", "is text");
+    expect_open_error("absent.bin", "no file matches");
+    expect_open_error("absent_*.bin", "no file matches");
+    assert_int_equal(mkdir(temp_path("folder.bin"), 0777), 0);
+    expect_open_error("folder.bin", "not a regular file");
+    assert_int_equal(mkfifo(temp_path("pipe.bin"), 0666), 0);
+    expect_open_error("pipe.bin", "not a regular file");
+}
+
+static void test_shard_replaced_while_open(void **state) {
+    (void)state;
+    write_tokens("replaced.bin", 0, 100);
+    ShardSet set;
+    open_set(&set, "replaced.bin");
+    write_tokens("replaced.bin", 0, 50);
+    uint16_t tokens[100];
+    Error err;
+    assert_false(shard_set_read(tokens, &set, 0, 10, &err));
+    assert_non_null(strstr(err.text, "changed while it was in use"));
+    unlink(temp_path("replaced.bin"));
+    assert_false(shard_set_read(tokens, &set, 0, 10, &err));
+    assert_non_null(strstr(err.text, "cannot open"));
+    shard_set_close(&set);
+}
+
+static void test_shard_write_errors(void **state) {
+    (void)state;
+    uint16_t token = 1;
+    Error err;
+    assert_false(shard_write(temp_path("no/such/folder.bin"), &token, 1, &err));
+    assert_non_null(strstr(err.text, "no/such/folder.bin"));
+    // A file size limit stands in for a full disk: nothing may be left behind.
+    struct rlimit old;
+    getrlimit(RLIMIT_FSIZE, &old);
+    struct rlimit limit = {1024, old.rlim_max};
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &limit);
+    bool ok = shard_write(temp_path("full.bin"), &token, 1, &err);
+    setrlimit(RLIMIT_FSIZE, &old);
+    signal(SIGXFSZ, handler);
+    assert_false(ok);
+    assert_non_null(strstr(err.text, "full.bin"));
+    ShardSet set;
+    assert_false(shard_set_open(&set, temp_path("full.bin*"), &err));
+}
+
+static void test_real_shards(void **state) {
+    (void)state;
+    const char *data = getenv("TEST_DATA");
+    if (!data) {
+        print_message("skipped test_real_shards: TEST_DATA is not set\n");
+        skip();
+    }
+    static const struct {
+        const char *name;
+        int n_shards;
+        int64_t tokens;
+        uint16_t first;
+    } cases[] = {
+        {"fineweb_edu_sample/fineweb_train_*.bin", 2, 98944 + 98945, 50256},
+        {"fineweb_edu_sample/fineweb_val_*.bin", 1, 20000, 5047},
+        {"fineweb_edu_sample/*.bin", 3, 217889, 50256},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char path[4096];
+        ShardSet set;
+        Error err;
+        uint16_t first;
+        snprintf(path, sizeof path, "%s/%s", data, cases[i].name);
+        if (!shard_set_open(&set, path, &err)) fail_msg("%s", err.text);
+        assert_int_equal(set.n_shards, cases[i].n_shards);
+        assert_int_equal(set.total_tokens, cases[i].tokens);
+        assert_true(shard_set_read(&first, &set, 0, 1, &err));
+        assert_int_equal(first, cases[i].first);
+        shard_set_close(&set);
+    }
+    char path[4096];
+    ShardSet set;
+    Error err;
+    snprintf(path, sizeof path, "%s/shakespeare_train.nanogpt.bin", data);
+    assert_false(shard_set_open(&set, path, &err));
+    assert_non_null(strstr(err.text, "headerless nanoGPT"));
+    snprintf(path, sizeof path, "%s/tinyshakespeare.txt", data);
+    assert_false(shard_set_open(&set, path, &err));
+    assert_non_null(strstr(err.text, "is text"));
+}
+
+static void test_tokenize(void **state) {
+    (void)state;
+    temp_file("one.txt", "0123456789", 10);
+    temp_file("two.txt", "abcdefghi\xFF\n", 11);
+    char one[512], two[512], out[512];
+    strcpy(one, temp_path("one.txt"));
+    strcpy(two, temp_path("two.txt"));
+    strcpy(out, temp_path("made/here"));
+    const char *files[] = {one, two};
+    TokenizeConfig config = {.vocab = VOCAB_BYTES,
+                             .out_dir = out,
+                             .name = "t",
+                             .files = files,
+                             .n_files = 2,
+                             .shard_tokens = 6,
+                             .val_fraction = 0.2};
+    TokenizeResult result;
+    Error err;
+    if (!tokenize_files(&result, &config, &err)) fail_msg("%s", err.text);
+    // 10 -> 8 + 2, 11 -> 9 + 2, an end of text before each of the four parts.
+    assert_int_equal(result.bytes, 21);
+    assert_int_equal(result.train_tokens, 19);
+    assert_int_equal(result.val_tokens, 6);
+    assert_int_equal(result.n_shards, 5);
+    static const uint16_t train[] = {256, '0', '1', '2', '3', '4', '5', '6', '7', 256,
+                                     'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i'};
+    static const uint16_t val[] = {256, '8', '9', 256, 0xFF, '\n'};
+    uint16_t tokens[32];
+    ShardSet set;
+    open_set(&set, "made/here/t_train_*.bin");
+    assert_int_equal(set.n_shards, 4);
+    assert_int_equal(set.shards[3].n_tokens, 1);
+    assert_non_null(strstr(set.shards[0].path, "t_train_000001.bin"));
+    assert_true(shard_set_read(tokens, &set, 0, 19, &err));
+    assert_memory_equal(tokens, train, sizeof train);
+    shard_set_close(&set);
+    open_set(&set, "made/here/t_val_000000.bin");
+    assert_true(shard_set_read(tokens, &set, 0, 6, &err));
+    assert_memory_equal(tokens, val, sizeof val);
+    shard_set_close(&set);
+
+    // Not over what exists; with `overwrite` nothing of the old set stays.
+    assert_false(tokenize_files(&result, &config, &err));
+    assert_non_null(strstr(err.text, "exists already"));
+    config.overwrite = true;
+    config.shard_tokens = 1000;
+    config.val_fraction = 0;
+    assert_true(tokenize_files(&result, &config, &err));
+    assert_int_equal(result.n_shards, 1);
+    open_set(&set, "made/here/*");
+    assert_int_equal(set.n_shards, 1);
+    assert_int_equal(set.total_tokens, 23);
+    shard_set_close(&set);
+}
+
+static void test_tokenize_refuses(void **state) {
+    (void)state;
+    char text[512], empty[512], absent[512], out[512];
+    strcpy(text, temp_file("good.txt", "text", 4));
+    strcpy(empty, temp_file("empty.txt", "", 0));
+    strcpy(absent, temp_path("absent.txt"));
+    strcpy(out, temp_path("refused"));
+    const char *good[] = {text}, *with_empty[] = {text, empty}, *with_absent[] = {text, absent};
+    const TokenizeConfig base = {VOCAB_BYTES, out, "t", good, 1, 100, 0.1, false};
+    struct {
+        TokenizeConfig config;
+        const char *what;
+    } cases[8] = {
+        {base, "--vocab"},        {base, "no text file"},   {base, "--name"},    {base, "--val-fraction"},
+        {base, "--val-fraction"}, {base, "--shard-tokens"}, {base, "empty.txt"}, {base, "absent.txt"},
+    };
+    cases[0].config.vocab = VOCAB_NONE;
+    cases[1].config.n_files = 0;
+    cases[2].config.name = "a/b";
+    cases[3].config.val_fraction = 1;
+    cases[4].config.val_fraction = NAN;
+    cases[5].config.shard_tokens = 0;
+    cases[6].config.files = with_empty;
+    cases[7].config.files = with_absent;
+    cases[6].config.n_files = cases[7].config.n_files = 2;
+    for (int i = 0; i < 8; i++) {
+        TokenizeResult result;
+        Error err = {""};
+        assert_false(tokenize_files(&result, &cases[i].config, &err));
+        if (!strstr(err.text, cases[i].what)) fail_msg("expected \"%s\" in \"%s\"", cases[i].what, err.text);
+        assert_int_not_equal(access(out, F_OK), 0); // nothing was written
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_crc32c),
+        cmocka_unit_test(test_vocab_bytes),
+        cmocka_unit_test(test_shard_layout),
+        cmocka_unit_test(test_shard_stream),
+        cmocka_unit_test(test_plain_name_with_brackets),
+        cmocka_unit_test(test_more_shards_than_files),
+        cmocka_unit_test(test_fingerprint),
+        cmocka_unit_test(test_bad_shards),
+        cmocka_unit_test(test_shard_replaced_while_open),
+        cmocka_unit_test(test_shard_write_errors),
+        cmocka_unit_test(test_real_shards),
+        cmocka_unit_test(test_tokenize),
+        cmocka_unit_test(test_tokenize_refuses),
+    };
+    return cmocka_run_group_tests(tests, temp_dir_create, temp_dir_remove);
+}

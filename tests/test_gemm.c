@@ -1,0 +1,109 @@
+// Matrix products: device_gemm (OpenBLAS where it is installed) and the own kernel on every instruction set,
+// against sums in long double.
+#include "tests/ops_check.h"
+
+typedef struct {
+    int64_t m, n, k, batch;
+    bool ta, tb, bias;
+    double alpha, beta;
+    bool own; // call the own kernel instead of the device
+} Case;
+
+static void check_case(const Instance *in, const Case *c) {
+    // Rows longer than they need be, and space between the products of a batch.
+    int64_t lda = (c->ta ? c->m : c->k) + 3, ldb = (c->tb ? c->k : c->n) + 1, ldc = c->n + 2;
+    int64_t sa = lda * (c->ta ? c->k : c->m) + 5, sb = ldb * (c->tb ? c->n : c->k), sc = ldc * c->m + 4;
+    double *a = draw(sa * c->batch, 0.1, 1), *b = draw(sb * c->batch, 0, 1), *bias = draw(c->n, 0, 1);
+    double *before = draw(sc * c->batch, 0, 1), *ref = case_doubles(sc * c->batch);
+    for (int64_t i = 0; i < sc * c->batch; i++) ref[i] = before[i];
+    for (int64_t z = 0; z < c->batch; z++)
+        for (int64_t i = 0; i < c->m; i++)
+            for (int64_t j = 0; j < c->n; j++) {
+                long double sum = 0;
+                for (int64_t p = 0; p < c->k; p++)
+                    sum += (long double)a[z * sa + (c->ta ? p * lda + i : i * lda + p)] *
+                           b[z * sb + (c->tb ? j * ldb + p : p * ldb + j)];
+                double *x = &before[z * sc + i * ldc + j];
+                ref[z * sc + i * ldc + j] =
+                    (double)(c->alpha * sum + c->beta * (long double)*x + (c->bias ? bias[j] : 0));
+                if (c->beta == 0) *x = (double)NAN; // must not be read
+            }
+    // OpenBLAS may sum in another order with another number of threads: that is its business.
+    for (int run = 0; run < (c->own ? RUNS : 1); run++) {
+        run_begin(run);
+        if (!c->own) omp_set_num_threads(device->n_threads);
+        Type type = in->type;
+        void *aa = typed(type, a, sa * c->batch), *bb = typed(type, b, sb * c->batch);
+        void *cc = typed(type, before, sc * c->batch);
+        if (!c->own)
+            device_gemm(in->stream, &(Gemm){.type = type,
+                                            .c_type = type,
+                                            .transpose_a = c->ta,
+                                            .transpose_b = c->tb,
+                                            .m = c->m,
+                                            .n = c->n,
+                                            .k = c->k,
+                                            .alpha = c->alpha,
+                                            .beta = c->beta,
+                                            .a = aa,
+                                            .lda = lda,
+                                            .stride_a = sa,
+                                            .b = bb,
+                                            .ldb = ldb,
+                                            .stride_b = sb,
+                                            .c = cc,
+                                            .ldc = ldc,
+                                            .stride_c = sc,
+                                            .batch = c->batch == 1 ? 0 : c->batch,
+                                            .bias = c->bias ? typed(type, bias, c->n) : NULL});
+        else if (type == TYPE_F32)
+            cpu_gemm_own_f32(c->ta, c->tb, c->m, c->n, c->k, (float)c->alpha, aa, lda, bb, ldb, (float)c->beta, cc,
+                             ldc);
+        else cpu_gemm_own_f64(c->ta, c->tb, c->m, c->n, c->k, c->alpha, aa, lda, bb, ldb, c->beta, cc, ldc);
+        expect(in, c->own ? "own product" : "device_gemm", cc, ref, sc * c->batch, 2 + sqrt((double)c->k), 1);
+        run_end();
+    }
+    case_end();
+}
+
+// alpha and beta exact as floats, so that the reference is the same for both types.
+static const double ALPHAS[] = {1, -0.75}, BETAS[] = {0, 1, 0.625};
+
+static void check_shapes(const Instance *in, int64_t m, int64_t n, int64_t k, int64_t batch, bool own) {
+    for (int transposes = 0; transposes < 4; transposes++)
+        for (int ia = 0; ia < 2; ia++)
+            for (int ib = 0; ib < 3; ib++)
+                check_case(
+                    in, &(Case){m, n, k, batch, transposes & 1, transposes & 2, false, ALPHAS[ia], BETAS[ib], own});
+}
+
+static void check_own(const Instance *in) {
+    check_shapes(in, 1, 1, 1, 1, true);
+    check_shapes(in, 5, 7, 3, 1, true);
+    check_shapes(in, 67, 35, 29, 1, true);
+    // Across the kernel's blocks in every direction, and large enough for the threads.
+    check_case(in, &(Case){197, 141, 300, 1, false, true, false, 1, 0, true});
+    check_case(in, &(Case){130, 261, 517, 1, true, false, false, 0.5, 1, true});
+}
+
+static void check_device(const Instance *in) {
+    check_shapes(in, 1, 1, 1, 1, false);
+    check_shapes(in, 37, 29, 53, 3, false);
+    check_case(in, &(Case){1, 130, 70, 1, false, true, true, 1, 0, false});
+    check_case(in, &(Case){19, 31, 23, 2, false, true, true, -2, 0, false});
+    check_case(in, &(Case){150, 131, 40, 1, true, false, true, 1, 0, false});
+    check_case(in, &(Case){130, 261, 517, 1, false, true, true, 1, 0, false});
+}
+
+#define TEST(name)                                                                                                 \
+    static void test_gemm_##name(void **state) {                                                                   \
+        (void)state;                                                                                               \
+        for_each_instance(check_##name);                                                                           \
+    }
+TEST(own)
+TEST(device)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gemm_own), cmocka_unit_test(test_gemm_device)};
+    return cmocka_run_group_tests(tests, open_device, close_device);
+}

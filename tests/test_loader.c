@@ -1,0 +1,284 @@
+// Batches: their order against the plain concatenation of the shards, their index, and the reading thread.
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "data/loader.h"
+#include "device/random.h"
+#include "tests/temp_dir.h"
+
+enum { VOCAB = 1000, MAX_SHARDS = 8 };
+
+// Shards of random tokens, and the same tokens as one array per shard and as one stream.
+typedef struct {
+    ShardSet set;
+    uint16_t *stream; // all tokens
+    int64_t sizes[MAX_SHARDS];
+    int n_shards;
+} Corpus;
+
+static Corpus make_corpus(const char *name, const int64_t *sizes, int n_shards) {
+    Corpus c = {.n_shards = n_shards};
+    int64_t total = 0, at = 0;
+    for (int i = 0; i < n_shards; i++) total += c.sizes[i] = sizes[i];
+    c.stream = malloc((size_t)total * sizeof *c.stream);
+    assert_non_null(c.stream);
+    for (int64_t i = 0; i < total; i++)
+        c.stream[i] = (uint16_t)(random_uniform(3, RANDOM_TEST, (uint64_t)i) * VOCAB);
+    Error err;
+    char file[64];
+    for (int i = 0; i < n_shards; at += sizes[i++]) {
+        snprintf(file, sizeof file, "%s_%02d.bin", name, i);
+        assert_true(shard_write(temp_path(file), c.stream + at, sizes[i], &err));
+    }
+    snprintf(file, sizeof file, "%s_*.bin", name);
+    if (!shard_set_open(&c.set, temp_path(file), &err)) fail_msg("%s", err.text);
+    assert_int_equal(c.set.total_tokens, total);
+    return c;
+}
+
+static void free_corpus(Corpus *c) {
+    shard_set_close(&c->set);
+    free(c->stream);
+}
+
+// The first token of global batch `step` by walking the shards as the definition says; -1 when they are used up.
+static int64_t naive_start(const Corpus *c, const LoaderConfig *config, int64_t step) {
+    int64_t G = (int64_t)config->batch_size * config->seq_len, batch = 0, first = 0;
+    if (config->tail == SHARD_TAIL_JOIN) return step * G % c->set.total_tokens;
+    for (int i = 0; i < c->n_shards; first += c->sizes[i++])
+        for (int64_t k = 0; k < (c->sizes[i] - 2) / G; k++)
+            if (batch++ == step) return first + k * G;
+    return -1;
+}
+
+static void check_index(const Batch *b) {
+    int n = b->B * b->T;
+    assert_int_equal(b->start[0], 0);
+    assert_int_equal(b->start[b->n_unique], n);
+    for (int u = 0; u < b->n_unique; u++) {
+        assert_true(b->start[u] < b->start[u + 1]);
+        assert_true(u == 0 || b->unique[u - 1] < b->unique[u]);
+        for (int i = b->start[u]; i < b->start[u + 1]; i++) {
+            assert_int_equal(b->tokens[b->order[i]], b->unique[u]);
+            assert_true(i == b->start[u] || b->order[i - 1] < b->order[i]);
+        }
+    }
+}
+
+static void check_batch(const Batch *b, const Corpus *c, int64_t index) {
+    int64_t total = c->set.total_tokens;
+    for (int64_t i = 0; i < (int64_t)b->B * b->T; i++) {
+        assert_int_equal(b->tokens[i], c->stream[(index + i) % total]);
+        assert_int_equal(b->targets[i], c->stream[(index + i + 1) % total]);
+    }
+    check_index(b);
+}
+
+// Runs the loader from `step` on and compares every micro-batch with the definition.
+static void check_run(const Corpus *c, const LoaderConfig *config, int64_t step, int n_steps) {
+    Error err;
+    Loader *loader = loader_create(&c->set, config, step, &err);
+    if (!loader) fail_msg("%s", err.text);
+    for (int64_t s = step; s < step + n_steps; s++) {
+        int64_t start = naive_start(c, config, s), index;
+        assert_int_equal(loader_batch_index(&index, &c->set, config, s, &err), start >= 0);
+        for (int m = 0; m < config->batch_size / config->micro_batch; m++) {
+            Batch batch;
+            bool ok = loader_next(&batch, loader, &err);
+            assert_int_equal(ok, start >= 0);
+            if (!ok) {
+                assert_non_null(strstr(err.text, "used up"));
+                loader_free(loader);
+                return;
+            }
+            assert_int_equal(index, start);
+            assert_int_equal(batch.B, config->micro_batch);
+            assert_int_equal(batch.T, config->seq_len);
+            check_batch(&batch, c, start + (int64_t)m * config->micro_batch * config->seq_len);
+        }
+    }
+    loader_free(loader);
+}
+
+static void test_order(void **state) {
+    (void)state;
+    static const int64_t sizes[] = {1000, 1, 337, 64, 2, 2048, 129};
+    Corpus c = make_corpus("order", sizes, 7);
+    static const int micro[] = {1, 2, 4, 8};
+    for (int tail = SHARD_TAIL_JOIN; tail <= SHARD_TAIL_DROP; tail++) {
+        for (int m = 0; m < 4; m++) { // the same tokens however a batch is cut
+            LoaderConfig config = {8, micro[m], 16, VOCAB, (ShardTail)tail};
+            check_run(&c, &config, 0, 70); // more than two rounds with JOIN, past the end with DROP
+            for (int64_t step = 1; step < 40; step += 3) check_run(&c, &config, step, 3);
+        }
+    }
+    free_corpus(&c);
+}
+
+static void test_drop_count(void **state) {
+    (void)state;
+    // floor((N - 2) / G): a shard of G + 1 tokens, which would do for one batch, gives none.
+    static const struct {
+        int64_t size;
+        int batches;
+    } cases[] = {{1, 0}, {2, 0}, {33, 0}, {34, 1}, {65, 1}, {66, 2}};
+    LoaderConfig config = {2, 1, 16, VOCAB, SHARD_TAIL_DROP};
+    for (int i = 0; i < 6; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "count%d", i);
+        Corpus c = make_corpus(name, &cases[i].size, 1);
+        Error err = {""};
+        assert_int_equal(loader_batch_count(&c.set, &config), cases[i].batches);
+        Loader *loader = loader_create(&c.set, &config, 0, &err);
+        assert_int_equal(loader != NULL, cases[i].batches > 0);
+        if (!loader) assert_non_null(strstr(err.text, "too few"));
+        loader_free(loader);
+        free_corpus(&c);
+    }
+}
+
+static void test_join_smallest(void **state) {
+    (void)state;
+    static const int64_t enough = 32, too_few = 31;
+    LoaderConfig config = {2, 2, 16, VOCAB, SHARD_TAIL_JOIN};
+    Corpus c = make_corpus("enough", &enough, 1);
+    check_run(&c, &config, 0, 4);
+    check_run(&c, &config, INT64_C(1) << 60, 0); // no overflow on the way to a far step
+    assert_int_equal(loader_batch_count(&c.set, &config), -1);
+    int64_t index;
+    Error err;
+    assert_true(loader_batch_index(&index, &c.set, &config, INT64_MAX, &err) && index == 0);
+    free_corpus(&c);
+
+    c = make_corpus("too_few", &too_few, 1);
+    assert_null(loader_create(&c.set, &config, 0, &err));
+    assert_non_null(strstr(err.text, "too few"));
+    free_corpus(&c);
+}
+
+static void test_bad_token(void **state) {
+    (void)state;
+    static const int64_t sizes[] = {100, 100};
+    Corpus c = make_corpus("bad", sizes, 2);
+    c.stream[100 + 37] = VOCAB; // token 37 of the second shard
+    Error err;
+    assert_true(shard_write(c.set.shards[1].path, c.stream + 100, 100, &err));
+    LoaderConfig config = {2, 1, 16, VOCAB, SHARD_TAIL_JOIN};
+    Loader *loader = loader_create(&c.set, &config, 0, &err);
+    assert_non_null(loader);
+    Batch batch;
+    // Micro-batch k is tokens 16k .. 16k + 16; 137 is first met in number 8. Those before it are good.
+    for (int k = 0; k < 8; k++) {
+        assert_true(loader_next(&batch, loader, &err));
+        check_batch(&batch, &c, 16 * k);
+    }
+    for (int k = 0; k < 2; k++) {
+        err.text[0] = 0;
+        assert_false(loader_next(&batch, loader, &err));
+        assert_non_null(strstr(err.text, "bad_01.bin: token 37 is 1000"));
+    }
+    loader_free(loader);
+    free_corpus(&c);
+}
+
+static void test_shard_lost_while_running(void **state) {
+    (void)state;
+    static const int64_t size = 1000;
+    Corpus c = make_corpus("lost", &size, 1);
+    LoaderConfig config = {1, 1, 16, VOCAB, SHARD_TAIL_JOIN};
+    Error err = {""};
+    Loader *loader = loader_create(&c.set, &config, 0, &err);
+    assert_non_null(loader);
+    Batch batch;
+    assert_true(loader_next(&batch, loader, &err));
+    assert_int_equal(truncate(c.set.shards[0].path, 1500), 0);
+    int more = 0;
+    while (loader_next(&batch, loader, &err)) more++;
+    assert_true(more <= 3); // what was read ahead
+    assert_non_null(strstr(err.text, "changed while it was in use"));
+    loader_free(loader);
+    free_corpus(&c);
+}
+
+static void test_read_at(void **state) {
+    (void)state;
+    static const int64_t sizes[] = {100, 57};
+    Corpus c = make_corpus("read", sizes, 2);
+    static const int64_t indices[] = {0, 1, 50, 99, 100, 108, 109, 150, 156};
+    void *memory = aligned_alloc(64, (size_t)batch_bytes(3, 16));
+    assert_non_null(memory);
+    Batch batch;
+    batch_layout(&batch, memory, 3, 16);
+    Error err;
+    for (size_t i = 0; i < sizeof indices / sizeof *indices; i++) {
+        assert_true(loader_read_at(&batch, &c.set, indices[i], VOCAB, &err));
+        check_batch(&batch, &c, indices[i]);
+    }
+    assert_false(loader_read_at(&batch, &c.set, 0, 10, &err));
+    assert_non_null(strstr(err.text, "read_00.bin"));
+    free(memory);
+    free_corpus(&c);
+}
+
+static void test_batch_layout(void **state) {
+    (void)state;
+    static const int shapes[][2] = {{1, 1}, {1, 16}, {3, 5}, {4, 64}};
+    for (int s = 0; s < 4; s++) {
+        int B = shapes[s][0], T = shapes[s][1], n = B * T;
+        int32_t *memory = aligned_alloc(64, (size_t)batch_bytes(B, T)), scratch[8];
+        assert_non_null(memory);
+        Batch b;
+        batch_layout(&b, memory, B, T);
+        // Arrays overlap nowhere and end within the allocation, also with n distinct tokens.
+        for (int i = 0; i < n; i++) b.tokens[i] = 1, b.targets[i] = 2, b.order[i] = 3, b.unique[i] = 5;
+        for (int i = 0; i <= n; i++) b.start[i] = 4;
+        for (int i = 0; i < n; i++)
+            assert_true(b.tokens[i] == 1 && b.targets[i] == 2 && b.order[i] == 3 && b.unique[i] == 5);
+        for (int i = 0; i <= n; i++) assert_int_equal(b.start[i], 4);
+        for (int i = 0; i < n; i++) b.tokens[i] = (n - i) % 7;
+        batch_index(&b, scratch, 7);
+        check_index(&b);
+        free(memory);
+    }
+}
+
+// The loader is stopped at every stage of its work, again and again (ThreadSanitizer can watch), while other threads
+// read the same set.
+static void test_stop_at_any_moment(void **state) {
+    (void)state;
+    static const int64_t sizes[] = {3000, 500};
+    Corpus c = make_corpus("stop", sizes, 2);
+    LoaderConfig config = {4, 2, 32, VOCAB, SHARD_TAIL_JOIN};
+    Error err;
+    Batch batch, other;
+    for (int round = 0; round < 300; round++) {
+        Loader *a = loader_create(&c.set, &config, round, &err), *b = loader_create(&c.set, &config, 0, &err);
+        assert_true(a && b);
+        for (int k = 0; k < round % 7; k++) {
+            assert_true(loader_next(&batch, a, &err));
+            assert_true(k % 2 == 0 || loader_next(&other, b, &err));
+            check_batch(&batch, &c, (int64_t)round * 128 + k * 64); // not touched by what came after
+        }
+        loader_free(a);
+        loader_free(b);
+    }
+    loader_free(NULL);
+    free_corpus(&c);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_drop_count),
+        cmocka_unit_test(test_join_smallest),
+        cmocka_unit_test(test_bad_token),
+        cmocka_unit_test(test_shard_lost_while_running),
+        cmocka_unit_test(test_read_at),
+        cmocka_unit_test(test_batch_layout),
+        cmocka_unit_test(test_stop_at_any_moment),
+    };
+    return cmocka_run_group_tests(tests, temp_dir_create, temp_dir_remove);
+}

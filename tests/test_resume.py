@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""A run that is stopped and resumed gives the same bits as one that never stopped."""
+import os
+import random
+import signal
+import time
+
+import tiny_runs as tiny
+
+
+def resume_until_done(folder, *arguments, stop, most=400):
+    """Resumes again and again, each time stopped by `stop(process)`; returns how many processes it took."""
+    for count in range(1, most):
+        process = tiny.start("--resume", folder, *arguments)
+        stop(process)
+        _, err = process.communicate(timeout=300)
+        assert process.returncode in (0, 75), f"status {process.returncode}: {err}"
+        if process.returncode == 0 and tiny.checkpoints(folder)[-1] == tiny.STEPS:
+            return count
+    raise AssertionError("the run never ended")
+
+
+def check_optimizer(folder, optimizer):
+    data = tiny.make_data(folder)
+    reference, run = os.path.join(folder, "reference"), os.path.join(folder, "run")
+    tiny.run(*data, "--optimizer", optimizer, "--out", reference)
+    assert len(tiny.records(reference)) == tiny.STEPS + 7 + 2
+    # Stopped after every single step.
+    tiny.run(*data, "--optimizer", optimizer, "--out", run, "--max-time", "1e-9", "--keep", "0")
+    count = resume_until_done(run, stop=lambda process: None)
+    assert count == tiny.STEPS - 1, f"{count} processes"
+    assert tiny.checkpoints(run) == list(range(1, tiny.STEPS + 1))
+    tiny.check_same_end(run, reference)
+
+
+def test_adamw_stopped_at_every_step(folder):
+    check_optimizer(folder, "adamw")
+
+
+def test_muon_stopped_at_every_step(folder):
+    check_optimizer(folder, "muon")
+
+
+def test_normuon_stopped_at_every_step(folder):
+    check_optimizer(folder, "normuon")
+
+
+def test_signals(folder):
+    """SIGTERM, SIGINT and SIGUSR1 at any moment, in evaluations and before the first step too."""
+    data = tiny.make_data(folder)
+    rng = random.Random(11)
+    reference = os.path.join(folder, "reference")
+    tiny.run(*data, "--optimizer", "normuon", "--out", reference)
+    stopped = 0
+    for number in range(6):
+        run = os.path.join(folder, f"run{number}")
+
+        def stop(process):
+            nonlocal stopped
+            for _ in range(200):  # from when the run has its directory and so its handlers
+                if os.path.exists(os.path.join(run, "metrics.jsonl")) or process.poll() is not None:
+                    break
+                time.sleep(0.002)
+            time.sleep(rng.uniform(0, 0.08))
+            process.send_signal(rng.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]))
+            process.wait()
+            stopped += process.returncode == 75
+
+        process = tiny.start(*data, "--optimizer", "normuon", "--out", run)
+        stop(process)
+        _, err = process.communicate()
+        assert process.returncode in (0, 75), f"status {process.returncode}: {err}"
+        for _ in range(3):
+            process = tiny.start("--resume", run)
+            # Only signals after the handlers are there are promised a checkpoint.
+            time.sleep(0.05)
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            process.communicate()
+        tiny.run("--resume", run)
+        tiny.check_same_end(run, reference)
+    assert stopped > 0, "no signal came in time to stop a run"
+
+
+def test_finished_run_resumes_to_nothing(folder):
+    data = tiny.make_data(folder)
+    run = os.path.join(folder, "run")
+    tiny.run(*data, "--out", run)
+    before = tiny.records(run)
+    out, _ = tiny.run("--resume", run)
+    assert "finished" in out and tiny.records(run) == before
+
+
+def test_config_reproduces_run(folder):
+    data = tiny.make_data(folder)
+    reference, run = os.path.join(folder, "reference"), os.path.join(folder, "run")
+    tiny.run(*data, "--optimizer", "muon", "--lr", "0.0123456789", "--out", reference)
+    tiny.run("--config", os.path.join(reference, "config.conf"), "--out", run)
+    tiny.check_same_end(run, reference)
+
+
+if __name__ == "__main__":
+    tiny.run_tests(test_adamw_stopped_at_every_step, test_muon_stopped_at_every_step,
+                   test_normuon_stopped_at_every_step, test_signals, test_finished_run_resumes_to_nothing,
+                   test_config_reproduces_run)

@@ -160,9 +160,9 @@ static bool handle_bad_step(Trainer *t, const StepReport *report, double limit, 
     progress_print(&t->progress, true, "step %" PRId64 " skipped: %s", s->step + 1, what);
     if (s->skipped_in_row < t->config->max_skips) return true;
     return error_set(err,
-                     "step %" PRId64 " is bad (%s), the %" PRId64
-                     "th in a row (--max-skips); start again with a lower "
-                     "learning rate",
+                     "step %" PRId64 " is bad (%s), which makes %" PRId64
+                     " in a row (--max-skips); start again with "
+                     "a lower learning rate",
                      s->step + 1, what, s->skipped_in_row);
 }
 

@@ -200,12 +200,12 @@ static void polar_scale(Stream *s, void *x, const double *row_sums, int count, i
     }
 }
 
-// v and the unscaled factors 1 / (sqrt(v) + eps) of one matrix; 0 for a row of zeros.
+// v and the unscaled factors 1 / (sqrt(v) + eps) of one matrix.
 static void normalize_rows(double *factors, real *v, const double *row_sums, int64_t rows, int64_t cols,
                            double beta2, double eps) {
     for (int64_t r = 0; r < rows; r++) {
         v[r] = (real)(beta2 * (double)v[r] + (1 - beta2) * (row_sums[r] / (double)cols));
-        factors[r] = row_sums[r] > 0 ? 1 / (sqrt((double)v[r]) + eps) : 0;
+        factors[r] = 1 / (sqrt((double)v[r]) + eps);
     }
 }
 

@@ -87,8 +87,8 @@ typedef struct {
     //   normalize: v = b2 v + (1 - b2) row_sums / cols;  s = 1 / (sqrt(v) + eps)   (state[1]: v (rows))
     //   otherwise: s = 1
     //   factors (count, rows) = s times the scaling rule, which sees ||s O||_F through the row sums.
-    // Rows and matrices of zeros get the factor 0. row_sums may be NULL where neither needs them (SCALE_SHAPE
-    // without normalization).
+    // Every factor is finite in the type of the weights; those of a matrix of zeros whose row_sums are given
+    // are 0. row_sums may be NULL where nothing needs them (SCALE_SHAPE without normalization).
     void (*row_factors)(Stream *s, double *factors, const double *row_sums, const MatrixBatch *x,
                         const RowScaling *scaling);
 

@@ -46,7 +46,9 @@ static void *filled(int64_t n, double scale) {
     return x;
 }
 
-static void run_gemm(void *g) { device_gemm(stream, g); }
+static void run_gemm(void *g) {
+    device_gemm(stream, g);
+}
 
 typedef struct {
     void *to, *from;
@@ -65,7 +67,8 @@ static void run_copy(void *context) {
 
 static void measure_ceilings(void) {
     int64_t n = 2048, m = 64 << 20;
-    Gemm g = {.type = TYPE_F32, .c_type = TYPE_F32, .m = n, .n = n, .k = n, .alpha = 1, .lda = n, .ldb = n, .ldc = n};
+    Gemm g = {
+        .type = TYPE_F32, .c_type = TYPE_F32, .m = n, .n = n, .k = n, .alpha = 1, .lda = n, .ldb = n, .ldc = n};
     g.a = filled(n * n, 1), g.b = filled(n * n, 1), g.c = filled(n * n, 1);
     peak_flops = 2.0 * (double)n * (double)n * (double)n / median_time(run_gemm, &g);
     Copy c = {filled(m / 4, 1), filled(m / 4, 1), (size_t)m};
@@ -73,8 +76,8 @@ static void measure_ceilings(void) {
     void *blocks[] = {(void *)g.a, (void *)g.b, g.c, c.to, c.from};
     for (int i = 0; i < 5; i++) device_free(device, blocks[i]);
     printf("%s, %d threads\n%s\n", device->name, device->n_threads, device->library);
-    printf("product 2048^3  %7.1f GFLOP/s      copy of 64 MiB  %6.1f GB/s (read and written)\n\n", peak_flops * 1e-9,
-           copy_bandwidth * 1e-9);
+    printf("product 2048^3  %7.1f GFLOP/s      copy of 64 MiB  %6.1f GB/s (read and written)\n\n",
+           peak_flops * 1e-9, copy_bandwidth * 1e-9);
 }
 
 typedef struct {
@@ -137,8 +140,8 @@ static void bench_model(const char *title, const ModelConfig *config, int B, int
     double both = median_time(run_forward_backward, &b), forward = median_time(run_forward, &b);
     printf("%s, batch %d x %d tokens, %.0f M parameters\n", title, B, T, (double)b.model.table.total * 1e-6);
     printf("  forward    %9.1f ms\n", forward * 1e3);
-    printf("  + backward %9.1f ms  %6.0f GFLOP/s nominal, %.0f %% of the product's rate, %.0f tokens/s\n", both * 1e3,
-           flops / both * 1e-9, 100 * floor / both, B * T / both);
+    printf("  + backward %9.1f ms  %6.0f GFLOP/s nominal, %.0f %% of the product's rate, %.0f tokens/s\n",
+           both * 1e3, flops / both * 1e-9, 100 * floor / both, B * T / both);
     double adamw = 0;
     int count = 0;
     const OptimizerDef *const *registry = optimizer_registry(&count);
@@ -155,9 +158,20 @@ int main(void) {
     if (!device_open(&device, "cpu", 0, &err)) exit((fprintf(stderr, "error: %s\n", err.text), 1));
     stream = stream_create(device);
     measure_ceilings();
-    ModelConfig gpt2 = {.n_layer = 12, .n_head = 12, .n_kv_head = 12, .d_model = 768, .head_dim = 64, .d_ff = 3072,
-                        .vocab_size = 50257, .vocab_padded = 50304, .context = 1024, .norm_eps = 1e-5,
-                        .biases = true, .tied_head = true, .mask_padding = true, .init_std = 0.02};
+    ModelConfig gpt2 = {.n_layer = 12,
+                        .n_head = 12,
+                        .n_kv_head = 12,
+                        .d_model = 768,
+                        .head_dim = 64,
+                        .d_ff = 3072,
+                        .vocab_size = 50257,
+                        .vocab_padded = 50304,
+                        .context = 1024,
+                        .norm_eps = 1e-5,
+                        .biases = true,
+                        .tied_head = true,
+                        .mask_padding = true,
+                        .init_std = 0.02};
     ModelConfig demo = gpt2;
     demo.n_layer = 4, demo.n_head = demo.n_kv_head = 4, demo.d_model = 128, demo.head_dim = 32, demo.d_ff = 512;
     demo.vocab_size = 257, demo.vocab_padded = 272, demo.context = 128;

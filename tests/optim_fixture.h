@@ -6,6 +6,7 @@
 #include "device/random.h"   // defines: random_normal
 #include "optim/optimizer.h" // defines: Optimizer
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +67,17 @@ static inline void fixture_settings(GroupSettings settings[GROUP_COUNT], const c
     }
 }
 
+// Another optimizer over the same parameters.
+static inline void fixture_replace(Fixture *f, const GroupSettings settings[GROUP_COUNT]) {
+    Error err = {""};
+    optimizer_free(f->optimizer);
+    f->optimizer = optimizer_create(f->device, f->type, &f->table, settings, &err);
+    if (!f->optimizer) {
+        fprintf(stderr, "%s\n", err.text);
+        abort();
+    }
+}
+
 static inline void fixture_open(Fixture *f, Type type, int width, const char *hidden, const char *others) {
     *f = (Fixture){.type = type};
     Error err = {""};
@@ -81,11 +93,7 @@ static inline void fixture_open(Fixture *f, Type type, int width, const char *hi
     f->ref_grads = calloc(n, sizeof *f->ref_grads);
     GroupSettings settings[GROUP_COUNT];
     fixture_settings(settings, hidden, others);
-    f->optimizer = optimizer_create(f->device, type, &f->table, settings, &err);
-    if (!f->optimizer) {
-        fprintf(stderr, "%s\n", err.text);
-        abort();
-    }
+    fixture_replace(f, settings);
 }
 
 static inline void fixture_close(Fixture *f) {
@@ -109,6 +117,12 @@ static inline void fixture_fill(Fixture *f, void *arena, double *ref, double std
             ref[p->offset + j] = fixture_get(f, arena, p->offset + j);
         }
     }
+}
+
+static inline double fixture_norm(const double *x, int64_t n) {
+    double squares = 0;
+    for (int64_t i = 0; i < n; i++) squares += x[i] * x[i];
+    return sqrt(squares);
 }
 
 static inline void fixture_step(Fixture *f, int64_t t, int64_t total, double max_grad_norm) {

@@ -156,6 +156,7 @@ static void check_norm(const Instance *in) {
     check_norm_case(in, 1, 3, true, RESID_IS_DELTA, true);
     check_norm_case(in, 307, 65, true, RESID_IS_X, false);
     check_norm_case(in, 307, 65, true, RESID_OWN, true);
+    check_norm_case(in, 71, 391, true, RESID_OWN, true); // several blocks of columns
 }
 
 // ---- activation ----
@@ -235,6 +236,7 @@ static void check_cross_entropy(const Instance *in) {
     check_cross_entropy_case(in, 9, 61, 64, 0, -500);
     check_cross_entropy_case(in, 8, 5, 5, 1, 2000);
     check_cross_entropy_case(in, 131, 257, 272, 1.0 / 131, 0);
+    check_cross_entropy_case(in, 12, 2309, 2320, 1, 10); // several blocks of classes
 }
 
 // ---- sums ----
@@ -261,6 +263,7 @@ static void check_bias(const Instance *in) {
     check_bias_case(in, 7, 35, true);
     check_bias_case(in, 1023, 41, false);
     check_bias_case(in, 1023, 41, true);
+    check_bias_case(in, 77, 391, true);
 }
 
 static void check_loss_sum(const Instance *in) {

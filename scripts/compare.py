@@ -1,0 +1,339 @@
+#!/usr/bin/env python3
+"""Compares training runs: loss curves, the steps and time each needs to reach a target loss, and what it saves
+against a baseline. Runs that differ only in their seed are one series, shown as mean and spread.
+
+Writes DIR/report.json, DIR/report.html (self-contained), DIR/target.png and DIR/curves.png, and prints the table.
+"""
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+
+def use_python_with_matplotlib():
+    """Goes on under a Python that has numpy and matplotlib when this one does not (pyenv, conda, venv)."""
+    try:
+        import matplotlib  # noqa: F401
+        import numpy  # noqa: F401
+    except ImportError:
+        finder = Path(__file__).resolve().parent / "find_python.sh"
+        found = subprocess.run(["bash", str(finder)], stdout=subprocess.PIPE, text=True, check=False)
+        if found.returncode != 0:
+            sys.exit(1)
+        python = found.stdout.strip()
+        os.execv(python, [python, *sys.argv])
+
+
+use_python_with_matplotlib()
+
+import numpy as np  # noqa: E402
+
+from cli import Parser  # noqa: E402
+from runs import RunError, read_run  # noqa: E402
+
+# Options that do not change what is learned: runs that differ only here are repetitions of one experiment.
+IGNORED = {"seed", "keep", "log-every", "checkpoint-every", "sample-every", "sample-tokens", "sample-prompt"}
+PATHS = {"train-data", "val-data"}  # compared by file name: the folder does not matter
+
+
+@dataclass
+class Series:
+    """Runs of one configuration with different seeds."""
+
+    label: str
+    runs: list
+    config: dict
+    step: np.ndarray = field(default=None)  # steps at which every run was evaluated
+    tokens: np.ndarray = field(default=None)
+    elapsed: np.ndarray = field(default=None)  # mean over the runs
+    val: np.ndarray = field(default=None)  # (runs, steps)
+    notes: list = field(default_factory=list)
+
+    @property
+    def mean(self):
+        return self.val.mean(axis=0)
+
+
+def comparable_config(run):
+    """The configuration without what is allowed to differ within a series."""
+    config = {}
+    for name, value in run.config.items():
+        if name not in IGNORED:
+            config[name] = os.path.basename(value) if name in PATHS else value
+    return config
+
+
+def group_runs(runs):
+    """Series of runs in the order given; refuses a run given twice and two runs of the same seed."""
+    seen, series = {}, []
+    for run in runs:
+        real = run.path.resolve()
+        if real in seen:
+            raise RunError(f"{run.path}: given twice")
+        seen[real] = True
+        config = comparable_config(run)
+        same = next((s for s in series if s.config == config), None)
+        if same is None:
+            series.append(Series("", [run], config))
+            continue
+        for other in same.runs:
+            if other.seed == run.seed:
+                raise RunError(f"{other.path} and {run.path} have the same configuration and the same seed "
+                               f"({run.seed or 'not given'}): leave one out")
+        same.runs.append(run)
+    for one in series:
+        align_evaluations(one)
+    return series
+
+
+def align_evaluations(series):
+    """Fills the series' curves at the steps where all of its runs were evaluated."""
+    for run in series.runs:
+        if not run.val.step:
+            raise RunError(f"{run.path}: metrics.jsonl has no validation loss; train with --val-data and --eval-every")
+    common = sorted(set.intersection(*(set(run.val.step) for run in series.runs)))
+    if not common:
+        raise RunError(f"{series.runs[0].path} and {series.runs[1].path} were never evaluated at the same step")
+    index = [[run.val.step.index(step) for step in common] for run in series.runs]
+    pick = lambda name: np.array([[getattr(run.val, name)[i] for i in at] for run, at in zip(series.runs, index)])
+    series.step = np.array(common, dtype=float)
+    series.val = pick("loss").astype(float)
+    series.tokens = pick("tokens").astype(float).mean(axis=0)
+    series.elapsed = pick("elapsed").astype(float).mean(axis=0)
+    for run in series.runs:
+        if run.last_step > common[-1] and len(series.runs) > 1:
+            series.notes.append(f"{run.path} goes on to step {run.last_step}; its series is compared up to step "
+                                f"{common[-1]}, the last that all its seeds have reached")
+        if not run.finished:
+            planned = f" of {run.planned_steps}" if run.planned_steps is not None else ""
+            series.notes.append(f"{run.path} has not finished (step {run.last_step}{planned})")
+
+
+def label_series(series, labels):
+    """Labels as given, or the shortest that tell the series apart: optimizer, what differs, directory."""
+    if labels:
+        if len(labels) != len(series):
+            raise RunError(f"{len(labels)} --label for {len(series)} series; give one for each, in the order of the runs")
+        names = labels
+    else:
+        optimizers = [s.config.get("optimizer", "") for s in series]
+        differing = [key for key in differing_options(series) if key != "optimizer"]
+        detailed = [" ".join([o] + [f"{key}={s.config.get(key, '-')}" for key in differing])
+                    for o, s in zip(optimizers, series)]
+        directories = [s.runs[0].name for s in series]
+        paths = [str(s.runs[0].path) for s in series]
+        readable = [detailed] if len(differing) <= 2 else []
+        names = next((c for c in [optimizers, *readable, directories, paths] if all(c) and len(set(c)) == len(c)), paths)
+    if len(set(names)) != len(names):
+        raise RunError("two series have the same label; give each its own")
+    for one, name in zip(series, names):
+        one.label = name
+
+
+def differing_options(series):
+    """Names of the options in which the series are not all the same, in the order of the configuration."""
+    names = list(dict.fromkeys(name for s in series for name in s.config))
+    return [name for name in names if len({s.config.get(name) for s in series}) > 1]
+
+
+def choose_baseline(series, wanted):
+    if wanted is None:
+        adamw = [s for s in series if s.config.get("optimizer") == "adamw"]
+        return adamw[0] if len(adamw) == 1 else series[0]
+    for one in series:
+        names = {one.label} | {run.name for run in one.runs} | {str(run.path) for run in one.runs}
+        if wanted in names or wanted.rstrip("/") in names:
+            return one
+    raise RunError(f"--baseline {wanted}: no such series; there are: {', '.join(s.label for s in series)}")
+
+
+def step_to_target(step, loss, target):
+    """The step at which the loss first reaches the target, between evaluations by straight lines; None: never."""
+    reached = np.flatnonzero(loss <= target)
+    if reached.size == 0:
+        return None
+    i = reached[0]
+    if i == 0 or not math.isfinite(loss[i - 1]):
+        return float(step[i])
+    fraction = (loss[i - 1] - target) / (loss[i - 1] - loss[i])
+    return float(step[i - 1] + fraction * (step[i] - step[i - 1]))
+
+
+def saving_percent(value, baseline):
+    """How much less than the baseline, in percent; None where either was not reached or not measured."""
+    if value is None or baseline is None or not baseline > 0:
+        return None
+    return 100 * (1 - value / baseline)
+
+
+def finite_or_none(value):
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def median(values):
+    values = [v for v in values if math.isfinite(v)]
+    return float(np.median(values)) if values else None
+
+
+def measure(series, target):
+    """The numbers of one series; those that need a baseline are filled in by build_report."""
+    mean = series.mean
+    best = int(np.nanargmin(mean)) if np.isfinite(mean).any() else -1
+    finals = series.val[:, -1]
+    step = step_to_target(series.step, mean, target)
+    seeds = [step_to_target(series.step, curve, target) for curve in series.val]
+    at = lambda values: None if step is None else finite_or_none(np.interp(step, series.step, values))
+    bits = [run.bits_per_byte for run in series.runs if run.val.step[-1] == series.step[-1]]
+    return {
+        "label": series.label,
+        "runs": [str(run.path) for run in series.runs],
+        "seeds": [run.seed for run in series.runs],
+        "optimizer": series.config.get("optimizer"),
+        "lr": {name: series.config[name] for name in ("lr", "embed-lr", "head-lr", "vector-lr") if name in series.config},
+        "steps": int(series.step[-1]),
+        "final_val_loss": finite_or_none(mean[-1]),
+        "final_val_loss_std": finite_or_none(np.std(finals, ddof=1)) if len(finals) > 1 else None,
+        "best_val_loss": finite_or_none(mean[best]),
+        "best_step": int(series.step[best]),
+        "final_bits_per_byte": finite_or_none(np.mean(bits)) if bits else None,
+        "steps_to_target": step,
+        "steps_to_target_by_seed": seeds,
+        "tokens_to_target": at(series.tokens),
+        "seconds_to_target": at(series.elapsed),
+        "seconds": finite_or_none(series.elapsed[-1]),
+        "tokens_per_s": median([v for run in series.runs for v in run.tokens_per_s]),
+        "optimizer_ms": median([v for run in series.runs for v in run.optimizer_ms]),
+    }
+
+
+def build_report(series, baseline, target):
+    """All numbers of the comparison. target None: the baseline's final validation loss."""
+    chosen = baseline.mean[-1] if target is None else target
+    if not math.isfinite(chosen):
+        raise RunError(f"{baseline.label}: its final validation loss is not a number; give --target LOSS")
+    rows = [measure(one, chosen) for one in series]
+    base = rows[series.index(baseline)]
+    for row in rows:
+        row["saving_steps_percent"] = saving_percent(row["steps_to_target"], base["steps_to_target"])
+        row["saving_time_percent"] = saving_percent(row["seconds_to_target"], base["seconds_to_target"])
+    differing = differing_options(series)
+    return {
+        "target_val_loss": float(chosen),
+        "target_is": "given" if target is not None else f"final validation loss of {baseline.label}",
+        "baseline": baseline.label,
+        "interpolation": "linear between evaluations, on the mean curve over the seeds",
+        "series": rows,
+        "configuration_differences": {n: {s.label: s.config.get(n) for s in series} for n in differing},
+        "environment": {s.label: s.runs[0].environment for s in series},
+        "notes": [note for s in series for note in s.notes],
+    }
+
+
+def text(value, form="{:.4f}", missing="-"):
+    return missing if value is None else form.format(value)
+
+
+def seconds_text(value):
+    if value is None:
+        return "-"
+    return f"{value:.1f} s" if value < 600 else f"{value / 60:.1f} min" if value < 36000 else f"{value / 3600:.2f} h"
+
+
+def table_rows(report):
+    """Header and rows of the table, as text; columns that no series has are left out."""
+    columns = [
+        ("series", lambda r: r["label"]),
+        ("seeds", lambda r: str(len(r["runs"]))),
+        ("final val loss", lambda r: text(r["final_val_loss"]) + text(r["final_val_loss_std"], " ± {:.4f}", "")),
+        ("bits/byte", lambda r: text(r["final_bits_per_byte"])),
+        ("best", lambda r: text(r["best_val_loss"]) + f" @ {r['best_step']}"),
+        ("steps to target", lambda r: text(r["steps_to_target"], "{:.0f}", "not reached") + seed_range(r)),
+        ("fewer steps", lambda r: text(r["saving_steps_percent"], "{:.1f} %")),
+        ("time to target", lambda r: seconds_text(r["seconds_to_target"])),
+        ("less time", lambda r: text(r["saving_time_percent"], "{:.1f} %")),
+        ("tokens/s", lambda r: text(r["tokens_per_s"], "{:,.0f}")),
+        ("optimizer ms", lambda r: text(r["optimizer_ms"], "{:.2f}")),
+        ("lr (hidden)", lambda r: r["lr"].get("lr", "-")),
+    ]
+    rows = [[cell(row) for _, cell in columns] for row in report["series"]]
+    keep = [i for i in range(len(columns)) if any(row[i] != "-" for row in rows)]
+    return [columns[i][0] for i in keep], [[row[i] for i in keep] for row in rows]
+
+
+def seed_range(row):
+    """The range over the seeds, where there are several; how many got there, where not all did."""
+    reached = [s for s in row["steps_to_target_by_seed"] if s is not None]
+    if len(row["runs"]) == 1:
+        return ""
+    if len(reached) < len(row["runs"]):
+        return f" ({len(reached)} of {len(row['runs'])} seeds)"
+    return f" ({min(reached):.0f} to {max(reached):.0f})"
+
+
+def print_table(report):
+    header, rows = table_rows(report)
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    for row in [header, ["-" * w for w in widths], *rows]:
+        print("  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:])]).rstrip())
+    print(f"\nTarget: validation loss {report['target_val_loss']:.4f} ({report['target_is']}); "
+          f"savings against {report['baseline']}.")
+    print("Steps and time to the target are interpolated linearly between evaluations; time is training only.")
+    for note in report["notes"]:
+        print(f"Note: {note}.")
+
+
+def compare(paths, labels=None, baseline=None, target=None):
+    """Series and report of the runs in the directories `paths`; raises RunError."""
+    series = group_runs([read_run(path) for path in paths])
+    label_series(series, labels)
+    return series, build_report(series, choose_baseline(series, baseline), target)
+
+
+def parse_arguments(arguments):
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories made by ./train")
+    parser.add_argument("--out", required=True, metavar="DIR", help="where the report goes")
+    parser.add_argument("--baseline", metavar="NAME", help="label or run directory (default: the only adamw series, else the first)")
+    parser.add_argument("--target", type=float, metavar="LOSS", help="validation loss to reach (default: the baseline's final one)")
+    parser.add_argument("--label", action="append", metavar="TEXT", help="name of a series; once for each, in the order of the runs")
+    parser.add_argument("--title", default="Comparison of training runs", help="heading of page and pictures")
+    options = parser.parse_args(arguments)
+    if options.target is not None and not math.isfinite(options.target):
+        parser.error("--target: must be a finite number")
+    return options
+
+
+def main(arguments):
+    options = parse_arguments(arguments)
+    try:
+        series, report = compare(options.runs, options.label, options.baseline, options.target)
+        out = Path(options.out)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+        from compare_html import write_page
+        from compare_plot import plot_curves, plot_target
+        pictures = {}
+        for name, plot in (("target", plot_target), ("curves", plot_curves)):
+            pictures[name] = {theme: plot(series, report, options.title, theme) for theme in ("light", "dark")}
+            (out / f"{name}.png").write_bytes(pictures[name]["light"])
+        write_page(out / "report.html", options.title, report, *table_rows(report), pictures)
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
+        return 1
+    print_table(report)
+    print(f"\nPicture: {out / 'target.png'}\nCurves:  {out / 'curves.png'}\nPage:    {out / 'report.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,152 @@
+#!/usr/bin/env bash
+# From a fresh machine to a comparison of optimizers: sets up, builds, makes token shards of real text, trains the
+# same small model with AdamW, Muon and NorMuon, each at its own tuned learning rates, and draws what came out.
+# May be stopped at any time and run again: finished steps are kept, a stopped run goes on where it was.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() {
+    cat <<'TEXT'
+usage: scripts/quickstart.sh [--text FILE]... [--out DIR] [--fresh] [-- TRAIN OPTIONS]
+  --text FILE   train on this text (may be repeated) instead of the novels of Jane Austen
+  --out DIR     where tokens, runs and the report go (default: runs/quickstart)
+  --fresh       start over: forget the runs that are there
+  -- ...        further options for every ./train, for example:  -- --steps 100
+Trains AdamW, Muon and NorMuon with configs/demo.conf and the rates of configs/demo_NAME.conf.
+TEXT
+}
+
+optimizers=(adamw muon normuon)
+texts=() out=runs/quickstart fresh=no extra=() stage="reading the command line"
+
+say() { printf '\n== %s\n' "$*"; }
+fail() {
+    echo "error: $*" >&2
+    trap - EXIT
+    exit 1
+}
+stopped() {
+    trap - EXIT
+    echo >&2
+    echo "quickstart: stopped while $stage. Run it again to go on from here." >&2
+    exit 130
+}
+trap stopped INT TERM
+trap 'status=$?; [ $status -eq 0 ] || echo "error: quickstart failed while $stage (exit status $status); the lines above say why" >&2' EXIT
+
+while [ $# -gt 0 ]; do
+    case $1 in
+    --text | --out)
+        [ $# -ge 2 ] || fail "$1 needs a value; see scripts/quickstart.sh --help"
+        if [ "$1" = --text ]; then
+            if [ ! -r "$2" ] || [ -d "$2" ]; then fail "--text $2: no such file, or not readable"; fi
+            texts+=("$2")
+        else
+            out=$2
+        fi
+        shift 2
+        ;;
+    --fresh) fresh=yes && shift ;;
+    -h | --help) usage && exit 0 ;;
+    --) shift && extra=("$@") && break ;;
+    *) fail "unknown option '$1'; see scripts/quickstart.sh --help" ;;
+    esac
+done
+
+# The options in a configuration of rates, as arguments. The name of the file says which optimizer they are for.
+options_of() { # FILE -> --name=value, one a line
+    sed -n 's/[[:space:]]*#.*//; s/^[[:space:]]*\([a-z0-9-]*\)[[:space:]]*=[[:space:]]*\(.*[^[:space:]]\)[[:space:]]*$/--\1=\2/p' "$1"
+}
+
+# What a result depends on, besides the program: when it changes, what is there is made anew.
+fingerprint() { cksum | cut -d ' ' -f 1,2; }
+
+set_up() {
+    stage="installing what is missing"
+    scripts/setup.sh build plot
+    python=$(scripts/find_python.sh)
+    stage="building"
+    say "Building ./train"
+    make --no-print-directory -s -j"$(nproc 2>/dev/null || echo 2)" all
+}
+
+make_corpus() {
+    [ ${#texts[@]} -eq 0 ] || return 0
+    stage="fetching the novels"
+    if ! compgen -G 'corpus/austen/*.txt' >/dev/null; then
+        say "Fetching the text: six novels of Jane Austen"
+        "$python" scripts/austen.py corpus/austen || fail "no text to train on (why is said above); give one: scripts/quickstart.sh --text FILE"
+    fi
+    texts=(corpus/austen/*.txt)
+}
+
+make_tokens() {
+    local mark
+    stage="making tokens"
+    mark=$(cksum "${texts[@]}" | fingerprint)
+    if [ "$(cat "$out/tokens/made_from" 2>/dev/null)" != "$mark" ]; then
+        say "Making token shards (a token is a byte)"
+        mkdir -p "$out/tokens"
+        rm -f "$out"/tokens/text_*.bin
+        ./train tokenize --vocab bytes --out "$out/tokens" --name text "${texts[@]}"
+        echo "$mark" >"$out/tokens/made_from"
+    fi
+}
+
+train_one() { # optimizer
+    local name=$1 run=$out/$1 status=0 settings mark state
+    stage="training $name"
+    mapfile -t settings < <(options_of "configs/demo_$name.conf")
+    settings+=("--train-data=$out/tokens/text_train_*.bin" "--val-data=$out/tokens/text_val_*.bin")
+    mark=$({ cat configs/demo.conf "$out/tokens/made_from" && printf '%s\n' "${settings[@]}" "${extra[@]}"; } | fingerprint)
+    state=$("$python" scripts/runs.py status "$run")
+    if [ "$fresh" = yes ] || [ "$(cat "$run.settings" 2>/dev/null)" != "$mark" ]; then state=absent; fi
+    case $state in
+    finished)
+        echo "$name: finished before, kept (--fresh starts over)"
+        return
+        ;;
+    unfinished*)
+        say "Training $name: going on (${state/unfinished/step})"
+        ./train --resume "$run" || status=$?
+        ;;
+    absent)
+        say "Training $name"
+        rm -f "$run.settings"
+        # The mark is written once the run is there: a directory without it is overwritten.
+        ./train --config configs/demo.conf "${settings[@]}" --out="$run" --overwrite "${extra[@]}" || status=$?
+        if [ $status -eq 0 ] || [ $status -eq 75 ]; then echo "$mark" >"$run.settings"; fi
+        ;;
+    esac
+    case $status in
+    0) ;;
+    75) stopped ;;
+    *) fail "./train stopped with status $status while $stage; its message is above, its log is $run/log.txt" ;;
+    esac
+}
+
+show_samples() {
+    local name
+    stage="writing samples"
+    say "A sample of each model"
+    for name in "${optimizers[@]}"; do
+        printf -- '--- %s\n' "$name"
+        ./train sample "$out/$name" --prompt "It was " --tokens 300
+        echo
+    done
+}
+
+compare() {
+    local runs=("${optimizers[@]/#/$out/}")
+    stage="comparing"
+    say "The comparison"
+    "$python" scripts/compare.py "${runs[@]}" --out "$out/report" --label AdamW --label Muon --label NorMuon \
+        --title "The same small GPT on the same text, three optimizers"
+}
+
+set_up
+make_corpus
+make_tokens
+for name in "${optimizers[@]}"; do train_one "$name"; done
+show_samples
+compare

@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""Reads run directories: what ./train writes (config.conf, environment.json, metrics.jsonl). Needs only Python.
+
+`runs.py status DIR` prints `absent`, `finished` or `unfinished STEP of STEPS`.
+"""
+import json
+import math
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class RunError(Exception):
+    """What is wrong with a run directory, in one line."""
+
+
+@dataclass
+class Curve:
+    """Losses in the order of steps; elapsed is the seconds of training (evaluation left out) up to there."""
+
+    step: list = field(default_factory=list)
+    tokens: list = field(default_factory=list)
+    loss: list = field(default_factory=list)
+    elapsed: list = field(default_factory=list)
+
+    def append(self, step, tokens, loss, elapsed):
+        self.step.append(step)
+        self.tokens.append(tokens)
+        self.loss.append(loss)
+        self.elapsed.append(elapsed)
+
+    def truncate(self, step):
+        """Drops the records from `step` on: a resumed run repeats the steps after its checkpoint."""
+        keep = len(self.step)
+        while keep and self.step[keep - 1] >= step:
+            keep -= 1
+        for values in (self.step, self.tokens, self.loss, self.elapsed):
+            del values[keep:]
+
+
+@dataclass
+class Run:
+    path: Path
+    config: dict
+    environment: dict
+    train: Curve = field(default_factory=Curve)
+    val: Curve = field(default_factory=Curve)
+    bits_per_byte: float = math.nan  # of the last evaluation
+    tokens_per_s: list = field(default_factory=list)
+    optimizer_ms: list = field(default_factory=list)
+    end_reason: str = ""
+    torn_lines: int = 0
+
+    @property
+    def name(self):
+        return self.path.resolve().name
+
+    @property
+    def seed(self):
+        return self.config.get("seed", "")
+
+    @property
+    def last_step(self):
+        return max(self.train.step[-1:] + self.val.step[-1:] + [0])
+
+    @property
+    def planned_steps(self):
+        try:
+            return int(self.config.get("steps", ""))
+        except ValueError:
+            return None
+
+    @property
+    def finished(self):
+        """It did all its steps or reached its --target-loss: there is nothing left to resume."""
+        return self.end_reason in ("finished", "target")
+
+
+ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
+
+
+def parse_value(text):
+    """A configuration's value as the trainer reads it: plain up to a comment, or quoted with escapes."""
+    if not text.startswith('"'):
+        return re.split(r"(?:^|\s)#", text, maxsplit=1)[0].strip()
+    quoted = re.match(r'"((?:[^"\\]|\\.)*)"', text)
+    return re.sub(r"\\(.)", lambda m: ESCAPES.get(m[1], m[1]), quoted[1]) if quoted else text
+
+
+def read_config(path):
+    """A file of `name = value` lines, `#` for comments, as a dictionary of texts."""
+    config = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        name, equals, value = line.partition("=")
+        if equals and not line.lstrip().startswith("#"):
+            config[name.strip()] = parse_value(value.strip())
+    return config
+
+
+def _number(record, key, where, default=None):
+    """A number, or NaN for null (JSON has no NaN of its own)."""
+    value = record.get(key, default)
+    if value is None and key in record:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise RunError(f"{where}: \"{key}\" is {'missing' if value is None else 'not a number'}")
+    return value
+
+
+def _apply(run, record, where):
+    """Takes one record of metrics.jsonl; kinds and keys that it does not know are left alone."""
+    kind = record.get("kind")
+    if kind == "resume" and isinstance(record.get("step"), int):
+        run.train.truncate(record["step"] + 1)
+        run.val.truncate(record["step"] + 1)
+        run.end_reason = ""
+    elif kind == "train":
+        step = _number(record, "step", where)
+        run.train.truncate(step)
+        run.val.truncate(step)
+        run.end_reason = ""  # resumed after its end, with more time or another target
+        run.train.append(step, _number(record, "tokens", where), _number(record, "loss", where),
+                         _number(record, "elapsed_s", where, math.nan))
+        if "tokens_per_s" in record:
+            run.tokens_per_s.append(_number(record, "tokens_per_s", where))
+        if isinstance(record.get("ms"), dict) and "optimizer" in record["ms"]:
+            run.optimizer_ms.append(_number(record["ms"], "optimizer", where))
+    elif kind == "val":
+        step = _number(record, "step", where)
+        run.val.truncate(step)
+        run.val.append(step, _number(record, "tokens", where), _number(record, "val_loss", where),
+                       _number(record, "elapsed_s", where, math.nan))
+        run.bits_per_byte = _number(record, "bits_per_byte", where, math.nan)
+    elif kind == "end":
+        run.end_reason = str(record.get("reason", "end"))
+
+
+def read_run(path):
+    """Reads one run directory; raises RunError with one line that says what is wrong and where."""
+    path = Path(path)
+    if not path.is_dir():
+        raise RunError(f"{path}: {'not a directory' if path.exists() else 'no such run directory'}")
+    config_path, metrics_path = path / "config.conf", path / "metrics.jsonl"
+    if not config_path.is_file():
+        raise RunError(f"{path}: not a run directory (it has no config.conf); give a directory made by ./train --out")
+    if not metrics_path.is_file():
+        raise RunError(f"{path}: has no metrics.jsonl; the run has not started yet")
+    try:
+        config = read_config(config_path)
+        environment = {}
+        if (path / "environment.json").is_file():
+            environment = json.loads((path / "environment.json").read_text(encoding="utf-8"))
+        lines = metrics_path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except ValueError as error:
+        raise RunError(f"{path}/environment.json: not JSON ({error})") from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
+    run = Run(path, config, environment if isinstance(environment, dict) else {})
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError:  # cut short by a crash; what follows it after a resume is whole again
+            run.torn_lines += 1
+            continue
+        if isinstance(record, dict):
+            _apply(run, record, f"{metrics_path} line {number}")
+    return run
+
+
+def main(arguments):
+    if len(arguments) != 2 or arguments[0] != "status":
+        print("usage: runs.py status DIR", file=sys.stderr)
+        return 1
+    directory = Path(arguments[1])
+    if not directory.exists():
+        print("absent")
+        return 0
+    try:
+        run = read_run(directory)
+    except RunError as error:
+        # A run killed in its first instant may lack its metrics: the trainer can still resume it.
+        if (directory / "config.conf").is_file() and not (directory / "metrics.jsonl").exists():
+            print("unfinished 0 of ?")
+            return 0
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if run.finished:
+        print("finished")
+    else:
+        print(f"unfinished {run.last_step} of {run.planned_steps if run.planned_steps is not None else '?'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

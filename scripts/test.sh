@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs every test. The last line is "N passed, N failed" (", N skipped" where
+# a test could not run here); the exit status is 0 when none failed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+stop() { # where
+    echo "error: $1 failed; the lines above say why" >&2
+    echo "0 passed, 1 failed"
+    exit 1
+}
+
+scripts/setup.sh || stop "setup"
+jobs=$(nproc 2>/dev/null || echo 2)
+make --no-print-directory -s -j"$jobs" all tests || stop "the build"
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+make --no-print-directory -s test 2>&1 | tee "$log" || status=1
+# make adds lines of its own after a failure: the summary comes last again.
+summary=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1) || stop "the test run"
+if [ "$(tail -n 1 "$log")" != "$summary" ]; then echo "$summary"; fi
+exit "$status"

@@ -1,0 +1,218 @@
+#!/usr/bin/env python3
+"""Searches an optimizer's learning rates: the same small search for every optimizer.
+
+Each rate given is an axis. Its values (one value C stands for C/2, C, 2C) are tried with the other axes at their
+best so far; while the best is at an edge the axis grows by a factor of 2. The axes take turns until a whole turn
+changes nothing, so that at the end every neighbour at a factor of 2 has been tried and is worse. The measure is the
+final validation loss, averaged over the seeds; a run that diverged counts as infinite.
+
+The runs and tune.json go to --out. Run again after an interruption: finished runs are not repeated.
+"""
+import argparse
+import json
+import math
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from cli import Parser  # noqa: E402
+from runs import RunError, read_config, read_run  # noqa: E402
+
+AXES = ("lr", "embed-lr", "head-lr", "vector-lr")
+ROOT = Path(__file__).resolve().parent.parent
+STOPPED_BY_SIGNAL = 75  # exit status of ./train
+DIVERGED = re.compile(r"step \d+ is bad")  # what ./train says when loss or gradient are not finite or too large
+
+
+class TuneError(Exception):
+    pass
+
+
+class Interrupted(Exception):
+    pass
+
+
+def rates(text):
+    try:
+        values = sorted({float(part) for part in text.split(",")})
+    except ValueError:
+        values = []
+    if not values or not all(v > 0 and math.isfinite(v) for v in values):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of positive numbers like 1e-3,2e-3")
+    return [values[0] / 2, values[0], values[0] * 2] if len(values) == 1 else values
+
+
+def seeds(text):
+    parts = text.split(",")
+    if not all(part.isdigit() for part in parts) or len(set(parts)) != len(parts):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of different whole numbers like 1,2")
+    return parts
+
+
+def coordinate_search(axes, evaluate, most_steps=8):
+    """Minimizes evaluate(point) over a grid that grows by factors of 2. axes: {name: [values]} in ascending order.
+
+    A point is a dictionary {name: value}. Returns (best point, its value). most_steps bounds how far one axis grows
+    beyond an edge.
+    """
+    grids = {name: list(values) for name, values in axes.items()}
+    best = {name: values[len(values) // 2] for name, values in grids.items()}
+    best_value = evaluate(best)
+    changed = True
+    while changed:
+        changed = False
+        for name, grid in grids.items():
+            before = best[name]
+            tried = {value: evaluate({**best, name: value}) for value in grid}
+            grown = 0
+            while True:
+                winner = min(tried, key=lambda value: (tried[value], abs(math.log(value / before))))
+                edge = winner / 2 if winner == min(tried) else winner * 2 if winner == max(tried) else None
+                if edge is None or grown == most_steps or not math.isfinite(tried[winner]):
+                    break
+                tried[edge] = evaluate({**best, name: edge})
+                grown += 1
+            grids[name] = [value for value in (winner / 2, winner, winner * 2)] if len(grids) > 1 else grid
+            if tried[winner] < best_value:
+                best, best_value, changed = {**best, name: winner}, tried[winner], len(grids) > 1
+    return best, best_value
+
+
+class Search:
+    """Runs ./train at points of the grid and remembers what came out, in tune.json."""
+
+    def __init__(self, options, axes):
+        self.options = options
+        self.axes = axes
+        self.out = Path(options.out)
+        self.file = self.out / "tune.json"
+        # What every run of this search shares; a search with other settings must go elsewhere.
+        self.settings = {"config": read_config(Path(options.config)), "optimizer": options.optimizer,
+                         "steps": options.steps, "extra": options.extra}
+        self.results = {}  # run name -> {"point", "seed", "val_loss"}
+        if self.file.exists():
+            try:
+                saved = json.loads(self.file.read_text(encoding="utf-8"))
+                settings, self.results = saved["settings"], saved["results"]
+            except (ValueError, KeyError, TypeError):
+                raise TuneError(f"{self.file}: not what this script writes; use another --out") from None
+            if settings != self.settings:
+                raise TuneError(f"{self.out} holds a search with other settings; use another --out, or remove it")
+        self.out.mkdir(parents=True, exist_ok=True)
+
+    def save(self, best=None):
+        content = {"settings": self.settings, "axes": self.axes, "seeds": self.options.seeds, "results": self.results}
+        if best:
+            content["best"] = {"point": best[0], "val_loss": best[1]}
+        temporary = self.file.with_suffix(".tmp")
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(self.file)
+
+    def evaluate(self, point):
+        losses = []
+        for seed in self.options.seeds:
+            name = "_".join(f"{axis}-{value:.6g}" for axis, value in point.items()) + f"_seed-{seed}"
+            if name not in self.results:
+                self.results[name] = {"point": point, "seed": seed, "val_loss": self.train(name, point, seed)}
+                self.save()
+            loss = self.results[name]["val_loss"]
+            losses.append(math.inf if loss is None else loss)
+        return sum(losses) / len(losses)
+
+    def train(self, name, point, seed):
+        """The final validation loss of one run; None if it diverged."""
+        run = self.out / name
+        command = [self.options.train, "--config", self.options.config, "--optimizer", self.options.optimizer,
+                   "--steps", str(self.options.steps), "--seed", seed, "--out", str(run), "--overwrite", "--quiet",
+                   *(f"--{axis}={value:.6g}" for axis, value in point.items()), *self.options.extra]
+        print(f"{name} ...", end=" ", flush=True)
+        try:
+            done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+        except KeyboardInterrupt:
+            raise Interrupted from None
+        except OSError as error:
+            raise TuneError(f"cannot run {self.options.train}: {error.strerror}; build it with make") from None
+        message = done.stderr.strip().splitlines()[-1:] or [""]
+        if done.returncode == STOPPED_BY_SIGNAL:
+            raise Interrupted
+        if done.returncode == 1 and DIVERGED.search(message[0]):
+            print("diverged")
+            return None
+        if done.returncode != 0:
+            raise TuneError(f"{self.options.train} ended with status {done.returncode}: {message[0]} "
+                            f"(the command was: {shlex.join(command)})")
+        val = read_run(run).val
+        if not val.loss:
+            raise TuneError(f"{run}: no validation loss; give --val-data in the configuration or after --")
+        print(f"{val.loss[-1]:.4f}")
+        return val.loss[-1] if math.isfinite(val.loss[-1]) else None
+
+
+def print_table(search, axes, best):
+    points = {}
+    for result in search.results.values():
+        key = tuple(result["point"].get(axis) for axis in axes)
+        points.setdefault(key, []).append(math.inf if result["val_loss"] is None else result["val_loss"])
+    print("\n" + "".join(f"{axis:>12}" for axis in axes) + f"{'val loss':>12}{'seeds':>7}")
+    for key, losses in sorted(points.items()):
+        mean = sum(losses) / len(losses)
+        mark = "  <- best" if key == tuple(best[0][axis] for axis in axes) else ""
+        loss = f"{mean:.4f}" if math.isfinite(mean) else "diverged"
+        print("".join(f"{value:>12.6g}" for value in key) + f"{loss:>12}{len(losses):>7}{mark}")
+
+
+def parse_arguments(arguments):
+    extra = []
+    if "--" in arguments:
+        at = arguments.index("--")
+        arguments, extra = arguments[:at], arguments[at + 1:]
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                    usage="%(prog)s --config FILE --optimizer NAME --lr RATES --steps N --out DIR [options] [-- TRAIN OPTIONS]")
+    parser.add_argument("--config", required=True, metavar="FILE", help="configuration of every run")
+    parser.add_argument("--optimizer", required=True, metavar="NAME", help="optimizer of the hidden matrices")
+    for axis in AXES:
+        parser.add_argument(f"--{axis}", type=rates, metavar="RATES", required=axis == "lr",
+                            help="values to begin with: 1e-3,2e-3,4e-3, or one for its halves and doubles")
+    parser.add_argument("--steps", type=int, required=True, metavar="N", help="steps of every run")
+    parser.add_argument("--out", required=True, metavar="DIR", help="where runs and tune.json go")
+    parser.add_argument("--seeds", type=seeds, default=["1"], metavar="LIST", help="seeds of every point (default: 1)")
+    parser.add_argument("--train", default=str(ROOT / "train"), metavar="PROGRAM", help="the trainer (default: ./train)")
+    options = parser.parse_args(arguments)
+    options.extra = extra
+    if options.steps < 1:
+        parser.error("--steps: must be at least 1")
+    if not Path(options.config).is_file():
+        parser.error(f"--config {options.config}: no such file")
+    return options
+
+
+def main(arguments):
+    options = parse_arguments(arguments)
+    axes = {axis: getattr(options, axis.replace("-", "_")) for axis in AXES if getattr(options, axis.replace("-", "_"))}
+    try:
+        search = Search(options, axes)
+        best = coordinate_search(axes, search.evaluate)
+        if not math.isfinite(best[1]):
+            raise TuneError("every run diverged; begin with lower rates")
+        search.save(best)
+    except (KeyboardInterrupt, Interrupted):
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except (TuneError, RunError) as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"\nerror: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    print_table(search, axes, best)
+    print(f"\nbest for {options.optimizer}: " + " ".join(f"--{axis}={value:.6g}" for axis, value in best[0].items())
+          + f"  (validation loss {best[1]:.4f}); all results: {search.file}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

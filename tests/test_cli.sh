@@ -212,6 +212,23 @@ resume_refusals() {
         refused "shards" --resume "$run" --val-data=
 }
 
+full_disk() { # as full a disk as a limit on the size of files makes it
+    local run=$tmp/full
+    expect 0 --out "$run" "${data[@]}" "${tiny[@]}" --max-time 1e-9 --checkpoint-every 4 || return 1
+    [ "$(ls "$run/checkpoints")" = step_00000001 ] || return 1
+    (trap '' XFSZ && ulimit -f 20 && expect 1 --resume "$run" --max-time 0) || return 1
+    has "$tmp/err" "cannot write the checkpoint of step 4" && [ "$(wc -l <"$tmp/err")" -eq 1 ] || return 1
+    [ "$(ls -A "$run/checkpoints")" = step_00000001 ] || { ls -A "$run/checkpoints"; return 1; }
+    expect 0 --resume "$run" --max-time 0 && has "$tmp/out" "checkpoint of step 1" && has "$tmp/out" "finished"
+}
+
+other_networks() { # choices of the configuration that the tiny runs do not make
+    expect 0 --out "$tmp/other1" "${data[@]}" "${tiny[@]}" --no-tied-head --head-optimizer sgd --head-lr 0.1 --no-biases \
+        --n-kv-head 1 --micro-batch 4 --val-tokens 131 --no-mask-padding --shard-tail drop || return 1
+    has "$tmp/out" "131 tokens" && has "$tmp/other1/metrics.jsonl" '"head":0.1' && has "$tmp/other1/config.conf" "head-optimizer = sgd" || return 1
+    expect 0 sample "$tmp/other1" --tokens 40 --temperature 0 --top-k 3
+}
+
 closed_output() { # a reader that goes away does not take the run with it
     "$TRAIN" --out "$tmp/closed" "${data[@]}" "${tiny[@]}" | head -n 1 >/dev/null
     [ -d "$tmp/closed/checkpoints/step_00000012" ]
@@ -240,7 +257,8 @@ make_shards() {
 check make_shards make_shards
 for test in headers_c_and_cxx every_header_in_cxx thin_main plan_of_gpt2 presets_are_valid help_texts \
     errors_create_nothing directories one_process_at_a_time run_records quiet_is_quiet target_loss signal_status \
-    bad_step_stops bad_steps_are_skipped loss_jump resume_takes_the_older resume_refusals closed_output token_numbers; do
+    bad_step_stops bad_steps_are_skipped loss_jump resume_takes_the_older resume_refusals full_disk other_networks \
+    closed_output token_numbers; do
     check $test $test
 done
 exit $failed

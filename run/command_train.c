@@ -57,12 +57,23 @@ static bool open_log(Session *s, Error *err) {
     return true;
 }
 
+// Reads the first sequence of a set: shards of another vocabulary are seen before anything is made.
+static bool check_tokens(Trainer *t, const ShardSet *set, Error *err) {
+    Batch batch;
+    if (set->n_shards == 0) return true;
+    int64_t T = set->total_tokens - 1;
+    batch_layout(&batch, t->batch_host, 1, T < t->config->seq_len ? (int)T : t->config->seq_len);
+    return loader_read_at(&batch, set, 0, t->config->model.vocab_size, err);
+}
+
 // Everything that can fail for want of memory or data comes before the directory is made.
 static bool begin_new(Session *s, int argc, const char *const *argv, Error *err) {
     Trainer *t = &s->trainer;
     if (!run_dir_check_new(s->config.out, s->config.overwrite, err)) return false;
     if (!trainer_create(t, &s->config, &s->data, s->device, &s->table, err)) return false;
-    if (!trainer_start_loader(t, err) || !run_dir_create(&s->dir, &s->config, err)) return false;
+    if (!trainer_start_loader(t, err)) return false; // refuses sets that are too short
+    if (!check_tokens(t, &s->data.train, err) || !check_tokens(t, &s->data.val, err)) return false;
+    if (!run_dir_create(&s->dir, &s->config, err)) return false;
     return environment_write(&s->dir, s->device, &s->data, argc, argv, err) && open_log(s, err) &&
            metrics_open(&t->metrics, s->dir.path, 0, false, err);
 }

@@ -45,7 +45,7 @@ static void print_row(const char *name, const char *help) {
 }
 
 static void print_spec(const OptionSpec *spec) {
-    char name[64], help[1024], choices[128] = "";
+    char name[256], help[1024], choices[128] = "";
     static const char *const values[] = {[KIND_TEXT] = " TEXT", [KIND_INT] = " N",  [KIND_INT64] = " N",
                                          [KIND_NUMBER] = " X",  [KIND_YES_NO] = "", [KIND_ONE_OF] = " WORD"};
     snprintf(name, sizeof name, "--%s%s", spec->name, values[spec->kind]);

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,6 +29,12 @@ static const char *duration(char text[32], double seconds) {
     return text;
 }
 
+// A longer line would wrap, and could then not be taken back.
+static int terminal_width(void) {
+    struct winsize size;
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
+}
+
 void progress_step(Progress *p, const StepLine *l) {
     if (!l->logged && !p->terminal) return;
     char text[256], left[32], val[32] = "", skipped[32] = "";
@@ -41,7 +48,7 @@ void progress_step(Progress *p, const StepLine *l) {
              100.0 * (double)l->step / (double)l->steps, duration(left, remaining));
     if (l->logged && p->log) fprintf(p->log, "%s\n", text);
     if (p->terminal) {
-        printf("\r\033[K%s", text);
+        printf("\r\033[K%.*s", terminal_width() - 1, text);
         p->status_showing = true;
         fflush(stdout);
     } else if (!p->quiet) {

@@ -102,7 +102,7 @@ static int64_t continue_tokens(uint16_t *tokens, int64_t n, Model *model, Stream
     size_t bytes = (size_t)batch_bytes(1, model->T);
     char *host = device_alloc_host(model->device, bytes), *memory = device_alloc(model->device, bytes);
     ASSERT(logits && candidates && host && memory && model->type == TYPE_F32);
-    for (int i = 0; i < c->tokens; i++) {
+    for (int i = 0; i < c->tokens && !(c->stop && c->stop()); i++) {
         int T = n < model->T ? (int)n : model->T;
         Batch on_host, batch;
         batch_layout(&on_host, host, 1, T);

@@ -16,6 +16,7 @@ typedef struct {
     double temperature;   // 0: always the most likely token
     int top_k;            // only the k most likely tokens; 0: all
     uint64_t seed, index; // token i is drawn by counter (seed, index + i)
+    int (*stop)(void);    // asked before each token: not 0 ends the text there; NULL: never
 } SampleConfig;
 
 // Prompt and continuation, well-formed UTF-8 (what is not becomes U+FFFD), freed with free(). Ends early at an

@@ -54,16 +54,22 @@ static bool evaluate(bool *complete, Trainer *t, Error *err) {
     return end_record(&w, t, err);
 }
 
-static bool sample(Trainer *t, Error *err) {
+static bool sample(bool *complete, Trainer *t, Error *err) {
     const RunConfig *c = t->config;
     SampleConfig s = {.vocab = (VocabKind)c->vocab,
                       .prompt = c->sample_prompt,
                       .tokens = c->sample_tokens,
                       .temperature = 1,
                       .seed = (uint64_t)c->seed,
-                      .index = (uint64_t)t->state.step << 32};
+                      .index = (uint64_t)t->state.step << 32,
+                      .stop = signals_received};
     char *text = sample_text(&t->model, t->stream, &s, err);
     if (!text) return error_prefix(err, "--sample-prompt");
+    *complete = !signals_received();
+    if (!*complete) {
+        free(text);
+        return true;
+    }
     JsonWriter w = {0};
     begin_record(&w, "sample", t);
     json_string(&w, "text", text);
@@ -79,9 +85,9 @@ static bool report(Trainer *t, Error *err) {
     if (t->state.reported || signals_received()) return true;
     if (t->data->val.n_shards && (step == 0 || last || is_due(step, t->config->eval_every)))
         if (!evaluate(&complete, t, err)) return false;
-    if (!complete) return true;
-    if (step > 0 && is_due(step, t->config->sample_every) && !sample(t, err)) return false;
-    t->state.reported = true;
+    if (complete && step > 0 && is_due(step, t->config->sample_every))
+        if (!sample(&complete, t, err)) return false;
+    t->state.reported = complete;
     return true;
 }
 
@@ -160,9 +166,9 @@ static bool handle_bad_step(Trainer *t, const StepReport *report, double limit, 
     progress_print(&t->progress, true, "step %" PRId64 " skipped: %s", s->step + 1, what);
     if (s->skipped_in_row < t->config->max_skips) return true;
     return error_set(err,
-                     "step %" PRId64 " is bad (%s), the %" PRId64
-                     "th in a row (--max-skips); start again with a lower "
-                     "learning rate",
+                     "step %" PRId64 " is bad (%s), which makes %" PRId64
+                     " in a row (--max-skips); start again with "
+                     "a lower learning rate",
                      s->step + 1, what, s->skipped_in_row);
 }
 

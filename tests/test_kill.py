@@ -10,14 +10,19 @@ import tiny_runs as tiny
 KILLS = 100
 
 
-def kill_and_resume(folder, data, reference, rng, counts):
+def timed(*arguments):
+    begin = time.monotonic()
+    tiny.run(*arguments)
+    return time.monotonic() - begin
+
+
+def kill_and_resume(folder, data, reference, rng, moments, counts):
     """One run, killed until it ends by itself."""
     begin = [*data, "--checkpoint-every", "1", "--out", folder]
     while True:
         known = os.path.exists(os.path.join(folder, "config.conf"))
         process = tiny.start(*(["--resume", folder] if known else begin))
-        # Often at the very start, else anywhere in some ten checkpoints.
-        time.sleep(rng.uniform(0, rng.choice([0.005, 0.06, 0.3, 0.3])))
+        time.sleep(rng.uniform(0, rng.choice(moments)))
         ended = process.poll() is not None
         process.kill()
         _, err = process.communicate()
@@ -43,15 +48,20 @@ def test_kill(folder):
     rng.seed(seed)
     data = [*tiny.make_data(folder), "--optimizer", "normuon"]
     reference = os.path.join(folder, "reference")
-    tiny.run(*data, "--out", reference)
+    whole = timed(*data, "--out", reference, "--checkpoint-every", "1")
+    begin = timed("--resume", reference)
+    # At the very start, anywhere before the first step, and anywhere in the first ten checkpoints of a process.
+    some = begin + max(whole - begin, 0.05) * 10 / tiny.STEPS
+    moments = [begin / 10, begin, some, some]
     counts = dict.fromkeys(("kills", "before the run", "before a checkpoint", "in a checkpoint"), 0)
     try:
         number = 0
         while counts["kills"] < KILLS:
-            kill_and_resume(os.path.join(folder, f"run{number}"), data, reference, rng, counts)
+            kill_and_resume(os.path.join(folder, f"run{number}"), data, reference, rng, moments, counts)
             number += 1
     finally:
         print(f"seed {seed}, {number + 1} runs: {counts}")
+    assert counts["before a checkpoint"] < KILLS, "no run got far enough to be killed in a checkpoint"
 
 
 def test_run_without_configuration(folder):

@@ -24,7 +24,7 @@ def check_optimizer(folder, optimizer):
     data = tiny.make_data(folder)
     reference, run = os.path.join(folder, "reference"), os.path.join(folder, "run")
     tiny.run(*data, "--optimizer", optimizer, "--out", reference)
-    assert len(tiny.records(reference)) == tiny.STEPS + 7 + 2
+    assert len(tiny.records(reference)) == tiny.STEPS + 5 + 2
     # Stopped after every single step.
     tiny.run(*data, "--optimizer", optimizer, "--out", run, "--max-time", "1e-9", "--keep", "0")
     count = resume_until_done(run, stop=lambda process: None)

@@ -9,7 +9,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TRAIN = os.environ.get("TRAIN", os.path.join(HERE, "..", "train"))
 # Our own products start in a few milliseconds, and one thread does not mind a busy machine.
 ENVIRONMENT = dict(os.environ, POLAR_BLAS="none", OMP_NUM_THREADS="1")
-STEPS = 60
+STEPS = 36
 # What may differ between two runs that are the same.
 TIMES = ("elapsed_s", "step_ms", "tokens_per_s", "ms")
 
@@ -21,16 +21,16 @@ def write_shard(path, tokens):
 
 
 def make_data(folder):
-    """Words drawn at random: something to learn. 60 steps of 64 tokens cross every end and wrap around."""
+    """Words drawn at random: something to learn. 36 steps of 64 tokens cross every end and wrap around."""
     rng = random.Random(7)
     words = [bytes(rng.choices(b"abcdefgh ", k=rng.randint(2, 6))) for _ in range(20)]
-    for name, n in (("train_000001", 1001), ("train_000002", 333), ("train_000003", 1777), ("val_000000", 411)):
+    for name, n in (("train_000001", 501), ("train_000002", 333), ("train_000003", 877), ("val_000000", 411)):
         text = b"".join(rng.choices(words, k=n))[:n - 1]
         write_shard(os.path.join(folder, f"t_{name}.bin"), [256, *text])
     return ["--vocab", "bytes", "--train-data", os.path.join(folder, "t_train_*.bin"), "--val-data",
             os.path.join(folder, "t_val_*.bin"), "--n-layer", "2", "--n-head", "2", "--d-model", "32", "--seq-len",
             "16", "--batch-size", "4", "--micro-batch", "2", "--steps", str(STEPS), "--threads", "1", "--log-every",
-            "1", "--eval-every", "10", "--sample-every", "25", "--sample-tokens", "8", "--val-tokens", "400",
+            "1", "--eval-every", "10", "--sample-every", "15", "--sample-tokens", "8", "--val-tokens", "400",
             "--schedule", "cosine", "--warmup", "5", "--quiet"]
 
 

@@ -159,11 +159,26 @@ bool config_load_run(RunConfig *config, const char *dir, Error *err) {
     return ok;
 }
 
-static bool load(RunConfig *config, Settings *file, Settings *arguments, Error *err) {
-    const Setting *from = settings_find(arguments, "config"), *resume = settings_find(arguments, "resume");
-    if (!resume) return (!from || settings_from_file(file, from->text, err)) && build(config, file, arguments, err);
+// --config may be given several times: all files in the order given, later over earlier.
+static bool read_files(Settings *all, const Settings *arguments, Error *err) {
+    for (int i = 0; i < arguments->count; i++) {
+        if (strcmp(arguments->items[i].name, "config") != 0) continue;
+        Settings one = {0}; // a name may stand once in a file, but again in the next
+        bool ok = settings_from_file(&one, arguments->items[i].text, err);
+        for (int j = 0; j < one.count && ok; j++)
+            settings_add(all, one.items[j].name, one.items[j].text, one.items[j].origin);
+        settings_free(&one);
+        if (!ok) return false;
+    }
+    return true;
+}
 
-    if (from) return error_set(err, "--config cannot be given with --resume: the run keeps its own");
+static bool load(RunConfig *config, Settings *file, Settings *arguments, Error *err) {
+    const Setting *resume = settings_find(arguments, "resume");
+    if (!resume) return read_files(file, arguments, err) && build(config, file, arguments, err);
+
+    if (settings_find(arguments, "config"))
+        return error_set(err, "--config cannot be given with --resume: the run keeps its own");
     RunConfig *run = calloc(1, sizeof *run);
     ASSERT(run);
     char path[OPTION_TEXT_MAX + 16];

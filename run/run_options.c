@@ -36,7 +36,8 @@ _Static_assert(BAD_STEP_STOP == 0 && BAD_STEP_SKIP == 1, "order of on_bad_step_n
 
 static const OptionSpec specs[] = {
 #define S "Run"
-    TEXT("config", config, "", .not_stored = true, .help = "file with options, one 'name = value' a line"),
+    TEXT("config", config, "", .not_stored = true,
+         .help = "file with options, one 'name = value' a line; may be repeated, later files go before"),
     TEXT("out", out, "", .not_stored = true, .help = "the run's directory, which is created"),
     TEXT("resume", resume, "", PROCESS, .help = "go on with the run in this directory"),
     FLAG("overwrite", overwrite, "no", .not_stored = true, .help = "replace the run that is in --out"),

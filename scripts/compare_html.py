@@ -15,6 +15,7 @@ th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align
 th { background: var(--soft); white-space: normal; vertical-align: bottom; }
 td:first-child, th:first-child { text-align: left; white-space: normal; }
 table.words td, table.words th { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+table.words td:first-child { white-space: nowrap; overflow-wrap: normal; }
 tr.baseline td:first-child::after { content: " (baseline)"; opacity: .7; }
 """
 
@@ -100,7 +101,7 @@ def flatten(value, prefix=""):
         for i, inner in enumerate(value):
             yield from flatten(inner, f"{prefix}[{i}]")
     else:
-        yield prefix, ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        yield prefix, " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def runs_table(report):

@@ -176,7 +176,7 @@ def padded(low, high):
 
 
 def label_ends(ax, ends, labels, theme):
-    """Names at the ends of the lines, moved apart where they would overlap."""
+    """Names to the right of the lines, moved apart where they would overlap."""
     bottom, top = ax.get_ylim()
     gap = (top - bottom) * 0.8 * LINE_INCHES / axes_height(ax)
     items = sorted((min(max(y, bottom), top), i) for i, (_, y) in enumerate(ends) if np.isfinite(y))
@@ -188,9 +188,7 @@ def label_ends(ax, ends, labels, theme):
     shift = np.mean([places[i] - y for y, i in items]) if items else 0
     for y, i in items:
         colour, _ = style(i, theme)
-        alone = all(abs(ends[i][0] - x) < 0.02 * right for x, _ in ends if np.isfinite(x))
-        x = right if alone else ends[i][0]
-        ax.annotate(labels[i], (x, y), xytext=(x + 0.02 * right, places[i] - shift), color=colour, fontsize=10,
+        ax.annotate(labels[i], (right, y), xytext=(1.02 * right, places[i] - shift), color=colour, fontsize=10,
                     fontweight="bold", va="center", annotation_clip=False)
 
 

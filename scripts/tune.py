@@ -143,7 +143,8 @@ class Search:
             print("diverged")
             return None
         if done.returncode != 0:
-            raise TuneError(f"{self.options.train} ended with status {done.returncode}: {message[0]} "
+            reason = message[0].replace("error: ", "", 1) or f"status {done.returncode}"
+            raise TuneError(f"{self.options.train} failed: {reason} "
                             f"(the command was: {shlex.join(command)})")
         val = read_run(run).val
         if not val.loss:

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-// A session of `train`: everything between its arguments and its exit.
+// One call of `train`: everything between its arguments and its exit.
 typedef struct {
     RunConfig config;
     RunData data;
@@ -23,17 +23,17 @@ typedef struct {
     Trainer trainer;
     FILE *log;
     char *plan; // as printed
-} Session;
+} Job;
 
-static bool is_resume(const Session *s) {
+static bool is_resume(const Job *s) {
     return s->config.resume[0] != 0;
 }
 
-static const char *run_of(const Session *s) {
+static const char *run_of(const Job *s) {
     return is_resume(s) ? s->config.resume : s->config.out;
 }
 
-static bool make_plan(Session *s, Error *err) {
+static bool make_plan(Job *s, Error *err) {
     RunConfig *c = &s->config;
     param_table_init(&s->table, &c->model);
     if (!run_data_open(&s->data, c, err) || !optimizer_check(&s->table, c->groups, err)) return false;
@@ -47,7 +47,7 @@ static bool make_plan(Session *s, Error *err) {
     return true;
 }
 
-static bool open_log(Session *s, Error *err) {
+static bool open_log(Job *s, Error *err) {
     char path[RUN_PATH_MAX];
     run_path(path, run_of(s), "log.txt");
     s->log = fopen(path, "a");
@@ -67,7 +67,7 @@ static bool check_tokens(Trainer *t, const ShardSet *set, Error *err) {
 }
 
 // Everything that can fail for want of memory or data comes before the directory is made.
-static bool begin_new(Session *s, int argc, const char *const *argv, Error *err) {
+static bool begin_new(Job *s, int argc, const char *const *argv, Error *err) {
     Trainer *t = &s->trainer;
     if (!run_dir_check_new(s->config.out, s->config.overwrite, err)) return false;
     if (!trainer_create(t, &s->config, &s->data, s->device, &s->table, err)) return false;
@@ -78,7 +78,7 @@ static bool begin_new(Session *s, int argc, const char *const *argv, Error *err)
            metrics_open(&t->metrics, s->dir.path, 0, false, err);
 }
 
-static bool write_resume_record(Session *s, Error *err) {
+static bool write_resume_record(Job *s, Error *err) {
     JsonWriter w = {0};
     char text[32];
     time_t now = time(NULL);
@@ -95,7 +95,7 @@ static bool write_resume_record(Session *s, Error *err) {
     return metrics_write(&s->trainer.metrics, &w, err);
 }
 
-static bool begin_resumed(Session *s, int argc, const char *const *argv, char note[1024], Error *err) {
+static bool begin_resumed(Job *s, int argc, const char *const *argv, char note[1024], Error *err) {
     Trainer *t = &s->trainer;
     const char *run = s->config.resume;
     bool found;
@@ -114,7 +114,7 @@ static bool begin_resumed(Session *s, int argc, const char *const *argv, char no
            write_resume_record(s, err);
 }
 
-static void say_end(Session *s, RunEnd end) {
+static void say_end(Job *s, RunEnd end) {
     Trainer *t = &s->trainer;
     const char *run = run_of(s);
     char loss[48] = "";
@@ -130,7 +130,7 @@ static void say_end(Session *s, RunEnd end) {
                        end == RUN_TIME ? "--max-time" : signals_name(signals_received()), t->state.step, run);
 }
 
-static bool train(int *status, Session *s, int argc, const char *const *argv, Error *err) {
+static bool train(int *status, Job *s, int argc, const char *const *argv, Error *err) {
     char note[1024] = "";
     Trainer *t = &s->trainer;
     RunEnd end;
@@ -166,7 +166,7 @@ static bool check_arguments(const RunConfig *c, Error *err) {
     return true;
 }
 
-static bool run_session(int *status, Session *s, int argc, const char *const *argv, Error *err) {
+static bool run_job(int *status, Job *s, int argc, const char *const *argv, Error *err) {
     RunConfig *c = &s->config;
     if (!config_load(c, argc - 1, argv + 1, err) || !check_arguments(c, err)) return false;
     if (!device_open(&s->device, c->device, c->threads, err) || !make_plan(s, err)) return false;
@@ -178,12 +178,12 @@ static bool run_session(int *status, Session *s, int argc, const char *const *ar
 }
 
 bool command_train(int *status, int argc, const char *const *argv, Error *err) {
-    Session *s = calloc(1, sizeof *s);
+    Job *s = calloc(1, sizeof *s);
     ASSERT(s);
     s->dir.lock_fd = -1;
     s->trainer.metrics.fd = -1;
     *status = 0;
-    bool ok = run_session(status, s, argc, argv, err);
+    bool ok = run_job(status, s, argc, argv, err);
     trainer_free(&s->trainer);
     if (s->log) fclose(s->log);
     run_dir_unlock(&s->dir);

@@ -178,7 +178,8 @@ bad_step_stops() {
     last=$(ls "$run/checkpoints" | tail -n 1)
     cp "$run/checkpoints/$last/model.safetensors" "$tmp/before" || return 1
     expect 1 --resume "$run" && has "$tmp/err" "is bad: loss" || return 1 # the same step is as bad again
-    cmp "$run/checkpoints/$last/model.safetensors" "$tmp/before"
+    cmp "$run/checkpoints/$last/model.safetensors" "$tmp/before" || return 1
+    expect 1 --resume "$run" --on-bad-step skip --max-skips 2 && has "$tmp/err" "makes 2 in a row"
 }
 
 bad_steps_are_skipped() {

@@ -1,4 +1,5 @@
 // train.cu - the program: which command, then that command. C11 and C++17 alike.
+#include "device/cpu.h"   // defines: cpu_threads_settle
 #include "run/commands.h" // defines: command_train, command_tokenize, command_sample, command_help
 
 #include <stdio.h>
@@ -16,6 +17,7 @@ static bool dispatch(int *status, int argc, const char *const *argv, Error *err)
 int main(int argc, char **argv) {
     Error err;
     int status;
+    cpu_threads_settle(argv);
     if (dispatch(&status, argc, (const char *const *)argv, &err)) return status;
     for (char *p = err.text; *p; p++) // one line, whatever a file or an argument put into it
         if ((unsigned char)*p < ' ') *p = ' ';

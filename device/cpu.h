@@ -36,6 +36,11 @@ typedef enum { ISA_BASE, ISA_AVX2, ISA_AVX512, ISA_COUNT } Isa;
 Isa cpu_isa(void);
 const char *isa_name(Isa isa);
 
+// To be called first in main: makes idle threads sleep after a short spin, which libgomp only reads from the
+// environment before main. So the program starts itself again, once; a user's own GOMP_SPINCOUNT or OMP_WAIT_POLICY
+// is left as it is.
+void cpu_threads_settle(char *const *argv);
+
 // Work below this many elements is not worth waking the threads for.
 enum { CPU_PARALLEL_MIN = 16384 };
 

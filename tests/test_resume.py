@@ -45,6 +45,18 @@ def test_normuon_stopped_at_every_step(folder):
     check_optimizer(folder, "normuon")
 
 
+def test_all_threads_and_blas(folder):
+    """As users run it: whatever BLAS there is, on all processors, with work enough to share."""
+    network = ["--d-model", "64", "--seq-len", "64", "--batch-size", "8", "--micro-batch", "4", "--threads", "0"]
+    data = tiny.make_data(folder) + network
+    reference, run = os.path.join(folder, "reference"), os.path.join(folder, "run")
+    tiny.run(*data, "--optimizer", "normuon", "--out", reference, environment=None)
+    tiny.run(*data, "--optimizer", "normuon", "--out", run, "--max-time", "1e-9", environment=None)
+    while tiny.checkpoints(run)[-1] < tiny.STEPS:
+        tiny.run("--resume", run, "--max-time", "0.2", environment=None)
+    tiny.check_same_end(run, reference)
+
+
 def test_signals(folder):
     """SIGTERM, SIGINT and SIGUSR1 at any moment, in evaluations and before the first step too."""
     data = tiny.make_data(folder)
@@ -101,5 +113,5 @@ def test_config_reproduces_run(folder):
 
 if __name__ == "__main__":
     tiny.run_tests(test_adamw_stopped_at_every_step, test_muon_stopped_at_every_step,
-                   test_normuon_stopped_at_every_step, test_signals, test_finished_run_resumes_to_nothing,
+                   test_normuon_stopped_at_every_step, test_all_threads_and_blas, test_signals, test_finished_run_resumes_to_nothing,
                    test_config_reproduces_run)

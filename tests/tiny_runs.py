@@ -34,13 +34,13 @@ def make_data(folder):
             "--schedule", "cosine", "--warmup", "5", "--quiet"]
 
 
-def start(*arguments):
-    return subprocess.Popen([TRAIN, *arguments], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+def start(*arguments, environment=ENVIRONMENT):
+    return subprocess.Popen([TRAIN, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             text=True)
 
 
-def run(*arguments, status=0):
-    process = start(*arguments)
+def run(*arguments, status=0, environment=ENVIRONMENT):
+    process = start(*arguments, environment=environment)
     out, err = process.communicate(timeout=300)
     assert process.returncode == status, f"train {' '.join(arguments)}: status {process.returncode}: {err}"
     return out, err

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static const double LOSS_DECAY = 0.99; // of the running mean that --loss-jump is measured from
 static const double LN2 = 0.69314718055994530942;
@@ -106,6 +107,12 @@ static double scheduled_lr(const Trainer *t, Group group, int64_t step) {
     return group_setting(s, "lr") * schedule_factor(&s->schedule, step, t->config->steps);
 }
 
+// The most memory this process has held, in bytes.
+static int64_t peak_memory(void) {
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (int64_t)usage.ru_maxrss * 1024 : 0;
+}
+
 static bool record_step(Trainer *t, const StepResult *r, Error *err) {
     const RunState *s = &t->state;
     double ms = r->data_ms + r->forward_backward_ms + r->optimizer_ms;
@@ -134,6 +141,8 @@ static bool record_step(Trainer *t, const StepResult *r, Error *err) {
     json_double(&w, "clip_scale", r->report.clip_scale);
     json_double(&w, "step_ms", ms);
     json_double(&w, "tokens_per_s", tokens_per_s);
+    json_double(&w, "flops_per_s", tokens_per_s * model_flops_per_token(&t->config->model, t->config->seq_len));
+    json_int(&w, "memory_bytes", peak_memory());
     json_double(&w, "elapsed_s", s->elapsed_s);
     json_int(&w, "skipped", s->skipped);
     json_begin_object(&w, "ms");

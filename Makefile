@@ -35,10 +35,11 @@ TRAIN := $(if $(filter build,$(BUILD)),train,$(BUILD)/train)
 
 .PHONY: all test bench asan clean help format
 .SECONDARY:
-all: $(TRAIN)
+all: $(TRAIN) ## build ./train (the default)
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@echo "Settings: CC, OPT (-O3), CFLAGS, LDFLAGS, BUILD (folder), V=1 (show the commands)"
 
 $(TRAIN): $(BUILD)/train.o $(LIBRARY)
 	@echo "  LD    $@"

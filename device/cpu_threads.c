@@ -8,7 +8,8 @@
 static const char SPIN_COUNT[] = "1000";
 
 void cpu_threads_settle(char *const *argv) {
-    if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")) return;
+    // Valgrind and its like preload themselves and would lose us.
+    if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY") || getenv("LD_PRELOAD")) return;
     setenv("GOMP_SPINCOUNT", SPIN_COUNT, 1);
     execv("/proc/self/exe", argv); // returns only where that is impossible: then we go on as we are
 }

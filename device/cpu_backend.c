@@ -166,7 +166,10 @@ bool cpu_device_open(Device **device, int n_threads, Error *err) {
     d->n_threads = n_threads;
     d->backend = &backend;
     processor_name(d->name, sizeof d->name);
-    cpu_blas_load(n_threads, d->library, sizeof d->library);
+    if (!cpu_blas_load(n_threads, d->library, sizeof d->library, err)) {
+        free(d);
+        return false;
+    }
     *device = d;
     return true;
 }

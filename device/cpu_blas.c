@@ -34,26 +34,29 @@ static bool find(void *function, void *library, const char *symbol) {
     return address != NULL;
 }
 
-void cpu_blas_load(int n_threads, char *description, size_t size) {
+bool cpu_blas_load(int n_threads, char *description, size_t size, Error *err) {
     static void *library;
     static const char *path;
     const char *asked = getenv("POLAR_BLAS");
     if (library == NULL && !(asked && !strcmp(asked, "none"))) {
         set_core_type();
-        if (asked) library = dlopen(path = asked, RTLD_NOW | RTLD_LOCAL);
+        if (asked && (library = dlopen(path = asked, RTLD_NOW | RTLD_LOCAL)) == NULL)
+            return error_set(err, "POLAR_BLAS: %s; give the path of a CBLAS library, or none", dlerror());
         for (size_t i = 0; !asked && library == NULL && i < sizeof candidates / sizeof *candidates; i++)
             library = dlopen(path = candidates[i], RTLD_NOW | RTLD_LOCAL);
         if (library && (!find(&sgemm, library, "cblas_sgemm") || !find(&dgemm, library, "cblas_dgemm")))
             sgemm = NULL, dgemm = NULL;
     }
     if (sgemm == NULL) {
-        snprintf(description, size, "own kernels (no OpenBLAS found; apt-get install libopenblas0-openmp)");
-        return;
+        snprintf(description, size, "own kernels (%s)",
+                 asked ? "POLAR_BLAS" : "no OpenBLAS found; apt-get install libopenblas0-openmp");
+        return true;
     }
     void (*set_threads)(int);
     char *(*config)(void);
     if (find(&set_threads, library, "openblas_set_num_threads")) set_threads(n_threads);
     snprintf(description, size, "%s (%s)", find(&config, library, "openblas_get_config") ? config() : "BLAS", path);
+    return true;
 }
 
 // A product with an empty inner dimension or out of int's range goes to our own kernel.

@@ -58,8 +58,8 @@ void cpu_gemm_own_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double 
                       const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
 
 // Finds OpenBLAS (POLAR_BLAS=none: never; POLAR_BLAS=/path/lib.so: that one) and sets its threads. Describes what
-// was found in `description`. Called by device_open.
-void cpu_blas_load(int n_threads, char *description, size_t size);
+// was found in `description`. Called by device_open. Errors: a library asked for that cannot be loaded.
+bool cpu_blas_load(int n_threads, char *description, size_t size, Error *err);
 
 #ifdef __cplusplus
 }

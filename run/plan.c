@@ -144,16 +144,22 @@ static void print_optimizers(FILE *out, const RunConfig *config, const ParamTabl
     for (int g = 0; g < GROUP_COUNT; g++) {
         const GroupSettings *s = &config->groups[g];
         int64_t elements = 0;
-        for (int i = 0; i < table->n_params; i++)
-            if (group_of_role(table->params[i].role) == (Group)g)
-                elements += table->params[i].valid_rows * table->params[i].cols;
+        bool decays = false; // gains and biases take no weight decay, whatever the option says
+        for (int i = 0; i < table->n_params; i++) {
+            const Param *p = &table->params[i];
+            if (group_of_role(p->role) != (Group)g) continue;
+            elements += p->valid_rows * p->cols;
+            decays = decays || p->decay;
+        }
         if (!elements) continue;
         char n[32], words[96], text[128];
         fprintf(out, "%-11s %-7s %s, %s parameters\n", g == GROUP_HIDDEN ? "Optimizer" : "", group_name((Group)g),
                 s->def->name, commas(n, elements));
         int column = fprintf(out, "                   ");
         for (int i = 0; i < s->def->n_options; i++) {
-            group_setting_text(text, sizeof text, s, i);
+            if (!decays && strcmp(s->def->options[i].name, "weight-decay") == 0)
+                snprintf(text, sizeof text, "none here");
+            else group_setting_text(text, sizeof text, s, i);
             if (column > 90) column = fprintf(out, "\n                   ") - 1;
             column += fprintf(out, " %s %s%s", s->def->options[i].name, text, i + 1 < s->def->n_options ? "," : "");
         }

@@ -98,6 +98,7 @@ errors_create_nothing() {
         refused "of memory" --out r --train-data "$tmp/d_train_*.bin" --d-model 65536 --n-head 64 --n-layer 500 &&
         refused "no run" --resume r &&
         refused "no run" sample r &&
+        POLAR_BLAS=/nothing.so refused "POLAR_BLAS" --out r --train-data "$tmp/d_train_*.bin" "${tiny[@]}" &&
         refused "unknown device" --out r --device gpu --train-data "$tmp/d_train_*.bin" &&
         refused "--vocab" tokenize --vocab none x.txt &&
         refused "nothing.txt" tokenize nothing.txt &&

@@ -85,7 +85,10 @@ FORCE:
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIBRARY)
 	@echo "  LD    $@"
-	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) -lcmocka $(LIBS)
+	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(TEST_LIBS) $(LIBS)
+
+TEST_LIBS := -lcmocka
+$(BUILD)/tests/bench: TEST_LIBS :=
 
 tests: $(TESTS:%=$(BUILD)/tests/%)
 .PHONY: tests

@@ -1,5 +1,6 @@
 // Speed of the parts and of whole steps on this machine, as medians, against what the machine can do: the rate of one
 // large product and the bandwidth of a copy, both measured in the same run. `make bench`.
+#include "device/cpu.h"
 #include "model/model.h"
 #include "optim/optimizer.h"
 
@@ -153,7 +154,9 @@ static void bench_model(const char *title, const ModelConfig *config, int B, int
     device_free(device, b.batch.tokens);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    (void)argc;
+    cpu_threads_settle(argv); // as ./train does
     Error err;
     if (!device_open(&device, "cpu", 0, &err)) exit((fprintf(stderr, "error: %s\n", err.text), 1));
     stream = stream_create(device);

@@ -53,11 +53,6 @@ while [ $# -gt 0 ]; do
     esac
 done
 
-# The options in a configuration of rates, as arguments. The name of the file says which optimizer they are for.
-options_of() { # FILE -> --name=value, one a line
-    sed -n 's/[[:space:]]*#.*//; s/^[[:space:]]*\([a-z0-9-]*\)[[:space:]]*=[[:space:]]*\(.*[^[:space:]]\)[[:space:]]*$/--\1=\2/p' "$1"
-}
-
 # What a result depends on, besides the program: when it changes, what is there is made anew.
 fingerprint() { cksum | cut -d ' ' -f 1,2; }
 
@@ -96,9 +91,9 @@ make_tokens() {
 train_one() { # optimizer
     local name=$1 run=$out/$1 status=0 settings mark state
     stage="training $name"
-    mapfile -t settings < <(options_of "configs/demo_$name.conf")
+    settings=(--config configs/demo.conf --config "configs/demo_$name.conf")
     settings+=("--train-data=$out/tokens/text_train_*.bin" "--val-data=$out/tokens/text_val_*.bin")
-    mark=$({ cat configs/demo.conf "$out/tokens/made_from" && printf '%s\n' "${settings[@]}" "${extra[@]}"; } | fingerprint)
+    mark=$({ cat configs/demo.conf "configs/demo_$name.conf" "$out/tokens/made_from" && printf '%s\n' "${settings[@]}" "${extra[@]}"; } | fingerprint)
     state=$("$python" scripts/runs.py status "$run")
     if [ "$fresh" = yes ] || [ "$(cat "$run.settings" 2>/dev/null)" != "$mark" ]; then state=absent; fi
     case $state in
@@ -114,7 +109,7 @@ train_one() { # optimizer
         say "Training $name"
         rm -f "$run.settings"
         # The mark is written once the run is there: a directory without it is overwritten.
-        ./train --config configs/demo.conf "${settings[@]}" --out="$run" --overwrite "${extra[@]}" || status=$?
+        ./train "${settings[@]}" --out="$run" --overwrite "${extra[@]}" || status=$?
         if [ $status -eq 0 ] || [ $status -eq 75 ]; then echo "$mark" >"$run.settings"; fi
         ;;
     esac

@@ -84,7 +84,7 @@ sample) echo "It was a sample" && exit ;;
 --resume) out=$2 ;;
 *)
     for argument in "$@"; do
-        case $argument in --out=*) out=${argument#*=} ;; --optimizer=*) optimizer=${argument#*=} ;; esac
+        case $argument in --out=*) out=${argument#*=} ;; configs/demo_*) optimizer=${argument#configs/demo_} optimizer=${optimizer%.conf} ;; esac
     done
     mkdir -p "$out"
     printf 'steps = 2\noptimizer = %s\n' "$optimizer" >"$out/config.conf"
@@ -101,7 +101,7 @@ TRAIN
 
 calls_are() { # expected first words of the trainer's calls since the last look
     local got
-    got=$(sed -E 's/ .*optimizer=([a-z]*).*/ \1/; s/^(tokenize|sample) .*/\1/' calls | tr '\n' ';')
+    got=$(sed -E 's/ .*configs.demo_([a-z]*).*/ \1/; s/^(tokenize|sample) .*/\1/' calls | tr '\n' ';')
     rm -f calls
     [ "$got" = "$1" ] || { echo "the trainer was called with: $got" && echo "expected: $1" && return 1; }
 }
@@ -121,9 +121,7 @@ quickstart_course() {
     "${quickstart[@]}" || return 1
     calls_are "sample;sample;sample;" || return 1
     echo "lr = 0.5 # other" >configs/demo_muon.conf
-    printf 'optimizer = muon\n' >>configs/demo_muon.conf
     "${quickstart[@]}" || return 1
-    grep -q -- '--lr=0.5 --optimizer=muon' calls || return 1
     calls_are "--config muon;sample;sample;sample;" || return 1
     echo "Another text." >>text.txt
     "${quickstart[@]}" || return 1

@@ -94,6 +94,28 @@ def test_signals(folder):
     assert stopped > 0, "no signal came in time to stop a run"
 
 
+def test_second_interrupt_ends_at_once(folder):
+    """Where a step is long, a second Ctrl-C does not wait for it, and the run can go on all the same."""
+    data = tiny.make_data(folder) + ["--n-layer", "4", "--d-model", "384", "--steps", "3", "--eval-every", "0",
+                                     "--sample-every", "0", "--val-tokens", "16"]
+    for number in range(5):  # the second may come too late, after the step
+        run = os.path.join(folder, f"run{number}")
+        process = tiny.start(*data, "--out", run)
+        while not os.path.exists(os.path.join(run, "metrics.jsonl")):
+            time.sleep(0.005)
+        time.sleep(0.1)
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.02)
+        process.communicate()
+        if process.returncode == 130:
+            break
+        assert process.returncode in (0, 75), f"status {process.returncode}"
+    assert process.returncode == 130, f"status {process.returncode}, five times"
+    assert not tiny.checkpoints(run)
+    tiny.run("--resume", run)
+
+
 def test_finished_run_resumes_to_nothing(folder):
     data = tiny.make_data(folder)
     run = os.path.join(folder, "run")
@@ -113,5 +135,6 @@ def test_config_reproduces_run(folder):
 
 if __name__ == "__main__":
     tiny.run_tests(test_adamw_stopped_at_every_step, test_muon_stopped_at_every_step,
-                   test_normuon_stopped_at_every_step, test_all_threads_and_blas, test_signals, test_finished_run_resumes_to_nothing,
+                   test_normuon_stopped_at_every_step, test_all_threads_and_blas, test_signals,
+                   test_second_interrupt_ends_at_once, test_finished_run_resumes_to_nothing,
                    test_config_reproduces_run)

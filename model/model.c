@@ -66,20 +66,29 @@ void model_get_param(void *values, const Model *m, Stream *stream, const Param *
     stream_synchronize(stream);
 }
 
-void model_init_weights(Model *m, Stream *stream, uint64_t seed) {
-    for (int i = 0; i < m->table.n_params; i++) {
-        const Param *p = &m->table.params[i];
-        double *values = malloc((size_t)param_elements(p) * sizeof *values);
-        ASSERT(values != NULL);
-        param_init_values(values, p, seed);
+// Draws a piece of a parameter at a time: one of the whole would be twice the size of the largest.
+static void init_param(Model *m, Stream *stream, const Param *p, uint64_t seed, double *values, int64_t piece) {
+    int64_t element = (int64_t)type_size(m->acc_type);
+    for (int64_t first = 0; first < param_elements(p); first += piece) {
+        int64_t n = param_elements(p) - first < piece ? param_elements(p) - first : piece;
+        param_init_values(values, p, seed, first, n);
         if (m->acc_type == TYPE_F32) // in place: a float never overtakes the doubles still to be read
-            for (int64_t j = 0; j < param_elements(p); j++) {
+            for (int64_t j = 0; j < n; j++) {
                 float value = (float)values[j];
-                memcpy((char *)values + j * (int64_t)sizeof value, &value, sizeof value);
+                memcpy((char *)values + j * element, &value, sizeof value);
             }
-        model_set_param(m, stream, p, values);
-        free(values);
+        device_copy(stream, master_of(m, p) + first * element, values, (size_t)(n * element));
+        stream_synchronize(stream);
     }
+}
+
+void model_init_weights(Model *m, Stream *stream, uint64_t seed) {
+    enum { PIECE = 1 << 20 };
+    ASSERT(m->type == m->acc_type); // as in model_set_param
+    double *values = malloc(PIECE * sizeof *values);
+    ASSERT(values != NULL);
+    for (int i = 0; i < m->table.n_params; i++) init_param(m, stream, &m->table.params[i], seed, values, PIECE);
+    free(values);
 }
 
 static void hook(const ModelHooks *hooks, void (*call)(void *, Stream *, int), Stream *stream, int block) {

@@ -142,13 +142,14 @@ const Param *param_by_name(const ParamTable *t, const char *name) {
     return NULL;
 }
 
-void param_init_values(double *values, const Param *p, uint64_t seed) {
+void param_init_values(double *values, const Param *p, uint64_t seed, int64_t first, int64_t n) {
     uint64_t stream = random_stream(RANDOM_INIT, p->name);
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < param_elements(p); i++) {
+    for (int64_t i = first; i < first + n; i++) {
         bool padding = i >= p->valid_rows * p->cols;
-        values[i] = padding ? 0 : p->init == INIT_ONE ? 1 : 0;
-        if (!padding && p->init == INIT_NORMAL) values[i] = p->init_std * random_normal(seed, stream, (uint64_t)i);
+        double value = padding ? 0 : p->init == INIT_ONE ? 1 : 0;
+        if (!padding && p->init == INIT_NORMAL) value = p->init_std * random_normal(seed, stream, (uint64_t)i);
+        values[i - first] = value;
     }
 }
 

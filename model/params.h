@@ -83,8 +83,8 @@ static inline bool param_is_matrix(const Param *p) {
 }
 const char *role_name(Role role);
 
-// Writes the initial values of one parameter, in double, drawn by (seed, name, element).
-void param_init_values(double *values, const Param *param, uint64_t seed);
+// Writes the initial values of elements [first, first + n) of a parameter, in double, drawn by (seed, name, element).
+void param_init_values(double *values, const Param *param, uint64_t seed, int64_t first, int64_t n);
 
 // A matrix group: `count` (rows, cols) matrices at a fixed stride, e.g. one kind over the layers, or the k rows of
 // it.

@@ -38,7 +38,7 @@ from cli import Parser  # noqa: E402
 from runs import RunError, read_run  # noqa: E402
 
 # Options that do not change what is learned: runs that differ only here are repetitions of one experiment.
-IGNORED = {"seed", "keep", "log-every", "checkpoint-every", "sample-every", "sample-tokens", "sample-prompt"}
+IGNORED = {"seed", "quiet", "max-time", "keep", "log-every", "checkpoint-every", "sample-every", "sample-tokens", "sample-prompt"}
 PATHS = {"train-data", "val-data"}  # compared by file name: the folder does not matter
 
 

@@ -48,7 +48,8 @@ static void print_spec(const OptionSpec *spec) {
     char name[256], help[1024], choices[128] = "";
     static const char *const values[] = {[KIND_TEXT] = " TEXT", [KIND_INT] = " N",  [KIND_INT64] = " N",
                                          [KIND_NUMBER] = " X",  [KIND_YES_NO] = "", [KIND_ONE_OF] = " WORD"};
-    snprintf(name, sizeof name, "--%s%s", spec->name, values[spec->kind]);
+    if (spec->value) snprintf(name, sizeof name, "--%s %s", spec->name, spec->value);
+    else snprintf(name, sizeof name, "--%s%s", spec->name, values[spec->kind]);
     if (spec->kind == KIND_YES_NO && strcmp(spec->def, "yes") == 0)
         snprintf(name, sizeof name, "--no-%s", spec->name);
     for (int i = 0; spec->choices && spec->choices[i]; i++) {

@@ -32,8 +32,9 @@ typedef struct {
     const char *def; // text; NULL: none
     double min, max; // of numbers
     const char *const *choices;
-    bool on_resume;  // may be given anew when a run is resumed
-    bool not_stored; // says what this process does, not what the run is: not part of a configuration
+    bool on_resume;    // may be given anew when a run is resumed
+    bool not_stored;   // says what this process does, not what the run is: not part of a configuration
+    const char *value; // what a text stands for, in the help: "DIR"; NULL: TEXT
     const char *help;
 } OptionSpec;
 

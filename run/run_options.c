@@ -36,22 +36,23 @@ _Static_assert(BAD_STEP_STOP == 0 && BAD_STEP_SKIP == 1, "order of on_bad_step_n
 
 static const OptionSpec specs[] = {
 #define S "Run"
-    TEXT("config", config, "", .not_stored = true,
+    TEXT("config", config, "", .value = "FILE", .not_stored = true,
          .help = "file with options, one 'name = value' a line; may be repeated, later files go before"),
-    TEXT("out", out, "", .not_stored = true, .help = "the run's directory, which is created"),
-    TEXT("resume", resume, "", PROCESS, .help = "go on with the run in this directory"),
+    TEXT("out", out, "", .value = "DIR", .not_stored = true, .help = "the run's directory, which is created"),
+    TEXT("resume", resume, "", .value = "DIR", PROCESS, .help = "go on with the run in this directory"),
     FLAG("overwrite", overwrite, "no", .not_stored = true, .help = "replace the run that is in --out"),
     FLAG("dry-run", dry_run, "no", PROCESS, .help = "print the plan and stop"),
     FLAG("quiet", quiet, "no", RESUMABLE, .help = "print validation losses and the end only"),
-    TEXT("device", device, "auto", .help = "cpu, cuda, cuda:N, or auto: cuda where there is one"),
+    TEXT("device", device, "auto", .value = "NAME", .help = "cpu, cuda, cuda:N, or auto: cuda where there is one"),
     INT("threads", threads, "0", 0, RESUMABLE, .help = "CPU threads; 0: all that this process may use"),
     NUMBER("max-time", max_time, "0", 0, RESUMABLE,
            .help = "stop with a checkpoint after so many seconds of this process; 0: never"),
 #undef S
 #define S "Data"
-    TEXT("train-data", train_data, "", RESUMABLE,
+    TEXT("train-data", train_data, "", .value = "FILES", RESUMABLE,
          .help = "token shards: a file or a quoted pattern, 'DIR/x_train_*.bin'"),
-    TEXT("val-data", val_data, "", RESUMABLE, .help = "token shards for validation; none: no validation"),
+    TEXT("val-data", val_data, "", .value = "FILES", RESUMABLE,
+         .help = "token shards for validation; none: no validation"),
     ONE_OF("vocab", vocab, "none", vocab_names, .help = "how tokens become text: none, or bytes (257 tokens)"),
     ONE_OF("shard-tail", shard_tail, "join", shard_tail_names,
            .help = "join: shards are one endless stream; drop: whole batches of each shard, once"),

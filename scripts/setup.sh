@@ -9,7 +9,7 @@ usage() {
 usage: scripts/setup.sh [build] [test] [plot]
 Installs, by apt-get as root or with sudo, what is missing for
   build   the program: gcc, make, the C library's headers, OpenBLAS (for speed)
-  test    the tests: cmocka, and what `plot` needs
+  test    the tests: cmocka, a C++ compiler (headers are checked in both languages), and what `plot` needs
   plot    the comparison: Python with numpy and matplotlib
 No profile named: all of them. Where nothing is missing it does nothing.
 TEXT
@@ -18,13 +18,14 @@ TEXT
 # A name of a need, the package that provides it, and what to do where there is no apt-get.
 declare -A PACKAGE=(
     [compiler]="gcc" [make]="make" [headers]="libc6-dev" [openblas]="libopenblas0-openmp"
-    [cmocka]="libcmocka-dev" [python]="python3" [plotting]="python3-numpy python3-matplotlib"
+    [cxx]="g++" [cmocka]="libcmocka-dev" [python]="python3" [plotting]="python3-numpy python3-matplotlib"
 )
 declare -A WHAT=(
     [compiler]="a C11 compiler with OpenMP (the command gcc, or set CC)"
     [make]="GNU make (the command make)"
     [headers]="the headers of the C library (stdio.h)"
     [openblas]="OpenBLAS, the library libopenblas.so.0 (optional: training works without it, several times slower)"
+    [cxx]="a C++17 compiler (the command g++)"
     [cmocka]="cmocka, the C test library (cmocka.h and libcmocka)"
     [python]="Python 3.8 or later (the command python3)"
     [plotting]="a Python 3 with numpy and matplotlib (pip install numpy matplotlib does it too)"
@@ -47,6 +48,7 @@ has() {
         { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null; } | grep 'libopenblas\.so\.0' >/dev/null ||
             compgen -G '/usr/lib/*/openblas*/libopenblas.so.0' >/dev/null
         ;;
+    cxx) command -v g++ >/dev/null ;;
     cmocka)
         compiles '#include <stdarg.h>
 #include <stddef.h>
@@ -122,7 +124,7 @@ needs=()
 for profile in "$@"; do
     case $profile in
     build) needs+=(compiler make headers openblas) ;;
-    test) needs+=(cmocka python plotting) ;;
+    test) needs+=(cxx cmocka python plotting) ;;
     plot) needs+=(python plotting) ;;
     -h | --help) usage && exit 0 ;;
     *) echo "error: unknown profile '$profile'; there are build, test and plot" >&2 && exit 1 ;;

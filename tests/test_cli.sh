@@ -236,6 +236,15 @@ closed_output() { # a reader that goes away does not take the run with it
     [ -d "$tmp/closed/checkpoints/step_00000012" ]
 }
 
+several_configs() { # later files go before earlier ones, the command line before all; within a file a name stands once
+    printf 'steps = 3\nlr = 0.5\nbatch-size = 2\n' >"$tmp/a.conf"
+    printf 'lr = 0.25\nbatch-size = 5\n' >"$tmp/b.conf"
+    expect 0 --config "$tmp/a.conf" --config "$tmp/b.conf" --lr 0.125 --dry-run && has "$tmp/out" "lr 0.125," &&
+        has "$tmp/out" "3 steps" && has "$tmp/out" "a step: 5 sequences" || return 1
+    printf 'lr = 1\nlr = 2\n' >"$tmp/twice.conf"
+    refused "was set before" --config "$tmp/twice.conf" --dry-run
+}
+
 token_numbers() { # without a vocabulary tokens are numbers
     local run=$tmp/numbers
     expect 0 --out "$run" "${data[@]}" "${tiny[@]:2}" --vocab-size 257 || return 1
@@ -260,7 +269,7 @@ check make_shards make_shards
 for test in headers_c_and_cxx every_header_in_cxx thin_main plan_of_gpt2 presets_are_valid help_texts \
     errors_create_nothing directories one_process_at_a_time run_records quiet_is_quiet target_loss signal_status \
     bad_step_stops bad_steps_are_skipped loss_jump resume_takes_the_older resume_refusals full_disk other_networks \
-    closed_output token_numbers; do
+    closed_output several_configs token_numbers; do
     check $test $test
 done
 exit $failed

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -49,6 +51,41 @@ bool file_write(int fd, const char *path, const void *data, size_t size, Error *
         size -= (size_t)n;
     }
     return true;
+}
+
+char *file_read_whole(size_t *size, const char *path, size_t max, Error *err) {
+    int64_t length;
+    int fd = file_open_read(&length, path, err);
+    if (fd < 0) return NULL;
+    char *text = NULL;
+    if ((uint64_t)length > max)
+        error_set(err, "%s has %lld bytes, which is too many for what it should be", path, (long long)length);
+    else if (!(text = malloc((size_t)length + 1))) error_set(err, "out of memory for %s", path);
+    else if (!file_read_at(text, fd, path, 0, (size_t)length, err)) {
+        free(text);
+        text = NULL;
+    }
+    close(fd);
+    if (!text) return NULL;
+    text[length] = 0;
+    *size = (size_t)length;
+    return text;
+}
+
+bool file_replace(const char *path, const FilePiece *pieces, int n_pieces, Error *err) {
+    char temporary[PATH_MAX];
+    if (snprintf(temporary, sizeof temporary, "%s.tmp", path) >= (int)sizeof temporary)
+        return error_set(err, "path too long: %s", path);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return error_set(err, "cannot create %s: %s", temporary, strerror(errno));
+    bool ok = true;
+    for (int i = 0; i < n_pieces && ok; i++) ok = file_write(fd, path, pieces[i].data, pieces[i].size, err);
+    if (ok && fsync(fd) != 0) ok = error_set(err, "cannot write %s: %s", path, strerror(errno));
+    if (close(fd) != 0 && ok) ok = error_set(err, "cannot write %s: %s", path, strerror(errno));
+    if (ok && rename(temporary, path) != 0)
+        ok = error_set(err, "cannot rename %s to %s: %s", temporary, path, strerror(errno));
+    if (!ok) unlink(temporary);
+    return ok && file_sync_parent(path, err);
 }
 
 bool file_sync_parent(const char *path, Error *err) {

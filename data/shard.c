@@ -172,18 +172,7 @@ bool shard_set_read(uint16_t *tokens, const ShardSet *set, int64_t index, int64_
 
 bool shard_write(const char *path, const uint16_t *tokens, int64_t n, Error *err) {
     ASSERT(n > 0 && n <= INT32_MAX);
-    char temporary[PATH_MAX];
-    if (snprintf(temporary, sizeof temporary, "%s.%ld.tmp", path, (long)getpid()) >= (int)sizeof temporary)
-        return error_set(err, "path too long: %s", path);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return error_set(err, "cannot create %s: %s", temporary, strerror(errno));
     int32_t header[HEADER_INTS] = {SHARD_MAGIC, SHARD_VERSION, (int32_t)n};
-    bool ok = file_write(fd, path, header, sizeof header, err) &&
-              file_write(fd, path, tokens, (size_t)n * sizeof *tokens, err);
-    if (ok && fsync(fd) != 0) ok = error_set(err, "cannot write %s: %s", path, strerror(errno));
-    if (close(fd) != 0 && ok) ok = error_set(err, "cannot write %s: %s", path, strerror(errno));
-    if (ok && rename(temporary, path) != 0)
-        ok = error_set(err, "cannot rename %s to %s: %s", temporary, path, strerror(errno));
-    if (!ok) unlink(temporary);
-    return ok && file_sync_parent(path, err);
+    const FilePiece pieces[] = {{header, sizeof header}, {tokens, (size_t)n * sizeof *tokens}};
+    return file_replace(path, pieces, 2, err);
 }

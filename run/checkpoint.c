@@ -1,7 +1,7 @@
 #include "run/checkpoint.h"
 
 #include "data/checksum.h"          // defines: crc32c
-#include "data/file.h"              // defines: file_open_read, file_read_at, file_sync_parent, file_make_dirs
+#include "data/file.h"              // defines: file_open_read, file_read_at, file_replace, file_sync_parent
 #include "run/checkpoint_dir.h"     // defines: checkpoint_path, checkpoint_list, checkpoint_remove
 #include "run/checkpoint_state.h"   // defines: state_to_text, state_from_file
 #include "run/checkpoint_tensors.h" // defines: tensors_write, tensors_read
@@ -23,7 +23,7 @@ static bool write_files(const char *folder, const CheckpointParts *parts, const 
     size_t size;
     char *text = state_to_text(&size, state, sums, parts->data);
     run_path(path, folder, "state.json");
-    bool ok = write_file_atomic(path, text, size, err); // syncs the folder as well
+    bool ok = file_replace(path, &(FilePiece){text, size}, 1, err); // syncs the folder as well
     free(text);
     return ok;
 }

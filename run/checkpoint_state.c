@@ -1,7 +1,8 @@
 #include "run/checkpoint_state.h"
 
 #include "data/checksum.h" // defines: crc32c
-#include "run/run_dir.h"   // defines: read_file_whole
+#include "data/file.h"     // defines: file_read_whole
+#include "run/run_dir.h"   // defines: RunData
 
 #include <inttypes.h>
 #include <math.h>
@@ -114,7 +115,7 @@ bool state_from_file(RunState *state, FileSum sums[TENSORS_FILES], Json **json, 
     size_t size;
     *state = (RunState){0};
     *json = NULL;
-    char *text = read_file_whole(&size, path, 16 << 20, err);
+    char *text = file_read_whole(&size, path, 16 << 20, err);
     if (!text) return false;
     bool ok = check_own_sum(text, size, err) && (*json = json_parse(text, size, err)) != NULL &&
               get_state(state, sums, *json, err);

@@ -72,9 +72,10 @@ bool command_tokenize(int argc, const char *const *argv, Error *err) {
         TokenizeResult r;
         ok = tokenize_files(&r, &config, err);
         if (ok)
-            printf("%" PRId64 " bytes in %d files: %" PRId64 " tokens for training, %" PRId64
-                   " for validation\n%s/%s_train_*.bin\n%s/%s_val_*.bin\n",
-                   r.bytes, n_files, r.train_tokens, r.val_tokens, o.out, o.name, o.out, o.name);
+            printf("%" PRId64 " bytes in %d file%s: %" PRId64 " tokens for training, %" PRId64
+                   " for validation, in %d shards\n%s/%s_train_*.bin\n%s/%s_val_*.bin\n",
+                   r.bytes, n_files, n_files == 1 ? "" : "s", r.train_tokens, r.val_tokens, r.n_shards, o.out,
+                   o.name, o.out, o.name);
     }
     free(files);
     return ok;

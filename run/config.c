@@ -61,6 +61,14 @@ static bool apply_settings(RunConfig *config, const Settings *settings, bool fro
     return true;
 }
 
+LoaderConfig config_loader(const RunConfig *c) {
+    return (LoaderConfig){.batch_size = c->batch_size,
+                          .micro_batch = c->micro_batch,
+                          .seq_len = c->seq_len,
+                          .vocab_size = c->model.vocab_size,
+                          .tail = (ShardTail)c->shard_tail};
+}
+
 // Fills in what follows from other options, so that the effective configuration says it.
 static bool derive(RunConfig *config, Error *err) {
     ModelConfig *m = &config->model;

@@ -3,6 +3,7 @@
 #ifndef POLAR_RUN_CONFIG_H
 #define POLAR_RUN_CONFIG_H
 
+#include "data/loader.h"     // defines: LoaderConfig
 #include "model/config.h"    // defines: ModelConfig
 #include "optim/optimizer.h" // defines: GroupSettings, GROUP_COUNT
 #include "run/options.h"     // defines: OptionTable, Settings, OPTION_TEXT_MAX
@@ -63,6 +64,9 @@ bool config_load_run(RunConfig *config, const char *dir, Error *err);
 
 // Writes the effective configuration: as --config it reproduces the run.
 void config_print(FILE *out, const RunConfig *config);
+
+// How the run reads its training data.
+LoaderConfig config_loader(const RunConfig *config);
 
 static inline int64_t config_step_tokens(const RunConfig *config) {
     return (int64_t)config->batch_size * config->seq_len;

@@ -1,6 +1,7 @@
 // The environment record of a run. Compiled with POLAR_COMMIT and POLAR_FLAGS from the Makefile.
 #include "run/run_dir.h"
 
+#include "data/file.h"  // defines: file_replace
 #include "data/json.h"  // defines: JsonWriter
 #include "device/cpu.h" // defines: cpu_isa, isa_name
 
@@ -55,7 +56,7 @@ bool environment_write(const RunDir *dir, const Device *device, const RunData *d
     write_shards(&w, "val_data", &data->val);
     json_end_object(&w);
     run_path(text, dir->path, "environment.json");
-    bool ok = write_file_atomic(text, w.text, w.size, err);
+    bool ok = file_replace(text, &(FilePiece){w.text, w.size}, 1, err);
     json_writer_free(&w);
     return ok;
 }

@@ -1,7 +1,7 @@
 #include "run/metrics.h"
 
-#include "data/file.h"   // defines: file_write
-#include "run/run_dir.h" // defines: run_path, read_file_whole, write_file_atomic
+#include "data/file.h"   // defines: file_write, file_read_whole, file_replace
+#include "run/run_dir.h" // defines: run_path
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +26,7 @@ static bool is_kept(const char *line, size_t size, int64_t step, bool reported) 
 static bool trim(const char *path, int64_t step, bool reported, Error *err) {
     size_t size, kept = 0;
     if (access(path, F_OK) != 0) return true;
-    char *text = read_file_whole(&size, path, (size_t)1 << 40, err);
+    char *text = file_read_whole(&size, path, (size_t)1 << 40, err);
     if (!text) return false;
     for (size_t at = 0; at < size;) {
         char *end = memchr(text + at, '\n', size - at);
@@ -38,7 +38,7 @@ static bool trim(const char *path, int64_t step, bool reported, Error *err) {
         }
         at += n;
     }
-    bool ok = kept == size || write_file_atomic(path, text, kept, err);
+    bool ok = kept == size || file_replace(path, &(FilePiece){text, kept}, 1, err);
     free(text);
     return ok;
 }

@@ -1,6 +1,6 @@
 #include "run/plan.h"
 
-#include "data/loader.h" // defines: ShardTail
+#include "data/loader.h" // defines: loader_batch_count
 #include "data/vocab.h"  // defines: vocab_name
 #include "model/model.h" // defines: model_memory
 
@@ -57,14 +57,6 @@ MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table) {
     return plan;
 }
 
-// Global batches that a set gives before it is used up.
-static int64_t batches_of(const ShardSet *set, const RunConfig *config) {
-    int64_t n = 0, G = config_step_tokens(config);
-    for (int i = 0; i < set->n_shards; i++)
-        if (set->shards[i].n_tokens >= 2) n += (set->shards[i].n_tokens - 2) / G;
-    return n;
-}
-
 static void size_text(char text[32], int64_t bytes) {
     static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
     double x = (double)bytes;
@@ -75,7 +67,8 @@ static void size_text(char text[32], int64_t bytes) {
 
 bool plan_check(const RunConfig *config, const RunData *data, const MemoryPlan *memory, Error *err) {
     if (data->train.n_shards && config->shard_tail == SHARD_TAIL_DROP) {
-        int64_t n = batches_of(&data->train, config);
+        LoaderConfig loader = config_loader(config);
+        int64_t n = loader_batch_count(&data->train, &loader);
         if (n < config->steps)
             return error_set(err,
                              "--train-data has %" PRId64

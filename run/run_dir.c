@@ -1,6 +1,6 @@
 #include "run/run_dir.h"
 
-#include "data/file.h"      // defines: file_write, file_sync_parent, file_make_dirs
+#include "data/file.h"      // defines: file_replace, file_make_dirs
 #include "run/checkpoint.h" // defines: checkpoint_remove_all
 
 #include <dirent.h>
@@ -15,40 +15,6 @@
 void run_path(char out[RUN_PATH_MAX], const char *dir, const char *name) {
     int n = snprintf(out, RUN_PATH_MAX, "%s/%s", dir, name);
     ASSERT(n > 0 && n < RUN_PATH_MAX);
-}
-
-bool write_file_atomic(const char *path, const char *text, size_t size, Error *err) {
-    char temporary[RUN_PATH_MAX];
-    if (snprintf(temporary, sizeof temporary, "%s.tmp", path) >= (int)sizeof temporary)
-        return error_set(err, "the path %.200s... is too long", path);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return error_set(err, "cannot create %s: %s", temporary, strerror(errno));
-    bool ok = file_write(fd, temporary, text, size, err);
-    if (ok && fsync(fd) != 0) ok = error_set(err, "cannot write %s: %s", temporary, strerror(errno));
-    close(fd);
-    if (ok && rename(temporary, path) != 0)
-        ok = error_set(err, "cannot rename %s to %s: %s", temporary, path, strerror(errno));
-    if (!ok) unlink(temporary);
-    return ok && file_sync_parent(path, err);
-}
-
-char *read_file_whole(size_t *size, const char *path, size_t max, Error *err) {
-    int64_t length;
-    int fd = file_open_read(&length, path, err);
-    if (fd < 0) return NULL;
-    char *text = NULL;
-    if (length > (int64_t)max)
-        error_set(err, "%s has %lld bytes, which is too many for what it should be", path, (long long)length);
-    else if (!(text = malloc((size_t)length + 1))) error_set(err, "out of memory for %s", path);
-    else if (!file_read_at(text, fd, path, 0, (size_t)length, err)) {
-        free(text);
-        text = NULL;
-    }
-    close(fd);
-    if (!text) return NULL;
-    text[length] = 0;
-    *size = (size_t)length;
-    return text;
 }
 
 // What a run may leave behind that was killed before it wrote its config.conf.
@@ -127,7 +93,7 @@ static bool write_config(const char *path, const RunConfig *config, Error *err) 
     config_print(out, config);
     fclose(out);
     run_path(file, path, "config.conf");
-    bool ok = write_file_atomic(file, text, size, err);
+    bool ok = file_replace(file, &(FilePiece){text, size}, 1, err);
     free(text);
     return ok;
 }

@@ -37,12 +37,6 @@ bool run_dir_create(RunDir *dir, const RunConfig *config, Error *err);
 bool run_dir_lock(RunDir *dir, const char *path, Error *err);
 void run_dir_unlock(RunDir *dir);
 
-// Writes a whole file atomically: temporary name, fsync, rename, fsync of the folder.
-bool write_file_atomic(const char *path, const char *text, size_t size, Error *err);
-
-// Reads a whole file of at most `max` bytes, with a zero behind it. NULL on errors; freed with free().
-char *read_file_whole(size_t *size, const char *path, size_t max, Error *err);
-
 // The commit this program was built from.
 const char *environment_commit(void);
 // Writes environment.json.

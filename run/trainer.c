@@ -32,12 +32,7 @@ bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, De
 }
 
 bool trainer_start_loader(Trainer *t, Error *err) {
-    const RunConfig *c = t->config;
-    LoaderConfig loader = {.batch_size = c->batch_size,
-                           .micro_batch = c->micro_batch,
-                           .seq_len = c->seq_len,
-                           .vocab_size = c->model.vocab_size,
-                           .tail = (ShardTail)c->shard_tail};
+    LoaderConfig loader = config_loader(t->config);
     t->loader = loader_create(&t->data->train, &loader, t->state.step, err);
     return t->loader != NULL;
 }

@@ -233,7 +233,7 @@ static void head_forward(Pass *p) {
             linear_backward_weight(p, dnorm + row * row_bytes, logits, norm + row * row_bytes, head, n,
                                    p->accumulate || row > 0);
     }
-    m->ops->loss_sum(p->stream, m->loss, losses, p->N, true);
+    m->ops->loss_sum(p->stream, m->loss, losses, p->N);
 }
 
 static void embedding_forward(Pass *p) {
@@ -244,7 +244,7 @@ static void embedding_forward(Pass *p) {
     p->resid = out, p->delta = NULL;
 }
 
-// The gradient of the token embedding: a tied head has written there already, otherwise it starts from zero.
+// The operation adds. To the token embedding a tied head has written already; the others start from zero.
 static void embedding_backward(Pass *p) {
     Model *m = p->model;
     const Param *token = param_find(&m->table, PARAM_TOKEN_EMBEDDING, -1);
@@ -252,10 +252,9 @@ static void embedding_backward(Pass *p) {
     size_t element = type_size(m->acc_type);
     if (!m->config.tied_head && !p->accumulate)
         device_zero(p->stream, gradient(p, token), (size_t)param_elements(token) * element);
-    if (!p->accumulate) // rows beyond this batch's T get no gradient
-        device_zero(p->stream, gradient(p, position), (size_t)param_elements(position) * element);
+    if (!p->accumulate) device_zero(p->stream, gradient(p, position), (size_t)param_elements(position) * element);
     m->ops->embedding_backward(p->stream, gradient(p, token), gradient(p, position),
-                               model_activation(m, ACT_DRESID, 0), p->batch, m->config.d_model, true);
+                               model_activation(m, ACT_DRESID, 0), p->batch, m->config.d_model);
 }
 
 void block_forward(Pass *p, int block) {

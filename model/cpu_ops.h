@@ -18,8 +18,7 @@
 
 void OP_TABLE(embedding_forward)(Stream *s, void *out, const void *wte, const void *wpe, const Batch *batch, int C,
                                  int pos_offset);
-void OP_TABLE(embedding_backward)(Stream *s, void *dwte, void *dwpe, const void *dout, const Batch *batch, int C,
-                                  bool accumulate);
+void OP_TABLE(embedding_backward)(Stream *s, void *dwte, void *dwpe, const void *dout, const Batch *batch, int C);
 void OP_TABLE(norm_forward)(Stream *s, void *resid, void *out, void *mean, void *rstd, const void *x,
                             const void *delta, const void *gain, const void *bias, NormKind kind, double eps,
                             int64_t N, int C);
@@ -37,6 +36,6 @@ void OP_TABLE(attention_backward)(Stream *s, void *dq, void *dk, void *dv, void 
 void OP_TABLE(cross_entropy)(Stream *s, void *losses, void *logits, const int32_t *targets, double scale, int64_t n,
                              int V, int Vp);
 void OP_TABLE(bias_backward)(Stream *s, void *dbias, const void *dout, int64_t N, int C, bool accumulate);
-void OP_TABLE(loss_sum)(Stream *s, double *total, const void *losses, int64_t n, bool accumulate);
+void OP_TABLE(loss_sum)(Stream *s, double *total, const void *losses, int64_t n);
 
 #endif

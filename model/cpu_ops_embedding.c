@@ -14,8 +14,8 @@ void OP_TABLE(embedding_forward)(Stream *s, void *out_, const void *wte_, const 
     }
 }
 
-void OP_TABLE(embedding_backward)(Stream *s, void *dwte_, void *dwpe_, const void *dout_, const Batch *batch, int C,
-                                  bool accumulate) {
+void OP_TABLE(embedding_backward)(Stream *s, void *dwte_, void *dwpe_, const void *dout_, const Batch *batch,
+                                  int C) {
     (void)s;
     real *dwte = dwte_, *dwpe = dwpe_; // (Vp, C), (context, C)
     const real *dout = dout_;          // (B, T, C)
@@ -35,9 +35,7 @@ void OP_TABLE(embedding_backward)(Stream *s, void *dwte_, void *dwpe_, const voi
         real *row = dwpe + t * C;
         for (int b = 0; b < batch->B; b++) {
             const real *d = dout + (b * T + t) * C;
-            if (b == 0 && !accumulate) memcpy(row, d, (size_t)C * sizeof(real));
-            else
-                for (int c = 0; c < C; c++) row[c] += d[c];
+            for (int c = 0; c < C; c++) row[c] += d[c];
         }
     }
 }

@@ -46,10 +46,10 @@ void OP_TABLE(cross_entropy)(Stream *s, void *losses_, void *logits_, const int3
     for (int64_t i = 0; i < n; i++) losses[i] = row_loss(logits + i * Vp, targets[i], (real)scale, V, Vp);
 }
 
-void OP_TABLE(loss_sum)(Stream *s, double *total, const void *losses_, int64_t n, bool accumulate) {
+void OP_TABLE(loss_sum)(Stream *s, double *total, const void *losses_, int64_t n) {
     (void)s;
     const real *losses = losses_; // (n)
     double sum = 0;
     for (int64_t i = 0; i < n; i++) sum += (double)losses[i];
-    *total = sum + (accumulate ? *total : 0);
+    *total += sum;
 }

@@ -35,9 +35,8 @@ typedef struct {
                               int pos_offset);
 
     // dwte (Vp, C) += sums of dout (N, C) over the positions of each token, through the batch's index: always adds,
-    // because a tied head has written there first. dwpe (context, C), if not NULL, rows < T.
-    void (*embedding_backward)(Stream *s, void *dwte, void *dwpe, const void *dout, const Batch *batch, int C,
-                               bool accumulate);
+    // because a tied head has written there first. dwpe (context, C), if not NULL, += in rows < T.
+    void (*embedding_backward)(Stream *s, void *dwte, void *dwpe, const void *dout, const Batch *batch, int C);
 
     // resid = x + delta, out = norm(resid) gain + bias; all (N, C). LayerNorm: mean, rstd (N) are kept for the
     // backward pass, rstd = 1 / sqrt(var + eps) with the biased variance (Ba, Kiros, Hinton 2016, eq. 4).
@@ -78,8 +77,8 @@ typedef struct {
     // dbias (C) = or += column sums of dout (N, C).
     void (*bias_backward)(Stream *s, void *dbias, const void *dout, int64_t N, int C, bool accumulate);
 
-    // *total (a double in device memory) = or += the sum of losses (n), in double, in order.
-    void (*loss_sum)(Stream *s, double *total, const void *losses, int64_t n, bool accumulate);
+    // *total (a double in device memory) += the sum of losses (n), in double, in order.
+    void (*loss_sum)(Stream *s, double *total, const void *losses, int64_t n);
 } LayerOps;
 
 // The table for a device and type; NULL where there is none.

@@ -5,7 +5,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 // One line per kind: the table is made by walking it once for what precedes the layers, once per layer, and once for
 // what follows them.
@@ -133,12 +132,6 @@ const Param *param_find(const ParamTable *t, ParamKind kind, int layer) {
     if (kinds[kind].place != LAYER) layer = -1;
     for (int i = 0; i < t->n_params; i++)
         if (t->params[i].kind == kind && t->params[i].layer == layer) return &t->params[i];
-    return NULL;
-}
-
-const Param *param_by_name(const ParamTable *t, const char *name) {
-    for (int i = 0; i < t->n_params; i++)
-        if (!strcmp(t->params[i].name, name)) return &t->params[i];
     return NULL;
 }
 

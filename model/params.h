@@ -74,7 +74,6 @@ void param_table_free(ParamTable *table);
 
 // The record of a kind in a layer (any layer for kinds outside the layers); NULL where the network has none.
 const Param *param_find(const ParamTable *table, ParamKind kind, int layer);
-const Param *param_by_name(const ParamTable *table, const char *name);
 static inline int64_t param_elements(const Param *p) {
     return p->rows * p->cols;
 }

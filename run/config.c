@@ -96,8 +96,6 @@ static bool derive(RunConfig *config, Error *err) {
     if (m->vocab_size < known)
         return error_set(err, "--vocab-size %d is too small for --vocab %s, which has %d tokens", m->vocab_size,
                          vocab_name((VocabKind)config->vocab), known);
-    if (m->vocab_size > 65536)
-        return error_set(err, "--vocab-size %d: token shards hold 16-bit tokens, at most 65536", m->vocab_size);
     if (m->vocab_padded == 0) m->vocab_padded = (m->vocab_size + 63) / 64 * 64;
     if (m->context == 0) m->context = config->seq_len;
     if (config->seq_len > m->context)

@@ -89,6 +89,7 @@ errors_create_nothing() {
     refused "did you mean 'steps'" --stesp 5 &&
         refused "--out" --train-data x &&
         refused "--train-data" --out r &&
+        refused "16-bit" --out r --train-data "$tmp/d_train_*.bin" --vocab-size 70000 &&
         refused "no file matches" --out r --train-data 'nothing*.bin' &&
         refused "not a token shard" --out r --train-data /bin/true &&
         refused "tied" --out r --train-data "$tmp/d_train_*.bin" --head-lr 1 &&

@@ -1,33 +1,79 @@
 #include "data/vocab.h"
 
-enum { BYTES_END_OF_TEXT = 256, BYTES_SIZE = 257 };
+#include <stdlib.h>
+#include <string.h>
 
-const char *vocab_name(VocabKind kind) {
-    static const char *const names[VOCAB_COUNT] = {[VOCAB_NONE] = "none", [VOCAB_BYTES] = "bytes"};
-    ASSERT(kind < VOCAB_COUNT);
-    return names[kind];
+typedef enum { VOCAB_NONE, VOCAB_BYTES } VocabKind;
+enum { BYTES_END_OF_TEXT = 256 };
+
+struct Vocab {
+    VocabKind kind;
+    char bytes[256]; // what the tokens of VOCAB_BYTES stand for
+};
+
+struct VocabEncoder {
+    const Vocab *vocab;
+};
+
+bool vocab_name_is_builtin(const char *name) {
+    return strcmp(name, "none") == 0 || strcmp(name, "bytes") == 0;
 }
 
-int vocab_size(VocabKind kind) {
-    return kind == VOCAB_BYTES ? BYTES_SIZE : 0;
+Vocab *vocab_open(const char *name, Error *err) {
+    if (!vocab_name_is_builtin(name)) {
+        error_set(err, "%s is no vocabulary: give none, bytes, or a .tiktoken file", name);
+        return NULL;
+    }
+    Vocab *vocab = calloc(1, sizeof *vocab);
+    ASSERT(vocab);
+    vocab->kind = strcmp(name, "none") == 0 ? VOCAB_NONE : VOCAB_BYTES;
+    for (int i = 0; i < 256; i++) vocab->bytes[i] = (char)i;
+    return vocab;
 }
 
-int vocab_end_of_text(VocabKind kind) {
-    return kind == VOCAB_BYTES ? BYTES_END_OF_TEXT : -1;
+void vocab_close(Vocab *vocab) {
+    free(vocab);
 }
 
-double vocab_bytes_per_token(VocabKind kind) {
-    return kind == VOCAB_BYTES ? 1 : 0;
+bool vocab_is_none(const Vocab *vocab) {
+    return vocab->kind == VOCAB_NONE;
 }
 
-int64_t vocab_encode(uint16_t *tokens, VocabKind kind, const char *text, size_t size) {
-    ASSERT(kind == VOCAB_BYTES);
+int vocab_size(const Vocab *vocab) {
+    return vocab_end_of_text(vocab) + 1;
+}
+
+int vocab_end_of_text(const Vocab *vocab) {
+    return vocab->kind == VOCAB_NONE ? -1 : BYTES_END_OF_TEXT;
+}
+
+const char *vocab_decode(int *length, const Vocab *vocab, int token) {
+    *length = 0;
+    if (token < 0 || token >= vocab_end_of_text(vocab)) return "";
+    *length = 1;
+    return vocab->bytes + token;
+}
+
+int vocab_token_bytes(const Vocab *vocab, int token) {
+    int length;
+    vocab_decode(&length, vocab, token);
+    return length;
+}
+
+VocabEncoder *vocab_encoder_create(const Vocab *vocab) {
+    ASSERT(!vocab_is_none(vocab));
+    VocabEncoder *encoder = calloc(1, sizeof *encoder);
+    ASSERT(encoder);
+    encoder->vocab = vocab;
+    return encoder;
+}
+
+void vocab_encoder_free(VocabEncoder *encoder) {
+    free(encoder);
+}
+
+int64_t vocab_encode(uint16_t *tokens, VocabEncoder *encoder, const char *text, size_t size) {
+    ASSERT(encoder->vocab->kind == VOCAB_BYTES);
     for (size_t i = 0; i < size; i++) tokens[i] = (unsigned char)text[i];
     return (int64_t)size;
-}
-
-int vocab_decode(char *out, VocabKind kind, int token) {
-    if (kind != VOCAB_BYTES || token < 0 || token >= BYTES_END_OF_TEXT) return 0;
-    out[0] = (char)token;
-    return 1;
 }

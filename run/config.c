@@ -82,6 +82,11 @@ Vocab *config_open_vocab(const RunConfig *config, Error *err) {
     return vocab;
 }
 
+ModelRun config_model_run(const RunConfig *c) {
+    return (ModelRun){
+        .B = c->micro_batch, .T = c->seq_len, .use = USE_TRAINING, .recompute = (Recompute)c->recompute};
+}
+
 // Fills in what follows from other options, so that the effective configuration says it.
 static bool derive(RunConfig *config, Error *err) {
     ModelConfig *m = &config->model;
@@ -96,6 +101,9 @@ static bool derive(RunConfig *config, Error *err) {
         if (m->d_model > INT32_MAX / 4) return error_set(err, "--d-model %d is too large", m->d_model);
         m->d_ff = 4 * m->d_model;
     }
+    if (config->norm_bias == NORM_BIAS_AUTO)
+        config->norm_bias = m->norm == NORM_LAYERNORM && m->biases == BIASES_ALL ? NORM_BIAS_YES : NORM_BIAS_NO;
+    m->norm_bias = config->norm_bias == NORM_BIAS_YES;
     if (m->vocab_size == 0) {
         Vocab *vocab = config_open_vocab(config, err);
         if (!vocab) return false;

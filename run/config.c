@@ -61,12 +61,21 @@ static bool apply_settings(RunConfig *config, const Settings *settings, bool fro
     return true;
 }
 
+// What every document of the training data begins with; -1 where that is not known.
+static int document_token(const RunConfig *c) {
+    enum { GPT2_END_OF_TEXT = 50256 };
+    int token = vocab_end_of_text((VocabKind)c->vocab);
+    return token < 0 && c->model.vocab_size > GPT2_END_OF_TEXT ? GPT2_END_OF_TEXT : token;
+}
+
 LoaderConfig config_loader(const RunConfig *c) {
     return (LoaderConfig){.batch_size = c->batch_size,
                           .micro_batch = c->micro_batch,
                           .seq_len = c->seq_len,
                           .vocab_size = c->model.vocab_size,
-                          .tail = (ShardTail)c->shard_tail};
+                          .tail = (ShardTail)c->shard_tail,
+                          .align = c->align_documents,
+                          .document_token = document_token(c)};
 }
 
 // Fills in what follows from other options, so that the effective configuration says it.
@@ -90,6 +99,13 @@ static bool derive(RunConfig *config, Error *err) {
                          vocab_name((VocabKind)config->vocab), known);
     if (m->vocab_size > 65536)
         return error_set(err, "--vocab-size %d: token shards hold 16-bit tokens, at most 65536", m->vocab_size);
+    if (config->align_documents && config->shard_tail == SHARD_TAIL_DROP)
+        return error_set(err, "--align-documents needs --shard-tail join: drop is the fixed order of a benchmark");
+    if (config->align_documents && document_token(config) < 0)
+        return error_set(err,
+                         "--align-documents needs to know the token that begins a document, and --vocab %s with "
+                         "--vocab-size %d has none; give the vocabulary of the shards",
+                         vocab_name((VocabKind)config->vocab), m->vocab_size);
     if (m->vocab_padded == 0) m->vocab_padded = (m->vocab_size + 63) / 64 * 64;
     if (m->context == 0) m->context = config->seq_len;
     if (config->seq_len > m->context)

@@ -35,6 +35,7 @@ typedef struct {
     char train_data[OPTION_TEXT_MAX], val_data[OPTION_TEXT_MAX];
     int vocab;      // VocabKind
     int shard_tail; // ShardTail
+    bool align_documents;
     int64_t val_tokens;
 
     // Reports

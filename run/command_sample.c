@@ -46,7 +46,8 @@ static bool sample(const char *run, const SampleOptions *o, const RunConfig *con
     bool found;
     char note[1024];
     Stream *stream = stream_create(device);
-    if (!model_create(&model, &config->model, device, TYPE_F32, 1, config->model.context, false, err)) {
+    ModelRun shape = {.B = 1, .T = config->model.context, .use = USE_DECODING};
+    if (!model_create(&model, &config->model, device, TYPE_F32, &shape, err)) {
         stream_destroy(stream);
         return false;
     }

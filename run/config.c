@@ -78,6 +78,11 @@ LoaderConfig config_loader(const RunConfig *c) {
                           .document_token = document_token(c)};
 }
 
+ModelRun config_model_run(const RunConfig *c) {
+    return (ModelRun){
+        .B = c->micro_batch, .T = c->seq_len, .use = USE_TRAINING, .recompute = (Recompute)c->recompute};
+}
+
 // Fills in what follows from other options, so that the effective configuration says it.
 static bool derive(RunConfig *config, Error *err) {
     ModelConfig *m = &config->model;
@@ -92,6 +97,9 @@ static bool derive(RunConfig *config, Error *err) {
         if (m->d_model > INT32_MAX / 4) return error_set(err, "--d-model %d is too large", m->d_model);
         m->d_ff = 4 * m->d_model;
     }
+    if (config->norm_bias == NORM_BIAS_AUTO)
+        config->norm_bias = m->norm == NORM_LAYERNORM && m->biases == BIASES_ALL ? NORM_BIAS_YES : NORM_BIAS_NO;
+    m->norm_bias = config->norm_bias == NORM_BIAS_YES;
     int known = vocab_size((VocabKind)config->vocab);
     if (m->vocab_size == 0) m->vocab_size = known ? known : 50257;
     if (m->vocab_size < known)

@@ -44,7 +44,8 @@ static int64_t memory_available(void) {
 
 MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table) {
     MemoryPlan plan = {0};
-    ModelMemory m = model_memory(&config->model, TYPE_F32, config->micro_batch, config->seq_len, true);
+    ModelRun shape = config_model_run(config);
+    ModelMemory m = model_memory(&config->model, TYPE_F32, &shape);
     plan.weights = m.weights;
     plan.grads = m.grads;
     plan.activations = m.activations;
@@ -117,7 +118,10 @@ static void print_network(FILE *out, const RunConfig *config, const ParamTable *
     if (m->n_kv_head != m->n_head) fprintf(out, " (%d for keys and values)", m->n_kv_head);
     fprintf(out, ", MLP %d, context %d\n", m->d_ff, m->context);
     fprintf(out, "            vocabulary %d (padded to %d, %s), %s, %s\n", m->vocab_size, m->vocab_padded,
-            m->mask_padding ? "masked" : "not masked", m->biases ? "biases" : "no biases",
+            m->mask_padding ? "masked" : "not masked",
+            m->biases == BIASES_ALL   ? "biases"
+            : m->biases == BIASES_QKV ? "biases of queries, keys, values"
+                                      : "no biases",
             m->tied_head ? "head tied to the embedding" : "head of its own");
     for (int role = ROLE_TOKEN_EMBEDDING; role <= ROLE_BIAS; role++) {
         int64_t elements = 0;

@@ -99,17 +99,17 @@ static int64_t continue_tokens(uint16_t *tokens, int64_t n, Model *model, Stream
     int V = model->config.vocab_size;
     float *logits = malloc((size_t)V * sizeof *logits);
     Candidate *candidates = malloc((size_t)V * sizeof *candidates);
-    size_t bytes = (size_t)batch_bytes(1, model->T);
+    size_t bytes = (size_t)batch_bytes(1, model->run.T);
     char *host = device_alloc_host(model->device, bytes), *memory = device_alloc(model->device, bytes);
     ASSERT(logits && candidates && host && memory && model->type == TYPE_F32);
     for (int i = 0; i < c->tokens && !(c->stop && c->stop()); i++) {
-        int T = n < model->T ? (int)n : model->T;
+        int T = n < model->run.T ? (int)n : model->run.T;
         Batch on_host, batch;
         batch_layout(&on_host, host, 1, T);
         batch_layout(&batch, memory, 1, T);
         for (int t = 0; t < T; t++) on_host.tokens[t] = tokens[n - T + t];
         device_copy(stream, batch.tokens, on_host.tokens, (size_t)T * sizeof *batch.tokens);
-        const void *at = model_forward_logits(model, stream, &batch, T - 1, NULL);
+        const void *at = model_forward_logits(model, stream, &batch, T - 1, 0, NULL);
         device_copy(stream, logits, at, (size_t)V * sizeof *logits);
         stream_synchronize(stream);
         int token = draw(logits, candidates, V, c, c->index + (uint64_t)i);

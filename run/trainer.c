@@ -11,8 +11,8 @@ bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, De
     *t = (Trainer){.config = config, .data = data, .device = device, .saved_step = -1, .metrics = {.fd = -1}};
     t->state.val_loss = NAN;
     t->stream = stream_create(device);
-    if (!model_create(&t->model, &config->model, device, TYPE_F32, config->micro_batch, config->seq_len, true,
-                      err)) {
+    ModelRun shape = config_model_run(config);
+    if (!model_create(&t->model, &config->model, device, TYPE_F32, &shape, err)) {
         t->model = (Model){0};
         trainer_free(t);
         return false;

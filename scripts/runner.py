@@ -190,9 +190,10 @@ def stop_all(running, signals):
 
 
 class Results:
-    """The file in which a search remembers its settings and what came out, and the lock on its directory."""
+    """The file in which a search remembers its settings and what came out, and the lock on its directory.
+    Its runs are in the directory `runs`."""
 
-    def __init__(self, directory, file_name, settings):
+    def __init__(self, directory, file_name, runs, settings):
         self.file = directory / file_name
         self.settings = settings
         self.content = {"settings": settings, "results": {}}
@@ -202,7 +203,7 @@ class Results:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise SearchError(f"{directory}: another search is at work there") from None
-        has_runs = any((entry / "config.conf").exists() for entry in directory.iterdir())
+        has_runs = any(runs.glob("*/config.conf"))
         if self.file.exists():
             self.load(directory, has_runs)
         elif has_runs:

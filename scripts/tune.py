@@ -77,7 +77,7 @@ class Search:
         # What every run of this search shares; a search with other settings must go elsewhere.
         settings = {"config": read_config(Path(options.config)), "optimizer": options.optimizer,
                     "steps": options.steps, "extra": options.extra}
-        self.results = Results(Path(options.out), "tune.json", settings)
+        self.results = Results(Path(options.out), "tune.json", Path(options.out), settings)
 
     def save(self, **more):
         self.results.save(axes=self.axes, seeds=self.options.seeds, **more)

@@ -236,7 +236,7 @@ class Sweep:
         from sweep_plot import plot_axes
         out = self.out / "report"
         sections = ["<h2>All settings</h2>"]
-        pictures = {theme: plot_axes(points, best, self.options.title, theme) for theme in ("light", "dark")}
+        pictures = {theme: plot_axes(points, best, "Every setting of the sweep", theme) for theme in ("light", "dark")}
         if pictures["light"]:
             sections.append(picture(pictures, "Final validation loss against each swept option"))
         sections.append(table(*points_table(points, best), "numbers"))

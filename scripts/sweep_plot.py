@@ -1,9 +1,9 @@
 """The picture of a sweep: final validation loss against each option that was swept."""
 import math
 
-import numpy as np
+from matplotlib.lines import Line2D
 
-from compare_plot import INK, PAPER, label_ends, new_figure, png, style, title_figure
+from compare_plot import INK, new_figure, png, style, title_figure
 from sweep_points import as_number
 
 HIGHEST = 4  # times the distance from the lowest loss to the middle one: what lies above is drawn at the upper edge
@@ -33,6 +33,10 @@ def plot_axes(points, best, title, theme):
         ax.set_visible(False)
     for ax, option in zip(axes.flat, options):
         draw_option(ax, option, points, best, optimizers, limits, theme)
+    handles = [Line2D([], [], color=style(i, theme)[0], linestyle=style(i, theme)[1], marker="o", markersize=5, label=name)
+               for i, name in enumerate(optimizers)]
+    figure.legend(handles=handles, frameon=False, labelcolor=INK[theme], fontsize=10.5, loc="upper right",
+                  ncols=min(len(handles), 4))
     several = any(len(point.losses) > 1 for point in points)
     title_figure(figure, title, "Final validation loss; lines join the best setting at each value, rings: best of all"
                  + ("; bars: lowest to highest seed" if several else "")
@@ -63,28 +67,31 @@ def draw_option(ax, option, points, best, optimizers, limits, theme):
     ax.set_ylim(*limits)
     ax.set_xlabel(option)
     ax.set_ylabel("final validation loss")
-    ends, labels = [], []
     for i, name in enumerate(optimizers):
         mine = [point for point in having if point.optimizer == name]
         if mine:
             colour, dash = style(i, theme)
-            end = draw_optimizer(ax, mine, x_of, best.get(name), limits, colour, dash, theme)
-            ax.plot([], [], color=colour, linestyle=dash, marker="o", markersize=5, label=name)
+            draw_optimizer(ax, mine, x_of, best.get(name), limits, colour, dash)
     if is_number and min(numbers) > 0:
         nice_log_ticks(ax, sorted(set(numbers)))
-    ax.legend(frameon=False, labelcolor=INK[theme], fontsize=10, loc="upper right")
 
 
 def nice_log_ticks(ax, values):
-    """Ticks at the values where they are few, else where the axis puts them."""
+    """Ticks at the values that were tried where they are few, but not closer than their words need."""
     low, high = values[0], values[-1]
-    ax.set_xlim(low / (high / low) ** 0.08 if high > low else low / 2, high * (high / low) ** 0.08 if high > low else high * 2)
-    if len(values) <= 8:
-        ax.set_xticks(values, [f"{value:g}" for value in values])
-        ax.set_xticks([], minor=True)
+    width = math.log(high / low) or 1
+    ax.set_xlim(low * math.exp(-0.08 * width), high * math.exp(0.08 * width))
+    if len(values) > 12:
+        return
+    kept = [low]
+    for value in values[1:]:
+        if math.log(value / kept[-1]) >= 0.11 * width:
+            kept.append(value)
+    ax.set_xticks(kept, [f"{value:g}" for value in kept])
+    ax.set_xticks([], minor=True)
 
 
-def draw_optimizer(ax, points, x_of, best, limits, colour, dash, theme):
+def draw_optimizer(ax, points, x_of, best, limits, colour, dash):
     bottom, top = limits
     edge = top - 0.03 * (top - bottom)
     for point in points:
@@ -100,10 +107,10 @@ def draw_optimizer(ax, points, x_of, best, limits, colour, dash, theme):
         if math.isfinite(point.mean) and (x not in lowest or point.mean < lowest[x].mean):
             lowest[x] = point
     xs = sorted(lowest)
-    # Values drawn at random meet once each: a line through them would show the other options' noise.
-    if len(xs) < len([p for p in points if math.isfinite(p.mean)]) or len({tuple(p.point.items()) for p in points}) == len(xs) \
-            and len(points[0].point) == 1:
-        ax.plot(xs, [lowest[x].mean for x in xs], color=colour, linestyle=dash, linewidth=1.8, zorder=3)
+    # Values drawn at random for several options meet once each: a line would show the other options' noise.
+    varying = [option for option in points[0].point if len({point.point.get(option) for point in points}) > 1]
+    if len(varying) <= 1 or len(xs) < sum(math.isfinite(point.mean) for point in points):
+        ax.plot(xs, [lowest[x].mean for x in xs], color=colour, linestyle=dash, linewidth=1.8, alpha=0.8, zorder=3)
     for x in xs:
         losses = list(lowest[x].losses.values())
         if len(losses) > 1:

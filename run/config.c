@@ -61,13 +61,6 @@ static bool apply_settings(RunConfig *config, const Settings *settings, bool fro
     return true;
 }
 
-// What every document of the training data begins with; -1 where that is not known.
-static int document_token(const RunConfig *c) {
-    enum { GPT2_END_OF_TEXT = 50256 };
-    int token = vocab_end_of_text((VocabKind)c->vocab);
-    return token < 0 && c->model.vocab_size > GPT2_END_OF_TEXT ? GPT2_END_OF_TEXT : token;
-}
-
 LoaderConfig config_loader(const RunConfig *c) {
     return (LoaderConfig){.batch_size = c->batch_size,
                           .micro_batch = c->micro_batch,
@@ -75,12 +68,29 @@ LoaderConfig config_loader(const RunConfig *c) {
                           .vocab_size = c->model.vocab_size,
                           .tail = (ShardTail)c->shard_tail,
                           .align = c->align_documents,
-                          .document_token = document_token(c)};
+                          .document_token = c->document_token};
 }
 
 ModelRun config_model_run(const RunConfig *c) {
     return (ModelRun){
         .B = c->micro_batch, .T = c->seq_len, .use = USE_TRAINING, .recompute = (Recompute)c->recompute};
+}
+
+// The token that begins a document, for --align-documents.
+static bool derive_document_token(RunConfig *config, Error *err) {
+    enum { GPT2_END_OF_TEXT = 50256 };
+    int size = config->model.vocab_size;
+    if (!config->align_documents) return true;
+    if (config->shard_tail == SHARD_TAIL_DROP)
+        return error_set(err, "--align-documents needs --shard-tail join: drop is the fixed order of a benchmark");
+    if (config->document_token < 0) config->document_token = vocab_end_of_text((VocabKind)config->vocab);
+    if (config->document_token < 0 && size > GPT2_END_OF_TEXT) config->document_token = GPT2_END_OF_TEXT;
+    if (config->document_token < 0)
+        return error_set(err, "--align-documents: which token begins a document? Give --document-token or --vocab");
+    if (config->document_token >= size)
+        return error_set(err, "--document-token %d is not one of the %d tokens there are", config->document_token,
+                         size);
+    return true;
 }
 
 // Fills in what follows from other options, so that the effective configuration says it.
@@ -107,18 +117,11 @@ static bool derive(RunConfig *config, Error *err) {
                          vocab_name((VocabKind)config->vocab), known);
     if (m->vocab_size > 65536)
         return error_set(err, "--vocab-size %d: token shards hold 16-bit tokens, at most 65536", m->vocab_size);
-    if (config->align_documents && config->shard_tail == SHARD_TAIL_DROP)
-        return error_set(err, "--align-documents needs --shard-tail join: drop is the fixed order of a benchmark");
-    if (config->align_documents && document_token(config) < 0)
-        return error_set(err,
-                         "--align-documents needs to know the token that begins a document, and --vocab %s with "
-                         "--vocab-size %d has none; give the vocabulary of the shards",
-                         vocab_name((VocabKind)config->vocab), m->vocab_size);
     if (m->vocab_padded == 0) m->vocab_padded = (m->vocab_size + 63) / 64 * 64;
     if (m->context == 0) m->context = config->seq_len;
     if (config->seq_len > m->context)
         return error_set(err, "--seq-len %d is longer than --context %d", config->seq_len, m->context);
-    if (!model_config_check(m, err)) return false;
+    if (!model_config_check(m, err) || !derive_document_token(config, err)) return false;
 
     if (config_step_tokens(config) > (int64_t)1 << 40)
         return error_set(err, "--batch-size %d times --seq-len %d is too large for a step", config->batch_size,

@@ -39,6 +39,7 @@ typedef struct {
     int vocab;      // VocabKind
     int shard_tail; // ShardTail
     bool align_documents;
+    int document_token; // -1: not known, nor needed
     int64_t val_tokens;
 
     // Reports

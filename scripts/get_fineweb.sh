@@ -67,10 +67,10 @@ command -v curl >/dev/null || fail "curl is missing: scripts/setup.sh download i
 
 work=$(mktemp -d)
 child=""
+exec {errors}>&2 # also while the errors of a command go elsewhere
 stopped() {
     [ -z "$child" ] || kill "$child" 2>/dev/null || true
-    echo >&2
-    echo "stopped; what is there is kept, the same command goes on from it" >&2
+    printf '\n%s\n' "stopped; what is there is kept, the same command goes on from it" >&"$errors"
     exit 130
 }
 trap stopped INT TERM HUP

@@ -444,8 +444,10 @@ if __name__ == "__main__":
         if not test_name.startswith("test_"):
             continue
         why = missing(test_name)
+        if len(sys.argv) > 1 and test_name not in sys.argv[1:]:
+            continue
         if why:
             print(f"skipped {test_name}: {why}")
-        elif len(sys.argv) == 1 or test_name in sys.argv[1:]:
+        else:
             tests[test_name] = test
     run_tests(tests)

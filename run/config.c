@@ -129,8 +129,6 @@ static bool derive(RunConfig *config, Error *err) {
         m->vocab_size = vocab_is_none(vocab) ? 50257 : vocab_size(vocab);
         vocab_close(vocab);
     }
-    if (m->vocab_size > 65536)
-        return error_set(err, "--vocab-size %d: token shards hold 16-bit tokens, at most 65536", m->vocab_size);
     if (config->align_documents && !find_document_token(config, err)) return false;
     if (m->vocab_padded == 0) m->vocab_padded = (m->vocab_size + 63) / 64 * 64;
     if (m->context == 0) m->context = config->seq_len;

@@ -121,7 +121,7 @@ class Hub:
                     if fault == "slow":
                         self.wfile.flush()
                         hub.halfway.set()
-                        time.sleep(5)
+                        time.sleep(3)
                     self.close_connection = True
                     return None
                 return self.answer(status, headers, body)

@@ -16,7 +16,7 @@ struct Loader {
     int64_t step; // global batch and micro-batch that the thread fills next; its own
     int micro;
     int64_t position; // with align: where the last row that the thread filled ends in the stream
-    uint16_t *tokens; // (micro_batch * T + 1 + SCAN), the thread's
+    uint32_t *tokens; // (micro_batch * T + 1 + SCAN), the thread's
     int32_t *scratch; // (vocab_size + 1), the thread's
     Batch ring[RING];
     int64_t ends[RING];     // `position` after each
@@ -71,26 +71,26 @@ bool loader_batch_index(int64_t *index, const ShardSet *set, const LoaderConfig 
 }
 
 // Inputs and targets [at, at + n) of a batch from n + 1 tokens, which lie at `index` of the stream.
-static bool put(Batch *batch, int64_t at, const uint16_t *tokens, int64_t n, const ShardSet *set, int64_t index,
+static bool put(Batch *batch, int64_t at, const uint32_t *tokens, int64_t n, const ShardSet *set, int64_t index,
                 int vocab_size, Error *err) {
     for (int64_t i = 0; i <= n; i++) {
-        if (tokens[i] < vocab_size) continue;
+        if (tokens[i] < (uint32_t)vocab_size) continue;
         const Shard *shard = shard_set_find(set, index + i);
         return error_set(err,
-                         "%s: token %lld is %d, but the vocabulary has %d tokens: these shards belong to another "
+                         "%s: token %lld is %u, but the vocabulary has %d tokens: these shards belong to another "
                          "vocabulary, or the file is damaged",
                          shard->path, (long long)((index + i) % set->total_tokens - shard->first), tokens[i],
                          vocab_size);
     }
     for (int64_t i = 0; i < n; i++) {
-        batch->tokens[at + i] = tokens[i];
-        batch->targets[at + i] = tokens[i + 1];
+        batch->tokens[at + i] = (int32_t)tokens[i];
+        batch->targets[at + i] = (int32_t)tokens[i + 1];
     }
     return true;
 }
 
 // A batch from the B * T + 1 tokens of the stream at `index`; `buffer` holds that many.
-static bool fill(Batch *batch, uint16_t *buffer, int32_t *scratch, const ShardSet *set, int64_t index,
+static bool fill(Batch *batch, uint32_t *buffer, int32_t *scratch, const ShardSet *set, int64_t index,
                  int vocab_size, Error *err) {
     int64_t n = (int64_t)batch->B * batch->T;
     if (!shard_set_read(buffer, set, index, n + 1, err) || !put(batch, 0, buffer, n, set, index, vocab_size, err))
@@ -101,12 +101,12 @@ static bool fill(Batch *batch, uint16_t *buffer, int32_t *scratch, const ShardSe
 
 // Finds the first document that begins at or after *position, which becomes its place, and reads the T + 1 tokens
 // from there: *row points to them in `buffer`, which holds T + 1 + SCAN.
-static bool find_row(const uint16_t **row, int64_t *position, uint16_t *buffer, const ShardSet *set,
+static bool find_row(const uint32_t **row, int64_t *position, uint32_t *buffer, const ShardSet *set,
                      const LoaderConfig *c, Error *err) {
     for (int64_t searched = 0; searched < set->total_tokens; searched += SCAN) {
         if (!shard_set_read(buffer, set, *position, (int64_t)c->seq_len + 1 + SCAN, err)) return false;
         for (int i = 0; i < SCAN; i++) {
-            if (buffer[i] != c->document_token) continue;
+            if (buffer[i] != (uint32_t)c->document_token) continue;
             *row = buffer + i;
             *position = (*position + i) % set->total_tokens;
             return true;
@@ -119,10 +119,30 @@ static bool find_row(const uint16_t **row, int64_t *position, uint16_t *buffer, 
                      set->shards[0].path, set->n_shards > 1 ? " and the other shards" : "", c->document_token);
 }
 
+// One time through the stream must give a batch: few documents (one, in the shards of a single text) would have every
+// batch repeat the same rows.
+static bool check_documents(const ShardSet *set, const LoaderConfig *c, uint32_t *buffer, Error *err) {
+    int64_t end = 0; // of the last row
+    for (int r = 0; r < c->batch_size; r++) {
+        const uint32_t *row;
+        int64_t start = end % set->total_tokens;
+        if (!find_row(&row, &start, buffer, set, c, err)) return false;
+        if (end >= set->total_tokens || start < end)
+            return error_set(
+                err,
+                "%s%s: %d sequences of %d tokens that begin at a document (token %d) are too few for a "
+                "batch of %d: leave out --align-documents, or give data of more documents",
+                set->shards[0].path, set->n_shards > 1 ? " and the other shards" : "", r, c->seq_len,
+                c->document_token, c->batch_size);
+        end = start + c->seq_len;
+    }
+    return true;
+}
+
 static bool fill_aligned(Batch *batch, Loader *loader, Error *err) {
     const LoaderConfig *c = &loader->config;
     for (int r = 0; r < batch->B; r++) {
-        const uint16_t *row;
+        const uint32_t *row;
         if (!find_row(&row, &loader->position, loader->tokens, loader->set, c, err) ||
             !put(batch, (int64_t)r * c->seq_len, row, c->seq_len, loader->set, loader->position, c->vocab_size,
                  err))
@@ -224,9 +244,7 @@ Loader *loader_create(const ShardSet *set, const LoaderConfig *config, int64_t s
     loader->config = *c;
     loader->step = step;
     if (c->align) loader->position = loader->taken_position = position % set->total_tokens;
-    int64_t first = loader->position;
-    const uint16_t *row;
-    if (c->align && !find_row(&row, &first, loader->tokens, set, c, err)) { // at once, not from the thread
+    if (c->align && !check_documents(set, c, loader->tokens, err)) {
         free_memory(loader);
         return NULL;
     }
@@ -272,7 +290,7 @@ int64_t loader_position(const Loader *loader) {
 
 bool loader_read_at(Batch *batch, const ShardSet *set, int64_t index, int vocab_size, Error *err) {
     size_t n_tokens = (size_t)batch->B * (size_t)batch->T + 1;
-    uint16_t *buffer = malloc(n_tokens * sizeof *buffer);
+    uint32_t *buffer = malloc(n_tokens * sizeof *buffer);
     int32_t *scratch = malloc(((size_t)vocab_size + 1) * sizeof *scratch);
     bool ok = buffer && scratch ? fill(batch, buffer, scratch, set, index, vocab_size, err)
                                 : error_set(err, "out of memory for a batch of %zu tokens", n_tokens - 1);

@@ -8,10 +8,6 @@
 #include <string.h>
 
 static bool open_parts(RunData *data, const RunConfig *config, Error *err) {
-    enum { SHARD_VOCAB = 1 << 16 };
-    if ((config->train_data[0] || config->val_data[0]) && config->model.vocab_size > SHARD_VOCAB)
-        return error_set(err, "--vocab-size %d: token shards hold 16-bit tokens, at most %d",
-                         config->model.vocab_size, SHARD_VOCAB);
     data->vocab = config_open_vocab(config, err);
     if (!data->vocab) return false;
     if (config->train_data[0] && !shard_set_open(&data->train, config->train_data, err))
@@ -244,7 +240,7 @@ static void print_data(FILE *out, const RunConfig *config, const RunData *data) 
     if (config->align_documents)
         fprintf(out,
                 "            each sequence begins at a document (token %d); skipped tokens make epochs shorter\n",
-                config_loader(config).document_token);
+                config->document_token);
     if (data->val.n_shards) {
         fprintf(out, "            validation on %s tokens", commas(n, data->val_tokens));
         if (data->val_tokens < config->val_tokens)

@@ -87,7 +87,6 @@ errors_create_nothing() {
         refused "none, bytes" --dry-run --vocab letters --vocab-size 500 &&
         refused "none, bytes" tokenize --vocab letters x.txt &&
         refused "--train-data" --out r &&
-        refused "16-bit" --out r --train-data "$tmp/d_train_*.bin" --vocab-size 70000 &&
         refused "no file matches" --out r --train-data 'nothing*.bin' &&
         refused "not a token shard" --out r --train-data /bin/true &&
         refused "tied" --out r --train-data "$tmp/d_train_*.bin" --head-lr 1 &&

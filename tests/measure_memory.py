@@ -9,12 +9,13 @@ prints its plan to its peak, with the plan. Give --batch-size, --micro-batch and
 import os
 import random
 import re
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 
-from tiny_runs import TRAIN, write_shard
+from tiny_runs import TRAIN
 
 UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 STEPS = 2
@@ -47,6 +48,15 @@ def tokens_of_a_step(plan):
     return int(re.search(r"steps of ([\d,]+) tokens", plan)[1].replace(",", ""))
 
 
+def write_random_shard(path, vocab, n):
+    """16-bit tokens, or 32-bit ones where the vocabulary needs them (data/shard.h)."""
+    wide = vocab > 1 << 16
+    rng = random.Random(1)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<256i", *((20240801, 7) if wide else (20240520, 1)), n, *[0] * 253))
+        file.write(struct.pack(f"<{n}{'I' if wide else 'H'}", *(rng.randrange(vocab) for _ in range(n))))
+
+
 def measure(options, train=TRAIN, environment=None):
     """(planned, measured) bytes of a run with these options."""
     environment = environment or dict(os.environ)
@@ -54,8 +64,7 @@ def measure(options, train=TRAIN, environment=None):
         plan, start = run(train, [*options, "--dry-run"], environment)
         vocab = int(re.search(r"vocabulary (\d+)", plan)[1])
         shard = os.path.join(folder, "random_train_000000.bin")
-        rng = random.Random(1)
-        write_shard(shard, [rng.randrange(min(vocab, 1 << 16)) for _ in range((STEPS + 1) * tokens_of_a_step(plan) + 2)])
+        write_random_shard(shard, vocab, (STEPS + 1) * tokens_of_a_step(plan) + 2)
         _, peak = run(train, [*options, "--train-data", shard, "--steps", str(STEPS), "--warmup", "0", "--out",
                               os.path.join(folder, "run"), "--quiet"], environment)
     return planned(plan), peak - start

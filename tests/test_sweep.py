@@ -55,7 +55,7 @@ def final_loss(directory):
 
 def test_grid_of_two_optimizers(folder):
     done = run_sweep(folder, "--optimizer", "adamw,muon", "--grid", "embed-lr=2e-3,0.008", "--grid", "adamw:lr=1e-3", "--grid",
-                     "muon:lr=0.01,0.04", "--seeds", "1,2", "--jobs", "2", "--target", "5")
+                     "muon:lr=0.01,0.04", "--seeds", "1,2", "--jobs", "2", "--threads", "1", "--target", "5")
     results = saved(folder)["results"]
     points = {(r["optimizer"], *sorted(r["point"].items())) for r in results.values()}
     assert points == {("adamw", ("embed-lr", e), ("lr", "0.001")) for e in ("0.002", "0.008")} | {
@@ -85,7 +85,8 @@ def test_grid_of_two_optimizers(folder):
         assert f"{'yes' if statistic >= 0.004 else 'no'}, step 12" in done.stdout
     (test,) = report["tests"]
     assert abs(test["difference"] - (means["adamw"] - means["muon"])) < 1e-12 and 0 < test["p"] <= 1
-    assert "[12 of 12]" in done.stdout and "with 1 thread" in done.stdout
+    assert "[12 of 12]" in done.stdout and "up to 2 at a time with 1 thread each" in done.stdout
+    assert "times are those of a shared machine" in done.stdout
     assert (folder / "out/report/sweep.png").stat().st_size > 10000
     page = (folder / "out/report/report.html").read_text()
     assert "All settings" in page and page.count("<img") == 3 and "flatters" in page
@@ -134,6 +135,8 @@ def test_stopped_sweep_goes_on(folder):
             assert how == signal.SIGKILL
             time.sleep(0.02)
         assert not at_work(folder)
+        lasts = [path.read_text().splitlines()[-1] for path in (folder / "out/runs").glob("*/metrics.jsonl")]
+        assert any('"reason":"signal"' in last for last in lasts), (how, lasts)  # stopped, not run to its end
         # Whatever was at work has a checkpoint to go on from.
         for run_folder in (folder / "out/runs").iterdir():
             assert any((run_folder / "checkpoints").glob("step_*")), run_folder

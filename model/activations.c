@@ -9,28 +9,43 @@ static int64_t logits_rows(const ModelConfig *c, Type type, int64_t N) {
     return rows < N ? rows : N;
 }
 
-void activation_table_init(ActivationTable *table, const ModelConfig *c, Type type, int B, int T, bool training) {
-    int64_t N = (int64_t)B * T, C = c->d_model, A = (int64_t)c->n_head * c->head_dim;
-    int64_t Q = A + 2 * (int64_t)c->n_kv_head * c->head_dim, heads = (int64_t)B * c->n_head * T;
+// Whether every layer has a piece of memory of its own for an activation.
+static bool kept(ActKind kind, ActKeep keep, const ModelRun *run) {
+    if (run->use == USE_DECODING) return kind == ACT_QKV;
+    if (run->use == USE_EVALUATION) return false;
+    return keep == ACT_RESIDUAL || (keep == ACT_SAVED && run->recompute != RECOMPUTE_LAYER) ||
+           (keep == ACT_RECOMPUTABLE && run->recompute == RECOMPUTE_NONE);
+}
+
+void activation_table_init(ActivationTable *table, const ModelConfig *c, Type type, const ModelRun *run) {
+    int64_t N = (int64_t)run->B * run->T, C = c->d_model, A = (int64_t)c->n_head * c->head_dim, F = c->d_ff;
+    int64_t Q = A + 2 * (int64_t)c->n_kv_head * c->head_dim, rows = N * c->n_head;
+    int64_t means = c->norm == NORM_LAYERNORM ? N : 0, gates = c->activation == ACTIVATION_SWIGLU ? N * F : 0;
+    int64_t qk = c->qk_norm ? N * (c->n_head + c->n_kv_head) : 0, embed = c->embed_norm ? 1 : 0;
     Type stat = type_accumulate(type);
     *table = (ActivationTable){.logits_rows = logits_rows(c, type, N)};
     const Activation acts[ACT_COUNT] = {
-        [ACT_RESID1] = {"resid1", ACT_SAVED, type, true, false, N * C, 0, 0},
+        [ACT_EMBED] = {"embed", ACT_SAVED, type, false, false, embed * N * C, 0, 0},
+        [ACT_EMBED_MEAN] = {"embed_mean", ACT_SAVED, stat, false, false, embed * means, 0, 0},
+        [ACT_EMBED_RSTD] = {"embed_rstd", ACT_SAVED, stat, false, false, embed * N, 0, 0},
+        [ACT_RESID1] = {"resid1", ACT_RESIDUAL, type, true, false, N * C, 0, 0},
         [ACT_NORM1] = {"norm1", ACT_RECOMPUTABLE, type, true, false, N * C, 0, 0},
-        [ACT_NORM1_MEAN] = {"norm1_mean", ACT_SAVED, stat, true, false, N, 0, 0},
+        [ACT_NORM1_MEAN] = {"norm1_mean", ACT_SAVED, stat, true, false, means, 0, 0},
         [ACT_NORM1_RSTD] = {"norm1_rstd", ACT_SAVED, stat, true, false, N, 0, 0},
         [ACT_QKV] = {"qkv", ACT_SAVED, type, true, false, N * Q, 0, 0},
+        [ACT_QK_RSTD] = {"qk_rstd", ACT_SAVED, stat, true, false, qk, 0, 0},
         [ACT_ATTENTION] = {"attention", ACT_SAVED, type, true, false, N * A, 0, 0},
-        [ACT_LSE] = {"lse", ACT_SAVED, stat, true, false, heads, 0, 0},
+        [ACT_LSE] = {"lse", ACT_SAVED, stat, true, false, rows, 0, 0},
         [ACT_RESID2] = {"resid2", ACT_SAVED, type, true, false, N * C, 0, 0},
         [ACT_NORM2] = {"norm2", ACT_RECOMPUTABLE, type, true, false, N * C, 0, 0},
-        [ACT_NORM2_MEAN] = {"norm2_mean", ACT_SAVED, stat, true, false, N, 0, 0},
+        [ACT_NORM2_MEAN] = {"norm2_mean", ACT_SAVED, stat, true, false, means, 0, 0},
         [ACT_NORM2_RSTD] = {"norm2_rstd", ACT_SAVED, stat, true, false, N, 0, 0},
-        [ACT_MLP_UP] = {"mlp_up", ACT_SAVED, type, true, false, N * c->d_ff, 0, 0},
-        [ACT_MLP_ACT] = {"mlp_act", ACT_RECOMPUTABLE, type, true, false, N * c->d_ff, 0, 0},
+        [ACT_MLP_GATE] = {"mlp_gate", ACT_SAVED, type, true, false, gates, 0, 0},
+        [ACT_MLP_UP] = {"mlp_up", ACT_SAVED, type, true, false, N * F, 0, 0},
+        [ACT_MLP_ACT] = {"mlp_act", ACT_RECOMPUTABLE, type, true, false, N * F, 0, 0},
         [ACT_FINAL_RESID] = {"final_resid", ACT_SAVED, type, false, false, N * C, 0, 0},
         [ACT_FINAL_NORM] = {"final_norm", ACT_SCRATCH, type, false, false, N * C, 0, 0},
-        [ACT_FINAL_MEAN] = {"final_mean", ACT_SAVED, stat, false, false, N, 0, 0},
+        [ACT_FINAL_MEAN] = {"final_mean", ACT_SAVED, stat, false, false, means, 0, 0},
         [ACT_FINAL_RSTD] = {"final_rstd", ACT_SAVED, stat, false, false, N, 0, 0},
         [ACT_DELTA] = {"delta", ACT_SCRATCH, type, false, false, N * C, 0, 0},
         [ACT_LOGITS] = {"logits", ACT_SCRATCH, type, false, false, table->logits_rows * c->vocab_padded, 0, 0},
@@ -39,17 +54,18 @@ void activation_table_init(ActivationTable *table, const ModelConfig *c, Type ty
         [ACT_DNORM] = {"dnorm", ACT_SCRATCH, type, false, true, N * C, 0, 0},
         [ACT_DATTENTION] = {"dattention", ACT_SCRATCH, type, false, true, N * A, 0, 0},
         [ACT_DQKV] = {"dqkv", ACT_SCRATCH, type, false, true, N * Q, 0, 0},
-        [ACT_DMLP] = {"dmlp", ACT_SCRATCH, type, false, true, N * c->d_ff, 0, 0},
-        [ACT_ATT_DELTA] = {"att_delta", ACT_SCRATCH, stat, false, true, heads, 0, 0},
+        [ACT_DMLP] = {"dmlp", ACT_SCRATCH, type, false, true, N * F, 0, 0},
+        [ACT_DMLP_GATE] = {"dmlp_gate", ACT_SCRATCH, type, false, true, gates, 0, 0},
+        [ACT_ATT_DELTA] = {"att_delta", ACT_SCRATCH, stat, false, true, rows, 0, 0},
     };
     for (int i = 0; i < ACT_COUNT; i++) {
         Activation *a = &table->acts[i];
         *a = acts[i];
-        if (a->training && !training) continue;
+        if (a->training && run->use != USE_TRAINING) continue;
         int64_t size = a->elements * (int64_t)type_size(a->type);
         size = (size + ACT_ALIGN - 1) / ACT_ALIGN * ACT_ALIGN;
         a->offset = table->bytes;
-        a->layer_bytes = a->per_layer && training ? size : 0;
-        table->bytes += a->per_layer && training ? size * c->n_layer : size;
+        a->layer_bytes = a->per_layer && kept((ActKind)i, a->keep, run) ? size : 0;
+        table->bytes += a->layer_bytes ? size * c->n_layer : size;
     }
 }

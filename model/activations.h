@@ -10,23 +10,37 @@
 extern "C" {
 #endif
 
-// SAVED is written by the forward pass and read by the backward pass; RECOMPUTABLE likewise, but cheap to make
-// again from saved ones; SCRATCH lives within a block.
-typedef enum { ACT_SAVED, ACT_RECOMPUTABLE, ACT_SCRATCH } ActKeep;
+// What an arena is for. TRAINING: forward and backward. EVALUATION: forward only. DECODING: forward in pieces, with the
+// keys and values of earlier positions kept in every layer's ACT_QKV.
+typedef enum { USE_TRAINING, USE_EVALUATION, USE_DECODING } ModelUse;
 
-// Per layer unless said otherwise. A = n_head head_dim, Q = A + 2 n_kv_head head_dim.
+// What the backward pass makes again instead of keeping it. ACTIVATIONS: outputs of norms and of the MLP's activation.
+// LAYER: all but the input of every layer. The gradients have the same bits.
+typedef enum { RECOMPUTE_NONE, RECOMPUTE_ACTIVATIONS, RECOMPUTE_LAYER } Recompute;
+
+// How long an activation is needed. RESIDUAL and SAVED are written by the forward pass and read by the backward pass,
+// RECOMPUTABLE likewise, but cheap to make again from saved ones; a layer can be made again from its RESIDUAL one.
+// SCRATCH lives within a block.
+typedef enum { ACT_RESIDUAL, ACT_SAVED, ACT_RECOMPUTABLE, ACT_SCRATCH } ActKeep;
+
+// Per layer unless said otherwise; those that the network has no use for have no elements. A = n_head head_dim, Q = A + 2 n_kv_head head_dim.
 typedef enum {
+    ACT_EMBED,       // (N, C) once: the embedding before its norm
+    ACT_EMBED_MEAN,  // (N) once
+    ACT_EMBED_RSTD,  // (N) once
     ACT_RESID1,      // (N, C) input of the first norm; layer 0: output of the embedding
     ACT_NORM1,       // (N, C)
     ACT_NORM1_MEAN,  // (N)
     ACT_NORM1_RSTD,  // (N)
-    ACT_QKV,         // (N, Q)
+    ACT_QKV,         // (N, Q) queries and keys normalized and rotated
+    ACT_QK_RSTD,     // (N, n_head + n_kv_head)
     ACT_ATTENTION,   // (N, A)
     ACT_LSE,         // (B, n_head, T)
     ACT_RESID2,      // (N, C) input of the second norm
     ACT_NORM2,       // (N, C)
     ACT_NORM2_MEAN,  // (N)
     ACT_NORM2_RSTD,  // (N)
+    ACT_MLP_GATE,    // (N, d_ff) SwiGLU
     ACT_MLP_UP,      // (N, d_ff) before the activation
     ACT_MLP_ACT,     // (N, d_ff) after it
     ACT_FINAL_RESID, // (N, C) once
@@ -41,6 +55,7 @@ typedef enum {
     ACT_DATTENTION,  // (N, A) once
     ACT_DQKV,        // (N, Q) once
     ACT_DMLP,        // (N, d_ff) once
+    ACT_DMLP_GATE,   // (N, d_ff) once
     ACT_ATT_DELTA,   // (B, n_head, T) once: scratch of the attention's backward pass
     ACT_COUNT
 } ActKind;
@@ -62,10 +77,16 @@ typedef struct {
     int64_t logits_rows; // positions whose logits exist at once
 } ActivationTable;
 
-// Lays out the arena of a (B, T) micro-batch. Without `training` per-layer activations share one layer's memory and
+// What activations are made for: micro-batches of up to (B, T).
+typedef struct {
+    int B, T;
+    ModelUse use;
+    Recompute recompute; // training only
+} ModelRun;
+
+// Lays out the arena. Per-layer activations that need not be kept share one layer's memory; without training,
 // gradients are left out.
-void activation_table_init(ActivationTable *table, const ModelConfig *config, Type type, int B, int T,
-                           bool training);
+void activation_table_init(ActivationTable *table, const ModelConfig *config, Type type, const ModelRun *run);
 
 #ifdef __cplusplus
 }

@@ -4,7 +4,7 @@
 
 void *model_activation(const Model *m, ActKind kind, int layer) {
     const Activation *a = &m->acts.acts[kind];
-    ASSERT(m->training || !a->training);
+    ASSERT(m->run.use == USE_TRAINING || !a->training);
     return (char *)m->arena + a->offset + (a->per_layer ? layer * a->layer_bytes : 0);
 }
 
@@ -22,7 +22,13 @@ static void *gradient(const Pass *p, const Param *param) {
     return param ? (char *)p->model->grads + param->offset * (int64_t)type_size(p->model->acc_type) : NULL;
 }
 
-// out (N, rows) = in (N, cols) W^T + bias.
+// The product of a linear layer is multiplied by this: 1 but for the attention's projection where it depends on the depth.
+static double linear_alpha(const Pass *p, ParamKind kind) {
+    const ModelConfig *c = &p->model->config;
+    return kind == PARAM_ATTENTION_PROJ_WEIGHT && c->depth_scaled_attention ? 1 / sqrt(2.0 * c->n_layer) : 1;
+}
+
+// out (N, rows) = alpha in (N, cols) W^T + bias.
 static void linear_forward(const Pass *p, void *out, const void *in, ParamKind kind, ParamKind bias, int layer) {
     const Param *w = param_find(&p->model->table, kind, layer);
     device_gemm(p->stream, &(Gemm){.type = p->model->type,
@@ -31,7 +37,7 @@ static void linear_forward(const Pass *p, void *out, const void *in, ParamKind k
                                    .m = p->N,
                                    .n = w->rows,
                                    .k = w->cols,
-                                   .alpha = 1,
+                                   .alpha = linear_alpha(p, kind),
                                    .a = in,
                                    .lda = w->cols,
                                    .b = weight(p, kind, layer),
@@ -41,17 +47,18 @@ static void linear_forward(const Pass *p, void *out, const void *in, ParamKind k
                                    .bias = weight(p, bias, layer)});
 }
 
-// din (n, cols) = dout (n, rows) W;  dW (rows, cols) = or += dout^T in.
-static void linear_backward_weight(const Pass *p, void *din, const void *dout, const void *in, const Param *w,
-                                   int64_t n, bool accumulate) {
+// din (n, cols) = or += alpha dout (n, rows) W;  dW (rows, cols) = or += alpha dout^T in.
+static void linear_backward_weight(const Pass *p, void *din, bool add_din, const void *dout, const void *in,
+                                   const Param *w, int64_t n, bool accumulate) {
     Type type = p->model->type;
+    double alpha = linear_alpha(p, w->kind);
     device_gemm(p->stream, &(Gemm){.type = type,
                                    .c_type = p->model->acc_type,
                                    .transpose_a = true,
                                    .m = w->rows,
                                    .n = w->cols,
                                    .k = n,
-                                   .alpha = 1,
+                                   .alpha = alpha,
                                    .beta = accumulate,
                                    .a = dout,
                                    .lda = w->rows,
@@ -64,7 +71,8 @@ static void linear_backward_weight(const Pass *p, void *din, const void *dout, c
                                    .m = n,
                                    .n = w->cols,
                                    .k = w->rows,
-                                   .alpha = 1,
+                                   .alpha = alpha,
+                                   .beta = add_din,
                                    .a = dout,
                                    .lda = w->rows,
                                    .b = weight(p, w->kind, w->layer),
@@ -73,10 +81,10 @@ static void linear_backward_weight(const Pass *p, void *din, const void *dout, c
                                    .ldc = w->cols});
 }
 
-static void linear_backward(const Pass *p, void *din, const void *dout, const void *in, ParamKind kind,
-                            ParamKind bias, int layer) {
+static void linear_backward(const Pass *p, void *din, bool add_din, const void *dout, const void *in,
+                            ParamKind kind, ParamKind bias, int layer) {
     const Param *w = param_find(&p->model->table, kind, layer), *b = param_find(&p->model->table, bias, layer);
-    linear_backward_weight(p, din, dout, in, w, p->N, p->accumulate);
+    linear_backward_weight(p, din, add_din, dout, in, w, p->N, p->accumulate);
     if (b) p->model->ops->bias_backward(p->stream, gradient(p, b), dout, p->N, (int)b->cols, p->accumulate);
 }
 
@@ -85,6 +93,8 @@ typedef struct {
     ParamKind gain, bias;
     ActKind in, out, mean, rstd;
 } Norm;
+static const Norm embed_norm = {PARAM_EMBED_NORM_GAIN, PARAM_EMBED_NORM_BIAS, ACT_EMBED, ACT_RESID1,
+                                ACT_EMBED_MEAN,        ACT_EMBED_RSTD};
 static const Norm norm1 = {PARAM_NORM1_GAIN, PARAM_NORM1_BIAS, ACT_RESID1,
                            ACT_NORM1,        ACT_NORM1_MEAN,   ACT_NORM1_RSTD};
 static const Norm norm2 = {PARAM_NORM2_GAIN, PARAM_NORM2_BIAS, ACT_RESID2,
@@ -98,69 +108,150 @@ static void norm_forward(Pass *p, const Norm *norm, int layer) {
     void *resid = model_activation(m, norm->in, layer);
     m->ops->norm_forward(p->stream, resid, model_activation(m, norm->out, layer),
                          model_activation(m, norm->mean, layer), model_activation(m, norm->rstd, layer), p->resid,
-                         p->delta, weight(p, norm->gain, layer), weight(p, norm->bias, layer), m->config.norm,
-                         m->config.norm_eps, p->N, m->config.d_model);
+                         p->delta, weight(p, norm->gain, layer), weight(p, norm->bias, layer),
+                         (NormKind)m->config.norm, m->config.norm_eps, p->N, m->config.d_model);
     if (p->delta) p->resid = resid;
     p->delta = NULL;
 }
 
-static void norm_backward(Pass *p, const Norm *norm, int layer) {
+// Once more from its input, which is there.
+static void norm_again(Pass *p, const Norm *norm, int layer) {
+    p->resid = model_activation(p->model, norm->in, layer), p->delta = NULL;
+    norm_forward(p, norm, layer);
+}
+
+// dx += the gradient through the norm, dout that of its output.
+static void norm_backward(Pass *p, void *dx, const void *dout, const Norm *norm, int layer) {
     Model *m = p->model;
-    m->ops->norm_backward(p->stream, model_activation(m, ACT_DRESID, 0),
-                          gradient(p, param_find(&m->table, norm->gain, layer)),
-                          gradient(p, param_find(&m->table, norm->bias, layer)), model_activation(m, ACT_DNORM, 0),
+    m->ops->norm_backward(p->stream, dx, gradient(p, param_find(&m->table, norm->gain, layer)),
+                          gradient(p, param_find(&m->table, norm->bias, layer)), dout,
                           model_activation(m, norm->in, layer), model_activation(m, norm->mean, layer),
-                          model_activation(m, norm->rstd, layer), weight(p, norm->gain, layer), m->config.norm,
-                          p->N, m->config.d_model, p->accumulate);
+                          model_activation(m, norm->rstd, layer), weight(p, norm->gain, layer),
+                          (NormKind)m->config.norm, p->N, m->config.d_model, p->accumulate);
 }
 
-// Queries, keys and values lie side by side in the rows of qkv (N, Q).
-static AttentionShape packed_shape(const Pass *p) {
+// Queries, keys and values lie side by side in the rows of qkv (positions, Q); those of this pass begin at the row
+// p->position, the keys and values at the first.
+typedef struct {
+    AttentionShape attention;
+    HeadsShape heads;   // queries and keys
+    int64_t k_at, v_at; // where they begin in a row, in bytes
+    int64_t new_at;     // where the rows of this pass begin, in bytes
+} Packed;
+
+static Packed packed(const Pass *p) {
     const ModelConfig *c = &p->model->config;
-    int64_t A = (int64_t)c->n_head * c->head_dim, Q = A + 2 * (int64_t)c->n_kv_head * c->head_dim;
-    int T = p->batch->T;
-    return (AttentionShape){.B = p->batch->B,
-                            .n_head = c->n_head,
-                            .n_kv_head = c->n_kv_head,
-                            .head_dim = c->head_dim,
-                            .q_len = T,
-                            .kv_len = T,
-                            .q_row = Q,
-                            .q_batch = T * Q,
-                            .kv_row = Q,
-                            .kv_batch = T * Q,
-                            .out_row = A,
-                            .out_batch = T * A,
-                            .scale = 1 / sqrt((double)c->head_dim)};
+    int64_t A = (int64_t)c->n_head * c->head_dim, K = (int64_t)c->n_kv_head * c->head_dim, Q = A + 2 * K;
+    int64_t element = (int64_t)type_size(p->model->type);
+    int B = p->batch->B, T = p->batch->T;
+    return (Packed){
+        .attention = {.B = B,
+                      .n_head = c->n_head,
+                      .n_kv_head = c->n_kv_head,
+                      .head_dim = c->head_dim,
+                      .q_len = T,
+                      .kv_len = p->position + T,
+                      .q_offset = p->position,
+                      .q_row = Q,
+                      .q_batch = T * Q,
+                      .kv_row = Q,
+                      .kv_batch = T * Q,
+                      .out_row = A,
+                      .out_batch = T * A,
+                      .scale = c->attention_scale > 0 ? c->attention_scale : 1 / sqrt((double)c->head_dim)},
+        .heads = {.B = B,
+                  .T = T,
+                  .n_heads = c->n_head + c->n_kv_head,
+                  .head_dim = c->head_dim,
+                  .pos_offset = p->position,
+                  .row = Q,
+                  .batch = T * Q,
+                  .eps = c->norm_eps},
+        .k_at = A * element,
+        .v_at = (A + K) * element,
+        .new_at = p->position * Q * element};
 }
 
-// Where q, k and v begin in a row of qkv, in bytes.
-static void packed_offsets(int64_t offsets[3], const Pass *p) {
-    const Param *qkv = param_find(&p->model->table, PARAM_QKV_WEIGHT, 0);
-    for (int i = 0; i < 3; i++) offsets[i] = qkv->splits[i].row * (int64_t)type_size(p->model->type);
+// The normalization of heads keeps its statistics in here; NULL where there is none.
+static void *qk_rstd(const Pass *p, int l) {
+    return p->model->config.qk_norm ? model_activation(p->model, ACT_QK_RSTD, l) : NULL;
 }
 
-static void layer_forward(Pass *p, int l) {
+static bool qk_changes(const Model *m) {
+    return m->config.qk_norm || m->cos;
+}
+
+static void mlp_activation_forward(Pass *p, int l) {
+    Model *m = p->model;
+    void *act = model_activation(m, ACT_MLP_ACT, l), *up = model_activation(m, ACT_MLP_UP, l);
+    int64_t n = p->N * m->config.d_ff;
+    if (m->config.activation == ACTIVATION_SWIGLU)
+        m->ops->swiglu_forward(p->stream, act, model_activation(m, ACT_MLP_GATE, l), up, n);
+    else m->ops->activation_forward(p->stream, act, up, (ActivationKind)m->config.activation, n);
+}
+
+// All of a layer but its last product.
+static void layer_inner(Pass *p, int l) {
     Model *m = p->model;
     char *qkv = model_activation(m, ACT_QKV, l);
     void *attention = model_activation(m, ACT_ATTENTION, l), *delta = model_activation(m, ACT_DELTA, 0);
-    void *up = model_activation(m, ACT_MLP_UP, l), *act = model_activation(m, ACT_MLP_ACT, l);
-    AttentionShape shape = packed_shape(p);
-    int64_t at[3];
-    packed_offsets(at, p);
+    Packed shape = packed(p);
+    char *fresh = qkv + shape.new_at;
 
     norm_forward(p, &norm1, l);
-    linear_forward(p, qkv, model_activation(m, ACT_NORM1, l), PARAM_QKV_WEIGHT, PARAM_QKV_BIAS, l);
-    m->ops->attention_forward(p->stream, attention, model_activation(m, ACT_LSE, l), qkv + at[0], qkv + at[1],
-                              qkv + at[2], &shape);
+    linear_forward(p, fresh, model_activation(m, ACT_NORM1, l), PARAM_QKV_WEIGHT, PARAM_QKV_BIAS, l);
+    if (qk_changes(m)) m->ops->qk_forward(p->stream, fresh, qk_rstd(p, l), m->cos, m->sin, &shape.heads);
+    m->ops->attention_forward(p->stream, attention, model_activation(m, ACT_LSE, l), fresh, qkv + shape.k_at,
+                              qkv + shape.v_at, &shape.attention);
     linear_forward(p, delta, attention, PARAM_ATTENTION_PROJ_WEIGHT, PARAM_ATTENTION_PROJ_BIAS, l);
     p->delta = delta;
 
     norm_forward(p, &norm2, l);
-    linear_forward(p, up, model_activation(m, ACT_NORM2, l), PARAM_MLP_UP_WEIGHT, PARAM_MLP_UP_BIAS, l);
-    m->ops->activation_forward(p->stream, act, up, m->config.activation, p->N * m->config.d_ff);
-    linear_forward(p, delta, act, PARAM_MLP_DOWN_WEIGHT, PARAM_MLP_DOWN_BIAS, l);
+    const void *norm = model_activation(m, ACT_NORM2, l);
+    if (m->config.activation == ACTIVATION_SWIGLU)
+        linear_forward(p, model_activation(m, ACT_MLP_GATE, l), norm, PARAM_MLP_GATE_WEIGHT, PARAM_MLP_GATE_BIAS,
+                       l);
+    linear_forward(p, model_activation(m, ACT_MLP_UP, l), norm, PARAM_MLP_UP_WEIGHT, PARAM_MLP_UP_BIAS, l);
+    mlp_activation_forward(p, l);
+}
+
+static void layer_forward(Pass *p, int l) {
+    void *delta = model_activation(p->model, ACT_DELTA, 0);
+    layer_inner(p, l);
+    linear_forward(p, delta, model_activation(p->model, ACT_MLP_ACT, l), PARAM_MLP_DOWN_WEIGHT, PARAM_MLP_DOWN_BIAS,
+                   l);
     p->delta = delta;
+}
+
+// Makes what the forward pass did not keep, from what it kept.
+static void layer_recompute(Pass *p, int l) {
+    Model *m = p->model;
+    if (m->run.recompute == RECOMPUTE_NONE) return;
+    if (m->run.recompute == RECOMPUTE_LAYER) {
+        p->resid = model_activation(m, ACT_RESID1, l), p->delta = NULL;
+        layer_inner(p, l);
+        return;
+    }
+    norm_again(p, &norm1, l);
+    norm_again(p, &norm2, l);
+    mlp_activation_forward(p, l);
+}
+
+static void mlp_backward(Pass *p, void *dnorm, const void *dout, int l) {
+    Model *m = p->model;
+    void *dmlp = model_activation(m, ACT_DMLP, 0), *dgate = model_activation(m, ACT_DMLP_GATE, 0);
+    const void *norm = model_activation(m, ACT_NORM2, l), *up = model_activation(m, ACT_MLP_UP, l);
+    int64_t n = p->N * m->config.d_ff;
+    bool swiglu = m->config.activation == ACTIVATION_SWIGLU;
+    linear_backward(p, dmlp, false, dout, model_activation(m, ACT_MLP_ACT, l), PARAM_MLP_DOWN_WEIGHT,
+                    PARAM_MLP_DOWN_BIAS, l);
+    if (swiglu) {
+        m->ops->swiglu_backward(p->stream, dgate, dmlp, dmlp, model_activation(m, ACT_MLP_GATE, l), up, n);
+        linear_backward(p, dnorm, false, dgate, norm, PARAM_MLP_GATE_WEIGHT, PARAM_MLP_GATE_BIAS, l);
+    } else {
+        m->ops->activation_backward(p->stream, dmlp, dmlp, up, (ActivationKind)m->config.activation, n);
+    }
+    linear_backward(p, dnorm, swiglu, dmlp, norm, PARAM_MLP_UP_WEIGHT, PARAM_MLP_UP_BIAS, l);
 }
 
 // dresid is at once the gradient of the residual stream and of the delta that was added to it.
@@ -169,24 +260,20 @@ static void layer_backward(Pass *p, int l) {
     char *qkv = model_activation(m, ACT_QKV, l), *dqkv = model_activation(m, ACT_DQKV, 0);
     void *attention = model_activation(m, ACT_ATTENTION, l), *dattention = model_activation(m, ACT_DATTENTION, 0);
     void *dresid = model_activation(m, ACT_DRESID, 0), *dnorm = model_activation(m, ACT_DNORM, 0);
-    void *dmlp = model_activation(m, ACT_DMLP, 0);
-    AttentionShape shape = packed_shape(p);
-    int64_t at[3];
-    packed_offsets(at, p);
+    Packed shape = packed(p);
 
-    linear_backward(p, dmlp, dresid, model_activation(m, ACT_MLP_ACT, l), PARAM_MLP_DOWN_WEIGHT,
-                    PARAM_MLP_DOWN_BIAS, l);
-    m->ops->activation_backward(p->stream, dmlp, dmlp, model_activation(m, ACT_MLP_UP, l), m->config.activation,
-                                p->N * m->config.d_ff);
-    linear_backward(p, dnorm, dmlp, model_activation(m, ACT_NORM2, l), PARAM_MLP_UP_WEIGHT, PARAM_MLP_UP_BIAS, l);
-    norm_backward(p, &norm2, l);
+    layer_recompute(p, l);
+    mlp_backward(p, dnorm, dresid, l);
+    norm_backward(p, dresid, dnorm, &norm2, l);
 
-    linear_backward(p, dattention, dresid, attention, PARAM_ATTENTION_PROJ_WEIGHT, PARAM_ATTENTION_PROJ_BIAS, l);
-    m->ops->attention_backward(p->stream, dqkv + at[0], dqkv + at[1], dqkv + at[2],
-                               model_activation(m, ACT_ATT_DELTA, 0), dattention, qkv + at[0], qkv + at[1],
-                               qkv + at[2], attention, model_activation(m, ACT_LSE, l), &shape);
-    linear_backward(p, dnorm, dqkv, model_activation(m, ACT_NORM1, l), PARAM_QKV_WEIGHT, PARAM_QKV_BIAS, l);
-    norm_backward(p, &norm1, l);
+    linear_backward(p, dattention, false, dresid, attention, PARAM_ATTENTION_PROJ_WEIGHT, PARAM_ATTENTION_PROJ_BIAS,
+                    l);
+    m->ops->attention_backward(p->stream, dqkv, dqkv + shape.k_at, dqkv + shape.v_at,
+                               model_activation(m, ACT_ATT_DELTA, 0), dattention, qkv, qkv + shape.k_at,
+                               qkv + shape.v_at, attention, model_activation(m, ACT_LSE, l), &shape.attention);
+    if (qk_changes(m)) m->ops->qk_backward(p->stream, dqkv, qkv, qk_rstd(p, l), m->cos, m->sin, &shape.heads);
+    linear_backward(p, dnorm, false, dqkv, model_activation(m, ACT_NORM1, l), PARAM_QKV_WEIGHT, PARAM_QKV_BIAS, l);
+    norm_backward(p, dresid, dnorm, &norm1, l);
 }
 
 void block_final_norm(Pass *p) {
@@ -209,14 +296,15 @@ void model_logits(Pass *p, int64_t row, int64_t n) {
                                    .b = weight(p, head->kind, -1),
                                    .ldb = head->cols,
                                    .c = model_activation(m, ACT_LOGITS, 0),
-                                   .ldc = head->rows});
+                                   .ldc = head->rows,
+                                   .bias = weight(p, PARAM_HEAD_BIAS, -1)});
 }
 
 // The head with its loss, and at once their gradients: a chunk of logits exists only here.
 static void head_forward(Pass *p) {
     Model *m = p->model;
     const ModelConfig *c = &m->config;
-    const Param *head = model_head(m);
+    const Param *head = model_head(m), *bias = param_find(&m->table, PARAM_HEAD_BIAS, -1);
     int classes = c->mask_padding ? c->vocab_size : c->vocab_padded;
     void *logits = model_activation(m, ACT_LOGITS, 0);
     char *losses = model_activation(m, ACT_LOSSES, 0), *norm = model_activation(m, ACT_FINAL_NORM, 0);
@@ -226,22 +314,37 @@ static void head_forward(Pass *p) {
     block_final_norm(p);
     for (int64_t row = 0; row < p->N; row += m->acts.logits_rows) {
         int64_t n = p->N - row < m->acts.logits_rows ? p->N - row : m->acts.logits_rows;
+        bool accumulate = p->accumulate || row > 0;
         model_logits(p, row, n);
         m->ops->cross_entropy(p->stream, losses + row * loss_bytes, logits, p->batch->targets + row,
-                              p->backward ? p->scale : 0, n, classes, c->vocab_padded);
-        if (p->backward)
-            linear_backward_weight(p, dnorm + row * row_bytes, logits, norm + row * row_bytes, head, n,
-                                   p->accumulate || row > 0);
+                              p->backward ? p->scale : 0, (SoftcapKind)c->softcap_kind, c->softcap, n, classes,
+                              c->vocab_padded);
+        if (!p->backward) continue;
+        linear_backward_weight(p, dnorm + row * row_bytes, false, logits, norm + row * row_bytes, head, n,
+                               accumulate);
+        if (bias) m->ops->bias_backward(p->stream, gradient(p, bias), logits, n, c->vocab_padded, accumulate);
     }
     m->ops->loss_sum(p->stream, m->loss, losses, p->N);
 }
 
 static void embedding_forward(Pass *p) {
-    void *out = model_activation(p->model, ACT_RESID1, 0);
+    const ModelConfig *c = &p->model->config;
+    void *out = model_activation(p->model, c->embed_norm ? ACT_EMBED : ACT_RESID1, 0);
     p->model->ops->embedding_forward(p->stream, out, weight(p, PARAM_TOKEN_EMBEDDING, -1),
-                                     weight(p, PARAM_POSITION_EMBEDDING, -1), p->batch, p->model->config.d_model,
-                                     0);
+                                     weight(p, PARAM_POSITION_EMBEDDING, -1), p->batch, c->d_model, p->position);
     p->resid = out, p->delta = NULL;
+    if (!c->embed_norm) return;
+    norm_forward(p, &embed_norm, 0);
+    p->resid = model_activation(p->model, ACT_RESID1, 0);
+}
+
+static void zero_gradient(const Pass *p, const Param *param) {
+    if (param == NULL || p->accumulate) return;
+    device_zero(p->stream, gradient(p, param), (size_t)param_elements(param) * type_size(p->model->acc_type));
+}
+
+static size_t residual_bytes(const Pass *p) {
+    return (size_t)(p->N * p->model->config.d_model) * type_size(p->model->type);
 }
 
 // The operation adds. To the token embedding a tied head has written already; the others start from zero.
@@ -249,12 +352,16 @@ static void embedding_backward(Pass *p) {
     Model *m = p->model;
     const Param *token = param_find(&m->table, PARAM_TOKEN_EMBEDDING, -1);
     const Param *position = param_find(&m->table, PARAM_POSITION_EMBEDDING, -1);
-    size_t element = type_size(m->acc_type);
-    if (!m->config.tied_head && !p->accumulate)
-        device_zero(p->stream, gradient(p, token), (size_t)param_elements(token) * element);
-    if (!p->accumulate) device_zero(p->stream, gradient(p, position), (size_t)param_elements(position) * element);
-    m->ops->embedding_backward(p->stream, gradient(p, token), gradient(p, position),
-                               model_activation(m, ACT_DRESID, 0), p->batch, m->config.d_model);
+    void *dout = model_activation(m, ACT_DRESID, 0), *dnorm = model_activation(m, ACT_DNORM, 0);
+    if (!m->config.tied_head) zero_gradient(p, token);
+    zero_gradient(p, position);
+    if (m->config.embed_norm) {
+        device_zero(p->stream, dnorm, residual_bytes(p));
+        norm_backward(p, dnorm, dout, &embed_norm, 0);
+        dout = dnorm;
+    }
+    m->ops->embedding_backward(p->stream, gradient(p, token), gradient(p, position), dout, p->batch,
+                               m->config.d_model);
 }
 
 void block_forward(Pass *p, int block) {
@@ -266,11 +373,11 @@ void block_forward(Pass *p, int block) {
 
 void block_backward(Pass *p, int block) {
     Model *m = p->model;
+    void *dresid = model_activation(m, ACT_DRESID, 0);
     if (block == 0) embedding_backward(p);
     else if (block <= m->config.n_layer) layer_backward(p, block - 1);
     else {
-        size_t bytes = (size_t)(p->N * m->config.d_model) * type_size(m->type);
-        device_zero(p->stream, model_activation(m, ACT_DRESID, 0), bytes);
-        norm_backward(p, &final_norm, -1);
+        device_zero(p->stream, dresid, residual_bytes(p));
+        norm_backward(p, dresid, model_activation(m, ACT_DNORM, 0), &final_norm, -1);
     }
 }

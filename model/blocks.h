@@ -11,6 +11,7 @@ typedef struct {
     Stream *stream;
     const Batch *batch;
     int64_t N;     // B T
+    int position;  // number of the first position in the sequence; the keys and values of those before are kept
     bool backward; // the head also makes gradients, of `scale` times the sum of losses
     double scale;
     bool accumulate; // add to the gradients of the parameters

@@ -23,14 +23,33 @@ bool model_config_check(const ModelConfig *c, Error *err) {
         return error_set(err, "n-kv-head %d does not divide n-head %d", c->n_kv_head, c->n_head);
     if (c->vocab_padded < c->vocab_size)
         return error_set(err, "vocab-padded %d is smaller than vocab-size %d", c->vocab_padded, c->vocab_size);
-    if (!(c->norm_eps > 0) || !isfinite(c->norm_eps)) return error_set(err, "norm-eps must be positive");
-    if (!(c->init_std >= 0) || !isfinite(c->init_std)) return error_set(err, "init-std must be 0 or more");
+    if (model_has_rope(c) && c->head_dim % (c->positions == POSITIONS_HALF_ROPE ? 4 : 2) != 0)
+        return error_set(err, "head-dim %d must be a multiple of %d for --positions %s", c->head_dim,
+                         c->positions == POSITIONS_HALF_ROPE ? 4 : 2,
+                         c->positions == POSITIONS_HALF_ROPE ? "half-rope" : "rope");
+    if (c->tied_head && c->zero_head)
+        return error_set(err, "zero-head needs a head of its own: give --no-tied-head too");
+    const struct {
+        const char *option;
+        double value;
+        bool zero;
+    } numbers[] = {{"norm-eps", c->norm_eps, false},
+                   {"rope-base", c->rope_base, !model_has_rope(c)},
+                   {"attention-scale", c->attention_scale, true},
+                   {"softcap", c->softcap, true},
+                   {"init-std", c->init_std, true},
+                   {"embed-init-std", c->embed_init_std, true}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (!isfinite(numbers[i].value) || numbers[i].value < 0 || (numbers[i].value == 0 && !numbers[i].zero))
+            return error_set(err, "%s %g: must be %s", numbers[i].option, numbers[i].value,
+                             numbers[i].zero ? "0 or more" : "positive");
     return true;
 }
 
 double model_flops_per_token(const ModelConfig *c, int seq_len) {
     double attention = (double)c->n_head * c->head_dim, kv = (double)c->n_kv_head * c->head_dim;
-    double layer = (attention + 2 * kv) * c->d_model + attention * c->d_model + 2.0 * c->d_ff * c->d_model;
+    double layer = (attention + 2 * kv) * c->d_model + attention * c->d_model;
+    layer += (c->activation == ACTIVATION_SWIGLU ? 3.0 : 2.0) * c->d_ff * c->d_model;
     double weights = c->n_layer * layer + (double)c->vocab_size * c->d_model;
     return 6 * weights + 6 * c->n_layer * attention * seq_len;
 }

@@ -25,6 +25,14 @@ void OP_TABLE(norm_forward)(Stream *s, void *resid, void *out, void *mean, void 
 void OP_TABLE(norm_backward)(Stream *s, void *dx, void *dgain, void *dbias, const void *dout, const void *x,
                              const void *mean, const void *rstd, const void *gain, NormKind kind, int64_t N, int C,
                              bool accumulate);
+void OP_TABLE(qk_forward)(Stream *s, void *x, void *rstd, const void *cos, const void *sin,
+                          const HeadsShape *shape);
+void OP_TABLE(qk_backward)(Stream *s, void *dx, const void *y, const void *rstd, const void *cos, const void *sin,
+                           const HeadsShape *shape);
+void OP_TABLE(swiglu_forward)(Stream *s, void *out, const void *gate, const void *up, int64_t n);
+void OP_TABLE(swiglu_backward)(Stream *s, void *dgate, void *dup, const void *dout, const void *gate,
+                               const void *up, int64_t n);
+void OP_TABLE(softcap)(Stream *s, void *logits, SoftcapKind kind, double cap, int64_t n);
 void OP_TABLE(activation_forward)(Stream *s, void *out, const void *in, ActivationKind kind, int64_t n);
 void OP_TABLE(activation_backward)(Stream *s, void *din, const void *dout, const void *in, ActivationKind kind,
                                    int64_t n);
@@ -33,8 +41,8 @@ void OP_TABLE(attention_forward)(Stream *s, void *out, void *lse, const void *q,
 void OP_TABLE(attention_backward)(Stream *s, void *dq, void *dk, void *dv, void *delta, const void *dout,
                                   const void *q, const void *k, const void *v, const void *out, const void *lse,
                                   const AttentionShape *shape);
-void OP_TABLE(cross_entropy)(Stream *s, void *losses, void *logits, const int32_t *targets, double scale, int64_t n,
-                             int V, int Vp);
+void OP_TABLE(cross_entropy)(Stream *s, void *losses, void *logits, const int32_t *targets, double scale,
+                             SoftcapKind cap_kind, double cap, int64_t n, int V, int Vp);
 void OP_TABLE(bias_backward)(Stream *s, void *dbias, const void *dout, int64_t N, int C, bool accumulate);
 void OP_TABLE(loss_sum)(Stream *s, double *total, const void *losses, int64_t n);
 

@@ -2,49 +2,104 @@
 
 #include "model/blocks.h" // defines: Pass, block_forward, block_backward
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-ModelMemory model_memory(const ModelConfig *config, Type type, int B, int T, bool training) {
+// Elements of the cosines, and of the sines.
+static int64_t rotation_elements(const ModelConfig *c) {
+    return model_has_rope(c) ? (int64_t)c->context * (c->head_dim / 2) : 0;
+}
+
+ModelMemory model_memory(const ModelConfig *config, Type type, const ModelRun *run) {
     ParamTable table;
     ActivationTable acts;
     param_table_init(&table, config);
-    activation_table_init(&acts, config, type, B, T, training);
+    activation_table_init(&acts, config, type, run);
     int64_t elements = table.elements, master = (int64_t)type_size(type_accumulate(type));
     param_table_free(&table);
     int64_t copy = type == type_accumulate(type) ? 0 : elements * (int64_t)type_size(type);
-    return (ModelMemory){
-        .weights = elements * master + copy, .grads = training ? elements * master : 0, .activations = acts.bytes};
+    return (ModelMemory){.weights = elements * master + copy + 2 * rotation_elements(config) * master,
+                         .grads = run->use == USE_TRAINING ? elements * master : 0,
+                         .activations = acts.bytes};
 }
 
-bool model_create(Model *m, const ModelConfig *config, Device *device, Type type, int B, int T, bool training,
-                  Error *err) {
-    *m = (Model){.config = *config, .device = device, .type = type, .B = B, .T = T, .training = training};
+// Angle of position p and pair j: p base^(-j / (D / 2)) (Su et al. 2021). HALF_ROPE: the first D / 4 pairs share the
+// whole range with both ends included, base^(-j / (D / 4 - 1)), and the others stand still.
+static double rotation_angle(const ModelConfig *c, int64_t position, int pair) {
+    int pairs = c->head_dim / 2;
+    double exponent = (double)pair / pairs;
+    if (c->positions == POSITIONS_HALF_ROPE) {
+        if (pair >= pairs / 2) return 0;
+        exponent = pairs / 2 > 1 ? (double)pair / (pairs / 2 - 1) : 0;
+    }
+    return (double)position * pow(c->rope_base, -exponent);
+}
+
+static void fill_rotations(Model *m, Stream *stream) {
+    int pairs = m->config.head_dim / 2;
+    int64_t n = rotation_elements(&m->config);
+    size_t element = type_size(m->acc_type);
+    char *values = malloc(2 * (size_t)n * element);
+    ASSERT(values != NULL);
+    for (int64_t i = 0; i < 2 * n; i++) { // cosines, then sines
+        double angle = rotation_angle(&m->config, i % n / pairs, (int)(i % pairs));
+        double value = i < n ? cos(angle) : sin(angle);
+        float narrow = (float)value;
+        memcpy(values + (size_t)i * element, m->acc_type == TYPE_F64 ? (void *)&value : (void *)&narrow, element);
+    }
+    device_copy(stream, m->cos, values, (size_t)n * element);
+    device_copy(stream, m->sin, values + (size_t)n * element, (size_t)n * element);
+    stream_synchronize(stream);
+    free(values);
+}
+
+static bool allocate(Model *m) {
+    Device *device = m->device;
+    size_t element = type_size(m->acc_type), bytes = (size_t)m->table.elements * element;
+    size_t rotations = (size_t)rotation_elements(&m->config) * element;
+    bool training = m->run.use == USE_TRAINING;
+    m->master = device_alloc(device, bytes);
+    m->weights =
+        m->type == m->acc_type ? m->master : device_alloc(device, (size_t)m->table.elements * type_size(m->type));
+    m->grads = training ? device_alloc(device, bytes) : NULL;
+    m->loss = device_alloc(device, sizeof *m->loss);
+    m->cos = rotations ? device_alloc(device, rotations) : NULL;
+    m->sin = rotations ? device_alloc(device, rotations) : NULL;
+    m->arena = device_alloc(device, (size_t)m->acts.bytes);
+    return m->master && m->weights && (m->grads || !training) && m->loss && m->arena &&
+           (!rotations || (m->cos && m->sin));
+}
+
+bool model_create(Model *m, const ModelConfig *config, Device *device, Type type, const ModelRun *run, Error *err) {
+    *m = (Model){.config = *config, .device = device, .type = type, .run = *run};
     if (!model_config_check(config, err)) return false;
-    if (T > config->context) return error_set(err, "seq-len %d is longer than context %d", T, config->context);
+    if (run->T > config->context)
+        return error_set(err, "seq-len %d is longer than context %d", run->T, config->context);
     m->ops = layer_ops(device, type);
     if (m->ops == NULL) return error_set(err, "%s has no operations in %s; use f32", device->name, type_name(type));
     m->acc_type = type_accumulate(type);
     param_table_init(&m->table, config);
-    activation_table_init(&m->acts, config, type, B, T, training);
-    size_t bytes = (size_t)m->table.elements * type_size(m->acc_type);
-    m->master = device_alloc(device, bytes);
-    m->weights =
-        type == m->acc_type ? m->master : device_alloc(device, (size_t)m->table.elements * type_size(type));
-    m->grads = training ? device_alloc(device, bytes) : NULL;
-    m->loss = device_alloc(device, sizeof *m->loss);
-    m->arena = device_alloc(device, (size_t)m->acts.bytes);
-    if (m->master && m->weights && (m->grads || !training) && m->loss && m->arena) return true;
-    ModelMemory need = model_memory(config, type, B, T, training);
-    model_free(m);
-    return error_set(err,
-                     "not enough memory for the model: %.2f GB of weights, %.2f GB of gradients, %.2f GB of "
-                     "activations; a smaller micro-batch needs less",
-                     (double)need.weights * 1e-9, (double)need.grads * 1e-9, (double)need.activations * 1e-9);
+    activation_table_init(&m->acts, config, type, run);
+    if (!allocate(m)) {
+        ModelMemory need = model_memory(config, type, run);
+        model_free(m);
+        return error_set(err,
+                         "not enough memory for the model: %.2f GB of weights, %.2f GB of gradients, %.2f GB of "
+                         "activations; a smaller micro-batch needs less",
+                         (double)need.weights * 1e-9, (double)need.grads * 1e-9, (double)need.activations * 1e-9);
+    }
+    if (m->cos) {
+        Stream *stream = stream_create(device);
+        fill_rotations(m, stream);
+        stream_destroy(stream);
+    }
+    return true;
 }
 
 void model_free(Model *m) {
-    void *const blocks[] = {m->master, m->weights == m->master ? NULL : m->weights, m->grads, m->loss, m->arena};
+    void *const blocks[] = {
+        m->master, m->weights == m->master ? NULL : m->weights, m->grads, m->loss, m->cos, m->sin, m->arena};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         if (blocks[i]) device_free(m->device, blocks[i]);
     param_table_free(&m->table);
@@ -99,8 +154,9 @@ static const ModelHooks no_hooks = {0};
 
 // All blocks in order; `last` is one less than the number of blocks to leave the head out.
 static void forward(Pass *p, int last, const ModelHooks *hooks) {
-    ASSERT((int64_t)p->batch->B * p->batch->T <= (int64_t)p->model->B * p->model->T);
-    ASSERT(p->batch->T <= p->model->config.context);
+    const ModelRun *run = &p->model->run;
+    ASSERT((int64_t)p->batch->B * p->batch->T + p->position <= (int64_t)run->B * run->T);
+    ASSERT(p->batch->T + p->position <= p->model->config.context);
     for (int block = 0; block <= last; block++) {
         hook(hooks, hooks->params_acquire, p->stream, block);
         block_forward(p, block);
@@ -114,7 +170,7 @@ static Pass pass_of(Model *m, Stream *stream, const Batch *batch) {
 
 void model_forward_backward(Model *m, Stream *stream, const Batch *batch, double scale, bool accumulate,
                             const ModelHooks *hooks) {
-    ASSERT(m->training);
+    ASSERT(m->run.use == USE_TRAINING);
     if (hooks == NULL) hooks = &no_hooks;
     Pass p = pass_of(m, stream, batch);
     p.backward = true, p.scale = scale, p.accumulate = accumulate;
@@ -133,17 +189,40 @@ void model_forward_loss(Model *m, Stream *stream, const Batch *batch, const Mode
     forward(&p, m->config.n_layer + 1, hooks ? hooks : &no_hooks);
 }
 
-const void *model_forward_logits(Model *m, Stream *stream, const Batch *batch, int t, const ModelHooks *hooks) {
+void model_read_losses(double *losses, const Model *m, Stream *stream, int64_t n) {
+    ASSERT(n <= (int64_t)m->run.B * m->run.T);
+    device_copy(stream, losses, model_activation(m, ACT_LOSSES, 0), (size_t)n * type_size(m->acc_type));
+    stream_synchronize(stream);
+    if (m->acc_type != TYPE_F32) return;
+    for (int64_t i = n - 1; i >= 0; i--) { // in place: a double never overwrites a float still to be read
+        float loss;
+        memcpy(&loss, (char *)losses + (size_t)i * sizeof loss, sizeof loss);
+        losses[i] = (double)loss;
+    }
+}
+
+bool model_can_continue(const Model *m) {
+    return m->acts.acts[ACT_QKV].layer_bytes > 0;
+}
+
+const void *model_forward_logits(Model *m, Stream *stream, const Batch *batch, int t, int position,
+                                 const ModelHooks *hooks) {
     ASSERT(t >= 0 && t < batch->T);
+    ASSERT(position == 0 || (batch->B == 1 && model_can_continue(m)));
     if (hooks == NULL) hooks = &no_hooks;
     Pass p = pass_of(m, stream, batch);
+    p.position = position;
     int head = m->config.n_layer + 1;
     forward(&p, head - 1, hooks);
     hook(hooks, hooks->params_acquire, stream, head);
     block_final_norm(&p);
     model_logits(&p, t, 1);
     hook(hooks, hooks->params_release, stream, head);
-    return model_activation(m, ACT_LOGITS, 0);
+    void *logits = model_activation(m, ACT_LOGITS, 0);
+    if (m->config.softcap > 0)
+        m->ops->softcap(stream, logits, (SoftcapKind)m->config.softcap_kind, m->config.softcap,
+                        m->config.vocab_padded);
+    return logits;
 }
 
 void model_reset_loss(Model *m, Stream *stream) {

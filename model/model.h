@@ -6,7 +6,7 @@
 #define POLAR_MODEL_MODEL_H
 
 #include "device/device.h"     // defines: Device, Stream, Type
-#include "model/activations.h" // defines: ActivationTable
+#include "model/activations.h" // defines: ActivationTable, ModelRun
 #include "model/batch.h"       // defines: Batch
 #include "model/ops.h"         // defines: LayerOps
 #include "model/params.h"      // defines: ParamTable
@@ -21,12 +21,12 @@ typedef struct {
     Device *device;
     Type type, acc_type; // of weights and activations; of master weights, gradients and statistics
     const LayerOps *ops;
-    void *master;  // (table.elements) of acc_type
-    void *weights; // (table.elements) of type; is `master` where the types are equal
-    void *grads;   // (table.elements) of acc_type; NULL when the model was created for inference
-    double *loss;  // device memory: sum of the losses since the last reset
-    int B, T;      // largest micro-batch the activations have room for
-    bool training;
+    void *master;    // (table.elements) of acc_type
+    void *weights;   // (table.elements) of type; is `master` where the types are equal
+    void *grads;     // (table.elements) of acc_type; NULL when the model was created for inference
+    double *loss;    // device memory: sum of the losses since the last reset
+    void *cos, *sin; // (context, head_dim / 2) of acc_type, the rotations; NULL without
+    ModelRun run;    // what the activations have room for
     ActivationTable acts;
     void *arena; // of the activations
 } Model;
@@ -41,9 +41,9 @@ typedef struct {
     void (*grads_ready)(void *context, Stream *stream, int block);
 } ModelHooks;
 
-// Allocates a model for micro-batches of up to (B, T); `training` adds gradients and saved activations. The weights
-// are zero until model_init_weights or a checkpoint fills them. Errors: out of memory, no operations for the type.
-bool model_create(Model *model, const ModelConfig *config, Device *device, Type type, int B, int T, bool training,
+// Allocates a model for what `run` says; training adds gradients. The weights are zero until model_init_weights or a
+// checkpoint fills them. Errors: out of memory, no operations for the type, a sequence longer than the context.
+bool model_create(Model *model, const ModelConfig *config, Device *device, Type type, const ModelRun *run,
                   Error *err);
 void model_free(Model *model);
 
@@ -51,7 +51,7 @@ void model_free(Model *model);
 typedef struct {
     int64_t weights, grads, activations;
 } ModelMemory;
-ModelMemory model_memory(const ModelConfig *config, Type type, int B, int T, bool training);
+ModelMemory model_memory(const ModelConfig *config, Type type, const ModelRun *run);
 
 // Draws every parameter by (seed, name, element), independent of device and type.
 void model_init_weights(Model *model, Stream *stream, uint64_t seed);
@@ -70,8 +70,17 @@ void model_forward_backward(Model *model, Stream *stream, const Batch *batch, do
 // Forward and loss only: adds the sum of the losses to *model->loss.
 void model_forward_loss(Model *model, Stream *stream, const Batch *batch, const ModelHooks *hooks);
 
-// Logits (Vp, of the instance's type, in device memory) at position t of sequence 0 of the batch.
-const void *model_forward_logits(Model *model, Stream *stream, const Batch *batch, int t, const ModelHooks *hooks);
+// The losses of the last forward pass (B T), one a position, 0 where the target was negative. Waits for the stream.
+void model_read_losses(double *losses, const Model *model, Stream *stream, int64_t n);
+
+// Whether a sequence can be run in pieces: every layer keeps its keys and values.
+bool model_can_continue(const Model *model);
+
+// Logits (Vp, of the instance's type, in device memory, capped) at position t of sequence 0 of the batch, whose first
+// position is number `position` of the sequence. position > 0 (then B = 1 and model_can_continue): the positions
+// before it are those of the calls before.
+const void *model_forward_logits(Model *model, Stream *stream, const Batch *batch, int t, int position,
+                                 const ModelHooks *hooks);
 
 // Sets the loss sum to zero; reads it (waits for the stream).
 void model_reset_loss(Model *model, Stream *stream);

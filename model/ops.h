@@ -10,7 +10,7 @@
 
 #include "device/device.h" // defines: Stream, Type
 #include "model/batch.h"   // defines: Batch
-#include "model/config.h"  // defines: NormKind, ActivationKind
+#include "model/config.h"  // defines: NormKind, ActivationKind, SoftcapKind
 
 #ifdef __cplusplus
 extern "C" {
@@ -29,6 +29,14 @@ typedef struct {
     double scale; // of the scores, 1/sqrt(head_dim) in GPT-2
 } AttentionShape;
 
+// Heads that lie side by side in the rows of an array: element (b, t, h, d) stands at
+// x[b batch + t row + h head_dim + d]. Position t of the sequence is number pos_offset + t of it.
+typedef struct {
+    int B, T, n_heads, head_dim, pos_offset;
+    int64_t row, batch;
+    double eps; // of the norm
+} HeadsShape;
+
 typedef struct {
     // out[i] (N, C) = wte[tokens[i]] + wpe[pos_offset + i mod T]. wte (Vp, C), wpe (context, C) or NULL.
     void (*embedding_forward)(Stream *s, void *out, const void *wte, const void *wpe, const Batch *batch, int C,
@@ -38,8 +46,9 @@ typedef struct {
     // because a tied head has written there first. dwpe (context, C), if not NULL, += in rows < T.
     void (*embedding_backward)(Stream *s, void *dwte, void *dwpe, const void *dout, const Batch *batch, int C);
 
-    // resid = x + delta, out = norm(resid) gain + bias; all (N, C). LayerNorm: mean, rstd (N) are kept for the
-    // backward pass, rstd = 1 / sqrt(var + eps) with the biased variance (Ba, Kiros, Hinton 2016, eq. 4).
+    // resid = x + delta, out = norm(resid) gain + bias; all (N, C). mean, rstd (N) are kept for the backward pass.
+    // LayerNorm: rstd = 1 / sqrt(var + eps) with the biased variance (Ba, Kiros, Hinton 2016, eq. 4). RMSNorm: the
+    // mean counts as 0 and is not written, rstd = 1 / sqrt(mean(x^2) + eps) (Zhang, Sennrich 2019, eq. 4).
     // delta NULL: resid is not written and x is normalized. resid may be x or delta. gain, bias (C) may be NULL.
     void (*norm_forward)(Stream *s, void *resid, void *out, void *mean, void *rstd, const void *x,
                          const void *delta, const void *gain, const void *bias, NormKind kind, double eps,
@@ -50,12 +59,31 @@ typedef struct {
                           const void *mean, const void *rstd, const void *gain, NormKind kind, int64_t N, int C,
                           bool accumulate);
 
-    // out = f(in), n elements. tanh-GELU: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (Hendrycks, Gimpel 2016).
+    // Of every head x (head_dim) in place: RMSNorm without gain if rstd (B, T, n_heads) is not NULL, which keeps what
+    // the backward pass needs; then, if cos and sin (context, head_dim / 2) are not NULL, the rotation of the pairs
+    // (j, j + head_dim / 2) by the angle of position and pair: y1 = x1 cos - x2 sin, y2 = x2 cos + x1 sin (Su et al.
+    // 2021, eq. 34, with halves for neighbours as in Llama).
+    void (*qk_forward)(Stream *s, void *x, void *rstd, const void *cos, const void *sin, const HeadsShape *shape);
+
+    // dx in place: the gradient of the output becomes that of the input; y is the output of the forward pass, with
+    // the strides of dx. y is not read where rstd is NULL.
+    void (*qk_backward)(Stream *s, void *dx, const void *y, const void *rstd, const void *cos, const void *sin,
+                        const HeadsShape *shape);
+
+    // out = f(in), n elements. tanh-GELU: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))); GELU: x Phi(x) (Hendrycks,
+    // Gimpel 2016); ReLU^2: max(x, 0)^2 (So et al. 2021).
     void (*activation_forward)(Stream *s, void *out, const void *in, ActivationKind kind, int64_t n);
 
     // din = dout f'(in); din may be dout.
     void (*activation_backward)(Stream *s, void *din, const void *dout, const void *in, ActivationKind kind,
                                 int64_t n);
+
+    // out = silu(gate) up, silu(x) = x / (1 + e^-x), n elements (Shazeer 2020).
+    void (*swiglu_forward)(Stream *s, void *out, const void *gate, const void *up, int64_t n);
+
+    // dgate = dout up silu'(gate), dup = dout silu(gate); dup may be dout.
+    void (*swiglu_backward)(Stream *s, void *dgate, void *dup, const void *dout, const void *gate, const void *up,
+                            int64_t n);
 
     // Causal softmax attention by tiles (never more than a tile of scores): out as the shape says, and the
     // log-sum-exp of every row in lse (B, n_head, q_len) for the backward pass (Dao et al. 2022).
@@ -68,11 +96,14 @@ typedef struct {
                                const void *q, const void *k, const void *v, const void *out, const void *lse,
                                const AttentionShape *shape);
 
-    // losses[i] = -log softmax(logits[i])[targets[i]] over the first V of Vp columns (0 where targets[i] < 0).
-    // If `scale` is not 0, logits (n, Vp) is overwritten by its gradient, scale (softmax - onehot), 0 in columns >=
-    // V.
-    void (*cross_entropy)(Stream *s, void *losses, void *logits, const int32_t *targets, double scale, int64_t n,
-                          int V, int Vp);
+    // logits = capped logits in place, n elements: cap tanh(x / cap) or cap x / sqrt(x^2 + cap^2).
+    void (*softcap)(Stream *s, void *logits, SoftcapKind kind, double cap, int64_t n);
+
+    // losses[i] = -log softmax(z[i])[targets[i]] over the first V of Vp columns (0 where targets[i] < 0); z are the
+    // logits, capped as above if `cap` is not 0. If `scale` is not 0, logits (n, Vp) is overwritten by its gradient,
+    // scale (softmax - onehot) dz/dx, 0 in columns >= V.
+    void (*cross_entropy)(Stream *s, void *losses, void *logits, const int32_t *targets, double scale,
+                          SoftcapKind cap_kind, double cap, int64_t n, int V, int Vp);
 
     // dbias (C) = or += column sums of dout (N, C).
     void (*bias_backward)(Stream *s, void *dbias, const void *dout, int64_t N, int C, bool accumulate);

@@ -1,6 +1,6 @@
 #include "model/params.h"
 
-#include "device/random.h" // defines: random_normal, random_stream
+#include "device/random.h" // defines: random_normal, random_uniform, random_stream
 
 #include <math.h>
 #include <stdio.h>
@@ -16,6 +16,8 @@ static const struct {
 } kinds[PARAM_KIND_COUNT] = {
     [PARAM_TOKEN_EMBEDDING] = {BEFORE, ROLE_TOKEN_EMBEDDING, "token_embedding.weight"},
     [PARAM_POSITION_EMBEDDING] = {BEFORE, ROLE_POSITION_EMBEDDING, "position_embedding.weight"},
+    [PARAM_EMBED_NORM_GAIN] = {BEFORE, ROLE_GAIN, "embed_norm.gain"},
+    [PARAM_EMBED_NORM_BIAS] = {BEFORE, ROLE_BIAS, "embed_norm.bias"},
     [PARAM_NORM1_GAIN] = {LAYER, ROLE_GAIN, "norm1.gain"},
     [PARAM_NORM1_BIAS] = {LAYER, ROLE_BIAS, "norm1.bias"},
     [PARAM_QKV_WEIGHT] = {LAYER, ROLE_HIDDEN, "attention.qkv.weight"},
@@ -24,6 +26,8 @@ static const struct {
     [PARAM_ATTENTION_PROJ_BIAS] = {LAYER, ROLE_BIAS, "attention.proj.bias"},
     [PARAM_NORM2_GAIN] = {LAYER, ROLE_GAIN, "norm2.gain"},
     [PARAM_NORM2_BIAS] = {LAYER, ROLE_BIAS, "norm2.bias"},
+    [PARAM_MLP_GATE_WEIGHT] = {LAYER, ROLE_HIDDEN, "mlp.gate.weight"},
+    [PARAM_MLP_GATE_BIAS] = {LAYER, ROLE_BIAS, "mlp.gate.bias"},
     [PARAM_MLP_UP_WEIGHT] = {LAYER, ROLE_HIDDEN, "mlp.up.weight"},
     [PARAM_MLP_UP_BIAS] = {LAYER, ROLE_BIAS, "mlp.up.bias"},
     [PARAM_MLP_DOWN_WEIGHT] = {LAYER, ROLE_HIDDEN, "mlp.down.weight"},
@@ -31,6 +35,7 @@ static const struct {
     [PARAM_FINAL_NORM_GAIN] = {AFTER, ROLE_GAIN, "final_norm.gain"},
     [PARAM_FINAL_NORM_BIAS] = {AFTER, ROLE_BIAS, "final_norm.bias"},
     [PARAM_HEAD_WEIGHT] = {AFTER, ROLE_HEAD, "head.weight"},
+    [PARAM_HEAD_BIAS] = {AFTER, ROLE_BIAS, "head.bias"},
 };
 
 const char *role_name(Role role) {
@@ -63,11 +68,16 @@ static void set_shape(Param *p, const ModelConfig *c) {
     case PARAM_ATTENTION_PROJ_WEIGHT:
         rows = C, cols = attention;
         break;
+    case PARAM_MLP_GATE_WEIGHT:
     case PARAM_MLP_UP_WEIGHT:
         rows = c->d_ff;
         break;
+    case PARAM_MLP_GATE_BIAS:
     case PARAM_MLP_UP_BIAS:
         cols = c->d_ff;
+        break;
+    case PARAM_HEAD_BIAS:
+        cols = c->vocab_padded;
         break;
     case PARAM_MLP_DOWN_WEIGHT:
         rows = C, cols = c->d_ff;
@@ -85,10 +95,67 @@ static void set_shape(Param *p, const ModelConfig *c) {
     }
 }
 
+// Whether the network has parameters of a kind.
+static bool has_kind(const ModelConfig *c, ParamKind kind) {
+    bool swiglu = c->activation == ACTIVATION_SWIGLU;
+    switch (kind) {
+    case PARAM_POSITION_EMBEDDING:
+        return c->positions == POSITIONS_LEARNED;
+    case PARAM_EMBED_NORM_GAIN:
+        return c->embed_norm && c->norm_gain;
+    case PARAM_EMBED_NORM_BIAS:
+        return c->embed_norm && c->norm_bias;
+    case PARAM_NORM1_GAIN:
+    case PARAM_NORM2_GAIN:
+    case PARAM_FINAL_NORM_GAIN:
+        return c->norm_gain;
+    case PARAM_NORM1_BIAS:
+    case PARAM_NORM2_BIAS:
+    case PARAM_FINAL_NORM_BIAS:
+        return c->norm_bias;
+    case PARAM_QKV_BIAS:
+        return c->biases != BIASES_NONE;
+    case PARAM_ATTENTION_PROJ_BIAS:
+    case PARAM_MLP_UP_BIAS:
+    case PARAM_MLP_DOWN_BIAS:
+        return c->biases == BIASES_ALL;
+    case PARAM_MLP_GATE_WEIGHT:
+        return swiglu;
+    case PARAM_MLP_GATE_BIAS:
+        return swiglu && c->biases == BIASES_ALL;
+    case PARAM_HEAD_WEIGHT:
+        return !c->tied_head;
+    case PARAM_HEAD_BIAS:
+        return c->head_bias;
+    default:
+        return true;
+    }
+}
+
+static void set_init(Param *p, const ModelConfig *c) {
+    bool embedding = p->role == ROLE_TOKEN_EMBEDDING || p->role == ROLE_POSITION_EMBEDDING;
+    bool residual = p->kind == PARAM_ATTENTION_PROJ_WEIGHT || p->kind == PARAM_MLP_DOWN_WEIGHT;
+    if (p->role == ROLE_GAIN || p->role == ROLE_BIAS) {
+        p->init = p->role == ROLE_GAIN ? INIT_ONE : INIT_ZERO;
+        return;
+    }
+    if ((p->role == ROLE_HEAD && c->zero_head) || (residual && c->residual_init == RESIDUAL_INIT_ZERO)) {
+        p->init = INIT_ZERO;
+        return;
+    }
+    if (embedding && c->embed_init_std > 0) {
+        p->init = INIT_NORMAL, p->init_std = c->embed_init_std;
+        return;
+    }
+    p->init = c->init == DRAW_UNIFORM_FAN_IN ? INIT_UNIFORM : INIT_NORMAL;
+    p->init_std = c->init == DRAW_NORMAL ? c->init_std : c->init_std / sqrt((double)p->cols);
+    // GPT-2: the projections back into the residual stream start smaller, 2 n_layer of them add up (Radford et al. 2019).
+    if (residual && c->residual_init == RESIDUAL_INIT_SCALED) p->init_std /= sqrt(2.0 * c->n_layer);
+}
+
 static void add_param(ParamTable *t, const ModelConfig *c, ParamKind kind, int layer) {
+    if (!has_kind(c, kind)) return;
     Role role = kinds[kind].role;
-    if (role == ROLE_BIAS && !c->biases) return;
-    if (kind == PARAM_HEAD_WEIGHT && c->tied_head) return;
     Param *p = &t->params[t->n_params++];
     *p = (Param){.kind = kind, .role = role, .layer = layer};
     if (layer >= 0) snprintf(p->name, sizeof p->name, "layers.%d.%s", layer, kinds[kind].name);
@@ -96,13 +163,10 @@ static void add_param(ParamTable *t, const ModelConfig *c, ParamKind kind, int l
     set_shape(p, c);
     p->n_dims = role == ROLE_GAIN || role == ROLE_BIAS ? 1 : 2;
     p->decay = p->n_dims == 2;
-    p->init = role == ROLE_GAIN ? INIT_ONE : role == ROLE_BIAS ? INIT_ZERO : INIT_NORMAL;
-    // GPT-2: the projections back into the residual stream start smaller, 2 n_layer of them add up (Radford et al. 2019).
-    bool residual = kind == PARAM_ATTENTION_PROJ_WEIGHT || kind == PARAM_MLP_DOWN_WEIGHT;
-    p->init_std = residual ? c->init_std / sqrt(2.0 * c->n_layer) : c->init_std;
+    set_init(p, c);
     p->offset = t->elements;
     t->elements += (param_elements(p) + PARAM_ALIGN - 1) / PARAM_ALIGN * PARAM_ALIGN;
-    t->total += p->valid_rows * p->cols;
+    t->total += p->kind == PARAM_HEAD_BIAS ? c->vocab_size : p->valid_rows * p->cols;
 }
 
 static void add_place(ParamTable *t, const ModelConfig *c, Place place, int layer) {
@@ -142,6 +206,8 @@ void param_init_values(double *values, const Param *p, uint64_t seed, int64_t fi
         bool padding = i >= p->valid_rows * p->cols;
         double value = padding ? 0 : p->init == INIT_ONE ? 1 : 0;
         if (!padding && p->init == INIT_NORMAL) value = p->init_std * random_normal(seed, stream, (uint64_t)i);
+        if (!padding && p->init == INIT_UNIFORM) // a width of 2 sqrt(3) std
+            value = p->init_std * sqrt(12.0) * (random_uniform(seed, stream, (uint64_t)i) - 0.5);
         values[i - first] = value;
     }
 }

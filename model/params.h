@@ -15,6 +15,8 @@ typedef enum { ROLE_TOKEN_EMBEDDING, ROLE_POSITION_EMBEDDING, ROLE_HEAD, ROLE_HI
 typedef enum {
     PARAM_TOKEN_EMBEDDING,    // (Vp, C); rows V.. are zero and stay zero
     PARAM_POSITION_EMBEDDING, // (context, C)
+    PARAM_EMBED_NORM_GAIN,    // (C)
+    PARAM_EMBED_NORM_BIAS,    // (C)
     PARAM_NORM1_GAIN,         // (C)
     PARAM_NORM1_BIAS,         // (C)
     PARAM_QKV_WEIGHT,         // ((n_head + 2 n_kv_head) head_dim, C): rows q | k | v
@@ -23,6 +25,8 @@ typedef enum {
     PARAM_ATTENTION_PROJ_BIAS,   // (C)
     PARAM_NORM2_GAIN,
     PARAM_NORM2_BIAS,
+    PARAM_MLP_GATE_WEIGHT, // (d_ff, C), SwiGLU only
+    PARAM_MLP_GATE_BIAS,   // (d_ff)
     PARAM_MLP_UP_WEIGHT,   // (d_ff, C)
     PARAM_MLP_UP_BIAS,     // (d_ff)
     PARAM_MLP_DOWN_WEIGHT, // (C, d_ff)
@@ -30,10 +34,11 @@ typedef enum {
     PARAM_FINAL_NORM_GAIN,
     PARAM_FINAL_NORM_BIAS,
     PARAM_HEAD_WEIGHT, // (Vp, C), absent when tied
+    PARAM_HEAD_BIAS,   // (Vp)
     PARAM_KIND_COUNT
 } ParamKind;
 
-typedef enum { INIT_ZERO, INIT_ONE, INIT_NORMAL } InitKind;
+typedef enum { INIT_ZERO, INIT_ONE, INIT_NORMAL, INIT_UNIFORM } InitKind;
 
 // Rows [row, row + rows) of a parameter that are a matrix of their own to whoever wants them so (q, k, v).
 typedef struct {
@@ -52,9 +57,9 @@ typedef struct {
     RowSplit splits[3]; // natural row splits in order; n_splits 0: the parameter is one matrix
     int n_splits;
     InitKind init;
-    double init_std;
-    bool decay;     // takes weight decay: the matrices and embeddings
-    int64_t offset; // first element, in every arena that has the layout of the parameters
+    double init_std; // of both distributions
+    bool decay;      // takes weight decay: the matrices and embeddings
+    int64_t offset;  // first element, in every arena that has the layout of the parameters
 } Param;
 
 // Offsets are layer-major and multiples of PARAM_ALIGN elements; the gaps are zero in every arena and stay zero.

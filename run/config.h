@@ -3,16 +3,19 @@
 #ifndef POLAR_RUN_CONFIG_H
 #define POLAR_RUN_CONFIG_H
 
-#include "data/loader.h"     // defines: LoaderConfig
-#include "model/config.h"    // defines: ModelConfig
-#include "optim/optimizer.h" // defines: GroupSettings, GROUP_COUNT
-#include "run/options.h"     // defines: OptionTable, Settings, OPTION_TEXT_MAX
+#include "data/loader.h"       // defines: LoaderConfig
+#include "data/vocab.h"        // defines: Vocab
+#include "model/activations.h" // defines: ModelRun, Recompute
+#include "model/config.h"      // defines: ModelConfig
+#include "optim/optimizer.h"   // defines: GroupSettings, GROUP_COUNT
+#include "run/options.h"       // defines: OptionTable, Settings, OPTION_TEXT_MAX
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 typedef enum { BAD_STEP_STOP, BAD_STEP_SKIP } OnBadStep;
+typedef enum { NORM_BIAS_AUTO, NORM_BIAS_NO, NORM_BIAS_YES } NormBias;
 
 typedef struct {
     // This process
@@ -25,6 +28,7 @@ typedef struct {
     // Training
     int64_t seed, steps;
     int batch_size, micro_batch, seq_len; // sequences per step, per micro-batch; tokens per sequence
+    int recompute;                        // Recompute
     double clip;
     double target_loss; // 0: none
     int on_bad_step;    // OnBadStep
@@ -33,8 +37,10 @@ typedef struct {
 
     // Data
     char train_data[OPTION_TEXT_MAX], val_data[OPTION_TEXT_MAX];
-    int vocab;      // VocabKind
-    int shard_tail; // ShardTail
+    char vocab[OPTION_TEXT_MAX]; // as vocab_open takes it
+    int shard_tail;              // ShardTail
+    bool align_documents;
+    int document_token; // follows from the vocabulary; with align_documents only
     int64_t val_tokens;
 
     // Reports
@@ -43,6 +49,7 @@ typedef struct {
     char sample_prompt[OPTION_TEXT_MAX];
 
     ModelConfig model;
+    int norm_bias; // what --norm-bias said: NORM_BIAS_AUTO before it is resolved into model.norm_bias
 
     GroupSettings groups[GROUP_COUNT]; // GROUP_HEAD's are of no account where the head is tied
     char note[1024];                   // what the user should know about how this came about; "" if nothing
@@ -65,8 +72,14 @@ bool config_load_run(RunConfig *config, const char *dir, Error *err);
 // Writes the effective configuration: as --config it reproduces the run.
 void config_print(FILE *out, const RunConfig *config);
 
+// Opens the run's vocabulary, which must fit its network. NULL with an error.
+Vocab *config_open_vocab(const RunConfig *config, Error *err);
+
 // How the run reads its training data.
 LoaderConfig config_loader(const RunConfig *config);
+
+// What the network's activations are made for.
+ModelRun config_model_run(const RunConfig *config);
 
 static inline int64_t config_step_tokens(const RunConfig *config) {
     return (int64_t)config->batch_size * config->seq_len;

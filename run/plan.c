@@ -1,31 +1,35 @@
 #include "run/plan.h"
 
 #include "data/loader.h" // defines: loader_batch_count
-#include "data/vocab.h"  // defines: vocab_name
 #include "model/model.h" // defines: model_memory
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-bool run_data_open(RunData *data, const RunConfig *config, Error *err) {
-    *data = (RunData){0};
+static bool open_parts(RunData *data, const RunConfig *config, Error *err) {
+    data->vocab = config_open_vocab(config, err);
+    if (!data->vocab) return false;
     if (config->train_data[0] && !shard_set_open(&data->train, config->train_data, err))
         return error_prefix(err, "--train-data");
-    if (config->val_data[0] && !shard_set_open(&data->val, config->val_data, err)) {
-        run_data_close(data);
+    if (config->val_data[0] && !shard_set_open(&data->val, config->val_data, err))
         return error_prefix(err, "--val-data");
-    }
     data->val_tokens = config->val_tokens;
     if (data->val_tokens > data->val.total_tokens - 1) data->val_tokens = data->val.total_tokens - 1;
-    if (data->val.n_shards && data->val_tokens < 1) {
-        run_data_close(data);
+    if (data->val.n_shards && data->val_tokens < 1)
         return error_set(err, "--val-data %s has a single token; a validation needs two", config->val_data);
-    }
     return true;
 }
 
+bool run_data_open(RunData *data, const RunConfig *config, Error *err) {
+    *data = (RunData){0};
+    bool ok = open_parts(data, config, err);
+    if (!ok) run_data_close(data);
+    return ok;
+}
+
 void run_data_close(RunData *data) {
+    vocab_close(data->vocab);
     if (data->train.n_shards) shard_set_close(&data->train);
     if (data->val.n_shards) shard_set_close(&data->val);
     *data = (RunData){0};
@@ -44,7 +48,8 @@ static int64_t memory_available(void) {
 
 MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table) {
     MemoryPlan plan = {0};
-    ModelMemory m = model_memory(&config->model, TYPE_F32, config->micro_batch, config->seq_len, true);
+    ModelRun shape = config_model_run(config);
+    ModelMemory m = model_memory(&config->model, TYPE_F32, &shape);
     plan.weights = m.weights;
     plan.grads = m.grads;
     plan.activations = m.activations;
@@ -117,7 +122,10 @@ static void print_network(FILE *out, const RunConfig *config, const ParamTable *
     if (m->n_kv_head != m->n_head) fprintf(out, " (%d for keys and values)", m->n_kv_head);
     fprintf(out, ", MLP %d, context %d\n", m->d_ff, m->context);
     fprintf(out, "            vocabulary %d (padded to %d, %s), %s, %s\n", m->vocab_size, m->vocab_padded,
-            m->mask_padding ? "masked" : "not masked", m->biases ? "biases" : "no biases",
+            m->mask_padding ? "masked" : "not masked",
+            m->biases == BIASES_ALL   ? "biases"
+            : m->biases == BIASES_QKV ? "biases of queries, keys, values"
+                                      : "no biases",
             m->tied_head ? "head tied to the embedding" : "head of its own");
     for (int role = ROLE_TOKEN_EMBEDDING; role <= ROLE_BIAS; role++) {
         int64_t elements = 0;
@@ -191,6 +199,10 @@ static void print_data(FILE *out, const RunConfig *config, const RunData *data) 
                 data->train.n_shards, data->train.n_shards == 1 ? "" : "s",
                 (double)tokens / (double)data->train.total_tokens);
     else fprintf(out, "Data        none given (--train-data)\n");
+    if (config->align_documents)
+        fprintf(out,
+                "            each sequence begins at a document (token %d); skipped tokens make epochs shorter\n",
+                config_loader(config).document_token);
     if (data->val.n_shards) {
         fprintf(out, "            validation on %s tokens", commas(n, data->val_tokens));
         if (data->val_tokens < config->val_tokens)

@@ -2,14 +2,30 @@
 #include "run/config.h"
 
 #include "data/loader.h" // defines: ShardTail
-#include "data/vocab.h"  // defines: VocabKind
 
 static const char *const on_bad_step_names[] = {"stop", "skip", NULL};
-static const char *const vocab_names[] = {"none", "bytes", NULL};
+static const char *const norm_names[] = {"layernorm", "rmsnorm", NULL};
+static const char *const norm_bias_names[] = {"auto", "no", "yes", NULL};
+static const char *const position_names[] = {"learned", "rope", "half-rope", "none", NULL};
+static const char *const activation_names[] = {"gelu-tanh", "gelu", "relu2", "swiglu", NULL};
+static const char *const bias_names[] = {"no", "yes", "qkv", NULL};
+static const char *const softcap_names[] = {"tanh", "root", NULL};
+static const char *const init_names[] = {"normal", "normal-fan-in", "uniform-fan-in", NULL};
+static const char *const residual_names[] = {"scaled", "same", "zero", NULL};
+static const char *const recompute_names[] = {"none", "activations", "layer", NULL};
 static const char *const shard_tail_names[] = {"join", "drop", NULL};
-_Static_assert(VOCAB_NONE == 0 && VOCAB_BYTES == 1 && VOCAB_COUNT == 2, "order of vocab_names");
 _Static_assert(SHARD_TAIL_JOIN == 0 && SHARD_TAIL_DROP == 1, "order of shard_tail_names");
 _Static_assert(BAD_STEP_STOP == 0 && BAD_STEP_SKIP == 1, "order of on_bad_step_names");
+
+_Static_assert(NORM_RMSNORM == 1 && NORM_BIAS_NO == 1 && NORM_BIAS_YES == 2 && BIASES_ALL == 1 && BIASES_QKV == 2,
+               "order of norm_names, norm_bias_names, bias_names");
+_Static_assert(POSITIONS_ROPE == 1 && POSITIONS_HALF_ROPE == 2 && POSITIONS_NONE == 3, "order of position_names");
+_Static_assert(ACTIVATION_GELU == 1 && ACTIVATION_RELU2 == 2 && ACTIVATION_SWIGLU == 3 && SOFTCAP_ROOT == 1,
+               "order of activation_names, softcap_names");
+_Static_assert(DRAW_NORMAL_FAN_IN == 1 && DRAW_UNIFORM_FAN_IN == 2 && RESIDUAL_INIT_SAME == 1 &&
+                   RESIDUAL_INIT_ZERO == 2,
+               "order of init_names, residual_names");
+_Static_assert(RECOMPUTE_ACTIVATIONS == 1 && RECOMPUTE_LAYER == 2, "order of recompute_names");
 
 // The rows of the table: TEXT(name, field, default, help), ...
 #define AT(field) offsetof(RunConfig, field)
@@ -53,9 +69,12 @@ static const OptionSpec specs[] = {
          .help = "token shards: a file or a quoted pattern, 'DIR/x_train_*.bin'"),
     TEXT("val-data", val_data, "", .value = "FILES", RESUMABLE,
          .help = "token shards for validation; none: no validation"),
-    ONE_OF("vocab", vocab, "none", vocab_names, .help = "how tokens become text: none, or bytes (257 tokens)"),
+    TEXT("vocab", vocab, "none", .value = "NAME", RESUMABLE,
+         .help = "how tokens become text: none, bytes (257 tokens), or a .tiktoken file"),
     ONE_OF("shard-tail", shard_tail, "join", shard_tail_names,
            .help = "join: shards are one endless stream; drop: whole batches of each shard, once"),
+    FLAG("align-documents", align_documents, "no",
+         .help = "every training sequence begins at a document; what is left of the one before it is skipped"),
     INT64("val-tokens", val_tokens, "10485760", 1, .help = "tokens of a validation; a smaller set is used whole"),
 #undef S
 #define S "Training"
@@ -64,6 +83,9 @@ static const OptionSpec specs[] = {
     INT("micro-batch", micro_batch, "0", 0,
         .help = "sequences run at once, a divisor of --batch-size; 0: the largest that is at most 4096 tokens"),
     INT("seq-len", seq_len, "1024", 1, .help = "tokens in a sequence"),
+    ONE_OF("recompute", recompute, "none", recompute_names, RESUMABLE,
+           .help =
+               "make norms and activations, or whole layers, again in the backward pass: less memory, same bits"),
     NUMBER("clip", clip, "1", 0, .help = "clip the gradient to this global norm; 0: never"),
     INT64("seed", seed, "1", 0, .help = "of the initial weights and of samples"),
     NUMBER("target-loss", target_loss, "0", 0, RESUMABLE,
@@ -97,11 +119,38 @@ static const OptionSpec specs[] = {
     INT("vocab-padded", model.vocab_padded, "0", 0,
         .help = "rows of the embedding; 0: vocab-size rounded up to a multiple of 64"),
     INT("context", model.context, "0", 0, .help = "longest sequence the network takes; 0: seq-len"),
+    ONE_OF("norm", model.norm, "layernorm", norm_names, .help = "kind of all norms"),
     NUMBER("norm-eps", model.norm_eps, "1e-5", 0, .help = "inside the root of every norm"),
-    FLAG("biases", model.biases, "yes", .help = "biases in linear layers and norms"),
+    FLAG("norm-gain", model.norm_gain, "yes", .help = "gains in the norms"),
+    ONE_OF("norm-bias", norm_bias, "auto", norm_bias_names,
+           .help = "biases in the norms; auto: in layernorm where the linear layers have them"),
+    FLAG("embed-norm", model.embed_norm, "no", .help = "a norm of the embedding before the first layer"),
+    ONE_OF("positions", model.positions, "learned", position_names,
+           .help = "a learned table, rotations of queries and keys, of the faster half of their pairs, or none"),
+    NUMBER("rope-base", model.rope_base, "10000", 0, .help = "the slowest rotation takes about so many positions"),
+    FLAG("qk-norm", model.qk_norm, "no", .help = "RMSNorm of every query and key head"),
+    NUMBER("attention-scale", model.attention_scale, "0", 0, .help = "of the scores; 0: 1/sqrt(head-dim)"),
+    FLAG("depth-scaled-attention", model.depth_scaled_attention, "no",
+         .help = "the attention's output is divided by sqrt(2 n-layer)"),
+    ONE_OF("activation", model.activation, "gelu-tanh", activation_names, .help = "of the MLP"),
+    ONE_OF("biases", model.biases, "yes", bias_names,
+           .help = "in the linear layers: none, all, or queries, keys and values only"),
     FLAG("tied-head", model.tied_head, "yes", .help = "the head's weight is the token embedding"),
+    FLAG("head-bias", model.head_bias, "no", .help = "a bias for every class"),
     FLAG("mask-padding", model.mask_padding, "yes", .help = "padded classes take no part in the softmax"),
-    NUMBER("init-std", model.init_std, "0.02", 0, .help = "standard deviation of the initial weights"),
+    NUMBER("softcap", model.softcap, "0", 0, .help = "bound of the logits, reached softly; 0: none"),
+    ONE_OF("softcap-form", model.softcap_kind, "tanh", softcap_names,
+           .help = "cap tanh(x/cap) or cap x/sqrt(x^2 + cap^2)"),
+#undef S
+#define S "Initial weights"
+    ONE_OF("init", model.init, "normal", init_names,
+           .help = "how matrices and embeddings are drawn; fan-in: --init-std is divided by sqrt(columns)"),
+    NUMBER("init-std", model.init_std, "0.02", 0, .help = "standard deviation"),
+    NUMBER("embed-init-std", model.embed_init_std, "0", 0,
+           .help = "standard deviation of the embeddings, normal; 0: like the matrices"),
+    ONE_OF("residual-init", model.residual_init, "scaled", residual_names,
+           .help = "projections into the residual stream: divided by sqrt(2 n-layer), like all, or zero"),
+    FLAG("zero-head", model.zero_head, "no", .help = "a head of its own starts at zero"),
 #undef S
 };
 

@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # Installs what the project needs from Debian's or Ubuntu's packages, and only what is missing.
-# usage: scripts/setup.sh [build] [test] [plot] [peers]      (none named: all)
+# usage: scripts/setup.sh [build] [test] [plot] [download] [peers]      (none named: all)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'TEXT'
-usage: scripts/setup.sh [build] [test] [plot] [peers]
+usage: scripts/setup.sh [build] [test] [plot] [download] [peers]
 Installs, by apt-get as root or with sudo, what is missing for
   build   the program: gcc, make, the C library's headers, OpenBLAS (for speed)
-  test    the tests: cmocka, a C++ compiler (headers are checked in both languages), and what `plot` needs
+  test    the tests: cmocka, a C++ compiler (headers are checked in both languages), and what `plot` and
+          `download` need
   plot    the comparison: Python with numpy and matplotlib
+  download  get_fineweb.sh and get_vocab.sh: curl with certificates
   peers   what results are compared with and exported to, where it can be had: PyTorch, and in .venv the Python packages
           of tests/requirements.txt (transformers, tokenizers, tiktoken, tensorboard, wandb)
 No profile named: all of them. Where nothing is missing it does nothing.
@@ -21,6 +23,7 @@ TEXT
 declare -A PACKAGE=(
     [compiler]="gcc" [make]="make" [headers]="libc6-dev" [openblas]="libopenblas0-openmp"
     [cxx]="g++" [cmocka]="libcmocka-dev" [python]="python3" [plotting]="python3-numpy python3-matplotlib"
+    [curl]="curl ca-certificates"
     [venv]="python3-venv" [torch]="python3-torch"
 )
 declare -A WHAT=(
@@ -32,6 +35,7 @@ declare -A WHAT=(
     [cmocka]="cmocka, the C test library (cmocka.h and libcmocka)"
     [python]="Python 3.8 or later (the command python3)"
     [plotting]="a Python 3 with numpy and matplotlib (pip install numpy matplotlib does it too)"
+    [curl]="curl (the command curl)"
     [venv]="Python's venv (optional: .venv, which some tests need, cannot be made without it)"
     [torch]="PyTorch for Python (optional: some tests compare with it)"
 )
@@ -64,6 +68,7 @@ has() {
         ;;
     python) command -v python3 >/dev/null && python3 -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null ;;
     plotting) scripts/find_python.sh >/dev/null 2>&1 ;;
+    curl) command -v curl >/dev/null ;;
     venv) "$(system_python)" -c 'import ensurepip, venv' 2>/dev/null ;;
     torch) "$(system_python)" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' 2>/dev/null ;;
     esac
@@ -153,15 +158,16 @@ report() { # what is still missing
 }
 
 needs=() peers=no
-[ $# -eq 0 ] && set -- build test plot peers
+[ $# -eq 0 ] && set -- build test plot download peers
 for profile in "$@"; do
     case $profile in
     build) needs+=(compiler make headers openblas) ;;
-    test) needs+=(cxx cmocka python plotting) ;;
+    test) needs+=(cxx cmocka python plotting curl) ;;
     plot) needs+=(python plotting) ;;
+    download) needs+=(curl) ;;
     peers) needs+=(python venv torch) peers=yes ;;
     -h | --help) usage && exit 0 ;;
-    *) echo "error: unknown profile '$profile'; there are build, test, plot and peers" >&2 && exit 1 ;;
+    *) echo "error: unknown profile '$profile'; there are build, test, plot, download and peers" >&2 && exit 1 ;;
     esac
 done
 

@@ -133,7 +133,7 @@ static void bench_optimizer(Bench *b, const char *name, double *adamw) {
 static void bench_model(const char *title, const ModelConfig *config, int B, int T, bool optimizers) {
     Error err;
     Bench b = {.t = 0};
-    if (!model_create(&b.model, config, device, TYPE_F32, B, T, true, &err))
+    if (!model_create(&b.model, config, device, TYPE_F32, &(ModelRun){.B = B, .T = T}, &err))
         exit((fprintf(stderr, "error: %s\n", err.text), 1));
     model_init_weights(&b.model, stream, 1);
     b.batch = random_batch(B, T, config->vocab_size);
@@ -171,7 +171,9 @@ int main(int argc, char **argv) {
                         .vocab_padded = 50304,
                         .context = 1024,
                         .norm_eps = 1e-5,
-                        .biases = true,
+                        .biases = BIASES_ALL,
+                        .norm_gain = true,
+                        .norm_bias = true,
                         .tied_head = true,
                         .mask_padding = true,
                         .init_std = 0.02};

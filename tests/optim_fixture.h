@@ -33,7 +33,9 @@ static inline ModelConfig fixture_config(int width) {
                          .vocab_size = width + 3,
                          .vocab_padded = width + 8,
                          .context = 6,
-                         .biases = true,
+                         .biases = BIASES_ALL,
+                         .norm_gain = true,
+                         .norm_bias = true,
                          .init_std = 0.1};
 }
 

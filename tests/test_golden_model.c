@@ -46,7 +46,9 @@ static Fixture fixture_open(const char *name) {
                              .norm_eps = 1e-5,
                              .positions = POSITIONS_LEARNED,
                              .activation = ACTIVATION_GELU_TANH,
-                             .biases = golden_int(&f.file, "config.biases"),
+                             .biases = golden_int(&f.file, "config.biases") ? BIASES_ALL : BIASES_NONE,
+                             .norm_gain = true,
+                             .norm_bias = golden_int(&f.file, "config.biases"),
                              .tied_head = golden_int(&f.file, "config.tied_head"),
                              .mask_padding = golden_int(&f.file, "config.mask_padding"),
                              .init_std = 0.02};
@@ -67,7 +69,9 @@ static void run_open(Run *r, const Fixture *f, Type type, int threads, bool trai
     if (!model_config_check(&f->config, &err)) fail_msg("%s", err.text);
     if (!device_open(&r->device, "cpu", threads, &err)) fail_msg("%s", err.text);
     r->stream = stream_create(r->device);
-    if (!model_create(&r->model, &f->config, r->device, type, f->B, f->T, training, &err)) fail_msg("%s", err.text);
+    if (!model_create(&r->model, &f->config, r->device, type,
+                      &(ModelRun){.B = f->B, .T = f->T, .use = training ? USE_TRAINING : USE_EVALUATION}, &err))
+        fail_msg("%s", err.text);
     r->grads = alloc(r->model.table.elements);
     int n_params = 0;
     for (int i = 0; i < f->file.n_tensors; i++) n_params += !strncmp(f->file.tensors[i].name, "param.", 6);
@@ -194,7 +198,7 @@ static bool check_logits(const Fixture *f, Type type) {
     // Each costs a forward pass: about twenty positions of a long sequence will do, the last among them.
     bool close = true;
     for (int t = f->T - 1; t >= 0; t -= 1 + f->T / 20) {
-        const void *at = model_forward_logits(&r.model, r.stream, &batch.device, t, NULL);
+        const void *at = model_forward_logits(&r.model, r.stream, &batch.device, t, 0, NULL);
         device_copy(r.stream, raw, at, (size_t)Vp * type_size(type));
         stream_synchronize(r.stream);
         to_double(logits, raw, type, Vp);

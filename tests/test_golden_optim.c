@@ -100,7 +100,9 @@ static void run_open(Run *r, const Case *c, Type type) {
                           .vocab_padded = golden_int(&r->file, "config.vocab_padded"),
                           .context = golden_int(&r->file, "config.context"),
                           .norm_eps = 1e-5,
-                          .biases = true,
+                          .biases = BIASES_ALL,
+                          .norm_gain = true,
+                          .norm_bias = true,
                           .mask_padding = true,
                           .init_std = 0.02};
     if (!model_config_check(&config, &err)) fail_msg("%s", err.text);

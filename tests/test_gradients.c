@@ -87,7 +87,8 @@ static void check_config(const ModelConfig *config) {
     if (!model_config_check(config, &err)) fail_msg("%s", err.text);
     if (!device_open(&device, "cpu", 1, &err)) fail_msg("%s", err.text);
     stream = stream_create(device);
-    if (!model_create(&model, config, device, TYPE_F64, B, T, true, &err)) fail_msg("%s", err.text);
+    if (!model_create(&model, config, device, TYPE_F64, &(ModelRun){.B = B, .T = T}, &err))
+        fail_msg("%s", err.text);
     int32_t tokens[B * T], targets[B * T];
     for (int i = 0; i < B * T; i++) {
         tokens[i] = (int32_t)(random_uniform(1, RANDOM_TEST, (uint64_t)i) * config->vocab_size);
@@ -132,7 +133,9 @@ static const ModelConfig gpt2 = {.n_layer = 2,
                                  .norm_eps = 1e-5,
                                  .positions = POSITIONS_LEARNED,
                                  .activation = ACTIVATION_GELU_TANH,
-                                 .biases = true,
+                                 .biases = BIASES_ALL,
+                                 .norm_gain = true,
+                                 .norm_bias = true,
                                  .tied_head = true,
                                  .mask_padding = true,
                                  .init_std = 0.02};
@@ -146,7 +149,7 @@ static void test_grouped_untied(void **state) {
     (void)state;
     ModelConfig config = gpt2;
     config.n_head = 4, config.n_kv_head = 2, config.head_dim = 5;
-    config.biases = config.tied_head = config.mask_padding = false;
+    config.biases = BIASES_NONE, config.norm_bias = config.tied_head = config.mask_padding = false;
     check_config(&config);
 }
 
@@ -160,7 +163,8 @@ static void test_chunks_of_logits(void **state) {
     Error err;
     if (!device_open(&device, "cpu", 2, &err)) fail_msg("%s", err.text);
     stream = stream_create(device);
-    if (!model_create(&model, &config, device, TYPE_F64, SEQUENCES, LENGTH, true, &err)) fail_msg("%s", err.text);
+    if (!model_create(&model, &config, device, TYPE_F64, &(ModelRun){.B = SEQUENCES, .T = LENGTH}, &err))
+        fail_msg("%s", err.text);
     assert_true(model.acts.logits_rows > LENGTH && 2 * model.acts.logits_rows < N);
     model_init_weights(&model, stream, 5);
     int32_t tokens[N], targets[N];

@@ -219,7 +219,7 @@ static void check_cross_entropy_case(const Instance *in, int64_t n, int V, int V
     for (int run = 0; run < RUNS; run++) {
         run_begin(run);
         void *x = typed(in->type, logits, n * Vp), *losses = typed(in->type, NULL, n);
-        in->ops->cross_entropy(in->stream, losses, x, targets, scale, n, V, Vp);
+        in->ops->cross_entropy(in->stream, losses, x, targets, scale, SOFTCAP_TANH, 0, n, V, Vp);
         expect(in, "cross_entropy, losses", losses, loss_ref, n, 4, terms + largest);
         if (scale != 0) expect(in, "cross_entropy, gradient", x, grad_ref, n * Vp, 4 * terms, fabs(scale) / V);
         else expect_unchanged(in, "cross_entropy, logits", x, logits, n * Vp);

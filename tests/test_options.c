@@ -65,10 +65,10 @@ static void test_defaults(void **state) {
 static void test_forms(void **state) {
     (void)state;
     static RunConfig c;
-    load_ok(&c, "--steps=7 --seed 9 --no-biases --tied-head no --quiet --clip=0 --sample-prompt=a=b");
+    load_ok(&c, "--steps=7 --seed 9 --biases no --no-embed-norm --tied-head no --quiet --clip=0 --sample-prompt=a=b");
     assert_int_equal(c.steps, 7);
     assert_int_equal(c.seed, 9);
-    assert_false(c.model.biases);
+    assert_int_equal(c.model.biases, BIASES_NONE);
     assert_false(c.model.tied_head);
     assert_true(c.quiet);
     assert_true(c.clip == 0);
@@ -101,14 +101,13 @@ static void test_refused(void **state) {
         {"--batch-size 3000000000", "between"},
         {"--clip nan", "number"},
         {"--clip -1", "at least 0"},
-        {"--biases=maybe", "yes or no"},
-        {"--no-biases=no", "takes no value"},
+        {"--tied-head=maybe", "yes or no"},
+        {"--no-tied-head=no", "takes no value"},
         {"--vocab letters", "none, bytes"},
         {"--n-head 7", "--head-dim"},
         {"--micro-batch 3", "does not divide"},
         {"--context 8", "longer than --context"},
-        {"--vocab bytes --vocab-size 100", "257"},
-        {"--vocab-size 70000", "65536"},
+        {"--vocab-size 2000000", "vocab-size 2000000: must be between 1 and 1048576"},
         {"--vocab-padded 64", "vocab-padded"},
         {"--optimizer normun", "normuon"},
         {"--optimizer muon --beta2 0.9", "it has lr, momentum"},
@@ -169,7 +168,7 @@ static void test_file(void **state) {
     load_ok(&c, words);
     assert_int_equal(c.steps, 5);
     assert_int_equal(c.seed, 7); // the command line goes before the file
-    assert_false(c.model.biases);
+    assert_int_equal(c.model.biases, BIASES_NONE);
     assert_string_equal(c.sample_prompt, " a # \"b\"\n");
     assert_true(value(&c, GROUP_HIDDEN, "lr") == 0.5);
     assert_string_equal(c.note, "");

@@ -47,7 +47,8 @@ def steps_of(run):
     for record in run.records:
         if record.get("kind") == "resume":
             again = seconds_since_1970(record.get("time"))
-            start = start if again is None else again - elapsed
+            # Whole seconds are written: a resumption right after the stop must not seem to come before it.
+            start = start if again is None else max(start, again - elapsed)
         elif record.get("kind") in ("train", "val"):
             elapsed = record.get("elapsed_s") or elapsed
             time_and_values = steps.setdefault(record["step"], (start + elapsed, {}))

@@ -94,7 +94,7 @@ def test_tensorboard_reads_every_value(folder):
     times = [when for _, when, _ in tags["train/loss"]]
     assert times == sorted(times)
     started = os.stat(path / "config.conf").st_mtime
-    assert all(abs(when - started) < 60 for when in times)
+    assert all(abs(when - started) < 600 for when in times)
 
 
 def test_wandb_offline_has_every_value(folder):

@@ -25,7 +25,7 @@ CASES = {
     "long": {"n-layer": 1, "n-head": 4, "n-kv-head": 2, "d-model": 23, "head-dim": 14, "d-ff": 33, "vocab-size": 29,
              "vocab-padded": 31, "context": 157, "norm": "rmsnorm", "norm-eps": 1e-6, "norm-bias": False,
              "positions": "rope", "qk-norm": True, "biases": "no", "B": 2, "T": 150},
-    # Llama's: grouped queries, one key and value head for all; a large eps, which shows where it stands.
+    # Llama's, with one key and value head for all queries and a large eps, which shows where it stands.
     "llama": {"n-layer": 2, "n-head": 3, "n-kv-head": 1, "d-model": 22, "head-dim": 10, "d-ff": 35, "vocab-size": 43,
               "vocab-padded": 47, "context": 21, "norm": "rmsnorm", "norm-eps": 0.03, "norm-bias": False,
               "positions": "rope", "rope-base": 100.0, "activation": "swiglu", "biases": "no", "tied-head": False,
@@ -34,27 +34,30 @@ CASES = {
     "qwen": {"n-layer": 2, "n-head": 2, "n-kv-head": 2, "d-model": 21, "head-dim": 12, "d-ff": 31, "vocab-size": 37,
              "vocab-padded": 37, "context": 18, "norm": "rmsnorm", "norm-eps": 1e-6, "norm-bias": False,
              "positions": "rope", "rope-base": 1e6, "activation": "swiglu", "biases": "qkv", "B": 2, "T": 18},
-    # Both forms of soft-capping with and without masked padding, a bias of the head, a tied head behind a norm of the
-    # embedding, SwiGLU and the depth-scaled attention with biases; no positions, yet normalized queries and keys.
+    # A soft-cap before the padding is masked, a bias of the head, a tied head behind a norm of the embedding, SwiGLU
+    # and a depth-scaled attention with biases; no positions, yet normalized queries and keys.
     "capped": {"n-layer": 3, "n-head": 3, "n-kv-head": 3, "d-model": 19, "head-dim": 7, "d-ff": 27, "vocab-size": 39,
                "vocab-padded": 45, "context": 17, "norm": "rmsnorm", "norm-eps": 0.01, "embed-norm": True,
                "positions": "none", "qk-norm": True, "depth-scaled-attention": True, "activation": "swiglu",
                "head-bias": True, "softcap": 2.5, "softcap-form": "tanh", "B": 3, "T": 16, "ignored": 3},
+    # The other soft-cap, over the padding too; half a rotation with biases, grouped; ReLU^2; a scale of the scores.
     "capped_root": {"n-layer": 2, "n-head": 4, "n-kv-head": 2, "d-model": 18, "head-dim": 12, "d-ff": 29,
                     "vocab-size": 33, "vocab-padded": 41, "context": 26, "norm": "rmsnorm", "norm-eps": 1e-6,
                     "norm-bias": False, "positions": "half-rope", "rope-base": 64.0, "attention-scale": 0.21,
                     "activation": "relu2", "tied-head": False, "head-bias": True, "mask-padding": False,
                     "softcap": 3.0, "softcap-form": "root", "B": 2, "T": 25},
-    # Norms without gain, once with a bias; GELU; a learned table behind a norm; heads of four with half a rotation;
-    # a rotation of every pair with biases and without a norm of the keys.
+    # Norms with neither gain nor bias, GELU, a depth-scaled attention with biases, rotations without a norm of the keys,
+    # a soft-cap over the padding too.
     "bare": {"n-layer": 2, "n-head": 3, "n-kv-head": 3, "d-model": 17, "head-dim": 6, "d-ff": 39, "vocab-size": 35,
              "vocab-padded": 36, "context": 15, "norm": "rmsnorm", "norm-eps": 1e-6, "norm-gain": False,
              "norm-bias": False, "positions": "rope", "depth-scaled-attention": True, "activation": "gelu",
              "biases": "yes", "softcap": 4.0, "softcap-form": "tanh", "mask-padding": False, "B": 2, "T": 15},
+    # LayerNorms with a bias but no gain, one of the embedding and its positions; grouped, normalized, not rotated.
     "bias_only": {"n-layer": 2, "n-head": 2, "n-kv-head": 1, "d-model": 15, "head-dim": 8, "d-ff": 25, "vocab-size": 31,
                   "vocab-padded": 32, "context": 14, "norm-gain": False, "embed-norm": True, "qk-norm": True,
                   "attention-scale": 0.7, "activation": "gelu", "biases": "qkv", "softcap": 5.0,
                   "softcap-form": "root", "tied-head": False, "B": 3, "T": 13, "ignored": 2},
+    # Heads of four, of which half a rotation is one pair; layers of LayerNorms with gains only.
     "half4": {"n-layer": 1, "n-head": 4, "n-kv-head": 4, "d-model": 13, "head-dim": 4, "d-ff": 21, "vocab-size": 27,
               "vocab-padded": 29, "context": 33, "positions": "half-rope", "qk-norm": True, "activation": "relu2",
               "biases": "no", "norm-bias": False, "embed-norm": True, "B": 2, "T": 31},

@@ -88,6 +88,9 @@ help_texts() {
 errors_create_nothing() {
     refused "did you mean 'steps'" --stesp 5 &&
         refused "--out" --train-data x &&
+        refused "which has 257 tokens" --dry-run --vocab bytes --vocab-size 100 &&
+        refused "none, bytes" --dry-run --vocab letters --vocab-size 500 &&
+        refused "none, bytes" tokenize --vocab letters x.txt &&
         refused "--train-data" --out r &&
         refused "no file matches" --out r --train-data 'nothing*.bin' &&
         refused "not a token shard" --out r --train-data /bin/true &&
@@ -225,7 +228,7 @@ full_disk() { # as full a disk as a limit on the size of files makes it
 }
 
 other_networks() { # choices of the configuration that the tiny runs do not make
-    expect 0 --out "$tmp/other1" "${data[@]}" "${tiny[@]}" --no-tied-head --head-optimizer sgd --head-lr 0.1 --no-biases \
+    expect 0 --out "$tmp/other1" "${data[@]}" "${tiny[@]}" --no-tied-head --head-optimizer sgd --head-lr 0.1 --biases no \
         --n-kv-head 1 --micro-batch 4 --val-tokens 131 --no-mask-padding --shard-tail drop || return 1
     has "$tmp/out" "131 tokens" && has "$tmp/other1/metrics.jsonl" '"head":0.1' && has "$tmp/other1/config.conf" "head-optimizer = sgd" || return 1
     expect 0 sample "$tmp/other1" --tokens 40 --temperature 0 --top-k 3
@@ -252,6 +255,29 @@ token_numbers() { # without a vocabulary tokens are numbers
     [ "$(wc -w <"$tmp/out")" -eq 5 ] && refused "not a list of token numbers" sample "$run" --prompt "hello"
 }
 
+byte_pairs() { # a vocabulary of its own: bytes, " l", "in", "ine"; kept absolute, named anew on resume; standard input
+    local run=$tmp/pairs vocab=(--vocab v.tiktoken)
+    awk 'BEGIN {
+        d = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+        for (i = 0; i < 256; i++) printf "%s%s== %d\n", substr(d, int(i / 4) + 1, 1), substr(d, i % 4 * 16 + 1, 1), i
+        print "IGw= 256\naW4= 257\naW5l 258"
+    }' >"$tmp/v.tiktoken"
+    refused "no vocabulary" tokenize "${vocab[@]}" "$tmp/text.txt" && refused "--val-tokens" tokenize - || return 1
+    cd "$tmp" || return 1
+    expect 0 tokenize "${vocab[@]}" --name p --val-tokens 0 - <text.txt && expect 0 --out "$run" --train-data 'p_train_*.bin' \
+        --val-data 'p_train_*.bin' "${tiny[@]:2}" "${vocab[@]}" --max-time 1e-9 && expect 0 sample "$run" --prompt 'a line' || {
+        cd - >/dev/null
+        return 1
+    }
+    cd - >/dev/null
+    has "$tmp/out" "a line" && has "$run/config.conf" "vocab = $tmp/v.tiktoken" && has "$run/config.conf" "vocab-size = 260" &&
+        has "$run/metrics.jsonl" '"bits_per_byte"' || return 1
+    mv "$tmp/v.tiktoken" "$tmp/w.tiktoken"
+    refused "$tmp/v.tiktoken" --resume "$run" && refused "$tmp/v.tiktoken" sample "$run" &&
+        expect 0 sample "$run" --vocab "$tmp/w.tiktoken" --prompt "a line" &&
+        expect 0 --resume "$run" --vocab "$tmp/w.tiktoken" --max-time 0 && has "$tmp/out" "finished"
+}
+
 tiny=(--vocab bytes --n-layer 1 --n-head 2 --d-model 32 --seq-len 16 --batch-size 4 --micro-batch 2 --steps 12
     --threads 1 --log-every 1 --eval-every 5 --val-tokens 200 --sample-tokens 5)
 data=(--train-data "$tmp/d_train_*.bin" --val-data "$tmp/d_val_*.bin")
@@ -269,7 +295,7 @@ check make_shards make_shards
 for test in headers_c_and_cxx every_header_in_cxx thin_main plan_of_gpt2 presets_are_valid help_texts \
     errors_create_nothing directories one_process_at_a_time run_records quiet_is_quiet target_loss signal_status \
     bad_step_stops bad_steps_are_skipped loss_jump resume_takes_the_older resume_refusals full_disk other_networks \
-    closed_output several_configs token_numbers; do
+    closed_output several_configs token_numbers byte_pairs; do
     check $test $test
 done
 exit $failed

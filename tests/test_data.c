@@ -1,4 +1,4 @@
-// Checksums, vocabularies, shards and the making of shards.
+// Checksums and shards.
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -7,11 +7,8 @@
 
 #include "data/checksum.h"
 #include "data/shard.h"
-#include "data/tokenize.h"
-#include "device/random.h"
 #include "tests/temp_dir.h"
 
-#include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -42,26 +39,6 @@ static void test_crc32c(void **state) {
             assert_int_equal(crc, (uint32_t)~expected);
         }
     }
-}
-
-static void test_vocab_bytes(void **state) {
-    (void)state;
-    assert_string_equal(vocab_name(VOCAB_BYTES), "bytes");
-    assert_string_equal(vocab_name(VOCAB_NONE), "none");
-    assert_int_equal(vocab_size(VOCAB_BYTES), 257);
-    assert_int_equal(vocab_size(VOCAB_NONE), 0);
-    assert_int_equal(vocab_end_of_text(VOCAB_BYTES), 256);
-    assert_true(vocab_bytes_per_token(VOCAB_BYTES) == 1);
-    char text[256], out[64];
-    uint16_t tokens[256];
-    for (int i = 0; i < 256; i++) text[i] = (char)i;
-    assert_int_equal(vocab_encode(tokens, VOCAB_BYTES, text, 256), 256);
-    for (int i = 0; i < 256; i++) {
-        assert_int_equal(tokens[i], i);
-        assert_int_equal(vocab_decode(out, VOCAB_BYTES, tokens[i]), 1);
-        assert_int_equal((unsigned char)out[0], i);
-    }
-    assert_int_equal(vocab_decode(out, VOCAB_BYTES, 256), 0);
 }
 
 static void write_tokens(const char *name, int first, int64_t n) {
@@ -103,7 +80,7 @@ static void test_shard_stream(void **state) {
     assert_int_equal(set.n_shards, 3);
     assert_int_equal(set.total_tokens, 5008);
     assert_int_equal(set.shards[2].first, 8);
-    uint16_t tokens[12000];
+    static uint32_t tokens[12000];
     Error err;
     static const int64_t starts[] = {0, 1, 6, 7, 8, 9, 5000, 5007, 5008, 5009, 7 * 5008LL + 3, (1LL << 60) + 5};
     static const int64_t lengths[] = {0, 1, 2, 8, 5007, 5008, 11000};
@@ -145,12 +122,33 @@ static void test_more_shards_than_files(void **state) {
     setrlimit(RLIMIT_NOFILE, &few);
     ShardSet set;
     open_set(&set, "many_*.bin");
-    uint16_t tokens[300];
+    uint32_t tokens[300];
     Error err;
     assert_true(shard_set_read(tokens, &set, 0, 300, &err));
     for (int i = 0; i < 300; i++) assert_int_equal(tokens[i], i);
     shard_set_close(&set);
     setrlimit(RLIMIT_NOFILE, &old);
+}
+
+// A stream of a 16-bit and a 32-bit shard, of numbers that need all 32 bits.
+static void test_wide_shards(void **state) {
+    (void)state;
+    enum { WIDE = 50 };
+    int32_t file[SHARD_HEADER_BYTES / 4 + WIDE] = {SHARD_WIDE_MAGIC, SHARD_WIDE_VERSION, WIDE};
+    for (int i = 0; i < WIDE; i++) file[SHARD_HEADER_BYTES / 4 + i] = 100000 * (i + 1);
+    write_tokens("mixed_0.bin", 7, 20);
+    temp_file("mixed_1.bin", file, sizeof file);
+    ShardSet set;
+    open_set(&set, "mixed_*.bin");
+    assert_int_equal(set.total_tokens, 70);
+    uint32_t tokens[100];
+    Error err;
+    assert_true(shard_set_read(tokens, &set, 60, 100, &err)); // ends of both, around the end of the stream
+    for (int i = 0; i < 100; i++) {
+        int at = (60 + i) % 70;
+        assert_int_equal(tokens[i], at < 20 ? 7 + at : 100000 * (at - 19));
+    }
+    shard_set_close(&set);
 }
 
 static uint32_t fingerprint_of(const char *name) {
@@ -220,7 +218,8 @@ static void test_bad_shards(void **state) {
         {"long.bin", {20240520, 1, 2}, 1030, "need 1028"},
         {"odd.bin", {20240520, 1, 3}, 1031, "need 1030"},
         {"huge.bin", {20240520, 1, INT32_MAX}, 1030, "need 4294968318"},
-        {"llama.bin", {20240801, 7, 3}, 1036, "Llama 3"},
+        {"wide.bin", {20240801, 7, 3}, 1030, "need 1036"},
+        {"wide_version.bin", {20240801, 1, 3}, 1036, "version 1; only version 7"},
         {"magic.bin", {-2, -2, -2}, 1030, "instead of the magic 20240520"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -246,7 +245,7 @@ static void test_shard_replaced_while_open(void **state) {
     ShardSet set;
     open_set(&set, "replaced.bin");
     write_tokens("replaced.bin", 0, 50);
-    uint16_t tokens[100];
+    uint32_t tokens[100];
     Error err;
     assert_false(shard_set_read(tokens, &set, 0, 10, &err));
     assert_non_null(strstr(err.text, "changed while it was in use"));
@@ -298,7 +297,7 @@ static void test_real_shards(void **state) {
         char path[4096];
         ShardSet set;
         Error err;
-        uint16_t first;
+        uint32_t first;
         snprintf(path, sizeof path, "%s/%s", data, cases[i].name);
         if (!shard_set_open(&set, path, &err)) fail_msg("%s", err.text);
         assert_int_equal(set.n_shards, cases[i].n_shards);
@@ -318,99 +317,9 @@ static void test_real_shards(void **state) {
     assert_non_null(strstr(err.text, "is text"));
 }
 
-static void test_tokenize(void **state) {
-    (void)state;
-    temp_file("one.txt", "0123456789", 10);
-    temp_file("two.txt", "abcdefghi\xFF\n", 11);
-    char one[512], two[512], out[512];
-    strcpy(one, temp_path("one.txt"));
-    strcpy(two, temp_path("two.txt"));
-    strcpy(out, temp_path("made/here"));
-    const char *files[] = {one, two};
-    TokenizeConfig config = {.vocab = VOCAB_BYTES,
-                             .out_dir = out,
-                             .name = "t",
-                             .files = files,
-                             .n_files = 2,
-                             .shard_tokens = 6,
-                             .val_fraction = 0.2};
-    TokenizeResult result;
-    Error err;
-    if (!tokenize_files(&result, &config, &err)) fail_msg("%s", err.text);
-    // 10 -> 8 + 2, 11 -> 9 + 2, an end of text before each of the four parts.
-    assert_int_equal(result.bytes, 21);
-    assert_int_equal(result.train_tokens, 19);
-    assert_int_equal(result.val_tokens, 6);
-    assert_int_equal(result.n_shards, 5);
-    static const uint16_t train[] = {256, '0', '1', '2', '3', '4', '5', '6', '7', 256,
-                                     'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i'};
-    static const uint16_t val[] = {256, '8', '9', 256, 0xFF, '\n'};
-    uint16_t tokens[32];
-    ShardSet set;
-    open_set(&set, "made/here/t_train_*.bin");
-    assert_int_equal(set.n_shards, 4);
-    assert_int_equal(set.shards[3].n_tokens, 1);
-    assert_non_null(strstr(set.shards[0].path, "t_train_000001.bin"));
-    assert_true(shard_set_read(tokens, &set, 0, 19, &err));
-    assert_memory_equal(tokens, train, sizeof train);
-    shard_set_close(&set);
-    open_set(&set, "made/here/t_val_000000.bin");
-    assert_true(shard_set_read(tokens, &set, 0, 6, &err));
-    assert_memory_equal(tokens, val, sizeof val);
-    shard_set_close(&set);
-
-    // Not over what exists; with `overwrite` nothing of the old set stays.
-    assert_false(tokenize_files(&result, &config, &err));
-    assert_non_null(strstr(err.text, "exists already"));
-    config.overwrite = true;
-    config.shard_tokens = 1000;
-    config.val_fraction = 0;
-    assert_true(tokenize_files(&result, &config, &err));
-    assert_int_equal(result.n_shards, 1);
-    open_set(&set, "made/here/*");
-    assert_int_equal(set.n_shards, 1);
-    assert_int_equal(set.total_tokens, 23);
-    shard_set_close(&set);
-}
-
-static void test_tokenize_refuses(void **state) {
-    (void)state;
-    char text[512], empty[512], absent[512], out[512];
-    strcpy(text, temp_file("good.txt", "text", 4));
-    strcpy(empty, temp_file("empty.txt", "", 0));
-    strcpy(absent, temp_path("absent.txt"));
-    strcpy(out, temp_path("refused"));
-    const char *good[] = {text}, *with_empty[] = {text, empty}, *with_absent[] = {text, absent};
-    const TokenizeConfig base = {VOCAB_BYTES, out, "t", good, 1, 100, 0.1, false};
-    struct {
-        TokenizeConfig config;
-        const char *what;
-    } cases[8] = {
-        {base, "--vocab"},        {base, "no text file"},   {base, "--name"},    {base, "--val-fraction"},
-        {base, "--val-fraction"}, {base, "--shard-tokens"}, {base, "empty.txt"}, {base, "absent.txt"},
-    };
-    cases[0].config.vocab = VOCAB_NONE;
-    cases[1].config.n_files = 0;
-    cases[2].config.name = "a/b";
-    cases[3].config.val_fraction = 1;
-    cases[4].config.val_fraction = NAN;
-    cases[5].config.shard_tokens = 0;
-    cases[6].config.files = with_empty;
-    cases[7].config.files = with_absent;
-    cases[6].config.n_files = cases[7].config.n_files = 2;
-    for (int i = 0; i < 8; i++) {
-        TokenizeResult result;
-        Error err = {""};
-        assert_false(tokenize_files(&result, &cases[i].config, &err));
-        if (!strstr(err.text, cases[i].what)) fail_msg("expected \"%s\" in \"%s\"", cases[i].what, err.text);
-        assert_int_not_equal(access(out, F_OK), 0); // nothing was written
-    }
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_crc32c),
-        cmocka_unit_test(test_vocab_bytes),
         cmocka_unit_test(test_shard_layout),
         cmocka_unit_test(test_shard_stream),
         cmocka_unit_test(test_plain_name_with_brackets),
@@ -418,10 +327,9 @@ int main(void) {
         cmocka_unit_test(test_fingerprint),
         cmocka_unit_test(test_bad_shards),
         cmocka_unit_test(test_shard_replaced_while_open),
+        cmocka_unit_test(test_wide_shards),
         cmocka_unit_test(test_shard_write_errors),
         cmocka_unit_test(test_real_shards),
-        cmocka_unit_test(test_tokenize),
-        cmocka_unit_test(test_tokenize_refuses),
     };
     return cmocka_run_group_tests(tests, temp_dir_create, temp_dir_remove);
 }

@@ -1,6 +1,5 @@
 #include "run/config.h"
 
-#include "data/vocab.h"     // defines: vocab_size
 #include "device/nearest.h" // defines: nearest_name
 #include "run/groups.h"     // defines: groups_resolve, group_option_names
 
@@ -74,6 +73,20 @@ ModelRun config_model_run(const RunConfig *c) {
         .B = c->micro_batch, .T = c->seq_len, .use = USE_TRAINING, .recompute = (Recompute)c->recompute};
 }
 
+Vocab *config_open_vocab(const RunConfig *config, Error *err) {
+    Vocab *vocab = vocab_open(config->vocab, err);
+    int known = vocab ? vocab_size(vocab) : 0, size = config->model.vocab_size;
+    if (!vocab) {
+        error_prefix(err, "--vocab");
+    } else if (size && size < known) {
+        error_set(err, "--vocab-size %d is too small for --vocab %s, which has %d tokens", size, config->vocab,
+                  known);
+        vocab_close(vocab);
+        vocab = NULL;
+    }
+    return vocab;
+}
+
 // Fills in what follows from other options, so that the effective configuration says it.
 static bool derive(RunConfig *config, Error *err) {
     ModelConfig *m = &config->model;
@@ -91,11 +104,12 @@ static bool derive(RunConfig *config, Error *err) {
     if (config->norm_bias == NORM_BIAS_AUTO)
         config->norm_bias = m->norm == NORM_LAYERNORM && m->biases == BIASES_ALL ? NORM_BIAS_YES : NORM_BIAS_NO;
     m->norm_bias = config->norm_bias == NORM_BIAS_YES;
-    int known = vocab_size((VocabKind)config->vocab);
-    if (m->vocab_size == 0) m->vocab_size = known ? known : 50257;
-    if (m->vocab_size < known)
-        return error_set(err, "--vocab-size %d is too small for --vocab %s, which has %d tokens", m->vocab_size,
-                         vocab_name((VocabKind)config->vocab), known);
+    if (m->vocab_size == 0) {
+        Vocab *vocab = config_open_vocab(config, err);
+        if (!vocab) return false;
+        m->vocab_size = vocab_is_none(vocab) ? 50257 : vocab_size(vocab);
+        vocab_close(vocab);
+    }
     if (m->vocab_size > 65536)
         return error_set(err, "--vocab-size %d: token shards hold 16-bit tokens, at most 65536", m->vocab_size);
     if (m->vocab_padded == 0) m->vocab_padded = (m->vocab_size + 63) / 64 * 64;
@@ -119,7 +133,7 @@ static bool derive(RunConfig *config, Error *err) {
     return true;
 }
 
-// Patterns of files are stored absolute, so that a run can be resumed from any directory.
+// Names and patterns of files are stored absolute, so that a run can be resumed from any directory.
 static bool make_absolute(char *pattern, Error *err) {
     char cwd[OPTION_TEXT_MAX], full[2 * OPTION_TEXT_MAX];
     if (!pattern[0] || pattern[0] == '/') return true;
@@ -159,7 +173,8 @@ static bool build(RunConfig *config, const Settings *file, const Settings *argum
     if (name) snprintf(config->config, sizeof config->config, "%s", name->text);
     if (!apply_settings(config, file, true, err) || !apply_settings(config, arguments, false, err)) return false;
     if (!derive(config, err) || !groups_resolve(config, file, arguments, err)) return false;
-    return make_absolute(config->train_data, err) && make_absolute(config->val_data, err);
+    return make_absolute(config->train_data, err) && make_absolute(config->val_data, err) &&
+           (vocab_name_is_builtin(config->vocab) || make_absolute(config->vocab, err));
 }
 
 bool config_load_run(RunConfig *config, const char *dir, Error *err) {

@@ -88,6 +88,9 @@ help_texts() {
 errors_create_nothing() {
     refused "did you mean 'steps'" --stesp 5 &&
         refused "--out" --train-data x &&
+        refused "which has 257 tokens" --dry-run --vocab bytes --vocab-size 100 &&
+        refused "none, bytes" --dry-run --vocab letters --vocab-size 500 &&
+        refused "none, bytes" tokenize --vocab letters x.txt &&
         refused "--train-data" --out r &&
         refused "no file matches" --out r --train-data 'nothing*.bin' &&
         refused "not a token shard" --out r --train-data /bin/true &&

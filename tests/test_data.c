@@ -46,22 +46,31 @@ static void test_crc32c(void **state) {
 
 static void test_vocab_bytes(void **state) {
     (void)state;
-    assert_string_equal(vocab_name(VOCAB_BYTES), "bytes");
-    assert_string_equal(vocab_name(VOCAB_NONE), "none");
-    assert_int_equal(vocab_size(VOCAB_BYTES), 257);
-    assert_int_equal(vocab_size(VOCAB_NONE), 0);
-    assert_int_equal(vocab_end_of_text(VOCAB_BYTES), 256);
-    assert_true(vocab_bytes_per_token(VOCAB_BYTES) == 1);
-    char text[256], out[64];
-    uint16_t tokens[256];
+    Error err;
+    Vocab *none = vocab_open("none", &err), *bytes = vocab_open("bytes", &err);
+    assert_true(vocab_is_none(none) && !vocab_is_none(bytes));
+    assert_int_equal(vocab_size(none), 0);
+    assert_int_equal(vocab_end_of_text(none), -1);
+    assert_int_equal(vocab_token_bytes(none, 65), 0);
+    assert_int_equal(vocab_size(bytes), 257);
+    assert_int_equal(vocab_end_of_text(bytes), 256);
+    VocabEncoder *encoder = vocab_encoder_create(bytes);
+    char text[256];
+    uint16_t tokens[3 * 256];
     for (int i = 0; i < 256; i++) text[i] = (char)i;
-    assert_int_equal(vocab_encode(tokens, VOCAB_BYTES, text, 256), 256);
+    assert_int_equal(vocab_encode(tokens, encoder, text, 256), 256);
     for (int i = 0; i < 256; i++) {
+        int length;
+        const char *out = vocab_decode(&length, bytes, i);
         assert_int_equal(tokens[i], i);
-        assert_int_equal(vocab_decode(out, VOCAB_BYTES, tokens[i]), 1);
+        assert_int_equal(length, 1);
         assert_int_equal((unsigned char)out[0], i);
     }
-    assert_int_equal(vocab_decode(out, VOCAB_BYTES, 256), 0);
+    assert_int_equal(vocab_token_bytes(bytes, 256), 0);
+    assert_int_equal(vocab_token_bytes(bytes, -1), 0);
+    vocab_encoder_free(encoder);
+    vocab_close(bytes);
+    vocab_close(none);
 }
 
 static void write_tokens(const char *name, int first, int64_t n) {
@@ -327,7 +336,9 @@ static void test_tokenize(void **state) {
     strcpy(two, temp_path("two.txt"));
     strcpy(out, temp_path("made/here"));
     const char *files[] = {one, two};
-    TokenizeConfig config = {.vocab = VOCAB_BYTES,
+    Error err;
+    Vocab *vocab = vocab_open("bytes", &err);
+    TokenizeConfig config = {.vocab = vocab,
                              .out_dir = out,
                              .name = "t",
                              .files = files,
@@ -335,7 +346,6 @@ static void test_tokenize(void **state) {
                              .shard_tokens = 6,
                              .val_fraction = 0.2};
     TokenizeResult result;
-    Error err;
     if (!tokenize_files(&result, &config, &err)) fail_msg("%s", err.text);
     // 10 -> 8 + 2, 11 -> 9 + 2, an end of text before each of the four parts.
     assert_int_equal(result.bytes, 21);
@@ -371,6 +381,7 @@ static void test_tokenize(void **state) {
     assert_int_equal(set.n_shards, 1);
     assert_int_equal(set.total_tokens, 23);
     shard_set_close(&set);
+    vocab_close(vocab);
 }
 
 static void test_tokenize_refuses(void **state) {
@@ -381,30 +392,32 @@ static void test_tokenize_refuses(void **state) {
     strcpy(absent, temp_path("absent.txt"));
     strcpy(out, temp_path("refused"));
     const char *good[] = {text}, *with_empty[] = {text, empty}, *with_absent[] = {text, absent};
-    const TokenizeConfig base = {VOCAB_BYTES, out, "t", good, 1, 100, 0.1, false};
+    Error err;
+    Vocab *vocab = vocab_open("bytes", &err);
+    const TokenizeConfig base = {vocab, out, "t", good, 1, 100, 0.1, false};
     struct {
         TokenizeConfig config;
         const char *what;
-    } cases[8] = {
-        {base, "--vocab"},        {base, "no text file"},   {base, "--name"},    {base, "--val-fraction"},
-        {base, "--val-fraction"}, {base, "--shard-tokens"}, {base, "empty.txt"}, {base, "absent.txt"},
+    } cases[7] = {
+        {base, "no text file"},   {base, "--name"},    {base, "--val-fraction"}, {base, "--val-fraction"},
+        {base, "--shard-tokens"}, {base, "empty.txt"}, {base, "absent.txt"},
     };
-    cases[0].config.vocab = VOCAB_NONE;
-    cases[1].config.n_files = 0;
-    cases[2].config.name = "a/b";
-    cases[3].config.val_fraction = 1;
-    cases[4].config.val_fraction = NAN;
-    cases[5].config.shard_tokens = 0;
-    cases[6].config.files = with_empty;
-    cases[7].config.files = with_absent;
-    cases[6].config.n_files = cases[7].config.n_files = 2;
-    for (int i = 0; i < 8; i++) {
+    cases[0].config.n_files = 0;
+    cases[1].config.name = "a/b";
+    cases[2].config.val_fraction = 1;
+    cases[3].config.val_fraction = NAN;
+    cases[4].config.shard_tokens = 0;
+    cases[5].config.files = with_empty;
+    cases[6].config.files = with_absent;
+    cases[5].config.n_files = cases[6].config.n_files = 2;
+    for (int i = 0; i < 7; i++) {
         TokenizeResult result;
-        Error err = {""};
+        err.text[0] = 0;
         assert_false(tokenize_files(&result, &cases[i].config, &err));
         if (!strstr(err.text, cases[i].what)) fail_msg("expected \"%s\" in \"%s\"", cases[i].what, err.text);
         assert_int_not_equal(access(out, F_OK), 0); // nothing was written
     }
+    vocab_close(vocab);
 }
 
 int main(void) {

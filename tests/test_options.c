@@ -107,7 +107,6 @@ static void test_refused(void **state) {
         {"--n-head 7", "--head-dim"},
         {"--micro-batch 3", "does not divide"},
         {"--context 8", "longer than --context"},
-        {"--vocab bytes --vocab-size 100", "257"},
         {"--vocab-size 70000", "65536"},
         {"--vocab-padded 64", "vocab-padded"},
         {"--optimizer normun", "normuon"},

@@ -4,7 +4,7 @@
 #define POLAR_RUN_CONFIG_H
 
 #include "data/loader.h"       // defines: LoaderConfig
-#include "data/vocab.h"         // defines: Vocab
+#include "data/vocab.h"        // defines: Vocab
 #include "model/activations.h" // defines: ModelRun, Recompute
 #include "model/config.h"      // defines: ModelConfig
 #include "optim/optimizer.h"   // defines: GroupSettings, GROUP_COUNT
@@ -36,13 +36,13 @@ typedef struct {
     int max_skips;
 
     // Data
-    char train_data[OPTION_TEXT_MAX], val_data[OPTION_TEXT_MAX];
+    char train_data[OPTION_TEXT_MAX], val_data[OPTION_TEXT_MAX], hellaswag[OPTION_TEXT_MAX];
     char vocab[OPTION_TEXT_MAX]; // as vocab_open takes it
     int shard_tail;              // ShardTail
     int64_t val_tokens;
 
     // Reports
-    int64_t log_every, eval_every, sample_every, checkpoint_every;
+    int64_t log_every, eval_every, hellaswag_every, sample_every, checkpoint_every;
     int sample_tokens, keep;
     char sample_prompt[OPTION_TEXT_MAX];
 

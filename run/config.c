@@ -65,12 +65,9 @@ LoaderConfig config_loader(const RunConfig *c) {
                           .micro_batch = c->micro_batch,
                           .seq_len = c->seq_len,
                           .vocab_size = c->model.vocab_size,
-                          .tail = (ShardTail)c->shard_tail};
-}
-
-ModelRun config_model_run(const RunConfig *c) {
-    return (ModelRun){
-        .B = c->micro_batch, .T = c->seq_len, .use = USE_TRAINING, .recompute = (Recompute)c->recompute};
+                          .tail = (ShardTail)c->shard_tail,
+                          .align = c->align_documents,
+                          .document_token = c->document_token};
 }
 
 Vocab *config_open_vocab(const RunConfig *config, Error *err) {
@@ -85,6 +82,28 @@ Vocab *config_open_vocab(const RunConfig *config, Error *err) {
         vocab = NULL;
     }
     return vocab;
+}
+
+ModelRun config_model_run(const RunConfig *c) {
+    return (ModelRun){
+        .B = c->micro_batch, .T = c->seq_len, .use = USE_TRAINING, .recompute = (Recompute)c->recompute};
+}
+
+// What every document of the training data begins with.
+static bool find_document_token(RunConfig *config, Error *err) {
+    enum { GPT2_END_OF_TEXT = 50256 };
+    if (config->shard_tail == SHARD_TAIL_DROP)
+        return error_set(err, "--align-documents needs --shard-tail join: drop is the fixed order of a benchmark");
+    Vocab *vocab = config_open_vocab(config, err);
+    if (!vocab) return false;
+    int token = vocab_end_of_text(vocab);
+    vocab_close(vocab);
+    if (token < 0 && config->model.vocab_size > GPT2_END_OF_TEXT) token = GPT2_END_OF_TEXT;
+    config->document_token = token;
+    return token >= 0 || error_set(err,
+                                   "--align-documents needs to know the token that begins a document, and --vocab "
+                                   "%s with --vocab-size %d has none; give the vocabulary of the shards",
+                                   config->vocab, config->model.vocab_size);
 }
 
 // Fills in what follows from other options, so that the effective configuration says it.
@@ -110,8 +129,7 @@ static bool derive(RunConfig *config, Error *err) {
         m->vocab_size = vocab_is_none(vocab) ? 50257 : vocab_size(vocab);
         vocab_close(vocab);
     }
-    if (m->vocab_size > 65536)
-        return error_set(err, "--vocab-size %d: token shards hold 16-bit tokens, at most 65536", m->vocab_size);
+    if (config->align_documents && !find_document_token(config, err)) return false;
     if (m->vocab_padded == 0) m->vocab_padded = (m->vocab_size + 63) / 64 * 64;
     if (m->context == 0) m->context = config->seq_len;
     if (config->seq_len > m->context)

@@ -39,6 +39,8 @@ typedef struct {
     char train_data[OPTION_TEXT_MAX], val_data[OPTION_TEXT_MAX], hellaswag[OPTION_TEXT_MAX];
     char vocab[OPTION_TEXT_MAX]; // as vocab_open takes it
     int shard_tail;              // ShardTail
+    bool align_documents;
+    int document_token; // follows from the vocabulary; with align_documents only
     int64_t val_tokens;
 
     // Reports

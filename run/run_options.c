@@ -75,6 +75,8 @@ static const OptionSpec specs[] = {
          .help = "how tokens become text: none, bytes (257 tokens), or a .tiktoken file"),
     ONE_OF("shard-tail", shard_tail, "join", shard_tail_names,
            .help = "join: shards are one endless stream; drop: whole batches of each shard, once"),
+    FLAG("align-documents", align_documents, "no",
+         .help = "every training sequence begins at a document; what is left of the one before it is skipped"),
     INT64("val-tokens", val_tokens, "10485760", 1, .help = "tokens of a validation; a smaller set is used whole"),
 #undef S
 #define S "Training"

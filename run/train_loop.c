@@ -213,6 +213,7 @@ static bool train_step(Trainer *t, Error *err) {
     }
     s->elapsed_s += 1e-3 * (r.data_ms + r.forward_backward_ms + r.optimizer_ms);
     s->step++;
+    s->data_position = loader_position(t->loader);
     s->reported = false;
     return record_step(t, &r, err);
 }

@@ -26,7 +26,7 @@ bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, De
 
 bool trainer_start_loader(Trainer *t, Error *err) {
     LoaderConfig loader = config_loader(t->config);
-    t->loader = loader_create(&t->data->train, &loader, t->state.step, err);
+    t->loader = loader_create(&t->data->train, &loader, t->state.step, t->state.data_position, err);
     return t->loader != NULL;
 }
 

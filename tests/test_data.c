@@ -112,7 +112,7 @@ static void test_shard_stream(void **state) {
     assert_int_equal(set.n_shards, 3);
     assert_int_equal(set.total_tokens, 5008);
     assert_int_equal(set.shards[2].first, 8);
-    uint16_t tokens[12000];
+    static uint32_t tokens[12000];
     Error err;
     static const int64_t starts[] = {0, 1, 6, 7, 8, 9, 5000, 5007, 5008, 5009, 7 * 5008LL + 3, (1LL << 60) + 5};
     static const int64_t lengths[] = {0, 1, 2, 8, 5007, 5008, 11000};
@@ -154,12 +154,33 @@ static void test_more_shards_than_files(void **state) {
     setrlimit(RLIMIT_NOFILE, &few);
     ShardSet set;
     open_set(&set, "many_*.bin");
-    uint16_t tokens[300];
+    uint32_t tokens[300];
     Error err;
     assert_true(shard_set_read(tokens, &set, 0, 300, &err));
     for (int i = 0; i < 300; i++) assert_int_equal(tokens[i], i);
     shard_set_close(&set);
     setrlimit(RLIMIT_NOFILE, &old);
+}
+
+// A stream of a 16-bit and a 32-bit shard, of numbers that need all 32 bits.
+static void test_wide_shards(void **state) {
+    (void)state;
+    enum { WIDE = 50 };
+    int32_t file[SHARD_HEADER_BYTES / 4 + WIDE] = {SHARD_WIDE_MAGIC, SHARD_WIDE_VERSION, WIDE};
+    for (int i = 0; i < WIDE; i++) file[SHARD_HEADER_BYTES / 4 + i] = 100000 * (i + 1);
+    write_tokens("mixed_0.bin", 7, 20);
+    temp_file("mixed_1.bin", file, sizeof file);
+    ShardSet set;
+    open_set(&set, "mixed_*.bin");
+    assert_int_equal(set.total_tokens, 70);
+    uint32_t tokens[100];
+    Error err;
+    assert_true(shard_set_read(tokens, &set, 60, 100, &err)); // ends of both, around the end of the stream
+    for (int i = 0; i < 100; i++) {
+        int at = (60 + i) % 70;
+        assert_int_equal(tokens[i], at < 20 ? 7 + at : 100000 * (at - 19));
+    }
+    shard_set_close(&set);
 }
 
 static uint32_t fingerprint_of(const char *name) {
@@ -229,7 +250,8 @@ static void test_bad_shards(void **state) {
         {"long.bin", {20240520, 1, 2}, 1030, "need 1028"},
         {"odd.bin", {20240520, 1, 3}, 1031, "need 1030"},
         {"huge.bin", {20240520, 1, INT32_MAX}, 1030, "need 4294968318"},
-        {"llama.bin", {20240801, 7, 3}, 1036, "Llama 3"},
+        {"wide.bin", {20240801, 7, 3}, 1030, "need 1036"},
+        {"wide_version.bin", {20240801, 1, 3}, 1036, "version 1; only version 7"},
         {"magic.bin", {-2, -2, -2}, 1030, "instead of the magic 20240520"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -255,7 +277,7 @@ static void test_shard_replaced_while_open(void **state) {
     ShardSet set;
     open_set(&set, "replaced.bin");
     write_tokens("replaced.bin", 0, 50);
-    uint16_t tokens[100];
+    uint32_t tokens[100];
     Error err;
     assert_false(shard_set_read(tokens, &set, 0, 10, &err));
     assert_non_null(strstr(err.text, "changed while it was in use"));
@@ -307,7 +329,7 @@ static void test_real_shards(void **state) {
         char path[4096];
         ShardSet set;
         Error err;
-        uint16_t first;
+        uint32_t first;
         snprintf(path, sizeof path, "%s/%s", data, cases[i].name);
         if (!shard_set_open(&set, path, &err)) fail_msg("%s", err.text);
         assert_int_equal(set.n_shards, cases[i].n_shards);
@@ -352,10 +374,10 @@ static void test_tokenize(void **state) {
     assert_int_equal(result.train_tokens, 19);
     assert_int_equal(result.val_tokens, 6);
     assert_int_equal(result.n_shards, 5);
-    static const uint16_t train[] = {256, '0', '1', '2', '3', '4', '5', '6', '7', 256,
+    static const uint32_t train[] = {256, '0', '1', '2', '3', '4', '5', '6', '7', 256,
                                      'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i'};
-    static const uint16_t val[] = {256, '8', '9', 256, 0xFF, '\n'};
-    uint16_t tokens[32];
+    static const uint32_t val[] = {256, '8', '9', 256, 0xFF, '\n'};
+    uint32_t tokens[32];
     ShardSet set;
     open_set(&set, "made/here/t_train_*.bin");
     assert_int_equal(set.n_shards, 4);
@@ -431,6 +453,7 @@ int main(void) {
         cmocka_unit_test(test_fingerprint),
         cmocka_unit_test(test_bad_shards),
         cmocka_unit_test(test_shard_replaced_while_open),
+        cmocka_unit_test(test_wide_shards),
         cmocka_unit_test(test_shard_write_errors),
         cmocka_unit_test(test_real_shards),
         cmocka_unit_test(test_tokenize),

@@ -9,7 +9,7 @@
 #include <string.h>
 
 // Token numbers with blanks between them; -1 if the text, which a zero ends, is something else.
-static int64_t parse_numbers(uint16_t *tokens, const char *text, int vocab_size) {
+static int64_t parse_numbers(int32_t *tokens, const char *text, int vocab_size) {
     int64_t n = 0;
     for (;;) {
         while (isspace((unsigned char)*text)) text++;
@@ -17,22 +17,26 @@ static int64_t parse_numbers(uint16_t *tokens, const char *text, int vocab_size)
         char *end;
         long value = strtol(text, &end, 10);
         if (end == text || (*end && !isspace((unsigned char)*end)) || value < 0 || value >= vocab_size) return -1;
-        tokens[n++] = (uint16_t)value;
+        tokens[n++] = (int32_t)value;
         text = end;
     }
 }
 
 // The tokens to begin with: at least one. Returns their number, 0 on errors.
-static int64_t begin_tokens(uint16_t **tokens, const SampleConfig *c, int vocab_size, Error *err) {
+static int64_t begin_tokens(int32_t **tokens, const SampleConfig *c, int vocab_size, Error *err) {
     int64_t n = 0;
     *tokens = malloc((3 * c->prompt_size + (size_t)c->tokens + 2) * sizeof **tokens); // 3: see vocab_encode
     ASSERT(*tokens);
     if (!vocab_is_none(c->vocab)) {
         VocabEncoder *encoder = vocab_encoder_create(c->vocab);
-        (*tokens)[n++] = (uint16_t)vocab_end_of_text(c->vocab);
-        n += vocab_encode(*tokens + 1, encoder, c->prompt, c->prompt_size);
+        uint16_t *narrow = malloc((3 * c->prompt_size + 1) * sizeof *narrow);
+        ASSERT(narrow);
+        n = vocab_encode(narrow, encoder, c->prompt, c->prompt_size);
+        (*tokens)[0] = vocab_end_of_text(c->vocab);
+        for (int64_t i = 0; i < n; i++) (*tokens)[1 + i] = narrow[i];
+        free(narrow);
         vocab_encoder_free(encoder);
-        return n;
+        return 1 + n;
     }
     n = strlen(c->prompt) == c->prompt_size ? parse_numbers(*tokens, c->prompt, vocab_size) : -1;
     if (n < 0) {
@@ -58,7 +62,7 @@ static void write_token(TextWriter *w, const Vocab *vocab, int token, bool first
 }
 
 // Adds tokens to the n that are there; returns how many there are then.
-static int64_t continue_tokens(uint16_t *tokens, int64_t n, TextWriter *w, Model *model, Stream *stream,
+static int64_t continue_tokens(int32_t *tokens, int64_t n, TextWriter *w, Model *model, Stream *stream,
                                const SampleConfig *c) {
     int V = model->config.vocab_size;
     float *logits = malloc((size_t)V * sizeof *logits);
@@ -72,7 +76,7 @@ static int64_t continue_tokens(uint16_t *tokens, int64_t n, TextWriter *w, Model
         int token =
             draw_token(room, logits, V, &c->draw, random_uniform(c->seed, RANDOM_SAMPLE, c->index + (uint64_t)i));
         if (token == vocab_end_of_text(c->vocab)) break;
-        tokens[n++] = (uint16_t)token;
+        tokens[n++] = token;
         write_token(w, c->vocab, token, false);
         fflush(w->out);
     }
@@ -84,7 +88,7 @@ static int64_t continue_tokens(uint16_t *tokens, int64_t n, TextWriter *w, Model
 
 bool sample_text(int64_t *n_drawn, FILE *out, Model *model, Stream *stream, const SampleConfig *config,
                  Error *err) {
-    uint16_t *tokens;
+    int32_t *tokens;
     TextWriter w = {.out = out};
     int64_t n = begin_tokens(&tokens, config, model->config.vocab_size, err);
     if (n > 0) {

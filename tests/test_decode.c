@@ -70,8 +70,8 @@ static void create(Model *model, int i, Type type, ModelUse use, int B) {
     }
 }
 
-static void make_tokens(uint16_t *tokens, int n, int vocab_size) {
-    for (int i = 0; i < n; i++) tokens[i] = (uint16_t)(random_uniform(1, RANDOM_TEST, (uint64_t)i) * vocab_size);
+static void make_tokens(int32_t *tokens, int n, int vocab_size) {
+    for (int i = 0; i < n; i++) tokens[i] = (int32_t)(random_uniform(1, RANDOM_TEST, (uint64_t)i) * vocab_size);
 }
 
 // The same numbers in another order: sums of at most 140 terms through two layers, some hundred eps of 2e-16.
@@ -85,7 +85,7 @@ static void check_logits(const double *mine, const double *other, int n, int64_t
 // Feeds pieces of the given sizes, again and again, up to beyond the context.
 static void check_pieces(Model *cached, Model *whole, const int *sizes) {
     Decoder with, without;
-    uint16_t tokens[LENGTH];
+    int32_t tokens[LENGTH];
     int V = cached->config.vocab_size;
     size_t bytes = (size_t)V * sizeof(double);
     double *mine = malloc(bytes), *other = malloc(bytes);
@@ -161,7 +161,7 @@ static void test_another_text(void **state) {
     (void)state;
     Model model;
     Decoder decoder;
-    uint16_t first[9], second[6];
+    int32_t first[9], second[6];
     create(&model, 1, TYPE_F64, USE_DECODING, 1);
     double logits[64];
     make_tokens(first, 9, model.config.vocab_size);

@@ -18,7 +18,7 @@ typedef struct {
     void *host, *memory;
 } Forward;
 
-// NULL memory where there is not enough: an error.
+// Errors: out of memory.
 bool forward_create(Forward *forward, Model *model, Stream *stream, Error *err);
 void forward_free(Forward *forward);
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """`train eval` and `train sample`: against the run's own metrics, and against a network written down in numpy."""
+import base64
 import json
 import math
 import os
@@ -11,6 +12,7 @@ import numpy as np
 
 import tiny_runs as tiny
 
+TEST_DATA = os.environ.get("TEST_DATA", "")
 CONTEXT = 16
 MARGIN = 1e-3  # between the best and the second-best ending: float32 moves a sum of 15 losses by less than 1e-5
 
@@ -301,6 +303,30 @@ def test_samples(folder):
     assert "top-p" in refused("sample", run, "--top-p", "1.5")
 
 
+def test_gpt2_bits_per_byte(folder):
+    """The bytes of GPT-2 tokens counted from the vocabulary's file; an end of text has none."""
+    with open(os.path.join(TEST_DATA, "r50k_base.tiktoken")) as file:
+        lengths = [len(base64.b64decode(line.split()[0])) for line in file] + [0]
+    shard = os.path.join(TEST_DATA, "fineweb_edu_sample", "fineweb_val_000000.bin")
+    with open(shard, "rb") as file:
+        tokens = np.frombuffer(file.read()[1024:], dtype="<u2")[:1001]
+    # Two documents, so that an end of text is among the targets.
+    tiny.write_shard(os.path.join(folder, "v.bin"), [*map(int, tokens), 50256, *map(int, tokens[1:500])])
+    run, n = os.path.join(folder, "run"), 1500
+    tiny.run("--vocab", os.path.join(TEST_DATA, "r50k_base.tiktoken"), "--train-data", shard, "--val-data",
+             os.path.join(folder, "v.bin"), "--n-layer", "1", "--n-head", "1", "--d-model", "8", "--seq-len", "64",
+             "--batch-size", "1", "--steps", "1", "--quiet", "--threads", "1", "--out", run)
+    result = evaluate(run)
+    size = sum(lengths[token] for token in [*tokens[1:], *tokens[1:500]])
+    assert result["val_tokens"] == n and result["bits_per_byte"] == last(run, "val")["bits_per_byte"]
+    assert abs(result["bits_per_byte"] / (result["val_loss"] * n / math.log(2) / size) - 1) < 1e-12
+
+
 if __name__ == "__main__":
-    tiny.run_tests(test_loss_is_that_of_training, test_loss_against_numpy, test_hellaswag_against_numpy,
-                   test_hellaswag_while_training, test_hellaswag_refused, test_eval_refused, test_samples)
+    tests = [test_loss_is_that_of_training, test_loss_against_numpy, test_hellaswag_against_numpy,
+             test_hellaswag_while_training, test_hellaswag_refused, test_eval_refused, test_samples]
+    if TEST_DATA:
+        tests.append(test_gpt2_bits_per_byte)
+    else:
+        print("skipped test_gpt2_bits_per_byte: TEST_DATA is not set")
+    tiny.run_tests(*tests)

@@ -1,0 +1,109 @@
+#include "run/init_from.h"
+
+#include "run/checkpoint.h"  // defines: checkpoint_load
+#include "run/huggingface.h" // defines: hf_is_directory, hf_read_config, hf_read_weights
+#include "run/run_dir.h"     // defines: RUN_PATH_MAX, run_path
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool read_network(RunConfig *from, const char *dir, Error *err) {
+    char path[RUN_PATH_MAX];
+    run_path(path, dir, "config.conf");
+    if (access(path, F_OK) == 0) return config_load_run(from, dir, err);
+    if (!hf_is_directory(dir))
+        return error_set(err, "%s is neither a run (config.conf) nor a Hugging Face directory (config.json)", dir);
+    options_init(from, &run_options);
+    if (!hf_read_config(&from->model, dir, err)) return false;
+    from->model.vocab_padded = 0; // rows that are zero: as many as the run wants
+    from->norm_bias = from->model.norm_bias ? NORM_BIAS_YES : NORM_BIAS_NO;
+    return true;
+}
+
+// An option whose text says that it follows from others.
+static bool is_open(const OptionSpec *spec, const char *text) {
+    return (spec->kind == KIND_INT && strcmp(text, "0") == 0) || strcmp(text, "auto") == 0;
+}
+
+// Whether a network option may be `given`, where that is not NULL; `there` receives what DIR has.
+static bool check_option(char there[OPTION_TEXT_MAX], const OptionSpec *spec, const char *given,
+                         const RunConfig *from, const char *dir, Error *err) {
+    option_text(there, OPTION_TEXT_MAX, from, spec);
+    if (!given || is_open(spec, given) || is_open(spec, there) || strcmp(given, there) == 0) return true;
+    return error_set(err, "--%s %s: the network of --init-from %s has %s; leave the option out", spec->name, given,
+                     dir, there);
+}
+
+static bool is_network(const OptionSpec *spec) {
+    return strcmp(spec->section, "Network") == 0;
+}
+
+// The text that was given, made the same as option_text would make it.
+static bool given_text(char text[OPTION_TEXT_MAX], const Setting *given, const OptionSpec *spec, RunConfig *scratch,
+                       Error *err) {
+    if (!option_set(scratch, spec, given->text, err)) return setting_error(err, given);
+    option_text(text, OPTION_TEXT_MAX, scratch, spec);
+    return true;
+}
+
+static bool add_options(Settings *arguments, const Settings *file, const RunConfig *from, RunConfig *scratch,
+                        const char *dir, Error *err) {
+    for (int i = 0; i < run_options.n_specs; i++) {
+        const OptionSpec *spec = &run_options.specs[i];
+        char given[OPTION_TEXT_MAX], there[OPTION_TEXT_MAX];
+        if (!is_network(spec)) continue;
+        const Setting *s = settings_find(arguments, spec->name);
+        if (!s) s = settings_find(file, spec->name);
+        if (s && !given_text(given, s, spec, scratch, err)) return false;
+        if (!check_option(there, spec, s ? given : NULL, from, dir, err)) return false;
+        if (!is_open(spec, there)) settings_add(arguments, spec->name, there, dir);
+    }
+    return true;
+}
+
+bool init_from_options(Settings *arguments, const Settings *file, Error *err) {
+    const Setting *dir = settings_find(arguments, "init-from");
+    if (!dir) dir = settings_find(file, "init-from");
+    if (!dir || !dir->text[0]) return true;
+    RunConfig *from = calloc(2, sizeof *from);
+    char *name = strdup(dir->text); // adding settings moves them
+    ASSERT(from && name);
+    bool ok = read_network(from, name, err) ? add_options(arguments, file, from, from + 1, name, err)
+                                            : error_prefix(err, "--init-from");
+    free(name);
+    free(from);
+    return ok;
+}
+
+static bool check_network(const RunConfig *config, const RunConfig *from, Error *err) {
+    for (int i = 0; i < run_options.n_specs; i++) {
+        const OptionSpec *spec = &run_options.specs[i];
+        char given[OPTION_TEXT_MAX], there[OPTION_TEXT_MAX];
+        if (!is_network(spec)) continue;
+        option_text(given, sizeof given, config, spec);
+        if (!check_option(there, spec, given, from, config->init_from, err)) return false;
+    }
+    return true;
+}
+
+static bool read_run(Model *model, Stream *stream, const char *dir, Error *err) {
+    CheckpointParts parts = {.model = model, .stream = stream};
+    RunState state;
+    bool found;
+    char note[1024];
+    if (!checkpoint_load(&state, &found, note, dir, &parts, err)) return false;
+    if (!found) return error_set(err, "%s has no checkpoint yet", dir);
+    if (note[0]) fprintf(stderr, "warning: %s\n", note);
+    return true;
+}
+
+bool init_from_weights(Model *model, Stream *stream, const RunConfig *config, Error *err) {
+    const char *dir = config->init_from;
+    RunConfig *from = calloc(1, sizeof *from);
+    ASSERT(from);
+    bool ok = read_network(from, dir, err) && check_network(config, from, err) &&
+              (hf_is_directory(dir) ? hf_read_weights(model, stream, dir, err) : read_run(model, stream, dir, err));
+    free(from);
+    return ok || error_prefix(err, "--init-from");
+}

@@ -5,17 +5,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RING = 3 }; // micro-batches: one in use, one ready, one being filled
+enum {
+    RING = 3,    // micro-batches: one in use, one ready, one being filled
+    SCAN = 8192, // tokens searched for a document at once: longer than most documents
+};
 
 struct Loader {
     const ShardSet *set;
     LoaderConfig config;
     int64_t step; // global batch and micro-batch that the thread fills next; its own
     int micro;
-    uint16_t *tokens; // (micro_batch * T + 1), the thread's
+    int64_t position; // with align: where the last row that the thread filled ends in the stream
+    uint32_t *tokens; // (micro_batch * T + 1 + SCAN), the thread's
     int32_t *scratch; // (vocab_size + 1), the thread's
     Batch ring[RING];
-    void *memory; // of the batches
+    int64_t ends[RING];     // `position` after each
+    int64_t taken_position; // `position` after the last that loader_next handed out
+    void *memory;           // of the batches
     pthread_t thread;
     pthread_mutex_t lock; // guards what follows; micro-batch number i lies in ring[i % RING]
     pthread_cond_t changed;
@@ -64,31 +70,73 @@ bool loader_batch_index(int64_t *index, const ShardSet *set, const LoaderConfig 
                      (long long)(step - left), (long long)G);
 }
 
-// Inputs and targets from B * T + 1 tokens of the stream at `index`; `buffer` holds that many.
-static bool fill(Batch *batch, uint16_t *buffer, int32_t *scratch, const ShardSet *set, int64_t index,
-                 int vocab_size, Error *err) {
-    int64_t n = (int64_t)batch->B * batch->T;
-    if (!shard_set_read(buffer, set, index, n + 1, err)) return false;
+// Inputs and targets [at, at + n) of a batch from n + 1 tokens, which lie at `index` of the stream.
+static bool put(Batch *batch, int64_t at, const uint32_t *tokens, int64_t n, const ShardSet *set, int64_t index,
+                int vocab_size, Error *err) {
     for (int64_t i = 0; i <= n; i++) {
-        if (buffer[i] < vocab_size) continue;
+        if (tokens[i] < (uint32_t)vocab_size) continue;
         const Shard *shard = shard_set_find(set, index + i);
         return error_set(err,
-                         "%s: token %lld is %d, but the vocabulary has %d tokens: these shards belong to another "
+                         "%s: token %lld is %u, but the vocabulary has %d tokens: these shards belong to another "
                          "vocabulary, or the file is damaged",
-                         shard->path, (long long)((index + i) % set->total_tokens - shard->first), buffer[i],
+                         shard->path, (long long)((index + i) % set->total_tokens - shard->first), tokens[i],
                          vocab_size);
     }
     for (int64_t i = 0; i < n; i++) {
-        batch->tokens[i] = buffer[i];
-        batch->targets[i] = buffer[i + 1];
+        batch->tokens[at + i] = (int32_t)tokens[i];
+        batch->targets[at + i] = (int32_t)tokens[i + 1];
     }
+    return true;
+}
+
+// A batch from the B * T + 1 tokens of the stream at `index`; `buffer` holds that many.
+static bool fill(Batch *batch, uint32_t *buffer, int32_t *scratch, const ShardSet *set, int64_t index,
+                 int vocab_size, Error *err) {
+    int64_t n = (int64_t)batch->B * batch->T;
+    if (!shard_set_read(buffer, set, index, n + 1, err) || !put(batch, 0, buffer, n, set, index, vocab_size, err))
+        return false;
     batch_index(batch, scratch, vocab_size);
+    return true;
+}
+
+// Finds the first document that begins at or after *position, which becomes its place, and reads the T + 1 tokens
+// from there: *row points to them in `buffer`, which holds T + 1 + SCAN.
+static bool find_row(const uint32_t **row, int64_t *position, uint32_t *buffer, const ShardSet *set,
+                     const LoaderConfig *c, Error *err) {
+    for (int64_t searched = 0; searched < set->total_tokens; searched += SCAN) {
+        if (!shard_set_read(buffer, set, *position, (int64_t)c->seq_len + 1 + SCAN, err)) return false;
+        for (int i = 0; i < SCAN; i++) {
+            if (buffer[i] != (uint32_t)c->document_token) continue;
+            *row = buffer + i;
+            *position = (*position + i) % set->total_tokens;
+            return true;
+        }
+        *position = (*position + SCAN) % set->total_tokens;
+    }
+    return error_set(err,
+                     "%s%s: token %d, which begins a document, is nowhere in them: leave out --align-documents, or "
+                     "give shards made with this vocabulary",
+                     set->shards[0].path, set->n_shards > 1 ? " and the other shards" : "", c->document_token);
+}
+
+static bool fill_aligned(Batch *batch, Loader *loader, Error *err) {
+    const LoaderConfig *c = &loader->config;
+    for (int r = 0; r < batch->B; r++) {
+        const uint32_t *row;
+        if (!find_row(&row, &loader->position, loader->tokens, loader->set, c, err) ||
+            !put(batch, (int64_t)r * c->seq_len, row, c->seq_len, loader->set, loader->position, c->vocab_size,
+                 err))
+            return false;
+        loader->position = (loader->position + c->seq_len) % loader->set->total_tokens;
+    }
+    batch_index(batch, loader->scratch, c->vocab_size);
     return true;
 }
 
 static bool fill_next(Loader *loader, Batch *batch, Error *err) {
     const LoaderConfig *c = &loader->config;
     int64_t index;
+    if (c->align) return fill_aligned(batch, loader, err);
     if (!loader_batch_index(&index, loader->set, c, loader->step, err)) return false;
     index += (int64_t)loader->micro * c->micro_batch * c->seq_len;
     if (!fill(batch, loader->tokens, loader->scratch, loader->set, index, c->vocab_size, err)) return false;
@@ -111,7 +159,7 @@ static void *run_thread(void *argument) {
         pthread_mutex_unlock(&loader->lock);
         bool ok = fill_next(loader, batch, &err);
         pthread_mutex_lock(&loader->lock);
-        if (ok) loader->filled++;
+        if (ok) loader->ends[loader->filled++ % RING] = loader->position;
         else loader->error = err;
         loader->failed = !ok;
         pthread_cond_signal(&loader->changed);
@@ -141,7 +189,7 @@ static Loader *allocate(const LoaderConfig *config) {
     Loader *loader = calloc(1, sizeof *loader);
     if (!loader) return NULL;
     int64_t bytes = batch_bytes(config->micro_batch, config->seq_len);
-    size_t n_tokens = (size_t)config->micro_batch * (size_t)config->seq_len + 1;
+    size_t n_tokens = (size_t)config->micro_batch * (size_t)config->seq_len + 1 + SCAN;
     loader->memory = aligned_alloc(64, RING * (size_t)bytes);
     loader->tokens = malloc(n_tokens * sizeof *loader->tokens);
     loader->scratch = malloc(((size_t)config->vocab_size + 1) * sizeof *loader->scratch);
@@ -154,10 +202,11 @@ static Loader *allocate(const LoaderConfig *config) {
     return loader;
 }
 
-Loader *loader_create(const ShardSet *set, const LoaderConfig *config, int64_t step, Error *err) {
+Loader *loader_create(const ShardSet *set, const LoaderConfig *config, int64_t step, int64_t position, Error *err) {
     const LoaderConfig *c = config;
     ASSERT(c->micro_batch > 0 && c->batch_size > 0 && c->batch_size % c->micro_batch == 0);
-    ASSERT(c->seq_len > 0 && c->vocab_size > 0 && step >= 0);
+    ASSERT(c->seq_len > 0 && c->vocab_size > 0 && step >= 0 && position >= 0);
+    ASSERT(!c->align || c->tail == SHARD_TAIL_JOIN);
     int64_t G = global_tokens(c);
     bool too_short = c->tail == SHARD_TAIL_DROP ? loader_batch_count(set, c) == 0 : set->total_tokens < G;
     if (too_short) {
@@ -174,6 +223,13 @@ Loader *loader_create(const ShardSet *set, const LoaderConfig *config, int64_t s
     loader->set = set;
     loader->config = *c;
     loader->step = step;
+    if (c->align) loader->position = loader->taken_position = position % set->total_tokens;
+    int64_t first = loader->position;
+    const uint32_t *row;
+    if (c->align && !find_row(&row, &first, loader->tokens, set, c, err)) { // at once, not from the thread
+        free_memory(loader);
+        return NULL;
+    }
     pthread_mutex_init(&loader->lock, NULL);
     pthread_cond_init(&loader->changed, NULL);
     if (start_thread(loader, err)) return loader;
@@ -199,15 +255,24 @@ bool loader_next(Batch *batch, Loader *loader, Error *err) {
     pthread_cond_signal(&loader->changed);
     while (loader->filled == loader->taken && !loader->failed) pthread_cond_wait(&loader->changed, &loader->lock);
     bool ok = loader->filled > loader->taken;
-    if (ok) *batch = loader->ring[loader->taken++ % RING];
-    else *err = loader->error;
+    if (ok) {
+        int64_t i = loader->taken++ % RING;
+        *batch = loader->ring[i];
+        loader->taken_position = loader->ends[i];
+    } else {
+        *err = loader->error;
+    }
     pthread_mutex_unlock(&loader->lock);
     return ok;
 }
 
+int64_t loader_position(const Loader *loader) {
+    return loader->taken_position;
+}
+
 bool loader_read_at(Batch *batch, const ShardSet *set, int64_t index, int vocab_size, Error *err) {
     size_t n_tokens = (size_t)batch->B * (size_t)batch->T + 1;
-    uint16_t *buffer = malloc(n_tokens * sizeof *buffer);
+    uint32_t *buffer = malloc(n_tokens * sizeof *buffer);
     int32_t *scratch = malloc(((size_t)vocab_size + 1) * sizeof *scratch);
     bool ok = buffer && scratch ? fill(batch, buffer, scratch, set, index, vocab_size, err)
                                 : error_set(err, "out of memory for a batch of %zu tokens", n_tokens - 1);

@@ -14,17 +14,17 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "shards are read and written as they lie in memory");
 
-enum { HEADER_INTS = SHARD_HEADER_BYTES / 4, PAGE = 4096, FINGERPRINT_PAGES = 64, LLAMA3_MAGIC = 20240801 };
+enum { HEADER_INTS = SHARD_HEADER_BYTES / 4, PAGE = 4096, FINGERPRINT_PAGES = 64 };
+
+// Bytes of the whole file.
+static int64_t shard_bytes(const Shard *shard) {
+    return SHARD_HEADER_BYTES + shard->token_bytes * shard->n_tokens;
+}
 
 // Says what a file without our magic seems to be. `head` holds its first `size` bytes.
 static bool refuse_magic(const char *path, const unsigned char *head, size_t size, Error *err) {
     int32_t magic = 0;
     if (size >= sizeof magic) memcpy(&magic, head, sizeof magic);
-    if (magic == LLAMA3_MAGIC)
-        return error_set(err,
-                         "%s is a shard of 32-bit Llama 3 tokens; only 16-bit shards (magic %d) can be read: "
-                         "get the GPT-2 version of the data set",
-                         path, SHARD_MAGIC);
     size_t n_text = 0, n_gpt2 = 0;
     for (size_t i = 0; i < size; i++) n_text += (head[i] >= ' ' && head[i] < 127) || (head[i] >= 8 && head[i] < 14);
     for (size_t i = 0; i + 1 < size; i += 2) n_gpt2 += (head[i] | head[i + 1] << 8) <= 50256;
@@ -43,26 +43,30 @@ static bool refuse_magic(const char *path, const unsigned char *head, size_t siz
                      SHARD_MAGIC);
 }
 
-static bool check_header(int64_t *n_tokens, const char *path, const unsigned char *head, int64_t size, Error *err) {
+static bool check_header(Shard *shard, const unsigned char *head, int64_t size, Error *err) {
+    const char *path = shard->path;
     int32_t header[HEADER_INTS] = {0};
     size_t n_head = size < SHARD_HEADER_BYTES ? (size_t)size : SHARD_HEADER_BYTES;
     memcpy(header, head, n_head);
-    if (header[0] != SHARD_MAGIC) return refuse_magic(path, head, n_head, err);
+    bool wide = header[0] == SHARD_WIDE_MAGIC;
+    int version = wide ? SHARD_WIDE_VERSION : SHARD_VERSION;
+    if (header[0] != SHARD_MAGIC && !wide) return refuse_magic(path, head, n_head, err);
     if (size < SHARD_HEADER_BYTES)
         return error_set(err, "%s has %lld bytes, less than the header of a token shard (%d): repeat the download",
                          path, (long long)size, SHARD_HEADER_BYTES);
-    if (header[1] != SHARD_VERSION)
+    if (header[1] != version)
         return error_set(err, "%s is a token shard of version %d; only version %d can be read", path, header[1],
-                         SHARD_VERSION);
+                         version);
     if (header[2] <= 0)
         return error_set(err, "%s holds no tokens (its header says %d): remove it", path, header[2]);
-    *n_tokens = header[2];
-    int64_t expected = SHARD_HEADER_BYTES + 2 * *n_tokens;
+    shard->n_tokens = header[2];
+    shard->token_bytes = wide ? 4 : 2;
+    int64_t expected = shard_bytes(shard);
     if (size != expected)
         return error_set(err,
                          "%s has %lld bytes where its header's %lld tokens need %lld: it was cut short or is not "
                          "complete; get it again",
-                         path, (long long)size, (long long)*n_tokens, (long long)expected);
+                         path, (long long)size, (long long)shard->n_tokens, (long long)expected);
     return true;
 }
 
@@ -96,7 +100,7 @@ static bool shard_open(Shard *shard, const char *path, Error *err) {
     if (ok && size == 0) ok = error_set(err, "%s is empty: remove it or get it again", path);
     ok = ok &&
          file_read_at(head, fd, path, 0, size < SHARD_HEADER_BYTES ? (size_t)size : SHARD_HEADER_BYTES, err) &&
-         check_header(&shard->n_tokens, path, head, size, err) && compute_fingerprint(shard, fd, head, size, err);
+         check_header(shard, head, size, err) && compute_fingerprint(shard, fd, head, size, err);
     close(fd);
     return ok;
 }
@@ -144,20 +148,27 @@ const Shard *shard_set_find(const ShardSet *set, int64_t index) {
     return &set->shards[low];
 }
 
-// Reads tokens that lie in one shard.
-static bool read_within(uint16_t *tokens, const Shard *shard, int64_t offset, int64_t n, Error *err) {
+// Reads tokens that lie in one shard; 16-bit ones are widened in place, from the last to the first.
+static bool read_within(uint32_t *tokens, const Shard *shard, int64_t offset, int64_t n, Error *err) {
     int64_t size;
     int fd = file_open_read(&size, shard->path, err);
     if (fd < 0) return false;
     bool ok;
-    if (size != SHARD_HEADER_BYTES + 2 * shard->n_tokens)
+    if (size != shard_bytes(shard))
         ok = error_set(err, "%s changed while it was in use: it now has %lld bytes", shard->path, (long long)size);
-    else ok = file_read_at(tokens, fd, shard->path, SHARD_HEADER_BYTES + 2 * offset, 2 * (size_t)n, err);
+    else
+        ok = file_read_at(tokens, fd, shard->path, SHARD_HEADER_BYTES + shard->token_bytes * offset,
+                          (size_t)(shard->token_bytes * n), err);
     close(fd);
+    for (int64_t i = n - 1; i >= 0 && ok && shard->token_bytes == 2; i--) {
+        uint16_t token;
+        memcpy(&token, (const char *)tokens + 2 * i, sizeof token);
+        tokens[i] = token;
+    }
     return ok;
 }
 
-bool shard_set_read(uint16_t *tokens, const ShardSet *set, int64_t index, int64_t n, Error *err) {
+bool shard_set_read(uint32_t *tokens, const ShardSet *set, int64_t index, int64_t n, Error *err) {
     while (n > 0) {
         index %= set->total_tokens;
         const Shard *shard = shard_set_find(set, index);

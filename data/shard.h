@@ -1,6 +1,7 @@
 // data/shard.h - token shards: the FineWeb format of llm.c and modded-nanogpt.
 //
-// 256 little-endian int32 (magic 20240520, version 1, number of tokens, zeros), then that many uint16 tokens.
+// 256 little-endian int32 (magic 20240520, version 1, number of tokens, zeros), then that many uint16 tokens; or, for
+// vocabularies beyond 65,536 tokens, magic 20240801, version 7, and uint32 tokens (llm.c's Llama 3 shards).
 #ifndef POLAR_DATA_SHARD_H
 #define POLAR_DATA_SHARD_H
 
@@ -14,10 +15,12 @@ extern "C" {
 #endif
 
 enum { SHARD_MAGIC = 20240520, SHARD_VERSION = 1, SHARD_HEADER_BYTES = 1024 };
+enum { SHARD_WIDE_MAGIC = 20240801, SHARD_WIDE_VERSION = 7 };
 
 typedef struct {
     char *path; // opened for each read: a set may have more shards than a process may have open files
     int64_t n_tokens;
+    int token_bytes;      // 2 or 4
     int64_t first;        // index of its first token in the set's stream
     uint32_t fingerprint; // CRC-32C of header, size and 64 evenly spaced pages: enough to see a replaced file
 } Shard;
@@ -40,9 +43,9 @@ const Shard *shard_set_find(const ShardSet *set, int64_t index);
 
 // Reads tokens [index, index + n) of the stream, which wraps around at its end. Any number of threads may read one
 // set. Errors: a file changed under us.
-bool shard_set_read(uint16_t *tokens, const ShardSet *set, int64_t index, int64_t n, Error *err);
+bool shard_set_read(uint32_t *tokens, const ShardSet *set, int64_t index, int64_t n, Error *err);
 
-// Writes a shard file of 1 to 2^31 - 1 tokens atomically (temporary name, fsync, rename).
+// Writes a 16-bit shard file of 1 to 2^31 - 1 tokens atomically (temporary name, fsync, rename).
 bool shard_write(const char *path, const uint16_t *tokens, int64_t n, Error *err);
 
 #ifdef __cplusplus

@@ -73,7 +73,6 @@ static bool visit_old_shards(const TokenizeConfig *c, bool remove_them, Error *e
 }
 
 static bool check_config(const TokenizeConfig *c, Error *err) {
-    if (c->vocab == VOCAB_NONE) return error_set(err, "a vocabulary is needed to make tokens: give --vocab bytes");
     if (c->n_files < 1) return error_set(err, "no text file was given");
     if (!*c->name || strchr(c->name, '/'))
         return error_set(err, "bad --name \"%s\": a plain name is needed", c->name);
@@ -128,7 +127,9 @@ static bool add_val(Run *run, const uint16_t *tokens, int64_t n) {
 static bool add_document(Run *run, uint16_t *tokens, const char *text, int64_t size) {
     const TokenizeConfig *c = run->config;
     uint16_t end_of_text = (uint16_t)vocab_end_of_text(c->vocab);
-    int64_t n = vocab_encode(tokens, c->vocab, text, (size_t)size);
+    VocabEncoder *encoder = vocab_encoder_create(c->vocab);
+    int64_t n = vocab_encode(tokens, encoder, text, (size_t)size);
+    vocab_encoder_free(encoder);
     int64_t n_val = (int64_t)((double)n * c->val_fraction), n_train = n - n_val;
     run->result->bytes += size;
     return (n_train == 0 || (add_train(run, &end_of_text, 1) && add_train(run, tokens, n_train))) &&
@@ -140,7 +141,7 @@ static bool add_file(Run *run, const char *path) {
     int fd = file_open_read(&size, path, run->err);
     if (fd < 0) return false;
     char *text = malloc((size_t)size + 1);
-    uint16_t *tokens = malloc(((size_t)size + 1) * sizeof *tokens);
+    uint16_t *tokens = malloc((3 * (size_t)size + 1) * sizeof *tokens);
     bool ok = text && tokens
                   ? file_read_at(text, fd, path, 0, (size_t)size, run->err) && add_document(run, tokens, text, size)
                   : error_set(run->err, "out of memory for %s (%lld bytes)", path, (long long)size);

@@ -2,7 +2,7 @@
 #ifndef POLAR_DATA_TOKENIZE_H
 #define POLAR_DATA_TOKENIZE_H
 
-#include "data/vocab.h" // defines: VocabKind
+#include "data/vocab.h" // defines: Vocab
 
 #ifdef __cplusplus
 extern "C" {
@@ -14,7 +14,7 @@ extern "C" {
 // already; with `overwrite` those are removed. The validation shard is written last. After an error no shard of the
 // set is left.
 typedef struct {
-    VocabKind vocab;
+    const Vocab *vocab; // not "none"
     const char *out_dir, *name;
     const char *const *files;
     int n_files;

@@ -34,6 +34,7 @@ char *state_to_text(size_t *size, const RunState *state, const FileSum sums[TENS
     json_begin_object(&w, NULL);
     json_int(&w, "version", CHECKPOINT_VERSION);
     json_int(&w, "step", state->step);
+    json_int(&w, "data_position", state->data_position);
     json_bool(&w, "reported", state->reported);
     json_double(&w, "applied", state->applied);
     json_double(&w, "loss_sum", state->loss_sum);
@@ -92,6 +93,14 @@ static bool get_bool(bool *value, const Json *json, const char *key, Error *err)
     return true;
 }
 
+// Checkpoints made before there was --align-documents have none.
+static bool get_data_position(int64_t *position, const Json *json, Error *err) {
+    *position = 0;
+    if (!json_get(json, "data_position")) return true;
+    return json_get_int(position, json, "data_position", err) &&
+           (*position >= 0 || error_set(err, "'data_position' is negative"));
+}
+
 static bool get_state(RunState *s, FileSum sums[TENSORS_FILES], const Json *json, Error *err) {
     int64_t version;
     if (!json_get_int(&version, json, "version", err)) return false;
@@ -102,8 +111,8 @@ static bool get_state(RunState *s, FileSum sums[TENSORS_FILES], const Json *json
     s->val_loss = val_loss && val_loss->kind == JSON_NUMBER ? val_loss->number : NAN;
     for (int f = 0; f < TENSORS_FILES; f++)
         if (!get_sum(&sums[f], json, tensors_file_name((TensorsFile)f), err)) return false;
-    return json_get_int(&s->step, json, "step", err) && get_bool(&s->reported, json, "reported", err) &&
-           json_get_double(&s->applied, json, "applied", err) &&
+    return json_get_int(&s->step, json, "step", err) && get_data_position(&s->data_position, json, err) &&
+           get_bool(&s->reported, json, "reported", err) && json_get_double(&s->applied, json, "applied", err) &&
            json_get_double(&s->loss_sum, json, "loss_sum", err) &&
            json_get_double(&s->loss_weight, json, "loss_weight", err) &&
            json_get_int(&s->skipped, json, "skipped", err) &&

@@ -4,9 +4,10 @@
 #include "run/sample.h"     // defines: sample_text
 
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct {
-    char prompt[OPTION_TEXT_MAX], device[OPTION_TEXT_MAX];
+    char prompt[OPTION_TEXT_MAX], vocab[OPTION_TEXT_MAX], device[OPTION_TEXT_MAX];
     int tokens, top_k, threads;
     double temperature;
     int64_t seed;
@@ -20,6 +21,7 @@ static const OptionSpec specs[] = {
     {.name = "temperature", .kind = KIND_NUMBER, .offset = AT(temperature), .def = "0.8", .min = 0, .max = 100},
     {.name = "top-k", .kind = KIND_INT, .offset = AT(top_k), .def = "0", .min = 0, .max = 65536},
     {.name = "seed", .kind = KIND_INT64, .offset = AT(seed), .def = "1", .min = 0, .max = 9e18},
+    {.name = "vocab", .kind = KIND_TEXT, .offset = AT(vocab), .def = ""},
     {.name = "device", .kind = KIND_TEXT, .offset = AT(device), .def = "auto"},
     {.name = "threads", .kind = KIND_INT, .offset = AT(threads), .def = "0", .min = 0, .max = 65536},
     {.name = "help", .kind = KIND_YES_NO, .offset = AT(help), .def = "no"},
@@ -36,11 +38,13 @@ static const char help[] =
     "  --temperature X       below 1 safer, above 1 wilder, 0: always the likeliest; default: 0.8\n"
     "  --top-k K             only the K likeliest tokens, default: 0, all\n"
     "  --seed N              another one gives another text, default: 1\n"
+    "  --vocab NAME          instead of the run's own, for one that has moved\n"
     "  --device, --threads   as in training\n"
     "\n"
     "example: train sample runs/a --prompt \"It is a truth\"\n";
 
-static bool sample(const char *run, const SampleOptions *o, const RunConfig *config, Device *device, Error *err) {
+static bool sample(const char *run, const SampleOptions *o, const RunConfig *config, const Vocab *vocab,
+                   Device *device, Error *err) {
     Model model;
     RunState state;
     bool found;
@@ -56,7 +60,7 @@ static bool sample(const char *run, const SampleOptions *o, const RunConfig *con
     if (ok && !found) ok = error_set(err, "%s has no checkpoint yet", run);
     if (ok) {
         if (note[0]) fprintf(stderr, "warning: %s\n", note);
-        SampleConfig s = {.vocab = (VocabKind)config->vocab,
+        SampleConfig s = {.vocab = vocab,
                           .prompt = o->prompt,
                           .tokens = o->tokens,
                           .temperature = o->temperature,
@@ -74,13 +78,17 @@ static bool sample(const char *run, const SampleOptions *o, const RunConfig *con
 
 static bool open_and_sample(const char *run, const SampleOptions *o, Error *err) {
     Device *device;
+    Vocab *vocab = NULL;
     RunConfig *config = malloc(sizeof *config);
     ASSERT(config);
-    bool ok = config_load_run(config, run, err) && device_open(&device, o->device, o->threads, err);
+    bool ok = config_load_run(config, run, err);
+    if (ok && o->vocab[0]) strcpy(config->vocab, o->vocab);
+    ok = ok && (vocab = config_open_vocab(config, err)) && device_open(&device, o->device, o->threads, err);
     if (ok) {
-        ok = sample(run, o, config, device, err);
+        ok = sample(run, o, config, vocab, device, err);
         device_close(device);
     }
+    vocab_close(vocab);
     free(config);
     return ok;
 }

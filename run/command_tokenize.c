@@ -8,17 +8,15 @@
 #include <string.h>
 
 typedef struct {
-    int vocab;
-    char out[OPTION_TEXT_MAX], name[OPTION_TEXT_MAX];
+    char vocab[OPTION_TEXT_MAX], out[OPTION_TEXT_MAX], name[OPTION_TEXT_MAX];
     int64_t shard_tokens;
     double val_fraction;
     bool overwrite, help;
 } TokenizeOptions;
 
-static const char *const vocab_names[] = {"none", "bytes", NULL};
 #define AT(field) offsetof(TokenizeOptions, field)
 static const OptionSpec specs[] = {
-    {.name = "vocab", .kind = KIND_ONE_OF, .offset = AT(vocab), .def = "bytes", .choices = vocab_names},
+    {.name = "vocab", .kind = KIND_TEXT, .offset = AT(vocab), .def = "bytes"},
     {.name = "out", .kind = KIND_TEXT, .offset = AT(out), .def = "."},
     {.name = "name", .kind = KIND_TEXT, .offset = AT(name), .def = "text"},
     {.name = "shard-tokens",
@@ -51,6 +49,7 @@ static const char help[] =
 bool command_tokenize(int argc, const char *const *argv, Error *err) {
     TokenizeOptions o = {0};
     int n_files;
+    Vocab *vocab = NULL;
     const char **files = malloc((size_t)(argc + 1) * sizeof *files);
     ASSERT(files);
     bool ok = options_from_arguments(&o, &table, files, &n_files, argc, argv, err);
@@ -58,10 +57,12 @@ bool command_tokenize(int argc, const char *const *argv, Error *err) {
         fputs(help, stdout);
     } else if (ok && n_files == 0) {
         ok = error_set(err, "no text files given; train tokenize --help shows how");
-    } else if (ok && o.vocab == VOCAB_NONE) {
+    } else if (ok && !(vocab = vocab_open(o.vocab, err))) {
+        ok = error_prefix(err, "--vocab");
+    } else if (ok && vocab_is_none(vocab)) {
         ok = error_set(err, "--vocab none is no vocabulary to make tokens with; use --vocab bytes");
     } else if (ok) {
-        TokenizeConfig config = {.vocab = (VocabKind)o.vocab,
+        TokenizeConfig config = {.vocab = vocab,
                                  .out_dir = o.out,
                                  .name = o.name,
                                  .files = files,
@@ -77,6 +78,7 @@ bool command_tokenize(int argc, const char *const *argv, Error *err) {
                    r.bytes, n_files, n_files == 1 ? "" : "s", r.train_tokens, r.val_tokens, r.n_shards, o.out,
                    o.name, o.out, o.name);
     }
+    vocab_close(vocab);
     free(files);
     return ok;
 }

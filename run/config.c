@@ -1,6 +1,5 @@
 #include "run/config.h"
 
-#include "data/vocab.h"     // defines: vocab_size
 #include "device/nearest.h" // defines: nearest_name
 #include "run/groups.h"     // defines: groups_resolve, group_option_names
 #include "run/init_from.h"  // defines: init_from_options
@@ -67,12 +66,45 @@ LoaderConfig config_loader(const RunConfig *c) {
                           .micro_batch = c->micro_batch,
                           .seq_len = c->seq_len,
                           .vocab_size = c->model.vocab_size,
-                          .tail = (ShardTail)c->shard_tail};
+                          .tail = (ShardTail)c->shard_tail,
+                          .align = c->align_documents,
+                          .document_token = c->document_token};
+}
+
+Vocab *config_open_vocab(const RunConfig *config, Error *err) {
+    Vocab *vocab = vocab_open(config->vocab, err);
+    int known = vocab ? vocab_size(vocab) : 0, size = config->model.vocab_size;
+    if (!vocab) {
+        error_prefix(err, "--vocab");
+    } else if (size && size < known) {
+        error_set(err, "--vocab-size %d is too small for --vocab %s, which has %d tokens", size, config->vocab,
+                  known);
+        vocab_close(vocab);
+        vocab = NULL;
+    }
+    return vocab;
 }
 
 ModelRun config_model_run(const RunConfig *c) {
     return (ModelRun){
         .B = c->micro_batch, .T = c->seq_len, .use = USE_TRAINING, .recompute = (Recompute)c->recompute};
+}
+
+// What every document of the training data begins with.
+static bool find_document_token(RunConfig *config, Error *err) {
+    enum { GPT2_END_OF_TEXT = 50256 };
+    if (config->shard_tail == SHARD_TAIL_DROP)
+        return error_set(err, "--align-documents needs --shard-tail join: drop is the fixed order of a benchmark");
+    Vocab *vocab = config_open_vocab(config, err);
+    if (!vocab) return false;
+    int token = vocab_end_of_text(vocab);
+    vocab_close(vocab);
+    if (token < 0 && config->model.vocab_size > GPT2_END_OF_TEXT) token = GPT2_END_OF_TEXT;
+    config->document_token = token;
+    return token >= 0 || error_set(err,
+                                   "--align-documents needs to know the token that begins a document, and --vocab "
+                                   "%s with --vocab-size %d has none; give the vocabulary of the shards",
+                                   config->vocab, config->model.vocab_size);
 }
 
 // Fills in what follows from other options, so that the effective configuration says it.
@@ -92,13 +124,13 @@ static bool derive(RunConfig *config, Error *err) {
     if (config->norm_bias == NORM_BIAS_AUTO)
         config->norm_bias = m->norm == NORM_LAYERNORM && m->biases == BIASES_ALL ? NORM_BIAS_YES : NORM_BIAS_NO;
     m->norm_bias = config->norm_bias == NORM_BIAS_YES;
-    int known = vocab_size((VocabKind)config->vocab);
-    if (m->vocab_size == 0) m->vocab_size = known ? known : 50257;
-    if (m->vocab_size < known)
-        return error_set(err, "--vocab-size %d is too small for --vocab %s, which has %d tokens", m->vocab_size,
-                         vocab_name((VocabKind)config->vocab), known);
-    if (m->vocab_size > 65536)
-        return error_set(err, "--vocab-size %d: token shards hold 16-bit tokens, at most 65536", m->vocab_size);
+    if (m->vocab_size == 0) {
+        Vocab *vocab = config_open_vocab(config, err);
+        if (!vocab) return false;
+        m->vocab_size = vocab_is_none(vocab) ? 50257 : vocab_size(vocab);
+        vocab_close(vocab);
+    }
+    if (config->align_documents && !find_document_token(config, err)) return false;
     if (m->vocab_padded == 0) m->vocab_padded = (m->vocab_size + 63) / 64 * 64;
     if (m->context == 0) m->context = config->seq_len;
     if (config->seq_len > m->context)
@@ -120,7 +152,7 @@ static bool derive(RunConfig *config, Error *err) {
     return true;
 }
 
-// Patterns of files are stored absolute, so that a run can be resumed from any directory.
+// Names and patterns of files are stored absolute, so that a run can be resumed from any directory.
 static bool make_absolute(char *pattern, Error *err) {
     char cwd[OPTION_TEXT_MAX], full[2 * OPTION_TEXT_MAX];
     if (!pattern[0] || pattern[0] == '/') return true;
@@ -161,7 +193,8 @@ static bool build(RunConfig *config, const Settings *file, const Settings *argum
     if (!apply_settings(config, file, true, err) || !apply_settings(config, arguments, false, err)) return false;
     if (!derive(config, err) || !groups_resolve(config, file, arguments, err)) return false;
     return make_absolute(config->init_from, err) && make_absolute(config->train_data, err) &&
-           make_absolute(config->val_data, err);
+           make_absolute(config->val_data, err) &&
+           (vocab_name_is_builtin(config->vocab) || make_absolute(config->vocab, err));
 }
 
 bool config_load_run(RunConfig *config, const char *dir, Error *err) {

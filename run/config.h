@@ -4,6 +4,7 @@
 #define POLAR_RUN_CONFIG_H
 
 #include "data/loader.h"       // defines: LoaderConfig
+#include "data/vocab.h"        // defines: Vocab
 #include "model/activations.h" // defines: ModelRun, Recompute
 #include "model/config.h"      // defines: ModelConfig
 #include "optim/optimizer.h"   // defines: GroupSettings, GROUP_COUNT
@@ -37,8 +38,10 @@ typedef struct {
 
     // Data
     char train_data[OPTION_TEXT_MAX], val_data[OPTION_TEXT_MAX];
-    int vocab;      // VocabKind
-    int shard_tail; // ShardTail
+    char vocab[OPTION_TEXT_MAX]; // as vocab_open takes it
+    int shard_tail;              // ShardTail
+    bool align_documents;
+    int document_token; // follows from the vocabulary; with align_documents only
     int64_t val_tokens;
 
     // Reports
@@ -69,6 +72,9 @@ bool config_load_run(RunConfig *config, const char *dir, Error *err);
 
 // Writes the effective configuration: as --config it reproduces the run.
 void config_print(FILE *out, const RunConfig *config);
+
+// Opens the run's vocabulary, which must fit its network. NULL with an error.
+Vocab *config_open_vocab(const RunConfig *config, Error *err);
 
 // How the run reads its training data.
 LoaderConfig config_loader(const RunConfig *config);

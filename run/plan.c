@@ -1,31 +1,35 @@
 #include "run/plan.h"
 
 #include "data/loader.h" // defines: loader_batch_count
-#include "data/vocab.h"  // defines: vocab_name
 #include "model/model.h" // defines: model_memory
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-bool run_data_open(RunData *data, const RunConfig *config, Error *err) {
-    *data = (RunData){0};
+static bool open_parts(RunData *data, const RunConfig *config, Error *err) {
+    data->vocab = config_open_vocab(config, err);
+    if (!data->vocab) return false;
     if (config->train_data[0] && !shard_set_open(&data->train, config->train_data, err))
         return error_prefix(err, "--train-data");
-    if (config->val_data[0] && !shard_set_open(&data->val, config->val_data, err)) {
-        run_data_close(data);
+    if (config->val_data[0] && !shard_set_open(&data->val, config->val_data, err))
         return error_prefix(err, "--val-data");
-    }
     data->val_tokens = config->val_tokens;
     if (data->val_tokens > data->val.total_tokens - 1) data->val_tokens = data->val.total_tokens - 1;
-    if (data->val.n_shards && data->val_tokens < 1) {
-        run_data_close(data);
+    if (data->val.n_shards && data->val_tokens < 1)
         return error_set(err, "--val-data %s has a single token; a validation needs two", config->val_data);
-    }
     return true;
 }
 
+bool run_data_open(RunData *data, const RunConfig *config, Error *err) {
+    *data = (RunData){0};
+    bool ok = open_parts(data, config, err);
+    if (!ok) run_data_close(data);
+    return ok;
+}
+
 void run_data_close(RunData *data) {
+    vocab_close(data->vocab);
     if (data->train.n_shards) shard_set_close(&data->train);
     if (data->val.n_shards) shard_set_close(&data->val);
     *data = (RunData){0};
@@ -195,6 +199,10 @@ static void print_data(FILE *out, const RunConfig *config, const RunData *data) 
                 data->train.n_shards, data->train.n_shards == 1 ? "" : "s",
                 (double)tokens / (double)data->train.total_tokens);
     else fprintf(out, "Data        none given (--train-data)\n");
+    if (config->align_documents)
+        fprintf(out,
+                "            each sequence begins at a document (token %d); skipped tokens make epochs shorter\n",
+                config_loader(config).document_token);
     if (data->val.n_shards) {
         fprintf(out, "            validation on %s tokens", commas(n, data->val_tokens));
         if (data->val_tokens < config->val_tokens)

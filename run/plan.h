@@ -10,8 +10,9 @@
 extern "C" {
 #endif
 
-// The data of a run; sets that are not given are empty.
+// The data of a run and its vocabulary; sets that are not given are empty.
 typedef struct {
+    Vocab *vocab;
     ShardSet train, val;
     int64_t val_tokens; // tokens a validation predicts: --val-tokens, or all but the first of a smaller set
 } RunData;

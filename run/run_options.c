@@ -2,10 +2,8 @@
 #include "run/config.h"
 
 #include "data/loader.h" // defines: ShardTail
-#include "data/vocab.h"  // defines: VocabKind
 
 static const char *const on_bad_step_names[] = {"stop", "skip", NULL};
-static const char *const vocab_names[] = {"none", "bytes", NULL};
 static const char *const norm_names[] = {"layernorm", "rmsnorm", NULL};
 static const char *const norm_bias_names[] = {"auto", "no", "yes", NULL};
 static const char *const position_names[] = {"learned", "rope", "half-rope", "none", NULL};
@@ -16,7 +14,6 @@ static const char *const init_names[] = {"normal", "normal-fan-in", "uniform-fan
 static const char *const residual_names[] = {"scaled", "same", "zero", NULL};
 static const char *const recompute_names[] = {"none", "activations", "layer", NULL};
 static const char *const shard_tail_names[] = {"join", "drop", NULL};
-_Static_assert(VOCAB_NONE == 0 && VOCAB_BYTES == 1 && VOCAB_COUNT == 2, "order of vocab_names");
 _Static_assert(SHARD_TAIL_JOIN == 0 && SHARD_TAIL_DROP == 1, "order of shard_tail_names");
 _Static_assert(BAD_STEP_STOP == 0 && BAD_STEP_SKIP == 1, "order of on_bad_step_names");
 
@@ -72,9 +69,12 @@ static const OptionSpec specs[] = {
          .help = "token shards: a file or a quoted pattern, 'DIR/x_train_*.bin'"),
     TEXT("val-data", val_data, "", .value = "FILES", RESUMABLE,
          .help = "token shards for validation; none: no validation"),
-    ONE_OF("vocab", vocab, "none", vocab_names, .help = "how tokens become text: none, or bytes (257 tokens)"),
+    TEXT("vocab", vocab, "none", .value = "NAME", RESUMABLE,
+         .help = "how tokens become text: none, bytes (257 tokens), or a .tiktoken file"),
     ONE_OF("shard-tail", shard_tail, "join", shard_tail_names,
            .help = "join: shards are one endless stream; drop: whole batches of each shard, once"),
+    FLAG("align-documents", align_documents, "no",
+         .help = "every training sequence begins at a document; what is left of the one before it is skipped"),
     INT64("val-tokens", val_tokens, "10485760", 1, .help = "tokens of a validation; a smaller set is used whole"),
 #undef S
 #define S "Training"

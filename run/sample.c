@@ -27,11 +27,14 @@ static int64_t parse_numbers(uint16_t *tokens, const char *text, int vocab_size)
 static int64_t begin_tokens(uint16_t **tokens, const SampleConfig *c, int vocab_size, Error *err) {
     size_t size = strlen(c->prompt);
     int64_t n = 0;
-    *tokens = malloc((size + (size_t)c->tokens + 2) * sizeof **tokens);
+    *tokens = malloc((3 * size + (size_t)c->tokens + 2) * sizeof **tokens); // 3: see vocab_encode
     ASSERT(*tokens);
-    if (c->vocab != VOCAB_NONE) {
-        (*tokens)[0] = (uint16_t)vocab_end_of_text(c->vocab);
-        return 1 + vocab_encode(*tokens + 1, c->vocab, c->prompt, size);
+    if (!vocab_is_none(c->vocab)) {
+        VocabEncoder *encoder = vocab_encoder_create(c->vocab);
+        (*tokens)[n++] = (uint16_t)vocab_end_of_text(c->vocab);
+        n += vocab_encode(*tokens + 1, encoder, c->prompt, size);
+        vocab_encoder_free(encoder);
+        return n;
     }
     n = parse_numbers(*tokens, c->prompt, vocab_size);
     if (n < 0) {
@@ -71,14 +74,16 @@ static int draw(const float *logits, Candidate *candidates, int V, const SampleC
     return candidates[0].token;
 }
 
-static char *decode(const uint16_t *tokens, int64_t n, VocabKind vocab) {
-    char *raw = NULL, *text = NULL, piece[64];
+static char *decode(const uint16_t *tokens, int64_t n, const Vocab *vocab) {
+    char *raw = NULL, *text = NULL;
     size_t raw_size, size;
     FILE *out = open_memstream(&raw, &raw_size);
     ASSERT(out);
     for (int64_t i = 0; i < n; i++) {
-        if (vocab == VOCAB_NONE) fprintf(out, "%s%d", i ? " " : "", tokens[i]);
-        else fwrite(piece, 1, (size_t)vocab_decode(piece, vocab, tokens[i]), out);
+        int length;
+        const char *bytes = vocab_decode(&length, vocab, tokens[i]);
+        if (vocab_is_none(vocab)) fprintf(out, "%s%d", i ? " " : "", tokens[i]);
+        else fwrite(bytes, 1, (size_t)length, out);
     }
     fclose(out);
     out = open_memstream(&text, &size);
@@ -113,7 +118,7 @@ static int64_t continue_tokens(uint16_t *tokens, int64_t n, Model *model, Stream
         device_copy(stream, logits, at, (size_t)V * sizeof *logits);
         stream_synchronize(stream);
         int token = draw(logits, candidates, V, c, c->index + (uint64_t)i);
-        if (c->vocab != VOCAB_NONE && token == vocab_end_of_text(c->vocab)) break;
+        if (token == vocab_end_of_text(c->vocab)) break;
         tokens[n++] = (uint16_t)token;
     }
     device_free_host(model->device, host);

@@ -2,7 +2,7 @@
 #ifndef POLAR_RUN_SAMPLE_H
 #define POLAR_RUN_SAMPLE_H
 
-#include "data/vocab.h"  // defines: VocabKind
+#include "data/vocab.h"  // defines: Vocab
 #include "model/model.h" // defines: Model
 
 #ifdef __cplusplus
@@ -10,7 +10,7 @@ extern "C" {
 #endif
 
 typedef struct {
-    VocabKind vocab;      // VOCAB_NONE: prompt and text are token numbers with blanks between them
+    const Vocab *vocab;   // "none": prompt and text are token numbers with blanks between them
     const char *prompt;   // follows the end-of-text token, where the vocabulary has one
     int tokens;           // to add
     double temperature;   // 0: always the most likely token

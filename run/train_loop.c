@@ -1,7 +1,6 @@
 // The loop of a run: steps, and what is due between them.
 #include "run/trainer.h"
 
-#include "data/vocab.h"  // defines: vocab_bytes_per_token
 #include "run/sample.h"  // defines: sample_text
 #include "run/signals.h" // defines: signals_received
 
@@ -37,17 +36,18 @@ static bool end_record(JsonWriter *w, Trainer *t, Error *err) {
 
 static bool evaluate(bool *complete, Trainer *t, Error *err) {
     double loss;
-    if (!trainer_evaluate(&loss, complete, t, err)) return false;
+    int64_t bytes;
+    if (!trainer_evaluate(&loss, &bytes, complete, t, err)) return false;
     if (!*complete) return true;
     t->state.val_loss = loss;
     JsonWriter w = {0};
-    double bytes = vocab_bytes_per_token((VocabKind)t->config->vocab);
     char bits[48] = "";
     begin_record(&w, "val", t);
     json_double(&w, "val_loss", loss);
     if (bytes > 0) {
-        json_double(&w, "bits_per_byte", loss / LN2 / bytes);
-        snprintf(bits, sizeof bits, "  %.4f bits per byte", loss / LN2 / bytes);
+        double value = loss * (double)t->data->val_tokens / LN2 / (double)bytes;
+        json_double(&w, "bits_per_byte", value);
+        snprintf(bits, sizeof bits, "  %.4f bits per byte", value);
     }
     json_double(&w, "elapsed_s", t->state.elapsed_s);
     progress_print(&t->progress, true, "step %" PRId64 "/%" PRId64 "  validation loss %.4f%s", t->state.step,
@@ -57,7 +57,7 @@ static bool evaluate(bool *complete, Trainer *t, Error *err) {
 
 static bool sample(bool *complete, Trainer *t, Error *err) {
     const RunConfig *c = t->config;
-    SampleConfig s = {.vocab = (VocabKind)c->vocab,
+    SampleConfig s = {.vocab = t->data->vocab,
                       .prompt = c->sample_prompt,
                       .tokens = c->sample_tokens,
                       .temperature = 1,
@@ -195,6 +195,7 @@ static bool train_step(Trainer *t, Error *err) {
     }
     s->elapsed_s += 1e-3 * (r.data_ms + r.forward_backward_ms + r.optimizer_ms);
     s->step++;
+    s->data_position = loader_position(t->loader);
     s->reported = false;
     return record_step(t, &r, err);
 }

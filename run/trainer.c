@@ -33,7 +33,7 @@ bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, De
 
 bool trainer_start_loader(Trainer *t, Error *err) {
     LoaderConfig loader = config_loader(t->config);
-    t->loader = loader_create(&t->data->train, &loader, t->state.step, err);
+    t->loader = loader_create(&t->data->train, &loader, t->state.step, t->state.data_position, err);
     return t->loader != NULL;
 }
 
@@ -88,11 +88,12 @@ bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err)
     return true;
 }
 
-bool trainer_evaluate(double *loss, bool *complete, Trainer *t, Error *err) {
+bool trainer_evaluate(double *loss, int64_t *text_bytes, bool *complete, Trainer *t, Error *err) {
     const int T = t->config->seq_len, most = t->config->micro_batch;
     const int64_t total = t->data->val_tokens;
     bool ok = true;
     *complete = true;
+    *text_bytes = 0;
     optimizer_evaluation_weights(t->optimizer, t->stream, t->model.master, t->model.weights, true);
     model_reset_loss(&t->model, t->stream);
     for (int64_t at = 0; at < total && ok && *complete;) {
@@ -106,6 +107,7 @@ bool trainer_evaluate(double *loss, bool *complete, Trainer *t, Error *err) {
         batch_layout(&host, t->batch_host, B, length);
         ok = loader_read_at(&host, &t->data->val, at, t->config->model.vocab_size, err);
         if (!ok) break;
+        for (int i = 0; i < B * length; i++) *text_bytes += vocab_token_bytes(t->data->vocab, host.targets[i]);
         Batch batch = trainer_upload(t, &host);
         model_forward_loss(&t->model, t->stream, &batch, NULL);
         stream_synchronize(t->stream);

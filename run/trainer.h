@@ -51,8 +51,9 @@ typedef struct {
 // One optimizer step: batch_size / micro_batch micro-batches and the update. The state is left alone.
 bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err);
 
-// The mean loss over the validation tokens. *complete is false when a signal ended it early.
-bool trainer_evaluate(double *loss, bool *complete, Trainer *t, Error *err);
+// The mean loss over the validation tokens, and the bytes of text that these stand for (0 where the vocabulary is
+// "none"). *complete is false when a signal ended it early.
+bool trainer_evaluate(double *loss, int64_t *text_bytes, bool *complete, Trainer *t, Error *err);
 
 // Says what was bad about a step that was not applied, from the gradients as they lie there.
 void trainer_explain_bad_step(char *text, size_t size, Trainer *t, const StepReport *report, double loss_limit);

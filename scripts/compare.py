@@ -5,40 +5,29 @@ against a baseline. Runs that differ only in their seed are one series, shown as
 Writes DIR/report.json, DIR/report.html (self-contained), DIR/target.png and DIR/curves.png, and prints the table.
 """
 import argparse
+import itertools
 import json
 import math
 import os
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-
-def use_python_with_matplotlib():
-    """Goes on under a Python that has numpy and matplotlib when this one does not (pyenv, conda, venv)."""
-    try:
-        import matplotlib  # noqa: F401
-        import numpy  # noqa: F401
-    except ImportError:
-        finder = Path(__file__).resolve().parent / "find_python.sh"
-        found = subprocess.run(["bash", str(finder)], stdout=subprocess.PIPE, text=True, check=False)
-        if found.returncode != 0:
-            sys.exit(1)
-        python = found.stdout.strip()
-        os.execv(python, [python, *sys.argv])
-
+from cli import Parser, use_python_with_matplotlib  # noqa: E402
 
 use_python_with_matplotlib()
 
 import numpy as np  # noqa: E402
 
-from cli import Parser  # noqa: E402
 from runs import RunError, read_run  # noqa: E402
+from significance import RULE_MARGIN, rule_statistic, welch  # noqa: E402
 
-# Options that do not change what is learned: runs that differ only here are repetitions of one experiment.
-IGNORED = {"seed", "quiet", "max-time", "keep", "log-every", "checkpoint-every", "sample-every", "sample-tokens", "sample-prompt"}
+# Options that do not change what is learned (beyond rounding): runs that differ only here are repetitions of one experiment.
+IGNORED = {"seed", "quiet", "max-time", "keep", "log-every", "checkpoint-every", "sample-every", "sample-tokens", "sample-prompt",
+           "threads"}
+MOST_PAIRS = 4  # series of which every pair is tested; of more each is tested against the baseline
 PATHS = {"train-data", "val-data"}  # compared by file name: the folder does not matter
 
 
@@ -181,7 +170,28 @@ def median(values):
     return float(np.median(values)) if values else None
 
 
-def measure(series, target):
+def rule_of(finals, target):
+    """The public benchmark's verdict on "reaches the target at the last step"; None without a target of one's own."""
+    if target is None or not np.isfinite(finals).all():
+        return None
+    statistic = rule_statistic(list(finals), target)
+    return {"statistic": float(statistic), "reached": bool(statistic >= RULE_MARGIN)}
+
+
+def tests_of_pairs(series, baseline):
+    """Welch's t-test of the final losses of pairs of series that have at least two seeds each."""
+    pairs = itertools.combinations(series, 2) if len(series) <= MOST_PAIRS else [(baseline, s) for s in series if s is not baseline]
+    tests = [(a.label, b.label, welch(list(a.val[:, -1]), list(b.val[:, -1]))) for a, b in pairs]
+    return [{"of": a, "and": b, **result} for a, b, result in tests if result]
+
+
+def thread_notes(series):
+    """A note where the runs had different numbers of threads."""
+    threads = sorted({int(n) for s in series for run in s.runs if isinstance(n := run.environment.get("threads"), int)})
+    return [f"the runs used different numbers of threads ({', '.join(map(str, threads))}): their times do not compare"] if len(threads) > 1 else []
+
+
+def measure(series, target, given_target):
     """The numbers of one series; those that need a baseline are filled in by build_report."""
     mean = series.mean
     best = int(np.nanargmin(mean)) if np.isfinite(mean).any() else -1
@@ -206,6 +216,7 @@ def measure(series, target):
         "steps_to_target_by_seed": seeds,
         "tokens_to_target": at(series.tokens),
         "seconds_to_target": at(series.elapsed),
+        "rule": rule_of(finals, given_target),
         "seconds": finite_or_none(series.elapsed[-1]),
         "tokens_per_s": median([v for run in series.runs for v in run.tokens_per_s]),
         "optimizer_ms": median([v for run in series.runs for v in run.optimizer_ms]),
@@ -217,7 +228,7 @@ def build_report(series, baseline, target):
     chosen = baseline.mean[-1] if target is None else target
     if not math.isfinite(chosen):
         raise RunError(f"{baseline.label}: its final validation loss is not a number; give --target LOSS")
-    rows = [measure(one, chosen) for one in series]
+    rows = [measure(one, chosen, target) for one in series]
     base = rows[series.index(baseline)]
     for row in rows:
         row["saving_steps_percent"] = saving_percent(row["steps_to_target"], base["steps_to_target"])
@@ -229,9 +240,10 @@ def build_report(series, baseline, target):
         "baseline": baseline.label,
         "interpolation": "linear between evaluations, on the mean curve over the seeds",
         "series": rows,
+        "tests": tests_of_pairs(series, baseline),
         "configuration_differences": {n: {s.label: s.config.get(n) for s in series} for n in differing},
         "environment": {s.label: s.runs[0].environment for s in series},
-        "notes": [note for s in series for note in s.notes],
+        "notes": [note for s in series for note in s.notes] + thread_notes(series),
     }
 
 
@@ -255,6 +267,7 @@ def table_rows(report):
         ("best", lambda r: text(r["best_val_loss"]) + f" @ {r['best_step']}"),
         ("steps to target", lambda r: text(r["steps_to_target"], "{:.0f}", "not reached") + seed_range(r)),
         ("fewer steps", lambda r: text(r["saving_steps_percent"], "{:.1f} %")),
+        ("target by the rule", lambda r: rule_text(r["rule"], r["steps"])),
         ("time to target", lambda r: seconds_text(r["seconds_to_target"])),
         ("less time", lambda r: text(r["saving_time_percent"], "{:.1f} %")),
         ("tokens/s", lambda r: text(r["tokens_per_s"], "{:,.0f}")),
@@ -264,6 +277,34 @@ def table_rows(report):
     rows = [[cell(row) for _, cell in columns] for row in report["series"]]
     keep = [i for i in range(len(columns)) if any(row[i] != "-" for row in rows)]
     return [columns[i][0] for i in keep], [[row[i] for i in keep] for row in rows]
+
+
+def rule_text(rule, steps):
+    return "-" if rule is None else f"{'yes' if rule['reached'] else 'no'}, step {steps} ({rule['statistic']:+.4f})"
+
+
+def p_text(p):
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
+
+
+def caption_lines(report):
+    """What the table's numbers mean, where it is not plain."""
+    lines = ["Steps and time to the target are interpolated linearly between evaluations; time is training only."]
+    if any(row["final_val_loss_std"] is not None for row in report["series"]):
+        lines.append("± is the standard deviation over the seeds.")
+    if any(row["rule"] for row in report["series"]):
+        lines.append(f"Target by the rule: the public step-count benchmark's, (target - mean final loss) sqrt(seeds) >= {RULE_MARGIN}; "
+                     "it takes for granted that seeds scatter by 0.0013, as they do for that benchmark's network: for others see p.")
+    if report["tests"]:
+        lines.append("p: how often a difference as large would come by chance if both had the same mean (Welch's t-test, two-sided).")
+    elif len(report["series"]) > 1:
+        lines.append("No test of the differences: that takes two or more seeds of each of two series.")
+    return lines
+
+
+def pair_lines(report):
+    return [f"{t['of']} - {t['and']}: final loss {t['difference']:+.4f}, t = {t['t']:.2f}, df = {t['df']:.1f}, p = {p_text(t['p'])}"
+            for t in report["tests"]]
 
 
 def seed_range(row):
@@ -283,9 +324,8 @@ def print_table(report):
         print("  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:])]).rstrip())
     print(f"\nTarget: validation loss {report['target_val_loss']:.4f} ({report['target_is']}); "
           f"savings against {report['baseline']}.")
-    print("Steps and time to the target are interpolated linearly between evaluations; time is training only.")
-    for note in report["notes"]:
-        print(f"Note: {note}.")
+    for line in pair_lines(report) + caption_lines(report) + [f"Note: {note}." for note in report["notes"]]:
+        print(line)
 
 
 def compare(paths, labels=None, baseline=None, target=None):
@@ -295,12 +335,27 @@ def compare(paths, labels=None, baseline=None, target=None):
     return series, build_report(series, choose_baseline(series, baseline), target)
 
 
+def write_report(out, title, series, report, more_sections=()):
+    """Writes report.json, the pictures and the page into the directory `out`. more_sections: HTML for the page."""
+    from compare_html import write_page
+    from compare_plot import plot_curves, plot_target
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    pictures = {}
+    for name, plot in (("target", plot_target), ("curves", plot_curves)):
+        pictures[name] = {theme: plot(series, report, title, theme) for theme in ("light", "dark")}
+        (out / f"{name}.png").write_bytes(pictures[name]["light"])
+    words = pair_lines(report) + caption_lines(report)[1:]
+    write_page(out / "report.html", title, report, *table_rows(report), words, pictures, more_sections)
+
+
 def parse_arguments(arguments):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories made by ./train")
     parser.add_argument("--out", required=True, metavar="DIR", help="where the report goes")
     parser.add_argument("--baseline", metavar="NAME", help="label or run directory (default: the only adamw series, else the first)")
-    parser.add_argument("--target", type=float, metavar="LOSS", help="validation loss to reach (default: the baseline's final one)")
+    parser.add_argument("--target", "--target-loss", type=float, metavar="LOSS",
+                        help="validation loss to reach (default: the baseline's final one); judged by the public benchmark's rule")
     parser.add_argument("--label", action="append", metavar="TEXT", help="name of a series; once for each, in the order of the runs")
     parser.add_argument("--title", default="Comparison of training runs", help="heading of page and pictures")
     options = parser.parse_args(arguments)
@@ -314,16 +369,7 @@ def main(arguments):
     try:
         series, report = compare(options.runs, options.label, options.baseline, options.target)
         out = Path(options.out)
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-
-        from compare_html import write_page
-        from compare_plot import plot_curves, plot_target
-        pictures = {}
-        for name, plot in (("target", plot_target), ("curves", plot_curves)):
-            pictures[name] = {theme: plot(series, report, options.title, theme) for theme in ("light", "dark")}
-            (out / f"{name}.png").write_bytes(pictures[name]["light"])
-        write_page(out / "report.html", options.title, report, *table_rows(report), pictures)
+        write_report(out, options.title, series, report)
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -25,7 +25,7 @@ the seeds. “Fewer steps” and “less time” are 1 − (series / baseline): 
 Time is training only, evaluation and checkpoints left out, and holds for the machine below.</p>"""
 
 
-def write_page(path, title, report, header, rows, pictures):
+def write_page(path, title, report, header, rows, words, pictures, more_sections):
     summary = (f"Target: validation loss {report['target_val_loss']:.4f} ({report['target_is']}); "
                f"savings against {report['baseline']}.")
     notes = "".join(f"<li>{escape(note)}.</li>" for note in report["notes"])
@@ -34,7 +34,9 @@ def write_page(path, title, report, header, rows, pictures):
         picture(pictures["target"], "Validation loss against steps, and where each series reaches the target"),
         results_table(report, header, rows),
         ABOUT,
+        "".join(f"<p>{escape(line)}</p>" for line in words),
         f"<ul>{notes}</ul>" if notes else "",
+        *more_sections,
         "<h2>All curves</h2>",
         picture(pictures["curves"], "Training and validation loss against steps, tokens and time"),
         differences_table(report),

@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
 # Installs what the project needs from Debian's or Ubuntu's packages, and only what is missing.
-# usage: scripts/setup.sh [build] [test] [plot]      (none named: all)
+# usage: scripts/setup.sh [build] [test] [plot] [download] [peers]      (none named: all)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'TEXT'
-usage: scripts/setup.sh [build] [test] [plot]
+usage: scripts/setup.sh [build] [test] [plot] [download] [peers]
 Installs, by apt-get as root or with sudo, what is missing for
   build   the program: gcc, make, the C library's headers, OpenBLAS (for speed)
-  test    the tests: cmocka, a C++ compiler (headers are checked in both languages), and what `plot` needs
+  test    the tests: cmocka, a C++ compiler (headers are checked in both languages), and what `plot` and
+          `download` need
   plot    the comparison: Python with numpy and matplotlib
+  download  get_fineweb.sh and get_vocab.sh: curl with certificates
+  peers   what results are compared with and exported to, where it can be had: PyTorch, and in .venv the Python packages
+          of tests/requirements.txt (transformers, tokenizers, tiktoken, tensorboard, wandb)
 No profile named: all of them. Where nothing is missing it does nothing.
 TEXT
 }
@@ -19,6 +23,8 @@ TEXT
 declare -A PACKAGE=(
     [compiler]="gcc" [make]="make" [headers]="libc6-dev" [openblas]="libopenblas0-openmp"
     [cxx]="g++" [cmocka]="libcmocka-dev" [python]="python3" [plotting]="python3-numpy python3-matplotlib"
+    [curl]="curl ca-certificates"
+    [venv]="python3-venv" [torch]="python3-torch"
 )
 declare -A WHAT=(
     [compiler]="a C11 compiler with OpenMP (the command gcc, or set CC)"
@@ -29,7 +35,11 @@ declare -A WHAT=(
     [cmocka]="cmocka, the C test library (cmocka.h and libcmocka)"
     [python]="Python 3.8 or later (the command python3)"
     [plotting]="a Python 3 with numpy and matplotlib (pip install numpy matplotlib does it too)"
+    [curl]="curl (the command curl)"
+    [venv]="Python's venv (optional: .venv, which some tests need, cannot be made without it)"
+    [torch]="PyTorch for Python (optional: some tests compare with it)"
 )
+is_optional() { case $1 in openblas | venv | torch) ;; *) false ;; esac }
 
 cc=${CC:-gcc}
 
@@ -58,7 +68,35 @@ has() {
         ;;
     python) command -v python3 >/dev/null && python3 -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null ;;
     plotting) scripts/find_python.sh >/dev/null 2>&1 ;;
+    curl) command -v curl >/dev/null ;;
+    venv) "$(system_python)" -c 'import ensurepip, venv' 2>/dev/null ;;
+    torch) "$(system_python)" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' 2>/dev/null ;;
     esac
+}
+
+# The Python that Debian's packages are for, before whatever else is on the path.
+system_python() { if [ -x /usr/bin/python3 ]; then echo /usr/bin/python3; else echo python3; fi; }
+
+# The virtual environment: made anew when the requirements are others than those it was made from. Without it some tests
+# are skipped, so nothing here is an error.
+install_peers() {
+    local log
+    cmp -s tests/requirements.txt .venv/made-from && return 0
+    if [ -e .venv ] && [ ! -e .venv/made-from ]; then
+        echo "setup: .venv is not one that this script made, so it is left as it is; tests that need ours are skipped" >&2
+        return 0
+    fi
+    has venv || return 0
+    echo "setup: installing the Python packages of tests/requirements.txt into .venv (about half a minute)" >&2
+    rm -rf .venv && mkdir .venv && : >.venv/made-from
+    if log=$("$(system_python)" -m venv --system-site-packages .venv 2>&1 &&
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --retries 2 --timeout 30 \
+            --only-binary :all: --requirement tests/requirements.txt 2>&1); then
+        cp tests/requirements.txt .venv/made-from
+    else
+        printf '%s\n' "$log" | tail -n 3 | cut -c 1-300 | sed 's/^/  | /' >&2
+        echo "setup: going on without the packages of tests/requirements.txt (no network?); tests that need them are skipped" >&2
+    fi
 }
 
 missing_of() { # needs... -> the missing ones, one a line
@@ -119,42 +157,48 @@ report() { # what is still missing
     echo "Elsewhere: the same things from your system's packages; then run this again." >&2
 }
 
-needs=()
-[ $# -eq 0 ] && set -- build test plot
+needs=() peers=no
+[ $# -eq 0 ] && set -- build test plot download peers
 for profile in "$@"; do
     case $profile in
     build) needs+=(compiler make headers openblas) ;;
-    test) needs+=(cxx cmocka python plotting) ;;
+    test) needs+=(cxx cmocka python plotting curl) ;;
     plot) needs+=(python plotting) ;;
+    download) needs+=(curl) ;;
+    peers) needs+=(python venv torch) peers=yes ;;
     -h | --help) usage && exit 0 ;;
-    *) echo "error: unknown profile '$profile'; there are build, test and plot" >&2 && exit 1 ;;
+    *) echo "error: unknown profile '$profile'; there are build, test, plot, download and peers" >&2 && exit 1 ;;
     esac
 done
 
 read -ra missing <<<"$(missing_of "${needs[@]}" | sort -u | tr '\n' ' ')"
-[ ${#missing[@]} -eq 0 ] && exit 0
 
-if can_install; then
+if [ ${#missing[@]} -gt 0 ] && can_install; then
     # A fresh machine has no package lists yet.
     compgen -G '/var/lib/apt/lists/*Packages*' >/dev/null || apt_get update || true
     # Releases that lack the build with OpenMP threads have OpenBLAS under this name.
     apt-cache show "${PACKAGE[openblas]}" >/dev/null 2>&1 || PACKAGE[openblas]=libopenblas0
-    packages=()
+    packages=() optional=()
     for need in "${missing[@]}"; do
         read -ra more <<<"${PACKAGE[$need]}"
-        packages+=("${more[@]}")
+        if is_optional "$need"; then optional+=("${more[@]}"); else packages+=("${more[@]}"); fi
     done
-    install_packages "${packages[@]}" || true
+    # One that cannot be had must not keep away the others.
+    if [ ${#packages[@]} -eq 0 ] || install_packages "${packages[@]}"; then
+        if [ ${#optional[@]} -gt 0 ]; then install_packages "${optional[@]}" || true; fi
+    fi
 fi
 
 required=()
 for need in $(missing_of "${missing[@]}"); do
-    if [ "$need" = openblas ]; then
-        echo "setup: going on without ${WHAT[openblas]}" >&2
+    if is_optional "$need"; then
+        echo "setup: going on without ${WHAT[$need]}" >&2
     else
         required+=("$need")
     fi
 done
-[ ${#required[@]} -eq 0 ] && exit 0
-report "${required[@]}"
-exit 1
+if [ ${#required[@]} -gt 0 ]; then
+    report "${required[@]}"
+    exit 1
+fi
+if [ "$peers" = yes ]; then install_peers; fi

@@ -9,31 +9,17 @@ final validation loss, averaged over the seeds; a run that diverged counts as in
 The runs and tune.json go to --out. Run again after an interruption: finished runs are not repeated.
 """
 import argparse
-import json
 import math
-import re
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from cli import Parser  # noqa: E402
-from runs import RunError, read_config, read_run  # noqa: E402
+from runner import ROOT, Interrupted, Job, Results, SearchError, run_jobs, run_name  # noqa: E402
+from runs import RunError, read_config  # noqa: E402
 
 AXES = ("lr", "embed-lr", "head-lr", "vector-lr")
-ROOT = Path(__file__).resolve().parent.parent
-STOPPED_BY_SIGNAL = 75  # exit status of ./train
-DIVERGED = re.compile(r"step \d+ is bad")  # what ./train says when loss or gradient are not finite or too large
-
-
-class TuneError(Exception):
-    pass
-
-
-class Interrupted(Exception):
-    pass
 
 
 def rates(text):
@@ -88,74 +74,44 @@ class Search:
     def __init__(self, options, axes):
         self.options = options
         self.axes = axes
-        self.out = Path(options.out)
-        self.file = self.out / "tune.json"
         # What every run of this search shares; a search with other settings must go elsewhere.
-        self.settings = {"config": read_config(Path(options.config)), "optimizer": options.optimizer,
-                         "steps": options.steps, "extra": options.extra}
-        self.results = {}  # run name -> {"point", "seed", "val_loss"}
-        if self.file.exists():
-            try:
-                saved = json.loads(self.file.read_text(encoding="utf-8"))
-                settings, self.results = saved["settings"], saved["results"]
-            except (ValueError, KeyError, TypeError):
-                raise TuneError(f"{self.file}: not what this script writes; use another --out") from None
-            if settings != self.settings:
-                raise TuneError(f"{self.out} holds a search with other settings; use another --out, or remove it")
-        self.out.mkdir(parents=True, exist_ok=True)
+        settings = {"config": read_config(Path(options.config)), "optimizer": options.optimizer,
+                    "steps": options.steps, "extra": options.extra}
+        self.results = Results(Path(options.out), "tune.json", Path(options.out), settings)
 
-    def save(self, best=None):
-        content = {"settings": self.settings, "axes": self.axes, "seeds": self.options.seeds, "results": self.results}
-        if best:
-            content["best"] = {"point": best[0], "val_loss": best[1]}
-        temporary = self.file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(self.file)
+    def save(self, **more):
+        self.results.save(axes=self.axes, seeds=self.options.seeds, **more)
 
     def evaluate(self, point):
         losses = []
         for seed in self.options.seeds:
-            name = "_".join(f"{axis}-{value:.6g}" for axis, value in point.items()) + f"_seed-{seed}"
-            if name not in self.results:
-                self.results[name] = {"point": point, "seed": seed, "val_loss": self.train(name, point, seed)}
+            name = run_name({**{axis: f"{value:.6g}" for axis, value in point.items()}, "seed": seed})
+            if name not in self.results.runs:
+                self.results.runs[name] = {"point": point, "seed": seed, "val_loss": self.train(name, point, seed)}
                 self.save()
-            loss = self.results[name]["val_loss"]
+            loss = self.results.runs[name]["val_loss"]
             losses.append(math.inf if loss is None else loss)
         return sum(losses) / len(losses)
 
     def train(self, name, point, seed):
         """The final validation loss of one run; None if it diverged."""
-        run = self.out / name
-        command = [self.options.train, "--config", self.options.config, "--optimizer", self.options.optimizer,
-                   "--steps", str(self.options.steps), "--seed", seed, "--out", str(run), "--overwrite", "--quiet",
-                   *(f"--{axis}={value:.6g}" for axis, value in point.items()), *self.options.extra]
+        ended = []
+        arguments = ["--config", self.options.config, "--optimizer", self.options.optimizer,
+                     "--steps", str(self.options.steps), "--seed", seed,
+                     *(f"--{axis}={value:.6g}" for axis, value in point.items()), *self.options.extra]
         print(f"{name} ...", end=" ", flush=True)
-        try:
-            done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
-        except KeyboardInterrupt:
-            raise Interrupted from None
-        except OSError as error:
-            raise TuneError(f"cannot run {self.options.train}: {error.strerror}; build it with make") from None
-        message = done.stderr.strip().splitlines()[-1:] or [""]
-        if done.returncode == STOPPED_BY_SIGNAL:
-            raise Interrupted
-        if done.returncode == 1 and DIVERGED.search(message[0]):
-            print("diverged")
-            return None
-        if done.returncode != 0:
-            reason = message[0].replace("error: ", "", 1) or f"status {done.returncode}"
-            raise TuneError(f"{self.options.train} failed: {reason} "
-                            f"(the command was: {shlex.join(command)})")
-        val = read_run(run).val
-        if not val.loss:
-            raise TuneError(f"{run}: no validation loss; give --val-data in the configuration or after --")
-        print(f"{val.loss[-1]:.4f}")
-        return val.loss[-1] if math.isfinite(val.loss[-1]) else None
+        run_jobs(self.options.train, [Job(name, arguments, Path(self.options.out) / name)],
+                 lambda _, outcome: ended.append(outcome))
+        outcome = ended[0]
+        if outcome.state == "failed":
+            raise SearchError(f"{name} failed: {outcome.message}")
+        print("diverged" if outcome.state == "diverged" else f"{outcome.val_loss:.4f}")
+        return outcome.val_loss
 
 
 def print_table(search, axes, best):
     points = {}
-    for result in search.results.values():
+    for result in search.results.runs.values():
         key = tuple(result["point"].get(axis) for axis in axes)
         points.setdefault(key, []).append(math.inf if result["val_loss"] is None else result["val_loss"])
     print("\n" + "".join(f"{axis:>12}" for axis in axes) + f"{'val loss':>12}{'seeds':>7}")
@@ -198,12 +154,12 @@ def main(arguments):
         search = Search(options, axes)
         best = coordinate_search(axes, search.evaluate)
         if not math.isfinite(best[1]):
-            raise TuneError("every run diverged; begin with lower rates")
-        search.save(best)
+            raise SearchError("every run diverged; begin with lower rates")
+        search.save(best={"point": best[0], "val_loss": best[1]})
     except (KeyboardInterrupt, Interrupted):
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
-    except (TuneError, RunError) as error:
+    except (SearchError, RunError) as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -211,7 +167,7 @@ def main(arguments):
         return 1
     print_table(search, axes, best)
     print(f"\nbest for {options.optimizer}: " + " ".join(f"--{axis}={value:.6g}" for axis, value in best[0].items())
-          + f"  (validation loss {best[1]:.4f}); all results: {search.file}")
+          + f"  (validation loss {best[1]:.4f}); all results: {search.results.file}")
     return 0
 
 

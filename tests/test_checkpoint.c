@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "data/checksum.h"
 #include "run/checkpoint.h"
 #include "run/config.h"
 #include "run/metrics.h"
@@ -80,6 +81,7 @@ static void save(Run *r, const char *name, int step, int keep) {
     Error err;
     CheckpointParts parts = parts_of(r);
     RunState state = {.step = step,
+                      .data_position = INT64_C(1) << (40 + step),
                       .reported = step % 2 == 0,
                       .loss_sum = 1.0 / 3,
                       .loss_weight = 0.1 + step,
@@ -142,11 +144,41 @@ static void test_state(void **unused) {
     CheckpointParts parts = parts_of(&r);
     save(&r, "state", 1, 0);
     assert_true(checkpoint_load(&s, &found, note, temp_path("state"), &parts, &err) && found);
-    assert_true(s.step == 1 && !s.reported && s.applied == 1 && s.skipped == 5 && s.skipped_in_row == 2);
+    assert_true(s.step == 1 && s.data_position == INT64_C(1) << 41 && !s.reported && s.applied == 1 &&
+                s.skipped == 5 && s.skipped_in_row == 2);
     assert_true(s.loss_sum == 1.0 / 3 && s.loss_weight == 1.1 && s.elapsed_s == 1e9 / 7 && isnan(s.val_loss));
     save(&r, "state", 2, 0);
     assert_true(checkpoint_load(&s, &found, note, temp_path("state"), &parts, &err) && found);
     assert_true(s.step == 2 && s.reported && s.val_loss == 2.0 / 3);
+    run_free(&r);
+}
+
+// A checkpoint from before there was a position in the data is one at 0.
+static void test_state_without_position(void **unused) {
+    (void)unused;
+    Run r;
+    Error err;
+    RunState s;
+    bool found;
+    char note[1024], path[512];
+    size_t size;
+    run_create(&r, "16", "muon");
+    CheckpointParts parts = parts_of(&r);
+    save(&r, "older", 1, 0);
+    snprintf(path, sizeof path, "%s/checkpoints/step_00000001/state.json", temp_path("older"));
+    char *text = (char *)temp_read(path, &size);
+    text[size] = 0;
+    char *key = strstr(text, "\"data_position\""), *end = strstr(text, ",\"crc32c\":");
+    for (char *next; (next = strstr(end + 1, ",\"crc32c\":"));) end = next;
+    assert_true(key && key < end);
+    char *rest = strchr(key, ',') + 1;
+    memmove(key, rest, (size_t)(end - rest));
+    size = (size_t)(end - text) - (size_t)(rest - key);
+    size += (size_t)sprintf(text + size, ",\"crc32c\":%u}\n", crc32c(0, text, size));
+    temp_file("older/checkpoints/step_00000001/state.json", text, size);
+    free(text);
+    if (!checkpoint_load(&s, &found, note, temp_path("older"), &parts, &err)) fail_msg("%s", err.text);
+    assert_true(found && s.step == 1 && s.data_position == 0 && s.skipped == 5);
     run_free(&r);
 }
 
@@ -355,10 +387,15 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),          cmocka_unit_test(test_state),
-        cmocka_unit_test(test_keep_and_clean),      cmocka_unit_test(test_harmed),
-        cmocka_unit_test(test_every_byte_of_state), cmocka_unit_test(test_foreign),
-        cmocka_unit_test(test_changed_data),        cmocka_unit_test(test_metrics_trim),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_state),
+        cmocka_unit_test(test_state_without_position),
+        cmocka_unit_test(test_keep_and_clean),
+        cmocka_unit_test(test_harmed),
+        cmocka_unit_test(test_every_byte_of_state),
+        cmocka_unit_test(test_foreign),
+        cmocka_unit_test(test_changed_data),
+        cmocka_unit_test(test_metrics_trim),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

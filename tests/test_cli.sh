@@ -88,6 +88,9 @@ help_texts() {
 errors_create_nothing() {
     refused "did you mean 'steps'" --stesp 5 &&
         refused "--out" --train-data x &&
+        refused "which has 257 tokens" --dry-run --vocab bytes --vocab-size 100 &&
+        refused "none, bytes" --dry-run --vocab letters --vocab-size 500 &&
+        refused "none, bytes" tokenize --vocab letters x.txt &&
         refused "--train-data" --out r &&
         refused "no file matches" --out r --train-data 'nothing*.bin' &&
         refused "not a token shard" --out r --train-data /bin/true &&
@@ -225,7 +228,7 @@ full_disk() { # as full a disk as a limit on the size of files makes it
 }
 
 other_networks() { # choices of the configuration that the tiny runs do not make
-    expect 0 --out "$tmp/other1" "${data[@]}" "${tiny[@]}" --no-tied-head --head-optimizer sgd --head-lr 0.1 --no-biases \
+    expect 0 --out "$tmp/other1" "${data[@]}" "${tiny[@]}" --no-tied-head --head-optimizer sgd --head-lr 0.1 --biases no \
         --n-kv-head 1 --micro-batch 4 --val-tokens 131 --no-mask-padding --shard-tail drop || return 1
     has "$tmp/out" "131 tokens" && has "$tmp/other1/metrics.jsonl" '"head":0.1' && has "$tmp/other1/config.conf" "head-optimizer = sgd" || return 1
     expect 0 sample "$tmp/other1" --tokens 40 --temperature 0 --top-k 3

@@ -46,22 +46,31 @@ static void test_crc32c(void **state) {
 
 static void test_vocab_bytes(void **state) {
     (void)state;
-    assert_string_equal(vocab_name(VOCAB_BYTES), "bytes");
-    assert_string_equal(vocab_name(VOCAB_NONE), "none");
-    assert_int_equal(vocab_size(VOCAB_BYTES), 257);
-    assert_int_equal(vocab_size(VOCAB_NONE), 0);
-    assert_int_equal(vocab_end_of_text(VOCAB_BYTES), 256);
-    assert_true(vocab_bytes_per_token(VOCAB_BYTES) == 1);
-    char text[256], out[64];
-    uint16_t tokens[256];
+    Error err;
+    Vocab *none = vocab_open("none", &err), *bytes = vocab_open("bytes", &err);
+    assert_true(vocab_is_none(none) && !vocab_is_none(bytes));
+    assert_int_equal(vocab_size(none), 0);
+    assert_int_equal(vocab_end_of_text(none), -1);
+    assert_int_equal(vocab_token_bytes(none, 65), 0);
+    assert_int_equal(vocab_size(bytes), 257);
+    assert_int_equal(vocab_end_of_text(bytes), 256);
+    VocabEncoder *encoder = vocab_encoder_create(bytes);
+    char text[256];
+    uint16_t tokens[3 * 256];
     for (int i = 0; i < 256; i++) text[i] = (char)i;
-    assert_int_equal(vocab_encode(tokens, VOCAB_BYTES, text, 256), 256);
+    assert_int_equal(vocab_encode(tokens, encoder, text, 256), 256);
     for (int i = 0; i < 256; i++) {
+        int length;
+        const char *out = vocab_decode(&length, bytes, i);
         assert_int_equal(tokens[i], i);
-        assert_int_equal(vocab_decode(out, VOCAB_BYTES, tokens[i]), 1);
+        assert_int_equal(length, 1);
         assert_int_equal((unsigned char)out[0], i);
     }
-    assert_int_equal(vocab_decode(out, VOCAB_BYTES, 256), 0);
+    assert_int_equal(vocab_token_bytes(bytes, 256), 0);
+    assert_int_equal(vocab_token_bytes(bytes, -1), 0);
+    vocab_encoder_free(encoder);
+    vocab_close(bytes);
+    vocab_close(none);
 }
 
 static void write_tokens(const char *name, int first, int64_t n) {
@@ -103,7 +112,7 @@ static void test_shard_stream(void **state) {
     assert_int_equal(set.n_shards, 3);
     assert_int_equal(set.total_tokens, 5008);
     assert_int_equal(set.shards[2].first, 8);
-    uint16_t tokens[12000];
+    static uint32_t tokens[12000];
     Error err;
     static const int64_t starts[] = {0, 1, 6, 7, 8, 9, 5000, 5007, 5008, 5009, 7 * 5008LL + 3, (1LL << 60) + 5};
     static const int64_t lengths[] = {0, 1, 2, 8, 5007, 5008, 11000};
@@ -145,12 +154,33 @@ static void test_more_shards_than_files(void **state) {
     setrlimit(RLIMIT_NOFILE, &few);
     ShardSet set;
     open_set(&set, "many_*.bin");
-    uint16_t tokens[300];
+    uint32_t tokens[300];
     Error err;
     assert_true(shard_set_read(tokens, &set, 0, 300, &err));
     for (int i = 0; i < 300; i++) assert_int_equal(tokens[i], i);
     shard_set_close(&set);
     setrlimit(RLIMIT_NOFILE, &old);
+}
+
+// A stream of a 16-bit and a 32-bit shard, of numbers that need all 32 bits.
+static void test_wide_shards(void **state) {
+    (void)state;
+    enum { WIDE = 50 };
+    int32_t file[SHARD_HEADER_BYTES / 4 + WIDE] = {SHARD_WIDE_MAGIC, SHARD_WIDE_VERSION, WIDE};
+    for (int i = 0; i < WIDE; i++) file[SHARD_HEADER_BYTES / 4 + i] = 100000 * (i + 1);
+    write_tokens("mixed_0.bin", 7, 20);
+    temp_file("mixed_1.bin", file, sizeof file);
+    ShardSet set;
+    open_set(&set, "mixed_*.bin");
+    assert_int_equal(set.total_tokens, 70);
+    uint32_t tokens[100];
+    Error err;
+    assert_true(shard_set_read(tokens, &set, 60, 100, &err)); // ends of both, around the end of the stream
+    for (int i = 0; i < 100; i++) {
+        int at = (60 + i) % 70;
+        assert_int_equal(tokens[i], at < 20 ? 7 + at : 100000 * (at - 19));
+    }
+    shard_set_close(&set);
 }
 
 static uint32_t fingerprint_of(const char *name) {
@@ -220,7 +250,8 @@ static void test_bad_shards(void **state) {
         {"long.bin", {20240520, 1, 2}, 1030, "need 1028"},
         {"odd.bin", {20240520, 1, 3}, 1031, "need 1030"},
         {"huge.bin", {20240520, 1, INT32_MAX}, 1030, "need 4294968318"},
-        {"llama.bin", {20240801, 7, 3}, 1036, "Llama 3"},
+        {"wide.bin", {20240801, 7, 3}, 1030, "need 1036"},
+        {"wide_version.bin", {20240801, 1, 3}, 1036, "version 1; only version 7"},
         {"magic.bin", {-2, -2, -2}, 1030, "instead of the magic 20240520"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -246,7 +277,7 @@ static void test_shard_replaced_while_open(void **state) {
     ShardSet set;
     open_set(&set, "replaced.bin");
     write_tokens("replaced.bin", 0, 50);
-    uint16_t tokens[100];
+    uint32_t tokens[100];
     Error err;
     assert_false(shard_set_read(tokens, &set, 0, 10, &err));
     assert_non_null(strstr(err.text, "changed while it was in use"));
@@ -298,7 +329,7 @@ static void test_real_shards(void **state) {
         char path[4096];
         ShardSet set;
         Error err;
-        uint16_t first;
+        uint32_t first;
         snprintf(path, sizeof path, "%s/%s", data, cases[i].name);
         if (!shard_set_open(&set, path, &err)) fail_msg("%s", err.text);
         assert_int_equal(set.n_shards, cases[i].n_shards);
@@ -327,7 +358,9 @@ static void test_tokenize(void **state) {
     strcpy(two, temp_path("two.txt"));
     strcpy(out, temp_path("made/here"));
     const char *files[] = {one, two};
-    TokenizeConfig config = {.vocab = VOCAB_BYTES,
+    Error err;
+    Vocab *vocab = vocab_open("bytes", &err);
+    TokenizeConfig config = {.vocab = vocab,
                              .out_dir = out,
                              .name = "t",
                              .files = files,
@@ -335,17 +368,16 @@ static void test_tokenize(void **state) {
                              .shard_tokens = 6,
                              .val_fraction = 0.2};
     TokenizeResult result;
-    Error err;
     if (!tokenize_files(&result, &config, &err)) fail_msg("%s", err.text);
     // 10 -> 8 + 2, 11 -> 9 + 2, an end of text before each of the four parts.
     assert_int_equal(result.bytes, 21);
     assert_int_equal(result.train_tokens, 19);
     assert_int_equal(result.val_tokens, 6);
     assert_int_equal(result.n_shards, 5);
-    static const uint16_t train[] = {256, '0', '1', '2', '3', '4', '5', '6', '7', 256,
+    static const uint32_t train[] = {256, '0', '1', '2', '3', '4', '5', '6', '7', 256,
                                      'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i'};
-    static const uint16_t val[] = {256, '8', '9', 256, 0xFF, '\n'};
-    uint16_t tokens[32];
+    static const uint32_t val[] = {256, '8', '9', 256, 0xFF, '\n'};
+    uint32_t tokens[32];
     ShardSet set;
     open_set(&set, "made/here/t_train_*.bin");
     assert_int_equal(set.n_shards, 4);
@@ -371,6 +403,7 @@ static void test_tokenize(void **state) {
     assert_int_equal(set.n_shards, 1);
     assert_int_equal(set.total_tokens, 23);
     shard_set_close(&set);
+    vocab_close(vocab);
 }
 
 static void test_tokenize_refuses(void **state) {
@@ -381,30 +414,32 @@ static void test_tokenize_refuses(void **state) {
     strcpy(absent, temp_path("absent.txt"));
     strcpy(out, temp_path("refused"));
     const char *good[] = {text}, *with_empty[] = {text, empty}, *with_absent[] = {text, absent};
-    const TokenizeConfig base = {VOCAB_BYTES, out, "t", good, 1, 100, 0.1, false};
+    Error err;
+    Vocab *vocab = vocab_open("bytes", &err);
+    const TokenizeConfig base = {vocab, out, "t", good, 1, 100, 0.1, false};
     struct {
         TokenizeConfig config;
         const char *what;
-    } cases[8] = {
-        {base, "--vocab"},        {base, "no text file"},   {base, "--name"},    {base, "--val-fraction"},
-        {base, "--val-fraction"}, {base, "--shard-tokens"}, {base, "empty.txt"}, {base, "absent.txt"},
+    } cases[7] = {
+        {base, "no text file"},   {base, "--name"},    {base, "--val-fraction"}, {base, "--val-fraction"},
+        {base, "--shard-tokens"}, {base, "empty.txt"}, {base, "absent.txt"},
     };
-    cases[0].config.vocab = VOCAB_NONE;
-    cases[1].config.n_files = 0;
-    cases[2].config.name = "a/b";
-    cases[3].config.val_fraction = 1;
-    cases[4].config.val_fraction = NAN;
-    cases[5].config.shard_tokens = 0;
-    cases[6].config.files = with_empty;
-    cases[7].config.files = with_absent;
-    cases[6].config.n_files = cases[7].config.n_files = 2;
-    for (int i = 0; i < 8; i++) {
+    cases[0].config.n_files = 0;
+    cases[1].config.name = "a/b";
+    cases[2].config.val_fraction = 1;
+    cases[3].config.val_fraction = NAN;
+    cases[4].config.shard_tokens = 0;
+    cases[5].config.files = with_empty;
+    cases[6].config.files = with_absent;
+    cases[5].config.n_files = cases[6].config.n_files = 2;
+    for (int i = 0; i < 7; i++) {
         TokenizeResult result;
-        Error err = {""};
+        err.text[0] = 0;
         assert_false(tokenize_files(&result, &cases[i].config, &err));
         if (!strstr(err.text, cases[i].what)) fail_msg("expected \"%s\" in \"%s\"", cases[i].what, err.text);
         assert_int_not_equal(access(out, F_OK), 0); // nothing was written
     }
+    vocab_close(vocab);
 }
 
 int main(void) {
@@ -418,6 +453,7 @@ int main(void) {
         cmocka_unit_test(test_fingerprint),
         cmocka_unit_test(test_bad_shards),
         cmocka_unit_test(test_shard_replaced_while_open),
+        cmocka_unit_test(test_wide_shards),
         cmocka_unit_test(test_shard_write_errors),
         cmocka_unit_test(test_real_shards),
         cmocka_unit_test(test_tokenize),

@@ -9,7 +9,7 @@
 #include "device/random.h"
 #include "tests/temp_dir.h"
 
-enum { VOCAB = 1000, MAX_SHARDS = 8 };
+enum { VOCAB = 1000, MAX_SHARDS = 8, DOCUMENT = 7 };
 
 // Shards of random tokens, and the same tokens as one array per shard and as one stream.
 typedef struct {
@@ -19,7 +19,8 @@ typedef struct {
     int n_shards;
 } Corpus;
 
-static Corpus make_corpus(const char *name, const int64_t *sizes, int n_shards) {
+// With `gap` > 0 a token in so many, drawn at random, is DOCUMENT; with -1 none is.
+static Corpus make_documents(const char *name, const int64_t *sizes, int n_shards, int gap) {
     Corpus c = {.n_shards = n_shards};
     int64_t total = 0, at = 0;
     for (int i = 0; i < n_shards; i++) total += c.sizes[i] = sizes[i];
@@ -27,6 +28,9 @@ static Corpus make_corpus(const char *name, const int64_t *sizes, int n_shards) 
     assert_non_null(c.stream);
     for (int64_t i = 0; i < total; i++)
         c.stream[i] = (uint16_t)(random_uniform(3, RANDOM_TEST, (uint64_t)i) * VOCAB);
+    for (int64_t i = 0; i < total && gap; i++)
+        if (gap > 0 && random_uniform(4, RANDOM_TEST, (uint64_t)i) < 1.0 / gap) c.stream[i] = DOCUMENT;
+        else if (c.stream[i] == DOCUMENT) c.stream[i]++;
     Error err;
     char file[64];
     for (int i = 0; i < n_shards; at += sizes[i++]) {
@@ -39,9 +43,25 @@ static Corpus make_corpus(const char *name, const int64_t *sizes, int n_shards) 
     return c;
 }
 
+static Corpus make_corpus(const char *name, const int64_t *sizes, int n_shards) {
+    return make_documents(name, sizes, n_shards, 0);
+}
+
+// Writes one token of the stream anew.
+static void set_token(Corpus *c, int64_t index, uint16_t token) {
+    Error err;
+    const Shard *shard = shard_set_find(&c->set, index);
+    c->stream[index] = token;
+    assert_true(shard_write(shard->path, c->stream + shard->first, shard->n_tokens, &err));
+}
+
 static void free_corpus(Corpus *c) {
     shard_set_close(&c->set);
     free(c->stream);
+}
+
+static LoaderConfig in_order(int batch_size, int micro_batch, int seq_len, ShardTail tail) {
+    return (LoaderConfig){batch_size, micro_batch, seq_len, VOCAB, tail, false, 0};
 }
 
 // The first token of global batch `step` by walking the shards as the definition says; -1 when they are used up.
@@ -80,7 +100,7 @@ static void check_batch(const Batch *b, const Corpus *c, int64_t index) {
 // Runs the loader from `step` on and compares every micro-batch with the definition.
 static void check_run(const Corpus *c, const LoaderConfig *config, int64_t step, int n_steps) {
     Error err;
-    Loader *loader = loader_create(&c->set, config, step, &err);
+    Loader *loader = loader_create(&c->set, config, step, 0, &err);
     if (!loader) fail_msg("%s", err.text);
     for (int64_t s = step; s < step + n_steps; s++) {
         int64_t start = naive_start(c, config, s), index;
@@ -110,7 +130,7 @@ static void test_order(void **state) {
     static const int micro[] = {1, 2, 4, 8};
     for (int tail = SHARD_TAIL_JOIN; tail <= SHARD_TAIL_DROP; tail++) {
         for (int m = 0; m < 4; m++) { // the same tokens however a batch is cut
-            LoaderConfig config = {8, micro[m], 16, VOCAB, (ShardTail)tail};
+            LoaderConfig config = in_order(8, micro[m], 16, (ShardTail)tail);
             check_run(&c, &config, 0, 70); // more than two rounds with JOIN, past the end with DROP
             for (int64_t step = 1; step < 40; step += 3) check_run(&c, &config, step, 3);
         }
@@ -125,14 +145,14 @@ static void test_drop_count(void **state) {
         int64_t size;
         int batches;
     } cases[] = {{1, 0}, {2, 0}, {33, 0}, {34, 1}, {65, 1}, {66, 2}};
-    LoaderConfig config = {2, 1, 16, VOCAB, SHARD_TAIL_DROP};
+    LoaderConfig config = in_order(2, 1, 16, SHARD_TAIL_DROP);
     for (int i = 0; i < 6; i++) {
         char name[32];
         snprintf(name, sizeof name, "count%d", i);
         Corpus c = make_corpus(name, &cases[i].size, 1);
         Error err = {""};
         assert_int_equal(loader_batch_count(&c.set, &config), cases[i].batches);
-        Loader *loader = loader_create(&c.set, &config, 0, &err);
+        Loader *loader = loader_create(&c.set, &config, 0, 0, &err);
         assert_int_equal(loader != NULL, cases[i].batches > 0);
         if (!loader) assert_non_null(strstr(err.text, "too few"));
         loader_free(loader);
@@ -143,7 +163,7 @@ static void test_drop_count(void **state) {
 static void test_join_smallest(void **state) {
     (void)state;
     static const int64_t enough = 32, too_few = 31;
-    LoaderConfig config = {2, 2, 16, VOCAB, SHARD_TAIL_JOIN};
+    LoaderConfig config = in_order(2, 2, 16, SHARD_TAIL_JOIN);
     Corpus c = make_corpus("enough", &enough, 1);
     check_run(&c, &config, 0, 4);
     check_run(&c, &config, INT64_C(1) << 60, 0); // no overflow on the way to a far step
@@ -154,8 +174,121 @@ static void test_join_smallest(void **state) {
     free_corpus(&c);
 
     c = make_corpus("too_few", &too_few, 1);
-    assert_null(loader_create(&c.set, &config, 0, &err));
+    assert_null(loader_create(&c.set, &config, 0, 0, &err));
     assert_non_null(strstr(err.text, "too few"));
+    free_corpus(&c);
+}
+
+// Where the row begins that comes after a row that ends at `position`, one token at a time.
+static int64_t naive_document(const Corpus *c, int64_t position) {
+    while (c->stream[position % c->set.total_tokens] != DOCUMENT) position++;
+    return position % c->set.total_tokens;
+}
+
+static void check_row(const Batch *b, int row, const Corpus *c, int64_t start) {
+    int64_t total = c->set.total_tokens;
+    assert_int_equal(b->tokens[row * b->T], DOCUMENT);
+    for (int i = 0; i < b->T; i++) {
+        assert_int_equal(b->tokens[row * b->T + i], c->stream[(start + i) % total]);
+        assert_int_equal(b->targets[row * b->T + i], c->stream[(start + i + 1) % total]);
+    }
+}
+
+// Runs the loader for some steps from `position`, which becomes the place after the first of them.
+static void check_aligned(const Corpus *c, const LoaderConfig *config, int64_t step, int64_t *position,
+                          int n_steps) {
+    Error err;
+    int64_t at = *position;
+    Loader *loader = loader_create(&c->set, config, step, at, &err);
+    if (!loader) fail_msg("%s", err.text);
+    assert_int_equal(loader_position(loader), at);
+    for (int s = 0; s < n_steps; s++) {
+        for (int m = 0; m < config->batch_size / config->micro_batch; m++) {
+            Batch batch;
+            if (!loader_next(&batch, loader, &err)) fail_msg("%s", err.text);
+            assert_int_equal(batch.B, config->micro_batch);
+            for (int r = 0; r < batch.B; r++) {
+                int64_t start = naive_document(c, at);
+                check_row(&batch, r, c, start);
+                at = (start + config->seq_len) % c->set.total_tokens;
+            }
+            check_index(&batch);
+            assert_int_equal(loader_position(loader), at); // of this micro-batch, however far the thread is
+        }
+        if (s == 0) *position = at;
+    }
+    loader_free(loader);
+}
+
+static LoaderConfig aligned(int micro_batch, int seq_len) {
+    return (LoaderConfig){8, micro_batch, seq_len, VOCAB, SHARD_TAIL_JOIN, true, DOCUMENT};
+}
+
+static void test_aligned(void **state) {
+    (void)state;
+    static const struct {
+        int64_t sizes[4];
+        int n_shards, gap, seq_len;
+    } cases[] = {
+        {{1000, 1, 337, 64}, 4, 20, 16},   {{2000, 129, 500, 2}, 4, 3, 16}, {{700}, 1, 60, 64},
+        {{9000, 15000, 333}, 3, 4000, 16}, {{512, 512}, 2, 1, 64},          {{20000, 20000, 1}, 3, 9000, 1000}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "aligned%zu", i);
+        Corpus c = make_documents(name, cases[i].sizes, cases[i].n_shards, cases[i].gap);
+        for (int micro = 1; micro <= 8; micro *= 2) {
+            LoaderConfig config = aligned(micro, cases[i].seq_len);
+            int64_t position = 0;
+            check_aligned(&c, &config, 0, &position, 40); // several times around
+            for (int step = 1; step < 40; step++) check_aligned(&c, &config, step, &position, 2);
+        }
+        free_corpus(&c);
+    }
+}
+
+// A single document, wherever it lies: in reach of one search, far away, at the very end of the stream.
+static void test_aligned_single_document(void **state) {
+    (void)state;
+    static const int64_t sizes[] = {12000, 18000}, places[] = {0, 1, 8191, 8192, 11999, 12000, 29990, 29999};
+    Corpus c = make_documents("single", sizes, 2, -1);
+    LoaderConfig config = aligned(2, 16);
+    Error err;
+    assert_null(loader_create(&c.set, &config, 0, 0, &err));
+    assert_non_null(strstr(err.text, "token 7, which begins a document, is nowhere"));
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        int64_t position = 0;
+        set_token(&c, places[i], DOCUMENT);
+        check_aligned(&c, &config, 0, &position, 3);
+        assert_int_equal(position, (places[i] + 16) % 30000);
+        check_aligned(&c, &config, 1, &position, 2);
+        set_token(&c, places[i], DOCUMENT + 1);
+    }
+    free_corpus(&c);
+}
+
+// A row may begin right where the one before it ends, and no sooner.
+static void test_aligned_neighbours(void **state) {
+    (void)state;
+    static const int64_t size = 200;
+    Corpus c = make_documents("neighbours", &size, 1, -1);
+    LoaderConfig config = aligned(8, 16);
+    static const int documents[] = {5, 20, 21, 36, 38, 54};
+    static const int rows[] = {5, 21, 38, 54, 5, 21, 38, 54};
+    Error err;
+    Batch batch;
+    for (int i = 0; i < 6; i++) set_token(&c, documents[i], DOCUMENT);
+    Loader *loader = loader_create(&c.set, &config, 0, 0, &err);
+    assert_non_null(loader);
+    assert_true(loader_next(&batch, loader, &err));
+    for (int r = 0; r < 8; r++) check_row(&batch, r, &c, rows[r]);
+    assert_int_equal(loader_position(loader), 70);
+    loader_free(loader);
+    set_token(&c, 40, VOCAB); // in the third row
+    loader = loader_create(&c.set, &config, 0, 0, &err);
+    assert_non_null(loader);
+    assert_false(loader_next(&batch, loader, &err));
+    assert_non_null(strstr(err.text, "token 40 is 1000"));
+    loader_free(loader);
     free_corpus(&c);
 }
 
@@ -166,8 +299,8 @@ static void test_bad_token(void **state) {
     c.stream[100 + 37] = VOCAB; // token 37 of the second shard
     Error err;
     assert_true(shard_write(c.set.shards[1].path, c.stream + 100, 100, &err));
-    LoaderConfig config = {2, 1, 16, VOCAB, SHARD_TAIL_JOIN};
-    Loader *loader = loader_create(&c.set, &config, 0, &err);
+    LoaderConfig config = in_order(2, 1, 16, SHARD_TAIL_JOIN);
+    Loader *loader = loader_create(&c.set, &config, 0, 0, &err);
     assert_non_null(loader);
     Batch batch;
     // Micro-batch k is tokens 16k .. 16k + 16; 137 is first met in number 8. Those before it are good.
@@ -188,9 +321,9 @@ static void test_shard_lost_while_running(void **state) {
     (void)state;
     static const int64_t size = 1000;
     Corpus c = make_corpus("lost", &size, 1);
-    LoaderConfig config = {1, 1, 16, VOCAB, SHARD_TAIL_JOIN};
+    LoaderConfig config = in_order(1, 1, 16, SHARD_TAIL_JOIN);
     Error err = {""};
-    Loader *loader = loader_create(&c.set, &config, 0, &err);
+    Loader *loader = loader_create(&c.set, &config, 0, 0, &err);
     assert_non_null(loader);
     Batch batch;
     assert_true(loader_next(&batch, loader, &err));
@@ -251,11 +384,11 @@ static void test_stop_at_any_moment(void **state) {
     (void)state;
     static const int64_t sizes[] = {3000, 500};
     Corpus c = make_corpus("stop", sizes, 2);
-    LoaderConfig config = {4, 2, 32, VOCAB, SHARD_TAIL_JOIN};
+    LoaderConfig config = in_order(4, 2, 32, SHARD_TAIL_JOIN);
     Error err;
     Batch batch, other;
     for (int round = 0; round < 300; round++) {
-        Loader *a = loader_create(&c.set, &config, round, &err), *b = loader_create(&c.set, &config, 0, &err);
+        Loader *a = loader_create(&c.set, &config, round, 0, &err), *b = loader_create(&c.set, &config, 0, 0, &err);
         assert_true(a && b);
         for (int k = 0; k < round % 7; k++) {
             assert_true(loader_next(&batch, a, &err));
@@ -274,6 +407,9 @@ int main(void) {
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_drop_count),
         cmocka_unit_test(test_join_smallest),
+        cmocka_unit_test(test_aligned),
+        cmocka_unit_test(test_aligned_single_document),
+        cmocka_unit_test(test_aligned_neighbours),
         cmocka_unit_test(test_bad_token),
         cmocka_unit_test(test_shard_lost_while_running),
         cmocka_unit_test(test_read_at),

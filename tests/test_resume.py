@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """A run that is stopped and resumed gives the same bits as one that never stopped."""
+import json
 import os
 import random
 import signal
@@ -20,8 +21,8 @@ def resume_until_done(folder, *arguments, stop, most=400):
     raise AssertionError("the run never ended")
 
 
-def check_optimizer(folder, optimizer):
-    data = tiny.make_data(folder)
+def check_optimizer(folder, optimizer, *options):
+    data = tiny.make_data(folder) + list(options)
     reference, run = os.path.join(folder, "reference"), os.path.join(folder, "run")
     tiny.run(*data, "--optimizer", optimizer, "--out", reference)
     assert len(tiny.records(reference)) == tiny.STEPS + 5 + 2
@@ -43,6 +44,29 @@ def test_muon_stopped_at_every_step(folder):
 
 def test_normuon_stopped_at_every_step(folder):
     check_optimizer(folder, "normuon")
+
+
+def test_aligned_stopped_at_every_step(folder):
+    check_optimizer(folder, "adamw", "--align-documents")
+    with open(os.path.join(folder, "run", "checkpoints", "step_00000001", "state.json")) as file:
+        state = json.load(file)
+    assert state["data_position"] > 4 * 16, state  # tokens were skipped
+    # Micro-batches cut the same rows otherwise.
+    other = os.path.join(folder, "other")
+    tiny.run(*tiny.make_data(folder), "--align-documents", "--micro-batch", "1", "--out", other)
+    losses = [[r["loss"] for r in tiny.records(os.path.join(folder, name)) if r["kind"] == "train"]
+              for name in ("reference", "other")]
+    assert all(abs(a - b) < 1e-4 for a, b in zip(*losses)), losses
+
+
+def test_aligned_refusals(folder):
+    data = tiny.make_data(folder)
+    for options, words in ((["--shard-tail", "drop"], "--shard-tail join"),
+                           (["--vocab", "none", "--vocab-size", "300"], "token that begins a document"),
+                           (["--vocab", "none"], "token 50256, which begins a document, is nowhere")):
+        _, err = tiny.run(*data, "--align-documents", *options, "--out", os.path.join(folder, "run"), status=1)
+        assert words in err and err.count("\n") == 1, err
+        assert not os.path.exists(os.path.join(folder, "run"))
 
 
 def test_all_threads_and_blas(folder):
@@ -135,6 +159,7 @@ def test_config_reproduces_run(folder):
 
 if __name__ == "__main__":
     tiny.run_tests(test_adamw_stopped_at_every_step, test_muon_stopped_at_every_step,
-                   test_normuon_stopped_at_every_step, test_all_threads_and_blas, test_signals,
+                   test_normuon_stopped_at_every_step, test_aligned_stopped_at_every_step,
+                   test_aligned_refusals, test_all_threads_and_blas, test_signals,
                    test_second_interrupt_ends_at_once, test_finished_run_resumes_to_nothing,
                    test_config_reproduces_run)

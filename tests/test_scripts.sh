@@ -44,7 +44,7 @@ scripts_can_be_run() {
 shellcheck_is_content() { shellcheck scripts/*.sh tests/test_scripts.sh .ci/run; }
 
 setup_has_nothing_to_do() {
-    scripts/setup.sh >"$work/out" 2>&1 && scripts/setup.sh build test plot >>"$work/out" 2>&1 && [ ! -s "$work/out" ]
+    scripts/setup.sh build test plot download >"$work/out" 2>&1 && [ ! -s "$work/out" ]
 }
 
 # A machine with a shell and the basic commands only.
@@ -63,7 +63,7 @@ setup_says_what_is_missing() {
     done
 }
 
-setup_refuses_unknown_profile() { refuses "there are build, test and plot" scripts/setup.sh everything; }
+setup_refuses_unknown_profile() { refuses "there are build, test, plot, download and peers" scripts/setup.sh everything; }
 quickstart_explains_itself() { scripts/quickstart.sh --help | grep -q -- '--text FILE'; }
 quickstart_refuses_unknown_option() { refuses "unknown option '--quick'" scripts/quickstart.sh --quick; }
 quickstart_refuses_missing_text() { refuses "no such file" scripts/quickstart.sh --text "$work/nowhere.txt"; }

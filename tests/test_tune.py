@@ -25,7 +25,7 @@ loss = 2 + math.log2(lr / 0.016) ** 2 + math.log2(embed / 0.004 * (lr / 0.016) *
 os.makedirs(options["out"], exist_ok=True)
 open(options["out"] + "/config.conf", "w").write("steps = 5\n")
 open(options["out"] + "/metrics.jsonl", "w").write(json.dumps(
-    {"kind": "val", "step": 5, "tokens": 5, "val_loss": loss, "elapsed_s": 1}) + "\n")
+    {"kind": "val", "step": 5, "tokens": 5, "val_loss": loss, "elapsed_s": 1}) + "\n" + json.dumps({"kind": "end", "reason": "finished"}) + "\n")
 '''
 
 
@@ -105,7 +105,6 @@ def test_errors_and_interruptions(folder):
     done, _ = search(folder, "--lr", "fast")
     assert done.returncode == 1 and "positive numbers" in done.stderr
     assert done.stderr.count("\n") == 1
-
 
 
 run_tests(globals())

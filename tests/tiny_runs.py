@@ -26,7 +26,9 @@ def make_data(folder):
     words = [bytes(rng.choices(b"abcdefgh ", k=rng.randint(2, 6))) for _ in range(20)]
     for name, n in (("train_000001", 501), ("train_000002", 333), ("train_000003", 877), ("val_000000", 411)):
         text = b"".join(rng.choices(words, k=n))[:n - 1]
-        write_shard(os.path.join(folder, f"t_{name}.bin"), [256, *text])
+        tokens = [256, *text]
+        tokens[97::97] = [256] * len(tokens[97::97])  # documents
+        write_shard(os.path.join(folder, f"t_{name}.bin"), tokens)
     return ["--vocab", "bytes", "--train-data", os.path.join(folder, "t_train_*.bin"), "--val-data",
             os.path.join(folder, "t_val_*.bin"), "--n-layer", "2", "--n-head", "2", "--d-model", "32", "--seq-len",
             "16", "--batch-size", "4", "--micro-batch", "2", "--steps", str(STEPS), "--threads", "1", "--log-every",

@@ -1,0 +1,253 @@
+"""Runs ./train for the searches (tune.py, sweep.py): names of runs, several at once, divergence, interruptions, and the
+file that remembers what came out."""
+import ctypes
+import fcntl
+import json
+import math
+import os
+import re
+import shlex
+import signal
+import subprocess
+import tempfile
+import time
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runs import RunError, read_run
+
+ROOT = Path(__file__).resolve().parent.parent
+STOPPED_BY_SIGNAL = 75  # exit status of ./train
+DIVERGED = re.compile(r"step \d+ is bad")  # what ./train says when loss or gradient are not finite or too large
+UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+PROGRAM_BYTES = 64 << 20  # what a process takes beside its plan: code, libraries, thread stacks
+PR_SET_PDEATHSIG = 1
+
+
+class SearchError(Exception):
+    """What keeps a search from going on, in one line."""
+
+
+class Interrupted(Exception):
+    pass
+
+
+def run_name(choices):
+    """A directory name for {option: value}: readable, and different for different choices."""
+    exact = "_".join(f"{option}-{value}" for option, value in choices.items())
+    name = re.sub(r"[^A-Za-z0-9._+-]", "-", exact)
+    return name if name == exact and len(name) <= 120 else f"{name[:110]}-{zlib.crc32(exact.encode()):08x}"
+
+
+@dataclass
+class Job:
+    """One run to make: `options` are ./train's, without --out."""
+
+    name: str
+    options: list
+    directory: Path
+    memory: int = 0  # bytes it will need
+    on_resume: list = field(default_factory=list)  # options given again when it is resumed
+
+
+@dataclass
+class Outcome:
+    state: str  # finished, diverged or failed
+    val_loss: float = None  # of a finished run
+    message: str = ""  # why it failed
+    seconds: float = 0
+
+
+def outcome_of_run(directory):
+    """What a run that ended without an error has come to."""
+    try:
+        run = read_run(directory)
+    except RunError as error:
+        return Outcome("failed", message=str(error))
+    if not run.finished:
+        return Outcome("failed", message=f"it ended at step {run.last_step} of {run.planned_steps}; "
+                                         "the same command goes on with it")
+    if not run.val.loss:
+        return Outcome("failed", message="no validation loss; give --val-data in the configuration or after --")
+    loss = run.val.loss[-1]
+    return Outcome("finished", loss) if math.isfinite(loss) else Outcome("diverged")
+
+
+def die_with_parent():
+    """A search that is killed outright takes its runs with it: they checkpoint and stop (where the system can do that)."""
+    try:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    except (OSError, AttributeError):
+        pass
+
+
+class Process:
+    """A ./train at work on a job: begun anew, or resumed where its directory holds a run."""
+
+    def __init__(self, program, job):
+        self.job = job
+        self.began = time.monotonic()
+        if (job.directory / "config.conf").exists():
+            command = ["--resume", str(job.directory), "--quiet", *job.on_resume]
+        else:
+            command = [*job.options, "--out", str(job.directory), "--overwrite", "--quiet"]
+        self.command = [program, *command]
+        self.stderr = tempfile.TemporaryFile("w+", errors="replace")
+        try:
+            # In a session of its own: Ctrl-C is for the search, which then stops each run once.
+            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                            stderr=self.stderr, start_new_session=True, preexec_fn=die_with_parent)
+        except OSError as error:
+            raise SearchError(f"cannot run {program}: {error.strerror}; build it with make") from None
+
+    def poll(self):
+        """The outcome, None while it runs; raises Interrupted where somebody stopped it."""
+        status = self.process.poll()
+        if status is None:
+            return None
+        if status == STOPPED_BY_SIGNAL:
+            raise Interrupted
+        outcome = outcome_of_run(self.job.directory) if status == 0 else self.failure(status)
+        outcome.seconds = time.monotonic() - self.began
+        return outcome
+
+    def failure(self, status):
+        self.stderr.seek(0)
+        message = (self.stderr.read().strip().splitlines() or [""])[-1]
+        if status == 1 and DIVERGED.search(message):
+            return Outcome("diverged")
+        reason = message.replace("error: ", "", 1)
+        if status < 0:
+            reason = f"killed by signal {-status}; the same command goes on with it"
+        return Outcome("failed", message=f"{reason or f'status {status}'} (the command was: {shlex.join(self.command)})")
+
+
+class StopSignals:
+    """While it is entered, Ctrl-C and SIGTERM set `received` instead of ending the program; a second one kills the runs."""
+
+    def __init__(self):
+        self.received = 0
+
+    def __enter__(self):
+        def handler(number, _):
+            self.received += 1
+        self.before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+def run_jobs(program, jobs, on_end, at_once=1, memory=math.inf):
+    """Runs the jobs, up to `at_once` together and as their memory fits into `memory` bytes (one always may run), and
+    calls on_end(job, outcome) as each ends. When it is interrupted or on_end raises, every run writes a checkpoint and stops before the exception goes on."""
+    waiting, running = list(jobs), []
+    with StopSignals() as signals:
+        try:
+            while waiting or running:
+                if signals.received:
+                    raise Interrupted
+                while waiting and len(running) < at_once:
+                    used = sum(p.job.memory for p in running)
+                    fitting = next((job for job in waiting if not running or used + job.memory <= memory), None)
+                    if fitting is None:
+                        break
+                    waiting.remove(fitting)
+                    outcome = finished_before(fitting)
+                    if outcome:
+                        on_end(fitting, outcome)
+                    else:
+                        running.append(Process(program, fitting))
+                for process in list(running):
+                    outcome = process.poll()
+                    if outcome:
+                        running.remove(process)
+                        on_end(process.job, outcome)
+                time.sleep(0.02)
+        finally:
+            stop_all(running, signals)
+
+
+def finished_before(job):
+    """The outcome of a run that had ended when the search was killed before it could write that down."""
+    if not (job.directory / "metrics.jsonl").exists():
+        return None
+    outcome = outcome_of_run(job.directory)
+    return outcome if outcome.state != "failed" else None
+
+
+def stop_all(running, signals):
+    for process in running:
+        process.process.terminate()
+    before = signals.received
+    for process in running:
+        while process.process.poll() is None:
+            if signals.received > before:
+                process.process.kill()
+            time.sleep(0.02)
+
+
+class Results:
+    """The file in which a search remembers its settings and what came out, and the lock on its directory.
+    Its runs are in the directory `runs`."""
+
+    def __init__(self, directory, file_name, runs, settings):
+        self.file = directory / file_name
+        self.settings = settings
+        self.content = {"settings": settings, "results": {}}
+        directory.mkdir(parents=True, exist_ok=True)
+        self.lock = open(directory / "lock", "w")
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SearchError(f"{directory}: another search is at work there") from None
+        has_runs = any(runs.glob("*/config.conf"))
+        if self.file.exists():
+            self.load(directory, has_runs)
+        elif has_runs:
+            raise SearchError(f"{directory} holds runs but no {file_name} that says what they are; use another --out")
+        self.save()
+
+    def load(self, directory, has_runs):
+        try:
+            saved = json.loads(self.file.read_text(encoding="utf-8"))
+            settings, results = saved["settings"], saved["results"]
+            if not isinstance(results, dict):
+                raise TypeError
+        except (ValueError, KeyError, TypeError):
+            raise SearchError(f"{self.file}: not what this script writes; use another --out") from None
+        if settings == self.settings:
+            self.content["results"] = results
+        elif results or has_runs:
+            raise SearchError(f"{directory} holds a search with other settings; use another --out, or remove it")
+
+    @property
+    def runs(self):
+        """{name of the run: what is remembered of it}"""
+        return self.content["results"]
+
+    def save(self, **more):
+        temporary = self.file.with_suffix(".tmp")
+        temporary.write_text(json.dumps({**self.content, **more}, indent=1) + "\n", encoding="utf-8")
+        os.replace(temporary, self.file)
+
+
+def plan_of(program, options):
+    """(bytes the run needs, bytes available or infinity, whether there is validation), or an error's one line: what
+    ./train plans for these options."""
+    try:
+        done = subprocess.run([program, *options, "--dry-run"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              errors="replace", check=False)
+    except OSError as error:
+        raise SearchError(f"cannot run {program}: {error.strerror}; build it with make") from None
+    size = r"([\d.]+) (bytes|[KMGT]iB)"
+    plan = re.search(rf"^Memory +{size}(?: of {size} available)?:", done.stdout, re.MULTILINE)
+    if done.returncode != 0:
+        return None, (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1].replace("error: ", "", 1)
+    if not plan:
+        raise SearchError(f"{program} --dry-run prints no line 'Memory'; is it this project's trainer?")
+    need = float(plan[1]) * UNITS[plan[2]] + PROGRAM_BYTES
+    available = float(plan[3]) * UNITS[plan[4]] if plan[3] else math.inf
+    return (int(need), available, "no validation" not in done.stdout), ""

@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""Writes data/unicode_table.c: which characters are letters, numbers and white space.
+
+The table is that of Unicode 16.0.0, which tiktoken 0.14 splits by. Needs the package unicodedata2 16.0.0 (or a Python
+whose own unicodedata is of that version):  python3 scripts/unicode_table.py >data/unicode_table.c
+"""
+import sys
+
+try:
+    import unicodedata2 as unicodedata
+except ImportError:
+    import unicodedata
+
+VERSION = "16.0.0"
+# The property White_Space (PropList.txt), which has not changed since Unicode 6.3 and which str.isspace() is not.
+SPACES = [*range(0x09, 0x0E), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000]
+
+
+def char_class(code):
+    if code in SPACES:
+        return 3
+    return {"L": 1, "N": 2}.get(unicodedata.category(chr(code))[0], 0)
+
+
+def main():
+    if unicodedata.unidata_version != VERSION:
+        sys.exit(f"error: this Python knows Unicode {unicodedata.unidata_version}; pip install unicodedata2=={VERSION}")
+    starts, previous = [], None
+    for code in range(0x110000):
+        now = char_class(code)
+        if now != previous:
+            starts.append(code << 2 | now)
+            previous = now
+    print(f"// Made by scripts/unicode_table.py from Unicode {VERSION}.")
+    print('#include "data/unicode.h"\n')
+    print("const int unicode_n_ranges = %d;\n" % len(starts))
+    print("// A range of characters each: its first, times 4, plus its CharClass. It ends where the next begins.")
+    print("// clang-format off")
+    print("const uint32_t unicode_ranges[] = {")
+    for i in range(0, len(starts), 10):
+        print("    " + ", ".join(f"0x{s:X}" for s in starts[i : i + 10]) + ",")
+    print("};")
+
+
+if __name__ == "__main__":
+    main()

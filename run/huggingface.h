@@ -3,6 +3,7 @@
 #ifndef POLAR_RUN_HUGGINGFACE_H
 #define POLAR_RUN_HUGGINGFACE_H
 
+#include "data/vocab.h"  // defines: Vocab
 #include "model/model.h" // defines: Model, ModelConfig
 
 #ifdef __cplusplus
@@ -21,10 +22,10 @@ bool hf_read_config(ModelConfig *config, const char *dir, Error *err);
 bool hf_read_weights(Model *model, Stream *stream, const char *dir, Error *err);
 
 typedef struct {
-    Type type;       // of the weights: TYPE_F32 or TYPE_BF16
-    int end_of_text; // the token before every document; -1: none
-    double init_std; // for the record
-    bool overwrite;  // replace an earlier export
+    Type type;          // of the weights: TYPE_F32 or TYPE_BF16
+    const Vocab *vocab; // "none" and "bytes": no files of a tokenizer
+    double init_std;    // for the record
+    bool overwrite;     // replace an earlier export
 } HfExport;
 
 // Writes a directory that AutoModelForCausalLM loads: complete or not there. *architecture is its name. Errors: a

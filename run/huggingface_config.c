@@ -218,7 +218,7 @@ char *hf_config_text(size_t *size, const HfArch *arch, const ModelConfig *config
     json_double(&w, "initializer_range", how->init_std);
     json_string(&w, "torch_dtype", how->type == TYPE_BF16 ? "bfloat16" : "float32");
     json_bool(&w, "use_cache", true);
-    put_tokens(&w, how->end_of_text);
+    put_tokens(&w, vocab_end_of_text(how->vocab));
     json_end_object(&w);
     *size = w.size;
     return w.text;
@@ -227,7 +227,7 @@ char *hf_config_text(size_t *size, const HfArch *arch, const ModelConfig *config
 char *hf_generation_text(size_t *size, const HfExport *how) {
     JsonWriter w = {0};
     json_begin_object(&w, NULL);
-    put_tokens(&w, how->end_of_text);
+    put_tokens(&w, vocab_end_of_text(how->vocab));
     json_end_object(&w);
     *size = w.size;
     return w.text;

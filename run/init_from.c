@@ -8,7 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool read_network(RunConfig *from, const char *dir, Error *err) {
+bool network_config(RunConfig *from, const char *dir, Error *err) {
+    *from = (RunConfig){0};
     char path[RUN_PATH_MAX];
     run_path(path, dir, "config.conf");
     if (access(path, F_OK) == 0) return config_load_run(from, dir, err);
@@ -16,9 +17,23 @@ static bool read_network(RunConfig *from, const char *dir, Error *err) {
         return error_set(err, "%s is neither a run (config.conf) nor a Hugging Face directory (config.json)", dir);
     options_init(from, &run_options);
     if (!hf_read_config(&from->model, dir, err)) return false;
-    from->model.vocab_padded = 0; // rows that are zero: as many as the run wants
     from->norm_bias = from->model.norm_bias ? NORM_BIAS_YES : NORM_BIAS_NO;
     return true;
+}
+
+static bool read_run(Model *model, Stream *stream, const char *dir, Error *err) {
+    CheckpointParts parts = {.model = model, .stream = stream};
+    RunState state;
+    bool found;
+    char note[1024];
+    if (!checkpoint_load(&state, &found, note, dir, &parts, err)) return false;
+    if (!found) return error_set(err, "%s has no checkpoint yet", dir);
+    if (note[0]) fprintf(stderr, "warning: %s\n", note);
+    return true;
+}
+
+bool network_weights(Model *model, Stream *stream, const char *dir, Error *err) {
+    return hf_is_directory(dir) ? hf_read_weights(model, stream, dir, err) : read_run(model, stream, dir, err);
 }
 
 // An option whose text says that it follows from others.
@@ -35,8 +50,11 @@ static bool check_option(char there[OPTION_TEXT_MAX], const OptionSpec *spec, co
                      dir, there);
 }
 
-static bool is_network(const OptionSpec *spec) {
-    return strcmp(spec->section, "Network") == 0;
+// Options that the network decides. The vocabulary's padding in a Hugging Face directory is none of them: its rows are
+// zero, and as many as the run wants.
+static bool is_network(const OptionSpec *spec, const char *dir) {
+    return strcmp(spec->section, "Network") == 0 &&
+           !(strcmp(spec->name, "vocab-padded") == 0 && hf_is_directory(dir));
 }
 
 // The text that was given, made the same as option_text would make it.
@@ -52,7 +70,7 @@ static bool add_options(Settings *arguments, const Settings *file, const RunConf
     for (int i = 0; i < run_options.n_specs; i++) {
         const OptionSpec *spec = &run_options.specs[i];
         char given[OPTION_TEXT_MAX], there[OPTION_TEXT_MAX];
-        if (!is_network(spec)) continue;
+        if (!is_network(spec, dir)) continue;
         const Setting *s = settings_find(arguments, spec->name);
         if (!s) s = settings_find(file, spec->name);
         if (s && !given_text(given, s, spec, scratch, err)) return false;
@@ -69,32 +87,22 @@ bool init_from_options(Settings *arguments, const Settings *file, Error *err) {
     RunConfig *from = calloc(2, sizeof *from);
     char *name = strdup(dir->text); // adding settings moves them
     ASSERT(from && name);
-    bool ok = read_network(from, name, err) ? add_options(arguments, file, from, from + 1, name, err)
-                                            : error_prefix(err, "--init-from");
+    bool ok = network_config(from, name, err) ? add_options(arguments, file, from, from + 1, name, err)
+                                              : error_prefix(err, "--init-from");
     free(name);
     free(from);
     return ok;
 }
 
 static bool check_network(const RunConfig *config, const RunConfig *from, Error *err) {
+    const char *dir = config->init_from;
     for (int i = 0; i < run_options.n_specs; i++) {
         const OptionSpec *spec = &run_options.specs[i];
         char given[OPTION_TEXT_MAX], there[OPTION_TEXT_MAX];
-        if (!is_network(spec)) continue;
+        if (!is_network(spec, dir)) continue;
         option_text(given, sizeof given, config, spec);
-        if (!check_option(there, spec, given, from, config->init_from, err)) return false;
+        if (!check_option(there, spec, given, from, dir, err)) return false;
     }
-    return true;
-}
-
-static bool read_run(Model *model, Stream *stream, const char *dir, Error *err) {
-    CheckpointParts parts = {.model = model, .stream = stream};
-    RunState state;
-    bool found;
-    char note[1024];
-    if (!checkpoint_load(&state, &found, note, dir, &parts, err)) return false;
-    if (!found) return error_set(err, "%s has no checkpoint yet", dir);
-    if (note[0]) fprintf(stderr, "warning: %s\n", note);
     return true;
 }
 
@@ -102,8 +110,8 @@ bool init_from_weights(Model *model, Stream *stream, const RunConfig *config, Er
     const char *dir = config->init_from;
     RunConfig *from = calloc(1, sizeof *from);
     ASSERT(from);
-    bool ok = read_network(from, dir, err) && check_network(config, from, err) &&
-              (hf_is_directory(dir) ? hf_read_weights(model, stream, dir, err) : read_run(model, stream, dir, err));
+    bool ok = network_config(from, dir, err) && check_network(config, from, err) &&
+              network_weights(model, stream, dir, err);
     free(from);
     return ok || error_prefix(err, "--init-from");
 }

@@ -44,12 +44,9 @@ static const char help[] =
     "\n"
     "example: train export runs/a --out exports/a\n";
 
-static bool export_model(const Model *model, Stream *stream, const RunConfig *config, const Vocab *vocab,
-                         const ExportOptions *o, Error *err) {
-    HfExport how = {.type = o->dtype ? TYPE_BF16 : TYPE_F32,
-                    .vocab = vocab,
-                    .init_std = config->model.init_std,
-                    .overwrite = o->overwrite};
+static bool export_model(const Model *model, Stream *stream, const Vocab *vocab, const ExportOptions *o,
+                         Error *err) {
+    HfExport how = {.type = o->dtype ? TYPE_BF16 : TYPE_F32, .vocab = vocab, .overwrite = o->overwrite};
     const char *architecture;
     if (!hf_export(&architecture, o->out, model, stream, &how, err)) return false;
     printf("%s: %s, %.1f M parameters\n", o->out, architecture, (double)model->table.total * 1e-6);
@@ -65,7 +62,7 @@ static bool load_and_export(const char *run, const RunConfig *config, const Voca
     Stream *stream = stream_create(device);
     bool ok = model_create(&model, &config->model, device, TYPE_F32, &shape, err);
     if (ok) {
-        ok = network_weights(&model, stream, run, err) && export_model(&model, stream, config, vocab, o, err);
+        ok = network_weights(&model, stream, run, err) && export_model(&model, stream, vocab, o, err);
         model_free(&model);
     }
     stream_destroy(stream);

@@ -13,7 +13,8 @@ extern "C" {
 // Whether a directory is one of transformers: it has a config.json, and no config.conf of a run.
 bool hf_is_directory(const char *dir);
 
-// The network that config.json describes. The vocabulary is padded to a multiple of 64; initialization is left zero.
+// The network that config.json describes. The vocabulary is padded to a multiple of 64; of the initialization only
+// its standard deviation is known.
 // Errors: an architecture or a choice that our network does not have.
 bool hf_read_config(ModelConfig *config, const char *dir, Error *err);
 
@@ -24,7 +25,6 @@ bool hf_read_weights(Model *model, Stream *stream, const char *dir, Error *err);
 typedef struct {
     Type type;          // of the weights: TYPE_F32 or TYPE_BF16
     const Vocab *vocab; // "none" and "bytes": no files of a tokenizer
-    double init_std;    // for the record
     bool overwrite;     // replace an earlier export
 } HfExport;
 

@@ -56,14 +56,21 @@ static const HfKey gpt2_keys[] = {
     {"n_head", AT(n_head), false, NAN},
     {"n_inner", AT(d_ff), false, 0},
     {"layer_norm_epsilon", AT(norm_eps), true, 1e-5},
+    {"initializer_range", AT(init_std), true, 0.02},
     {.key = NULL},
 };
 static const HfKey llama_keys[] = {
-    {"vocab_size", AT(vocab_size), false, NAN},       {"max_position_embeddings", AT(context), false, NAN},
-    {"hidden_size", AT(d_model), false, NAN},         {"intermediate_size", AT(d_ff), false, NAN},
-    {"num_hidden_layers", AT(n_layer), false, NAN},   {"num_attention_heads", AT(n_head), false, NAN},
-    {"num_key_value_heads", AT(n_kv_head), false, 0}, {"rms_norm_eps", AT(norm_eps), true, 1e-6},
-    {"rope_theta", AT(rope_base), true, 10000},       {.key = NULL},
+    {"vocab_size", AT(vocab_size), false, NAN},
+    {"max_position_embeddings", AT(context), false, NAN},
+    {"hidden_size", AT(d_model), false, NAN},
+    {"intermediate_size", AT(d_ff), false, NAN},
+    {"num_hidden_layers", AT(n_layer), false, NAN},
+    {"num_attention_heads", AT(n_head), false, NAN},
+    {"num_key_value_heads", AT(n_kv_head), false, 0},
+    {"rms_norm_eps", AT(norm_eps), true, 1e-6},
+    {"rope_theta", AT(rope_base), true, 10000},
+    {"initializer_range", AT(init_std), true, 0.02},
+    {.key = NULL},
 };
 
 static const HfActivation gpt2_activations[] = {{"gelu_new", ACTIVATION_GELU_TANH},

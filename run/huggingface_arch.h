@@ -64,6 +64,13 @@ char *hf_config_text(size_t *size, const HfArch *arch, const ModelConfig *config
 // The same of generation_config.json.
 char *hf_generation_text(size_t *size, const HfExport *how);
 
+// Writes DIR/NAME, synced, and frees the text.
+bool hf_write_text(const char *dir, const char *name, char *text, size_t size, Error *err);
+
+// Writes the files of GPT2Tokenizer for a vocabulary of byte pairs, for sequences of `context` tokens. Errors: one that
+// cannot be said as a list of merges.
+bool hf_write_tokenizer(const char *dir, const Bpe *bpe, int context, Error *err);
+
 // Whether a network can be of an architecture; the error names the option that does not fit.
 bool hf_arch_fits(const HfArch *arch, const ModelConfig *config, Error *err);
 

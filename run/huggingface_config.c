@@ -215,7 +215,6 @@ char *hf_config_text(size_t *size, const HfArch *arch, const ModelConfig *config
     for (const HfSwitch *s = arch->switches; s->key; s++) json_bool(&w, s->key, s->off);
     for (int i = 0; arch->dropouts[i]; i++) json_double(&w, arch->dropouts[i], 0);
     json_bool(&w, "tie_word_embeddings", config->tied_head);
-    json_double(&w, "initializer_range", how->init_std);
     json_string(&w, "torch_dtype", how->type == TYPE_BF16 ? "bfloat16" : "float32");
     json_bool(&w, "use_cache", true);
     put_tokens(&w, vocab_end_of_text(how->vocab));

@@ -97,14 +97,6 @@ static bool write_weights(const char *path, const HfArch *arch, const Model *mod
 
 // ----------------------------------------------------------------------------------------------------- directory
 
-static bool write_text(const char *dir, const char *name, char *text, size_t size, Error *err) {
-    char path[RUN_PATH_MAX];
-    run_path(path, dir, name);
-    bool ok = file_replace(path, &(FilePiece){text, size}, 1, err);
-    free(text);
-    return ok;
-}
-
 static bool write_files(const char *dir, const HfArch *arch, const Model *model, Stream *stream,
                         const HfExport *how, Error *err) {
     char path[RUN_PATH_MAX];
@@ -112,9 +104,11 @@ static bool write_files(const char *dir, const HfArch *arch, const Model *model,
     run_path(path, dir, "model.safetensors");
     if (!write_weights(path, arch, model, stream, how->type, err)) return false;
     char *text = hf_config_text(&size, arch, &model->config, how);
-    if (!write_text(dir, "config.json", text, size, err)) return false;
+    if (!hf_write_text(dir, "config.json", text, size, err)) return false;
     text = hf_generation_text(&size, how);
-    return write_text(dir, "generation_config.json", text, size, err);
+    const Bpe *bpe = vocab_bpe(how->vocab);
+    return hf_write_text(dir, "generation_config.json", text, size, err) &&
+           (!bpe || hf_write_tokenizer(dir, bpe, model->config.context, err));
 }
 
 // Files of an export, with which it may be replaced.
@@ -176,6 +170,9 @@ bool hf_export(const char **architecture, const char *dir, const Model *model, S
     memcpy(target, dir, length);
     target[length] = 0;
     snprintf(made, sizeof made, "%s.tmp_%d", target, (int)getpid());
+    if (vocab_size(how->vocab) > model->config.vocab_size)
+        return error_set(err, "the vocabulary has %d tokens, but the network only %d: it belongs to another one",
+                         vocab_size(how->vocab), model->config.vocab_size);
     if (!choose_arch(&arch, &model->config, err) || !check_target(&exists, target, how->overwrite, err))
         return false;
     *architecture = arch->name;

@@ -104,7 +104,7 @@ static bool shards_open(Shards *s, const char *dir, Error *err) {
     return error_set(err, "%s has no model.safetensors", dir);
 }
 
-// A tensor found for a piece. `skip`: bytes of its name's prefix that the files do not have.
+// The tensor of a piece, and where it is.
 typedef struct {
     const Safetensors *file;
     const SafeTensor *tensor;
@@ -117,6 +117,7 @@ static void shape_text(char text[64], int n_dims, const int64_t *shape) {
     if (used < 63) snprintf(text + used, 64 - (size_t)used, ")");
 }
 
+// `skip`: bytes of the names' prefix that the files do not have.
 static bool find_piece(Found *found, const Shards *s, const HfPiece *piece, size_t skip, Error *err) {
     const char *name = piece->name + (piece->param->kind == PARAM_HEAD_WEIGHT ? 0 : skip);
     int64_t shape[2];

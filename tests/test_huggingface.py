@@ -4,8 +4,8 @@
 Both compute in float32 with u = 2^-24. A product of length n is off by about sqrt(n) u of its size, relative to the sum of
 its terms' squares; of the 7 products and norms of a layer on the way to the logits none makes the relative error of its
 input larger by more than its own. So two programs that are right differ by at most about 2 * 7 * (layers + 1) * sqrt(n) u
-in ||ours - theirs|| / ||theirs||, with n the longest product. A wrong convention is off by a hundredth or more, of which
-every comparison makes sure (see `check_logits`)."""
+in ||ours - theirs|| / ||theirs||, with n the longest product (docs/design.md, section 9). `check_logits` makes sure that the
+networks are such that faults are seen."""
 import json
 import math
 import os

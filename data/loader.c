@@ -119,6 +119,26 @@ static bool find_row(const uint32_t **row, int64_t *position, uint32_t *buffer, 
                      set->shards[0].path, set->n_shards > 1 ? " and the other shards" : "", c->document_token);
 }
 
+// One time through the stream must give a batch: few documents (one, in the shards of a single text) would have every
+// batch repeat the same rows.
+static bool check_documents(const ShardSet *set, const LoaderConfig *c, uint32_t *buffer, Error *err) {
+    int64_t end = 0; // of the last row
+    for (int r = 0; r < c->batch_size; r++) {
+        const uint32_t *row;
+        int64_t start = end % set->total_tokens;
+        if (!find_row(&row, &start, buffer, set, c, err)) return false;
+        if (end >= set->total_tokens || start < end)
+            return error_set(
+                err,
+                "%s%s: %d sequences of %d tokens that begin at a document (token %d) are too few for a "
+                "batch of %d: leave out --align-documents, or give data of more documents",
+                set->shards[0].path, set->n_shards > 1 ? " and the other shards" : "", r, c->seq_len,
+                c->document_token, c->batch_size);
+        end = start + c->seq_len;
+    }
+    return true;
+}
+
 static bool fill_aligned(Batch *batch, Loader *loader, Error *err) {
     const LoaderConfig *c = &loader->config;
     for (int r = 0; r < batch->B; r++) {
@@ -224,9 +244,7 @@ Loader *loader_create(const ShardSet *set, const LoaderConfig *config, int64_t s
     loader->config = *c;
     loader->step = step;
     if (c->align) loader->position = loader->taken_position = position % set->total_tokens;
-    int64_t first = loader->position;
-    const uint32_t *row;
-    if (c->align && !find_row(&row, &first, loader->tokens, set, c, err)) { // at once, not from the thread
+    if (c->align && !check_documents(set, c, loader->tokens, err)) {
         free_memory(loader);
         return NULL;
     }

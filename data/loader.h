@@ -38,7 +38,7 @@ bool loader_batch_index(int64_t *index, const ShardSet *set, const LoaderConfig 
 int64_t loader_batch_count(const ShardSet *set, const LoaderConfig *config);
 
 // Starts reading at global batch `step`; with align instead at `position`, 0 for the first batch. The set must
-// outlive the loader. Errors: a set too short for one batch, align and no document token in the set, out of memory.
+// outlive the loader. Errors: a set too short for one batch, or with align of too few documents for it; out of memory.
 Loader *loader_create(const ShardSet *set, const LoaderConfig *config, int64_t step, int64_t position, Error *err);
 void loader_free(Loader *loader);
 

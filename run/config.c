@@ -90,21 +90,26 @@ ModelRun config_model_run(const RunConfig *c) {
         .B = c->micro_batch, .T = c->seq_len, .use = USE_TRAINING, .recompute = (Recompute)c->recompute};
 }
 
-// What every document of the training data begins with.
-static bool find_document_token(RunConfig *config, Error *err) {
+// The token that begins a document, for --align-documents.
+static bool derive_document_token(RunConfig *config, Error *err) {
     enum { GPT2_END_OF_TEXT = 50256 };
+    int size = config->model.vocab_size;
+    if (!config->align_documents) return true;
     if (config->shard_tail == SHARD_TAIL_DROP)
         return error_set(err, "--align-documents needs --shard-tail join: drop is the fixed order of a benchmark");
-    Vocab *vocab = config_open_vocab(config, err);
-    if (!vocab) return false;
-    int token = vocab_end_of_text(vocab);
-    vocab_close(vocab);
-    if (token < 0 && config->model.vocab_size > GPT2_END_OF_TEXT) token = GPT2_END_OF_TEXT;
-    config->document_token = token;
-    return token >= 0 || error_set(err,
-                                   "--align-documents needs to know the token that begins a document, and --vocab "
-                                   "%s with --vocab-size %d has none; give the vocabulary of the shards",
-                                   config->vocab, config->model.vocab_size);
+    if (config->document_token < 0) {
+        Vocab *vocab = config_open_vocab(config, err);
+        if (!vocab) return false;
+        config->document_token = vocab_end_of_text(vocab);
+        vocab_close(vocab);
+    }
+    if (config->document_token < 0 && size > GPT2_END_OF_TEXT) config->document_token = GPT2_END_OF_TEXT;
+    if (config->document_token < 0)
+        return error_set(err, "--align-documents: which token begins a document? Give --document-token or --vocab");
+    if (config->document_token >= size)
+        return error_set(err, "--document-token %d is not one of the %d tokens there are", config->document_token,
+                         size);
+    return true;
 }
 
 // Fills in what follows from other options, so that the effective configuration says it.
@@ -130,12 +135,11 @@ static bool derive(RunConfig *config, Error *err) {
         m->vocab_size = vocab_is_none(vocab) ? 50257 : vocab_size(vocab);
         vocab_close(vocab);
     }
-    if (config->align_documents && !find_document_token(config, err)) return false;
     if (m->vocab_padded == 0) m->vocab_padded = (m->vocab_size + 63) / 64 * 64;
     if (m->context == 0) m->context = config->seq_len;
     if (config->seq_len > m->context)
         return error_set(err, "--seq-len %d is longer than --context %d", config->seq_len, m->context);
-    if (!model_config_check(m, err)) return false;
+    if (!model_config_check(m, err) || !derive_document_token(config, err)) return false;
 
     if (config_step_tokens(config) > (int64_t)1 << 40)
         return error_set(err, "--batch-size %d times --seq-len %d is too large for a step", config->batch_size,

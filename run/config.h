@@ -41,7 +41,7 @@ typedef struct {
     char vocab[OPTION_TEXT_MAX]; // as vocab_open takes it
     int shard_tail;              // ShardTail
     bool align_documents;
-    int document_token; // follows from the vocabulary; with align_documents only
+    int document_token; // -1: not known, nor needed
     int64_t val_tokens;
 
     // Reports

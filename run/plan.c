@@ -202,7 +202,7 @@ static void print_data(FILE *out, const RunConfig *config, const RunData *data) 
     if (config->align_documents)
         fprintf(out,
                 "            each sequence begins at a document (token %d); skipped tokens make epochs shorter\n",
-                config_loader(config).document_token);
+                config->document_token);
     if (data->val.n_shards) {
         fprintf(out, "            validation on %s tokens", commas(n, data->val_tokens));
         if (data->val_tokens < config->val_tokens)

@@ -75,6 +75,8 @@ static const OptionSpec specs[] = {
            .help = "join: shards are one endless stream; drop: whole batches of each shard, once"),
     FLAG("align-documents", align_documents, "no",
          .help = "every training sequence begins at a document; what is left of the one before it is skipped"),
+    INT("document-token", document_token, "-1", -1,
+        .help = "the token that begins a document; -1: that of --vocab, else GPT-2's 50256"),
     INT64("val-tokens", val_tokens, "10485760", 1, .help = "tokens of a validation; a smaller set is used whole"),
 #undef S
 #define S "Training"

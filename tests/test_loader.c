@@ -220,24 +220,27 @@ static void check_aligned(const Corpus *c, const LoaderConfig *config, int64_t s
     loader_free(loader);
 }
 
-static LoaderConfig aligned(int micro_batch, int seq_len) {
-    return (LoaderConfig){8, micro_batch, seq_len, VOCAB, SHARD_TAIL_JOIN, true, DOCUMENT};
+static LoaderConfig aligned(int batch_size, int micro_batch, int seq_len) {
+    return (LoaderConfig){batch_size, micro_batch, seq_len, VOCAB, SHARD_TAIL_JOIN, true, DOCUMENT};
 }
 
 static void test_aligned(void **state) {
     (void)state;
     static const struct {
         int64_t sizes[4];
-        int n_shards, gap, seq_len;
-    } cases[] = {
-        {{1000, 1, 337, 64}, 4, 20, 16},   {{2000, 129, 500, 2}, 4, 3, 16}, {{700}, 1, 60, 64},
-        {{9000, 15000, 333}, 3, 4000, 16}, {{512, 512}, 2, 1, 64},          {{20000, 20000, 1}, 3, 9000, 1000}};
+        int n_shards, gap, seq_len, batch_size;
+    } cases[] = {{{1000, 1, 337, 64}, 4, 20, 16, 8},
+                 {{2000, 129, 500, 2}, 4, 3, 16, 8},
+                 {{700}, 1, 60, 64, 4},
+                 {{9000, 15000, 333}, 3, 4000, 16, 2},
+                 {{512, 512}, 2, 1, 64, 8},
+                 {{20000, 20000, 1}, 3, 9000, 1000, 2}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char name[32];
         snprintf(name, sizeof name, "aligned%zu", i);
         Corpus c = make_documents(name, cases[i].sizes, cases[i].n_shards, cases[i].gap);
-        for (int micro = 1; micro <= 8; micro *= 2) {
-            LoaderConfig config = aligned(micro, cases[i].seq_len);
+        for (int micro = 1; micro <= cases[i].batch_size; micro *= 2) {
+            LoaderConfig config = aligned(cases[i].batch_size, micro, cases[i].seq_len);
             int64_t position = 0;
             check_aligned(&c, &config, 0, &position, 40); // several times around
             for (int step = 1; step < 40; step++) check_aligned(&c, &config, step, &position, 2);
@@ -251,7 +254,7 @@ static void test_aligned_single_document(void **state) {
     (void)state;
     static const int64_t sizes[] = {12000, 18000}, places[] = {0, 1, 8191, 8192, 11999, 12000, 29990, 29999};
     Corpus c = make_documents("single", sizes, 2, -1);
-    LoaderConfig config = aligned(2, 16);
+    LoaderConfig config = aligned(1, 1, 16), more = aligned(2, 1, 16);
     Error err;
     assert_null(loader_create(&c.set, &config, 0, 0, &err));
     assert_non_null(strstr(err.text, "token 7, which begins a document, is nowhere"));
@@ -261,6 +264,8 @@ static void test_aligned_single_document(void **state) {
         check_aligned(&c, &config, 0, &position, 3);
         assert_int_equal(position, (places[i] + 16) % 30000);
         check_aligned(&c, &config, 1, &position, 2);
+        assert_null(loader_create(&c.set, &more, 0, 0, &err));
+        assert_non_null(strstr(err.text, "1 sequences of 16 tokens that begin at a document"));
         set_token(&c, places[i], DOCUMENT + 1);
     }
     free_corpus(&c);
@@ -271,18 +276,23 @@ static void test_aligned_neighbours(void **state) {
     (void)state;
     static const int64_t size = 200;
     Corpus c = make_documents("neighbours", &size, 1, -1);
-    LoaderConfig config = aligned(8, 16);
+    LoaderConfig config = aligned(4, 4, 16);
     static const int documents[] = {5, 20, 21, 36, 38, 54};
-    static const int rows[] = {5, 21, 38, 54, 5, 21, 38, 54};
+    static const int rows[] = {5, 21, 38, 54};
     Error err;
     Batch batch;
     for (int i = 0; i < 6; i++) set_token(&c, documents[i], DOCUMENT);
     Loader *loader = loader_create(&c.set, &config, 0, 0, &err);
     assert_non_null(loader);
-    assert_true(loader_next(&batch, loader, &err));
-    for (int r = 0; r < 8; r++) check_row(&batch, r, &c, rows[r]);
-    assert_int_equal(loader_position(loader), 70);
+    for (int i = 0; i < 2; i++) {
+        assert_true(loader_next(&batch, loader, &err));
+        for (int r = 0; r < 4; r++) check_row(&batch, r, &c, rows[r]);
+        assert_int_equal(loader_position(loader), 70);
+    }
     loader_free(loader);
+    LoaderConfig more = aligned(5, 5, 16);
+    assert_null(loader_create(&c.set, &more, 0, 0, &err));
+    assert_non_null(strstr(err.text, "4 sequences"));
     set_token(&c, 40, VOCAB); // in the third row
     loader = loader_create(&c.set, &config, 0, 0, &err);
     assert_non_null(loader);

@@ -51,6 +51,8 @@ def test_aligned_stopped_at_every_step(folder):
     with open(os.path.join(folder, "run", "checkpoints", "step_00000001", "state.json")) as file:
         state = json.load(file)
     assert state["data_position"] > 4 * 16, state  # tokens were skipped
+    with open(os.path.join(folder, "run", "config.conf")) as file:
+        assert "document-token = 256\n" in file.read()
     # Micro-batches cut the same rows otherwise.
     other = os.path.join(folder, "other")
     tiny.run(*tiny.make_data(folder), "--align-documents", "--micro-batch", "1", "--out", other)
@@ -62,7 +64,8 @@ def test_aligned_stopped_at_every_step(folder):
 def test_aligned_refusals(folder):
     data = tiny.make_data(folder)
     for options, words in ((["--shard-tail", "drop"], "--shard-tail join"),
-                           (["--vocab", "none", "--vocab-size", "300"], "token that begins a document"),
+                           (["--vocab", "none", "--vocab-size", "300"], "which token begins a document"),
+                           (["--document-token", "257"], "not one of the 257 tokens"),
                            (["--vocab", "none"], "token 50256, which begins a document, is nowhere")):
         _, err = tiny.run(*data, "--align-documents", *options, "--out", os.path.join(folder, "run"), status=1)
         assert words in err and err.count("\n") == 1, err

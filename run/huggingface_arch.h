@@ -30,10 +30,10 @@ typedef struct {
     ActivationKind activation;
 } HfActivation;
 
-// A switch of theirs that our network does not have: it must be absent, null or `off`.
+// A switch of theirs that our network does not have: it must be absent, null or in the one position.
 typedef struct {
     const char *key;
-    bool off;
+    bool position;
 } HfSwitch;
 
 typedef struct {
@@ -42,8 +42,9 @@ typedef struct {
     const char *summary;    // what its networks are, for errors
     const char *prefix;     // of all tensors but the head's; absent in files of the network without its head
     const char *layers;     // between the prefix and a layer's number
-    const char *activation_key, *const *ignored; // buffers that older versions saved: ends of names
-    ModelConfig fixed;                           // the choices that it leaves no choice of
+    const char *activation_key;
+    const char *const *ignored; // buffers that older versions saved: ends of names
+    ModelConfig fixed;          // the choices that it leaves no choice of
     bool tied_by_default;
     const HfTensor *tensors;
     const HfKey *keys;

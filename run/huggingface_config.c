@@ -84,8 +84,9 @@ static bool read_activation(ModelConfig *config, const HfArch *arch, const Json 
 
 static bool check_switch(const HfSwitch *s, const Json *json, Error *err) {
     const Json *value = get(json, s->key);
-    if (!value || (value->kind == JSON_BOOL && value->boolean == s->off)) return true;
-    return error_set(err, "\"%s\" must be %s; this program has no such network", s->key, s->off ? "true" : "false");
+    if (!value || (value->kind == JSON_BOOL && value->boolean == s->position)) return true;
+    return error_set(err, "\"%s\" must be %s; this program has no such network", s->key,
+                     s->position ? "true" : "false");
 }
 
 // Rotations changed for long sequences. Later versions of transformers keep rope_theta here too.
@@ -212,7 +213,7 @@ char *hf_config_text(size_t *size, const HfArch *arch, const ModelConfig *config
         else json_int(&w, key->key, *(const int *)field);
     }
     json_string(&w, arch->activation_key, activation_word(arch, config->activation));
-    for (const HfSwitch *s = arch->switches; s->key; s++) json_bool(&w, s->key, s->off);
+    for (const HfSwitch *s = arch->switches; s->key; s++) json_bool(&w, s->key, s->position);
     for (int i = 0; arch->dropouts[i]; i++) json_double(&w, arch->dropouts[i], 0);
     json_bool(&w, "tie_word_embeddings", config->tied_head);
     json_string(&w, "torch_dtype", how->type == TYPE_BF16 ? "bfloat16" : "float32");

@@ -70,11 +70,6 @@ plan_of_gpt2() {
         has "$tmp/out" "left out for normuon"
 }
 
-presets_are_valid() {
-    local conf
-    for conf in configs/*.conf; do expect 0 --config "$conf" --train-data= --val-data= --dry-run || return 1; done
-}
-
 help_texts() {
     local name
     expect 0 --help && has "$tmp/out" "--train-data" && has "$tmp/out" "train sample" || return 1
@@ -292,7 +287,7 @@ make_shards() {
 }
 
 check make_shards make_shards
-for test in headers_c_and_cxx every_header_in_cxx thin_main plan_of_gpt2 presets_are_valid help_texts \
+for test in headers_c_and_cxx every_header_in_cxx thin_main plan_of_gpt2 help_texts \
     errors_create_nothing directories one_process_at_a_time run_records quiet_is_quiet target_loss signal_status \
     bad_step_stops bad_steps_are_skipped loss_jump resume_takes_the_older resume_refusals full_disk other_networks \
     closed_output several_configs token_numbers byte_pairs; do

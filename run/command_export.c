@@ -1,7 +1,7 @@
 #include "run/commands.h"
 
 #include "run/huggingface.h" // defines: hf_export
-#include "run/init_from.h"   // defines: network_config, network_weights
+#include "run/load.h"        // defines: load_network, network_info
 
 #include <stdlib.h>
 #include <string.h>
@@ -44,41 +44,19 @@ static const char help[] =
     "\n"
     "example: train export runs/a --out exports/a\n";
 
-static bool export_model(const Model *model, Stream *stream, const Vocab *vocab, const ExportOptions *o,
-                         Error *err) {
-    HfExport how = {.type = o->dtype ? TYPE_BF16 : TYPE_F32, .vocab = vocab, .overwrite = o->overwrite};
+static bool load_and_export(const char *run, const ExportOptions *o, Error *err) {
+    NetworkInfo info;
+    Network network;
+    const ModelRun shape = {.B = 1, .T = 1, .use = USE_DECODING};
+    if (!network_info(&info, run, err)) return false;
+    if (o->vocab[0]) strcpy(info.vocab, o->vocab);
+    if (!load_network(&network, &info, &shape, "cpu", 0, err)) return false;
+    const HfExport how = {
+        .type = o->dtype ? TYPE_BF16 : TYPE_F32, .vocab = network.vocab, .overwrite = o->overwrite};
     const char *architecture;
-    if (!hf_export(&architecture, o->out, model, stream, &how, err)) return false;
-    printf("%s: %s, %.1f M parameters\n", o->out, architecture, (double)model->table.total * 1e-6);
-    return true;
-}
-
-static bool load_and_export(const char *run, const RunConfig *config, const Vocab *vocab, const ExportOptions *o,
-                            Error *err) {
-    Device *device;
-    Model model;
-    ModelRun shape = {.B = 1, .T = 1, .use = USE_DECODING};
-    if (!device_open(&device, "cpu", 0, err)) return false;
-    Stream *stream = stream_create(device);
-    bool ok = model_create(&model, &config->model, device, TYPE_F32, &shape, err);
-    if (ok) {
-        ok = network_weights(&model, stream, run, err) && export_model(&model, stream, vocab, o, err);
-        model_free(&model);
-    }
-    stream_destroy(stream);
-    device_close(device);
-    return ok;
-}
-
-static bool open_and_export(const char *run, const ExportOptions *o, Error *err) {
-    Vocab *vocab = NULL;
-    RunConfig *config = malloc(sizeof *config);
-    ASSERT(config);
-    bool ok = network_config(config, run, err);
-    if (ok && o->vocab[0]) strcpy(config->vocab, o->vocab);
-    ok = ok && (vocab = config_open_vocab(config, err)) && load_and_export(run, config, vocab, o, err);
-    vocab_close(vocab);
-    free(config);
+    bool ok = hf_export(&architecture, o->out, &network.model, network.stream, &how, err);
+    if (ok) printf("%s: %s, %.1f M parameters\n", o->out, architecture, (double)network.model.table.total * 1e-6);
+    network_close(&network);
     return ok;
 }
 
@@ -91,7 +69,7 @@ bool command_export(int argc, const char *const *argv, Error *err) {
     if (ok && o.help) fputs(help, stdout);
     else if (ok && n_runs != 1) ok = error_set(err, "give one run: train export RUN --out DIR");
     else if (ok && !o.out[0]) ok = error_set(err, "say where the export goes: --out DIR");
-    else if (ok) ok = open_and_export(runs[0], &o, err);
+    else if (ok) ok = load_and_export(runs[0], &o, err);
     free(runs);
     return ok;
 }

@@ -170,9 +170,6 @@ bool hf_export(const char **architecture, const char *dir, const Model *model, S
     memcpy(target, dir, length);
     target[length] = 0;
     snprintf(made, sizeof made, "%s.tmp_%d", target, (int)getpid());
-    if (vocab_size(how->vocab) > model->config.vocab_size)
-        return error_set(err, "the vocabulary has %d tokens, but the network only %d: it belongs to another one",
-                         vocab_size(how->vocab), model->config.vocab_size);
     if (!choose_arch(&arch, &model->config, err) || !check_target(&exists, target, how->overwrite, err))
         return false;
     *architecture = arch->name;

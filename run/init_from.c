@@ -1,40 +1,10 @@
 #include "run/init_from.h"
 
-#include "run/checkpoint.h"  // defines: checkpoint_load
-#include "run/huggingface.h" // defines: hf_is_directory, hf_read_config, hf_read_weights
-#include "run/run_dir.h"     // defines: RUN_PATH_MAX, run_path
+#include "run/huggingface.h" // defines: hf_is_directory
+#include "run/load.h"        // defines: network_config, network_weights
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-bool network_config(RunConfig *from, const char *dir, Error *err) {
-    *from = (RunConfig){0};
-    char path[RUN_PATH_MAX];
-    run_path(path, dir, "config.conf");
-    if (access(path, F_OK) == 0) return config_load_run(from, dir, err);
-    if (!hf_is_directory(dir))
-        return error_set(err, "%s is neither a run (config.conf) nor a Hugging Face directory (config.json)", dir);
-    options_init(from, &run_options);
-    if (!hf_read_config(&from->model, dir, err)) return false;
-    from->norm_bias = from->model.norm_bias ? NORM_BIAS_YES : NORM_BIAS_NO;
-    return true;
-}
-
-static bool read_run(Model *model, Stream *stream, const char *dir, Error *err) {
-    CheckpointParts parts = {.model = model, .stream = stream};
-    RunState state;
-    bool found;
-    char note[1024];
-    if (!checkpoint_load(&state, &found, note, dir, &parts, err)) return false;
-    if (!found) return error_set(err, "%s has no checkpoint yet", dir);
-    if (note[0]) fprintf(stderr, "warning: %s\n", note);
-    return true;
-}
-
-bool network_weights(Model *model, Stream *stream, const char *dir, Error *err) {
-    return hf_is_directory(dir) ? hf_read_weights(model, stream, dir, err) : read_run(model, stream, dir, err);
-}
 
 // An option whose text says that it follows from others.
 static bool is_open(const OptionSpec *spec, const char *text) {
@@ -108,10 +78,11 @@ static bool check_network(const RunConfig *config, const RunConfig *from, Error 
 
 bool init_from_weights(Model *model, Stream *stream, const RunConfig *config, Error *err) {
     const char *dir = config->init_from;
+    int64_t step;
     RunConfig *from = calloc(1, sizeof *from);
     ASSERT(from);
     bool ok = network_config(from, dir, err) && check_network(config, from, err) &&
-              network_weights(model, stream, dir, err);
+              network_weights(&step, model, stream, dir, err);
     free(from);
     return ok || error_prefix(err, "--init-from");
 }

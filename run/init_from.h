@@ -9,12 +9,6 @@
 extern "C" {
 #endif
 
-// The network of a run or of a Hugging Face directory: the configuration of the run, or defaults with that network.
-bool network_config(RunConfig *config, const char *dir, Error *err);
-
-// Its weights, into a model made from that configuration: the newest checkpoint's, or those of the directory.
-bool network_weights(Model *model, Stream *stream, const char *dir, Error *err);
-
 // Where the arguments or the file say --init-from DIR: adds the options of DIR's network to the arguments, as far as they
 // are not given; one that is given and another than DIR's is an error. Does nothing without --init-from.
 bool init_from_options(Settings *arguments, const Settings *file, Error *err);

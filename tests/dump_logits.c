@@ -1,6 +1,6 @@
 // dump_logits DIR TOKENS OUT: the logits (T, V) of a run's newest checkpoint or of a Hugging Face directory, in float, for
 // the T tokens (int32) of one sequence. For tests that compare them with those of other programs.
-#include "run/init_from.h" // defines: network_config, network_weights
+#include "run/load.h" // defines: load_network, network_info
 #include "tests/fixed_batch.h"
 
 #include "data/file.h" // defines: file_read_whole
@@ -24,34 +24,22 @@ static bool dump(const char *path, Model *model, Stream *stream, const int32_t *
     return ok;
 }
 
-static bool load_and_dump(const char *const *argv, const RunConfig *config, const int32_t *tokens, int T,
-                          Error *err) {
-    Device *device;
-    Model model;
-    ModelRun shape = {.B = 1, .T = T, .use = USE_DECODING};
-    if (!device_open(&device, "cpu", 1, err)) return false;
-    Stream *stream = stream_create(device);
-    bool ok = model_create(&model, &config->model, device, TYPE_F32, &shape, err);
-    if (ok) {
-        ok = network_weights(&model, stream, argv[1], err) && dump(argv[3], &model, stream, tokens, T, err);
-        model_free(&model);
-    }
-    stream_destroy(stream);
-    device_close(device);
-    return ok;
-}
-
 int main(int argc, char **argv) {
     Error err;
-    size_t size;
+    NetworkInfo info;
+    Network network;
+    size_t size = 0;
     if (argc != 4) return 2;
-    RunConfig *config = malloc(sizeof *config);
-    char *tokens = file_read_whole(&size, argv[2], 1 << 20, &err);
-    bool ok = config && tokens && network_config(config, argv[1], &err) &&
-              load_and_dump((const char *const *)argv, config, (const int32_t *)(void *)tokens,
-                            (int)(size / sizeof(int32_t)), &err);
+    char *text = file_read_whole(&size, argv[2], 1 << 20, &err);
+    int32_t *tokens = (int32_t *)(void *)text;
+    int T = (int)(size / sizeof *tokens);
+    ModelRun shape = {.B = 1, .T = T, .use = USE_DECODING};
+    bool ok = text && network_info(&info, argv[1], &err) && load_network(&network, &info, &shape, "cpu", 1, &err);
+    if (ok) {
+        ok = dump(argv[3], &network.model, network.stream, tokens, T, &err);
+        network_close(&network);
+    }
     if (!ok) fprintf(stderr, "error: %s\n", err.text);
-    free(tokens);
-    free(config);
+    free(text);
     return ok ? 0 : 1;
 }

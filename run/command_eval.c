@@ -94,7 +94,8 @@ static void close_job(Job *job) {
 
 static void print_text(const Network *n, const NetworkInfo *info, const Job *job, const ValidationResult *v,
                        const HellaswagResult *h) {
-    printf("%s, step %" PRId64 "\n", info->path, n->step);
+    if (n->step >= 0) printf("%s, step %" PRId64 "\n", info->path, n->step);
+    else puts(info->path); // no run's
     if (job->validation.tokens) {
         printf("validation loss %.4f", v->loss);
         if (!isnan(v->standard_error)) printf(" +- %.4f", v->standard_error);
@@ -113,7 +114,7 @@ static void print_json(const Network *n, const NetworkInfo *info, const Job *job
     JsonWriter w = {0};
     json_begin_object(&w, NULL);
     json_string(&w, "run", info->path);
-    json_int(&w, "step", n->step);
+    if (n->step >= 0) json_int(&w, "step", n->step);
     if (job->validation.tokens) {
         json_double(&w, "val_loss", v->loss);
         json_double(&w, "val_loss_stderr", v->standard_error);

@@ -190,7 +190,8 @@ def test_export_replaces_only_an_export(folder):
     assert "notes.txt" in run(TRAIN, "export", source, "--out", out, "--overwrite", status=1)
     assert (out / "notes.txt").exists() and (out / "config.json").exists()
     assert "no earlier export" in run(TRAIN, "export", source, "--out", source, "--overwrite", status=1)
-    assert "neither a run" in run(TRAIN, "export", folder / "absent", "--out", folder / "x", status=1)
+    assert "there is no run" in run(TRAIN, "export", folder / "absent", "--out", folder / "x", status=1)
+    assert "neither a run" in run(TRAIN, "export", folder, "--out", folder / "x", status=1)
     assert "--out" in run(TRAIN, "export", source, status=1)
     assert sorted(os.listdir(folder)) == before
 
@@ -445,7 +446,19 @@ def test_malformed_directories(folder):
         error = run(TRAIN, *shard(folder), "--init-from", path, "--seq-len", 8, "--out", folder / "x", "--quiet", status=1)
         assert want in error, f"case {i}: expected '{want}' in: {error}"
         assert not (folder / "x").exists()
-    assert "neither a run" in run(TRAIN, "--init-from", folder / "absent", "--out", folder / "x", status=1)
+    assert "there is no run" in run(TRAIN, "--init-from", folder / "absent", "--out", folder / "x", status=1)
+
+
+def test_directories_are_evaluated_and_sampled(folder):
+    source, out = train(folder, "run", LLAMA), folder / "out"
+    run(TRAIN, "export", source, "--out", out)
+    said = []
+    for path in (source, out):
+        found = json.loads(run(TRAIN, "eval", path, "--val-data", shard(folder)[1], "--val-tokens", 512, "--seq-len", 16, "--json"))
+        said.append((found["val_loss"], run(TRAIN, "sample", path, "--prompt", "5 7 11", "--tokens", 20, "--temperature", 1)))
+        assert ("step" in found) == (path == source)
+    assert said[0] == said[1] and 0 < said[0][0] < 10, said
+    assert run(TRAIN, "eval", out, "--val-data", shard(folder)[1]).startswith(f"{out}\n")
 
 
 if __name__ == "__main__":

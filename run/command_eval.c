@@ -37,6 +37,7 @@ static const char help[] =
     "Prints the validation loss of a run's newest checkpoint with its standard error over sequences, perplexity\n"
     "and bits per byte of text; and the accuracy in HellaSwag, four endings of a text to choose from (chance: "
     "0.25).\n"
+    "RUN may be a Hugging Face directory.\n"
     "\n"
     "  --val-data FILES      token shards, default: the run's own\n"
     "  --val-tokens N        tokens to predict, default: as the run; a smaller set is used whole\n"

@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-// One more token, the end of text, must fit 16 bits. Tokens longer than GPT-2's 128 bytes exist; longer than 256 not here.
+// With one more token, the end of text, all must fit 16 bits. GPT-2's longest token has 128 bytes.
 enum { BPE_MAX_TOKENS = 65535, BPE_MAX_BYTES = 256, BPE_NO_TOKEN = 65535 };
 
 // Read-only once it is open: any number of threads may use it.

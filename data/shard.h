@@ -45,7 +45,20 @@ const Shard *shard_set_find(const ShardSet *set, int64_t index);
 // set. Errors: a file changed under us.
 bool shard_set_read(uint32_t *tokens, const ShardSet *set, int64_t index, int64_t n, Error *err);
 
-// Writes a 16-bit shard file of 1 to 2^31 - 1 tokens atomically (temporary name, fsync, rename).
+// A 16-bit shard file in the making: PATH.tmp until all of its tokens, 1 to 2^31 - 1, are there and on the disk.
+typedef struct {
+    char *path;
+    int fd;
+    int64_t n_tokens;
+} ShardWriter;
+
+bool shard_writer_open(ShardWriter *writer, const char *path, Error *err);
+bool shard_writer_add(ShardWriter *writer, const uint16_t *tokens, int64_t n, Error *err);
+// Gives the file its header and its name. After an error, as after shard_writer_discard, nothing is left of it.
+bool shard_writer_close(ShardWriter *writer, Error *err);
+void shard_writer_discard(ShardWriter *writer); // one that is not open is left alone
+
+// All of that for tokens in memory.
 bool shard_write(const char *path, const uint16_t *tokens, int64_t n, Error *err);
 
 #ifdef __cplusplus

@@ -1,78 +1,154 @@
+// The threads of `train tokenize`. Each takes the next unit of text, encodes it, and adds its tokens to the shards when
+// all units before it have been added.
 #include "data/tokenize.h"
 
-#include "data/file.h"
-#include "data/shard.h"
+#include "data/json.h"            // defines: json_parse
+#include "data/tokenize_sink.h"   // defines: Sink
+#include "data/tokenize_source.h" // defines: Source, Unit
 
-#include <ctype.h>
-#include <dirent.h>
-#include <errno.h>
-#include <limits.h>
-#include <stdio.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-// Tokens on their way to a shard.
-typedef struct {
-    uint16_t *tokens;
-    int64_t n, capacity;
-} Buffer;
 
 typedef struct {
     const TokenizeConfig *config;
-    Buffer train, val;
-    int n_train_shards;
     TokenizeResult *result;
+    Source source; // read_lock's
+    int64_t n_read;
+    bool at_end;
+    Sink sink;    // turn_lock's
+    int64_t turn; // the unit that may be added
+    bool failed;
     Error *err;
-} Run;
+    pthread_mutex_t read_lock, turn_lock;
+    pthread_cond_t turn_changed;
+} Job;
 
-static bool buffer_reserve(Buffer *b, int64_t n, Error *err) {
-    if (b->n + n <= b->capacity) return true;
-    int64_t capacity = b->capacity * 2 > b->n + n ? b->capacity * 2 : b->n + n;
-    uint16_t *tokens = realloc(b->tokens, (size_t)capacity * sizeof *tokens);
-    if (!tokens) return error_set(err, "out of memory for %lld tokens", (long long)capacity);
-    b->tokens = tokens;
-    b->capacity = capacity;
+// What a thread works with.
+typedef struct {
+    Unit unit;
+    uint16_t *tokens;
+    int64_t n, capacity;
+    VocabEncoder *encoder;
+} Worker;
+
+static bool is_blank(const char *text, size_t size) {
+    for (size_t i = 0; i < size; i++)
+        if (!strchr(" \t\r\n", text[i]) || !text[i]) return false;
     return true;
 }
 
-static bool shard_path(char path[PATH_MAX], const TokenizeConfig *c, const char *part, int number, Error *err) {
-    if (snprintf(path, PATH_MAX, "%s/%s_%s_%06d.bin", c->out_dir, c->name, part, number) < PATH_MAX) return true;
-    return error_set(err, "path too long: %s/%s", c->out_dir, c->name);
+static void encode_document(Worker *w, const Job *job, const char *text, size_t size, bool begins) {
+    if (begins) w->tokens[w->n++] = (uint16_t)vocab_end_of_text(job->config->vocab);
+    w->n += vocab_encode(w->tokens + w->n, w->encoder, text, size);
 }
 
-// Whether a file name is NAME_train_NNNNNN.bin or NAME_val_NNNNNN.bin.
-static bool is_shard_name(const char *file, const char *name) {
-    size_t length = strlen(name);
-    if (strncmp(file, name, length) != 0) return false;
-    const char *p = file + length;
-    if (strncmp(p, "_train_", 7) == 0) p += 7;
-    else if (strncmp(p, "_val_", 5) == 0) p += 5;
-    else return false;
-    for (int i = 0; i < 6; i++)
-        if (!isdigit((unsigned char)*p++)) return false;
-    return strcmp(p, ".bin") == 0;
-}
-
-// Goes over the shards of this name in the folder: removes them, or refuses the first.
-static bool visit_old_shards(const TokenizeConfig *c, bool remove_them, Error *err) {
-    DIR *dir = opendir(c->out_dir);
-    if (!dir) return error_set(err, "cannot open the folder %s: %s", c->out_dir, strerror(errno));
-    bool ok = true;
-    for (struct dirent *entry; ok && (entry = readdir(dir));) {
-        if (!is_shard_name(entry->d_name, c->name)) continue;
-        if (!remove_them)
-            ok = error_set(
-                err, "%s/%s exists already: take another folder or name, or allow overwriting with --overwrite",
-                c->out_dir, entry->d_name);
-        else if (unlinkat(dirfd(dir), entry->d_name, 0) != 0)
-            ok = error_set(err, "cannot remove %s/%s: %s", c->out_dir, entry->d_name, strerror(errno));
-    }
-    closedir(dir);
+static bool encode_line(Worker *w, const Job *job, const char *line, size_t size, Error *err) {
+    const char *field = job->config->field;
+    Json *json = json_parse(line, size, err);
+    if (!json) return false;
+    const Json *text = json_get(json, field);
+    bool ok = text && text->kind == JSON_STRING;
+    if (ok) encode_document(w, job, text->string, text->length, true);
+    else if (json->kind != JSON_OBJECT) error_set(err, "this is no JSON object");
+    else error_set(err, "the object has no string \"%s\"; --field names the one with the text", field);
+    json_free(json);
     return ok;
 }
 
+static bool encode_lines(Worker *w, const Job *job, Error *err) {
+    const Unit *u = &w->unit;
+    int64_t number = u->line;
+    for (size_t at = 0, end; at < u->size; at = end + 1, number++) {
+        const char *newline = memchr(u->text + at, '\n', u->size - at);
+        end = newline ? (size_t)(newline - u->text) : u->size;
+        if (is_blank(u->text + at, end - at)) continue;
+        if (!encode_line(w, job, u->text + at, end - at, err))
+            return error_prefix(err, "%s, line %lld", u->path, (long long)number);
+    }
+    return true;
+}
+
+static bool encode_unit(Worker *w, const Job *job, Error *err) {
+    // 3 for a byte: see vocab_encode. A line of JSON has more bytes than the text in it.
+    int64_t most = 3 * (int64_t)w->unit.size + 1;
+    if (most > w->capacity) {
+        w->tokens = realloc(w->tokens, (size_t)most * sizeof *w->tokens);
+        ASSERT(w->tokens);
+        w->capacity = most;
+    }
+    w->n = 0;
+    if (w->unit.is_json) return encode_lines(w, job, err);
+    encode_document(w, job, w->unit.text, w->unit.size, w->unit.begins);
+    return true;
+}
+
+// Reads the next unit. False: there is none, or the work has failed. An error in reading is the unit's.
+static bool take_unit(int64_t *number, bool *ok, Worker *w, Job *job, Error *err) {
+    bool end = true;
+    pthread_mutex_lock(&job->read_lock);
+    if (!job->at_end) {
+        *ok = source_next(&w->unit, &end, &job->source, err);
+        job->at_end = end || !*ok;
+        if (!*ok) end = false;
+        if (!end) *number = job->n_read++;
+    }
+    pthread_mutex_unlock(&job->read_lock);
+    return !end;
+}
+
+// Waits for the unit's turn and adds its tokens, unless one before it failed.
+static bool add_unit(Worker *w, Job *job, int64_t number, bool ok, Error *err) {
+    const TokenizeConfig *c = job->config;
+    pthread_mutex_lock(&job->turn_lock);
+    while (job->turn != number) pthread_cond_wait(&job->turn_changed, &job->turn_lock);
+    if (!job->failed) {
+        if (ok && c->stop && c->stop()) ok = error_set(err, "stopped by a signal; no shards were made");
+        ok = ok && sink_add(&job->sink, w->tokens, w->n, w->unit.to_val, err);
+        job->failed = !ok;
+        if (!ok) *job->err = *err;
+        job->result->bytes += (int64_t)w->unit.size;
+        if (ok && c->progress) c->progress(job->result);
+    }
+    ok = !job->failed;
+    job->turn++;
+    pthread_cond_broadcast(&job->turn_changed);
+    pthread_mutex_unlock(&job->turn_lock);
+    return ok;
+}
+
+static void *work(void *context) {
+    Job *job = context;
+    Worker w = {.encoder = vocab_encoder_create(job->config->vocab)};
+    bool ok = true;
+    int64_t number = 0;
+    Error err;
+    while (take_unit(&number, &ok, &w, job, &err)) {
+        ok = ok && encode_unit(&w, job, &err);
+        if (add_unit(&w, job, number, ok, &err)) continue;
+        pthread_mutex_lock(&job->read_lock);
+        job->at_end = true;
+        pthread_mutex_unlock(&job->read_lock);
+    }
+    vocab_encoder_free(w.encoder);
+    free(w.unit.text);
+    free(w.tokens);
+    return NULL;
+}
+
+// The calling thread is one of them; fewer than wanted are no reason to give up.
+static void run_threads(Job *job) {
+    int n = job->config->threads, started = 0;
+    pthread_t *threads = calloc((size_t)n, sizeof *threads);
+    ASSERT(threads);
+    while (started < n - 1 && pthread_create(&threads[started], NULL, work, job) == 0) started++;
+    work(job);
+    for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
+    free(threads);
+}
+
 static bool check_config(const TokenizeConfig *c, Error *err) {
+    ASSERT(c->threads > 0);
     if (c->n_files < 1) return error_set(err, "no text file was given");
     if (!*c->name || strchr(c->name, '/'))
         return error_set(err, "bad --name \"%s\": a plain name is needed", c->name);
@@ -81,99 +157,21 @@ static bool check_config(const TokenizeConfig *c, Error *err) {
     if (c->shard_tokens < 1 || c->shard_tokens > INT32_MAX)
         return error_set(err, "bad --shard-tokens %lld: a shard holds 1 to %d tokens", (long long)c->shard_tokens,
                          INT32_MAX);
-    for (int i = 0; i < c->n_files; i++) {
-        int64_t size;
-        int fd = file_open_read(&size, c->files[i], err);
-        if (fd < 0) return false;
-        close(fd);
-        if (size == 0) return error_set(err, "%s is empty: leave it out", c->files[i]);
-    }
     return true;
-}
-
-static bool flush_train(Run *run) {
-    char path[PATH_MAX];
-    if (!shard_path(path, run->config, "train", run->n_train_shards + 1, run->err)) return false;
-    if (!shard_write(path, run->train.tokens, run->train.n, run->err)) return false;
-    run->result->train_tokens += run->train.n;
-    run->n_train_shards++;
-    run->train.n = 0;
-    return true;
-}
-
-static bool add_train(Run *run, const uint16_t *tokens, int64_t n) {
-    while (n > 0) {
-        int64_t room = run->config->shard_tokens - run->train.n, part = n < room ? n : room;
-        if (!buffer_reserve(&run->train, part, run->err)) return false;
-        memcpy(run->train.tokens + run->train.n, tokens, (size_t)part * sizeof *tokens);
-        run->train.n += part;
-        tokens += part;
-        n -= part;
-        if (run->train.n == run->config->shard_tokens && !flush_train(run)) return false;
-    }
-    return true;
-}
-
-static bool add_val(Run *run, const uint16_t *tokens, int64_t n) {
-    if (run->val.n + n > INT32_MAX)
-        return error_set(run->err, "more than %d validation tokens do not fit a shard: lower --val-fraction",
-                         INT32_MAX);
-    if (!buffer_reserve(&run->val, n, run->err)) return false;
-    memcpy(run->val.tokens + run->val.n, tokens, (size_t)n * sizeof *tokens);
-    run->val.n += n;
-    return true;
-}
-
-static bool add_document(Run *run, uint16_t *tokens, const char *text, int64_t size) {
-    const TokenizeConfig *c = run->config;
-    uint16_t end_of_text = (uint16_t)vocab_end_of_text(c->vocab);
-    VocabEncoder *encoder = vocab_encoder_create(c->vocab);
-    int64_t n = vocab_encode(tokens, encoder, text, (size_t)size);
-    vocab_encoder_free(encoder);
-    int64_t n_val = (int64_t)((double)n * c->val_fraction), n_train = n - n_val;
-    run->result->bytes += size;
-    return (n_train == 0 || (add_train(run, &end_of_text, 1) && add_train(run, tokens, n_train))) &&
-           (n_val == 0 || (add_val(run, &end_of_text, 1) && add_val(run, tokens + n_train, n_val)));
-}
-
-static bool add_file(Run *run, const char *path) {
-    int64_t size;
-    int fd = file_open_read(&size, path, run->err);
-    if (fd < 0) return false;
-    char *text = malloc((size_t)size + 1);
-    uint16_t *tokens = malloc((3 * (size_t)size + 1) * sizeof *tokens);
-    bool ok = text && tokens
-                  ? file_read_at(text, fd, path, 0, (size_t)size, run->err) && add_document(run, tokens, text, size)
-                  : error_set(run->err, "out of memory for %s (%lld bytes)", path, (long long)size);
-    free(tokens);
-    free(text);
-    close(fd);
-    return ok;
-}
-
-static bool write_set(Run *run) {
-    const TokenizeConfig *c = run->config;
-    for (int i = 0; i < c->n_files; i++)
-        if (!add_file(run, c->files[i])) return false;
-    if (run->train.n > 0 && !flush_train(run)) return false;
-    run->result->n_shards = run->n_train_shards;
-    if (run->val.n == 0) return true;
-    char path[PATH_MAX];
-    run->result->val_tokens = run->val.n;
-    run->result->n_shards++;
-    return shard_path(path, c, "val", 0, run->err) && shard_write(path, run->val.tokens, run->val.n, run->err);
 }
 
 bool tokenize_files(TokenizeResult *result, const TokenizeConfig *config, Error *err) {
     *result = (TokenizeResult){0};
-    if (!check_config(config, err) || !file_make_dirs(config->out_dir, err) ||
-        !visit_old_shards(config, config->overwrite, err))
+    Job job = {.config = config,
+               .result = result,
+               .err = err,
+               .read_lock = PTHREAD_MUTEX_INITIALIZER,
+               .turn_lock = PTHREAD_MUTEX_INITIALIZER,
+               .turn_changed = PTHREAD_COND_INITIALIZER};
+    if (!check_config(config, err) || !source_open(&job.source, &result->total_bytes, config, err) ||
+        !sink_open(&job.sink, result, config, err))
         return false;
-    Run run = {.config = config, .result = result, .err = err};
-    bool ok = write_set(&run);
-    free(run.train.tokens);
-    free(run.val.tokens);
-    Error ignored; // the first error is the one to report
-    if (!ok) (void)visit_old_shards(config, true, &ignored);
-    return ok;
+    run_threads(&job);
+    source_close(&job.source);
+    return sink_close(&job.sink, !job.failed, err);
 }

@@ -19,7 +19,7 @@ extern const int unicode_n_ranges;
 // Spreads the ranges out: classes[UNICODE_CODES] gets the CharClass of every code point.
 static inline void unicode_fill_classes(uint8_t *classes) {
     for (int i = 0; i < unicode_n_ranges; i++) {
-        uint32_t end = i + 1 < unicode_n_ranges ? unicode_ranges[i + 1] >> 2 : UNICODE_CODES;
+        uint32_t end = i + 1 < unicode_n_ranges ? unicode_ranges[i + 1] >> 2 : (uint32_t)UNICODE_CODES;
         for (uint32_t code = unicode_ranges[i] >> 2; code < end; code++) classes[code] = unicode_ranges[i] & 3;
     }
 }

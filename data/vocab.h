@@ -37,8 +37,9 @@ typedef struct VocabEncoder VocabEncoder;
 VocabEncoder *vocab_encoder_create(const Vocab *vocab);
 void vocab_encoder_free(VocabEncoder *encoder); // NULL is allowed
 
-// Encodes a text of less than 1 GiB; tokens has room for 3 size entries; returns their number. The text's own "<|endoftext|>" is text.
-// What is not UTF-8 becomes U+FFFD as Python's decode(errors="replace") has it, but for "bytes", which takes any.
+// Encodes a text of less than 1 GiB; tokens has room for 3 size entries; returns their number. A "<|endoftext|>" that
+// stands in the text is text. What is not UTF-8 becomes U+FFFD as Python's decode(errors="replace") has it, but for
+// "bytes", which takes any.
 int64_t vocab_encode(uint16_t *tokens, VocabEncoder *encoder, const char *text, size_t size);
 
 // Where a text that goes on after `size` bytes may be cut so that its two parts, encoded alone, give the tokens of the

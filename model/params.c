@@ -162,7 +162,6 @@ static void add_param(ParamTable *t, const ModelConfig *c, ParamKind kind, int l
     else snprintf(p->name, sizeof p->name, "%s", kinds[kind].name);
     set_shape(p, c);
     p->n_dims = role == ROLE_GAIN || role == ROLE_BIAS ? 1 : 2;
-    p->decay = p->n_dims == 2;
     set_init(p, c);
     p->offset = t->elements;
     t->elements += (param_elements(p) + PARAM_ALIGN - 1) / PARAM_ALIGN * PARAM_ALIGN;

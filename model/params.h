@@ -58,7 +58,6 @@ typedef struct {
     int n_splits;
     InitKind init;
     double init_std; // of both distributions
-    bool decay;      // takes weight decay: the matrices and embeddings
     int64_t offset;  // first element, in every arena that has the layout of the parameters
 } Param;
 

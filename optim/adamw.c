@@ -8,7 +8,8 @@ static const OptimizerOption options[] = {
     {"beta1", OPTION_REAL, 0.9, 0, 0.999999, NULL, "decay of the first moment"},
     {"beta2", OPTION_REAL, 0.95, 0, 0.999999, NULL, "decay of the second moment"},
     {"eps", OPTION_REAL, 1e-8, 1e-30, 1, NULL, "added to the root of the corrected second moment"},
-    {"weight-decay", OPTION_REAL, 0.1, 0, 1e9, NULL, "weight decay, on matrices and embeddings"},
+    {"weight-decay", OPTION_REAL, 0.1, 0, 1e9, NULL,
+     "weight decay; of gains and biases 0, unless --vector-weight-decay is given"},
 };
 
 static int declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const GroupSettings *settings,
@@ -23,7 +24,7 @@ static void step(const OptimizerStep *s) {
     double eps = group_setting(s->settings, "eps"), weight_decay = group_setting(s->settings, "weight-decay");
     for (int i = 0; i < s->n_views; i++) {
         MatrixBatch x = step_batch(s, &s->views[i], 0, s->views[i].view.count);
-        s->ops->adamw_update(s->stream, &x, eps, s->views[i].view.first->decay ? weight_decay : 0);
+        s->ops->adamw_update(s->stream, &x, eps, weight_decay);
     }
 }
 

@@ -212,7 +212,8 @@ static void normalize_rows(double *factors, real *v, const double *row_sums, int
 // The factor on the whole matrix once its rows carry `factors`.
 static double matrix_scale(const double *factors, const double *row_sums, int64_t rows, int64_t cols,
                            const RowScaling *scaling) {
-    double shape = sqrt(fmax(1, (double)rows / (double)cols));
+    double shape = scaling->rule == SCALE_MAX ? scaling->rms * sqrt(fmax((double)rows, (double)cols))
+                                              : sqrt(fmax(1, (double)rows / (double)cols));
     if (row_sums == NULL) return shape;
     double squares = 0; // ||s O||_F^2
     for (int64_t r = 0; r < rows; r++) squares += row_sums[r] * factors[r] * factors[r];
@@ -226,7 +227,7 @@ static double matrix_scale(const double *factors, const double *row_sums, int64_
 static void row_factors(Stream *s, double *factors, const double *row_sums, const MatrixBatch *x,
                         const RowScaling *scaling) {
     (void)s;
-    ASSERT(row_sums || (scaling->rule == SCALE_SHAPE && !scaling->normalize));
+    ASSERT(row_sums || (scaling->rule != SCALE_RMS && !scaling->normalize));
     if (x->report->ok == 0) return;
     int64_t rows = x->rows, cols = x->cols;
     for (int j = 0; j < x->count; j++, factors += rows) {

@@ -3,13 +3,11 @@
 #include "optim/registry.h"   // defines: optimizer_muon
 
 static const OptimizerOption options[] = {
-    POLAR_OPTIONS(0.02, "scale shape 0.02, rms 4e-4", 1, "true", SCALE_SHAPE, "shape", 0, "0"),
+    POLAR_OPTIONS(0.02, "scale shape 0.02, others 4e-4", 1, "true", SCALE_SHAPE, "shape", 0, "0"),
 };
 
-// With the update's root mean square matched to Adam's, the rates are Adam's.
 static void resolve(GroupSettings *settings) {
-    bool rms = (int)group_setting(settings, "scale") == SCALE_RMS;
-    polar_settings_default(settings, "lr", rms ? 4e-4 : 0.02);
+    polar_settings_default_lr(settings);
     polar_settings_resolve(settings);
 }
 

@@ -10,7 +10,7 @@ typedef enum { FORM_PAPER, FORM_OFFICIAL, FORM_COUNT } Form;
 static const char *const forms[] = {[FORM_PAPER] = "paper", [FORM_OFFICIAL] = "official", [FORM_COUNT] = NULL};
 
 static const OptimizerOption options[] = {
-    POLAR_OPTIONS(4e-4, "scale rms 4e-4, shape 0.02", 0, "paper false, official true", SCALE_RMS,
+    POLAR_OPTIONS(4e-4, "scale shape 0.02, others 4e-4", 0, "paper false, official true", SCALE_RMS,
                   "paper rms, official shape", 0.1, "paper 0.1, official 0"),
     {"form", OPTION_CHOICE, FORM_PAPER, 0, 0, forms, "Algorithm 1 of the paper, or the released code"},
     {"beta2", OPTION_REAL, 0.95, 0, 0.999999, NULL, "decay of the second moment of the rows"},
@@ -22,8 +22,7 @@ static void resolve(GroupSettings *settings) {
     polar_settings_default(settings, "nesterov", official);
     polar_settings_default(settings, "scale", official ? SCALE_SHAPE : SCALE_RMS);
     polar_settings_default(settings, "weight-decay", official ? 0 : 0.1);
-    bool rms = (int)group_setting(settings, "scale") == SCALE_RMS;
-    polar_settings_default(settings, "lr", rms ? 4e-4 : 0.02);
+    polar_settings_default_lr(settings);
     polar_settings_resolve(settings);
 }
 

@@ -35,14 +35,15 @@ typedef struct {
 // How a normalized polar factor becomes an update of the size that the learning rate is meant for.
 //   SCALE_SHAPE  sqrt(max(1, rows / cols)), after row normalization gave back the Frobenius norm it found: Muon as
 //                released, NorMuon as released
-//   SCALE_RMS    rms sqrt(rows cols) / ||O||_F: the update's root mean square is rms, as Adam's is about 0.2 (Liu
-//   et
-//                al. 2025, "Muon is scalable"; NorMuon, Algorithm 1, line 10)
-typedef enum { SCALE_SHAPE, SCALE_RMS, SCALE_COUNT } ScaleRule;
+//   SCALE_RMS    rms sqrt(rows cols) / ||O||_F: the update's root mean square is rms, as Adam's is about 0.2 (NorMuon,
+//                Algorithm 1, line 10)
+//   SCALE_MAX    rms sqrt(max(rows, cols)), on the norm that SCALE_SHAPE has: a root mean square of rms where O is
+//                orthogonal. rms 1 in the speedrun records of 2024, 0.2 in Moonlight (Liu et al. 2025, "Muon is scalable")
+typedef enum { SCALE_SHAPE, SCALE_RMS, SCALE_MAX, SCALE_COUNT } ScaleRule;
 
 typedef struct {
     ScaleRule rule;
-    double rms;     // SCALE_RMS
+    double rms;     // SCALE_RMS, SCALE_MAX
     bool normalize; // NorMuon's row normalization by state[1]
     double eps;     // of the row normalization
 } RowScaling;
@@ -88,7 +89,7 @@ typedef struct {
     //   otherwise: s = 1
     //   factors (count, rows) = s times the scaling rule, which sees ||s O||_F through the row sums.
     // Every factor is finite in the type of the weights; those of a matrix of zeros whose row_sums are given
-    // are 0. row_sums may be NULL where nothing needs them (SCALE_SHAPE without normalization).
+    // are 0. row_sums may be NULL where nothing needs them (neither SCALE_RMS nor normalization).
     void (*row_factors)(Stream *s, double *factors, const double *row_sums, const MatrixBatch *x,
                         const RowScaling *scaling);
 

@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-const char *const POLAR_SCALE_NAMES[] = {[SCALE_SHAPE] = "shape", [SCALE_RMS] = "rms", [SCALE_COUNT] = NULL};
+const char *const POLAR_SCALE_NAMES[] = {
+    [SCALE_SHAPE] = "shape", [SCALE_RMS] = "rms", [SCALE_MAX] = "max", [SCALE_COUNT] = NULL};
 
 enum { DECAY_DECOUPLED, DECAY_CAUTIOUS, DECAY_COUNT };
 const char *const POLAR_DECAY_NAMES[] = {
@@ -28,8 +29,15 @@ void polar_settings_default(GroupSettings *settings, const char *name, double va
     ASSERT(!"the option exists");
 }
 
+void polar_settings_default_lr(GroupSettings *settings) {
+    bool shape = (int)group_setting(settings, "scale") == SCALE_SHAPE;
+    polar_settings_default(settings, "lr", shape ? 0.02 : 4e-4);
+}
+
 void polar_settings_resolve(GroupSettings *settings) {
-    polar_settings_default(settings, "polar-steps", settings_method(settings)->default_steps);
+    const PolarMethod *method = settings_method(settings);
+    polar_settings_default(settings, "polar-steps", method->default_steps);
+    polar_settings_default(settings, "polar-eps", method->norm_eps);
 }
 
 bool polar_settings_check(const GroupSettings *settings, Error *err) {
@@ -78,13 +86,13 @@ int64_t polar_step_scratch(const MatrixGroup *groups, int n_groups, const GroupS
 typedef struct {
     const PolarMethod *method;
     int steps;
+    double norm_eps;
     bool ema, nesterov, cautious;
     RowScaling scaling;
     double weight_decay;
 } PolarChoices;
 
-static void step_chunk(const OptimizerStep *step, const MatrixBatch *x, const PolarChoices *c,
-                       double weight_decay) {
+static void step_chunk(const OptimizerStep *step, const MatrixBatch *x, const PolarChoices *c) {
     const OptimOps *ops = step->ops;
     Stream *s = step->stream;
     int64_t rows = x->rows, cols = x->cols;
@@ -95,19 +103,20 @@ static void step_chunk(const OptimizerStep *step, const MatrixBatch *x, const Po
     void *u = scratch + layout.u;
 
     ops->polar_momentum(s, u, sums, x, c->ema, c->nesterov);
-    ops->polar_scale(s, u, sums, x->count, rows, cols, c->method->norm_factor, c->method->norm_eps);
+    ops->polar_scale(s, u, sums, x->count, rows, cols, c->method->norm_factor, c->norm_eps);
     void *o = polar_newton_schulz(s, c->method, c->steps, u, scratch + layout.iteration, step->acc_type, rows, cols,
                                   x->count);
     bool needs_sums = c->scaling.normalize || c->scaling.rule == SCALE_RMS;
     if (needs_sums) ops->row_sum_squares(s, sums, o, rows * cols, x->count, rows, cols);
     ops->row_factors(s, factors, needs_sums ? sums : NULL, x, &c->scaling);
-    ops->polar_update(s, x, o, factors, weight_decay, c->cautious);
+    ops->polar_update(s, x, o, factors, c->weight_decay, c->cautious);
 }
 
 void polar_step(const OptimizerStep *step, bool normalize, double eps) {
     const GroupSettings *settings = step->settings;
     PolarChoices c = {.method = settings_method(settings),
                       .steps = (int)group_setting(settings, "polar-steps"),
+                      .norm_eps = group_setting(settings, "polar-eps"),
                       .ema = group_setting(settings, "ema") != 0,
                       .nesterov = group_setting(settings, "nesterov") != 0,
                       .cautious = (int)group_setting(settings, "decay") == DECAY_CAUTIOUS,
@@ -120,7 +129,7 @@ void polar_step(const OptimizerStep *step, bool normalize, double eps) {
         const GroupView *view = &step->views[i];
         for (int first = 0; first < view->view.count; first += POLAR_CHUNK) {
             MatrixBatch x = step_batch(step, view, first, POLAR_CHUNK);
-            step_chunk(step, &x, &c, view->view.first->decay ? c.weight_decay : 0);
+            step_chunk(step, &x, &c);
         }
     }
 }

@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-extern const char *const POLAR_SCALE_NAMES[]; // "shape", "rms": in the order of ScaleRule
+extern const char *const POLAR_SCALE_NAMES[]; // "shape", "rms", "max": in the order of ScaleRule
 extern const char *const POLAR_DECAY_NAMES[]; // "decoupled", "cautious"
 
 // The options that the family shares, with the defaults that differ.
@@ -26,6 +26,13 @@ extern const char *const POLAR_DECAY_NAMES[]; // "decoupled", "cautious"
         {"nesterov", OPTION_FLAG, nesterov_def, 0, 1, NULL, "look ahead by one gradient (" nesterov_help ")"},     \
         {"polar", OPTION_CHOICE, 0, 0, 0, POLAR_NAMES, "method for the polar factor"},                             \
         {"polar-steps", OPTION_INT, 5, 1, 100, NULL, "steps of that method (its own number)"},                     \
+        {"polar-eps",                                                                                              \
+         OPTION_REAL,                                                                                              \
+         1e-7,                                                                                                     \
+         1e-30,                                                                                                    \
+         1,                                                                                                        \
+         NULL,                                                                                                     \
+         "added to the norm that the momentum is divided by before that method (its own number)"},                 \
         {"split-qkv", OPTION_FLAG, 1, 0, 1, NULL, "query, key and value rows are matrices of their own"},          \
         {"scale",                                                                                                  \
          OPTION_CHOICE,                                                                                            \
@@ -33,16 +40,24 @@ extern const char *const POLAR_DECAY_NAMES[]; // "decoupled", "cautious"
          0,                                                                                                        \
          0,                                                                                                        \
          POLAR_SCALE_NAMES,                                                                                        \
-         "sqrt(max(1, rows/cols)), or a root mean square of --rms (" scale_help ")"},                              \
-        {"rms", OPTION_REAL, 0.2, 0, 1e9, NULL, "root mean square of the update at lr 1, for the scale rms"},      \
+         "sqrt(max(1, rows/cols)), a root mean square of --rms, or --rms sqrt(max(rows, cols)) (" scale_help ")"}, \
+        {"rms",                                                                                                    \
+         OPTION_REAL,                                                                                              \
+         0.2,                                                                                                      \
+         0,                                                                                                        \
+         1e9,                                                                                                      \
+         NULL,                                                                                                     \
+         "root mean square of the update at lr 1, for the scales rms and max"},                                    \
         {"weight-decay", OPTION_REAL, decay_def, 0, 1e9, NULL, "weight decay (" decay_help ")"}, {                 \
         "decay", OPTION_CHOICE, 0, 0, 0, POLAR_DECAY_NAMES, "on every element, or only where it helps the update"  \
     }
 
-// Fills what depends on the method: the number of steps where none was given.
+// Fills what depends on the method: the number of steps and the eps where none was given.
 void polar_settings_resolve(GroupSettings *settings);
 // Gives an option that the user left alone the default of a form.
 void polar_settings_default(GroupSettings *settings, const char *name, double value);
+// The default rate for the chosen scale: with the update's root mean square matched to Adam's, the rates are Adam's.
+void polar_settings_default_lr(GroupSettings *settings);
 // Refuses numbers of steps that the method has no coefficients for.
 bool polar_settings_check(const GroupSettings *settings, Error *err);
 bool polar_settings_split(const GroupSettings *settings);

@@ -7,7 +7,7 @@ static const OptimizerOption options[] = {
     {"momentum", OPTION_REAL, 0.9, 0, 0.999999, NULL, "decay of the momentum; 0: none is kept"},
     {"nesterov", OPTION_FLAG, 0, 0, 1, NULL, "look ahead by one gradient"},
     {"weight-decay", OPTION_REAL, 0, 0, 1e9, NULL,
-     "weight decay as part of the gradient, on matrices and embeddings"},
+     "weight decay as part of the gradient; of gains and biases 0, unless --vector-weight-decay is given"},
 };
 
 static int declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const GroupSettings *settings,
@@ -22,7 +22,7 @@ static void step(const OptimizerStep *s) {
     double weight_decay = group_setting(s->settings, "weight-decay");
     for (int i = 0; i < s->n_views; i++) {
         MatrixBatch x = step_batch(s, &s->views[i], 0, s->views[i].view.count);
-        s->ops->sgd_update(s->stream, &x, nesterov, s->views[i].view.first->decay ? weight_decay : 0);
+        s->ops->sgd_update(s->stream, &x, nesterov, weight_decay);
     }
 }
 

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+enum { PIECE_BYTES = 1 << 22 };
+
 const char *tensors_file_name(TensorsFile file) {
     return file == TENSORS_MODEL ? "model.safetensors" : "optimizer.safetensors";
 }
@@ -44,13 +46,24 @@ static SafeTensor *describe_all(int *n, TensorsFile file, const CheckpointParts 
     return tensors;
 }
 
-static void to_host(void *host, size_t bytes, TensorsFile file, const CheckpointParts *parts, int i) {
-    if (file == TENSORS_MODEL) {
-        model_get_param(host, parts->model, parts->stream, &parts->model->table.params[i]);
-    } else {
-        device_copy(parts->stream, host, optimizer_state(parts->optimizer, i).data, bytes);
-        stream_synchronize(parts->stream);
+// Where a tensor stands in device memory.
+static const char *device_data(TensorsFile file, const CheckpointParts *parts, int i) {
+    if (file == TENSORS_OPTIMIZER) return optimizer_state(parts->optimizer, i).data;
+    const Model *m = parts->model;
+    return (const char *)m->master + m->table.params[i].offset * (int64_t)type_size(m->acc_type);
+}
+
+// A piece at a time: room for the largest tensor, an embedding, would be more than the run's memory plan has.
+static bool write_tensor(SafetensorsWriter *w, void *piece, const char *data, int64_t bytes, Stream *stream,
+                         Error *err) {
+    bool ok = true;
+    for (int64_t at = 0; at < bytes && ok; at += PIECE_BYTES) {
+        int64_t n = bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES;
+        device_copy(stream, piece, data + at, (size_t)n);
+        stream_synchronize(stream);
+        ok = safetensors_write_data(w, piece, n, err);
     }
+    return ok;
 }
 
 static void to_device(const void *host, size_t bytes, TensorsFile file, const CheckpointParts *parts, int i) {
@@ -66,22 +79,15 @@ bool tensors_write(int64_t *size, uint32_t *crc, const char *path, TensorsFile f
                    Error *err) {
     int n;
     SafeTensor *tensors = describe_all(&n, file, parts);
-    size_t largest = 1;
-    for (int i = 0; i < n; i++) {
-        size_t bytes = (size_t)tensors[i].elements * type_size(tensors[i].type);
-        if (bytes > largest) largest = bytes;
-    }
-    void *host = malloc(largest);
+    void *piece = malloc(PIECE_BYTES);
     SafetensorsWriter w;
-    bool ok = host || error_set(err, "out of memory to write %s", path);
+    bool ok = piece || error_set(err, "out of memory to write %s", path);
     ok = ok && safetensors_write_begin(&w, path, tensors, n, err);
-    for (int i = 0; i < n && ok; i++) {
-        size_t bytes = (size_t)tensors[i].elements * type_size(tensors[i].type);
-        to_host(host, bytes, file, parts, i);
-        ok = safetensors_write_data(&w, host, (int64_t)bytes, err);
-    }
+    for (int i = 0; i < n && ok; i++)
+        ok = write_tensor(&w, piece, device_data(file, parts, i),
+                          tensors[i].elements * (int64_t)type_size(tensors[i].type), parts->stream, err);
     ok = ok && safetensors_write_finish(&w, crc, err);
-    free(host);
+    free(piece);
     free(tensors);
     if (!ok) return false;
     struct stat st;

@@ -155,12 +155,15 @@ static bool resolve_group(RunConfig *config, Group group, const Settings *file, 
     if (!apply(settings, arguments, group, err)) return false;
 
     const GroupSettings *hidden = &config->groups[GROUP_HIDDEN];
-    if (group != GROUP_HIDDEN && hidden->def == def)
-        for (int i = 0; i < def->n_options; i++)
-            if (!settings->set[i] && hidden->set[i]) {
-                settings->values[i] = hidden->values[i];
-                settings->set[i] = true;
-            }
+    for (int i = 0; i < def->n_options && group != GROUP_HIDDEN; i++) {
+        if (settings->set[i]) continue;
+        // Gains and biases decay only where that is said for them: what most published runs call weight decay
+        // leaves them alone.
+        bool no_decay = group == GROUP_VECTOR && strcmp(def->options[i].name, "weight-decay") == 0;
+        if (!no_decay && (hidden->def != def || !hidden->set[i])) continue;
+        settings->values[i] = no_decay ? 0 : hidden->values[i];
+        settings->set[i] = true;
+    }
     return resolve_schedule(&settings->schedule, group, file, arguments, err);
 }
 

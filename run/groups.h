@@ -12,8 +12,9 @@ bool any_optimizer_has(bool *is_flag, const char *option);
 int group_option_names(char ***names);
 
 // Settings of all groups. A group whose optimizer is the hidden matrices' takes over what was said for those and
-// not for itself; schedules are taken over always. A file's options are for the optimizer the file names: where the
-// command line chooses another one they are left out, which config->note says.
+// not for itself; schedules are taken over always, the weight decay of vectors never: it is 0 unless it is given for
+// them. A file's options are for the optimizer the file names: where the command line chooses another one they are left
+// out, which config->note says.
 bool groups_resolve(RunConfig *config, const Settings *file, const Settings *arguments, Error *err);
 
 #endif

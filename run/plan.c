@@ -114,6 +114,53 @@ static const char *duration_words(const Schedule *s, char text[96]) {
     return text;
 }
 
+// The value of an option as the command line has it.
+typedef struct {
+    char text[64];
+} Word;
+
+static Word word_of(const RunConfig *config, const char *option) {
+    Word word;
+    const OptionSpec *spec = option_find(&run_options, option);
+    ASSERT(spec);
+    option_text(word.text, sizeof word.text, config, spec);
+    return word;
+}
+
+// The network's choices; those that a network can do without are named where it has them.
+static void print_choices(FILE *out, const RunConfig *config) {
+    const ModelConfig *m = &config->model;
+#define WORD(option) word_of(config, option).text
+    fprintf(out, "            %s eps %g", WORD("norm"), m->norm_eps);
+    if (!m->norm_gain) fprintf(out, " without gains");
+    if (m->norm_bias) fprintf(out, " with biases");
+    if (m->embed_norm) fprintf(out, ", also of the embedding");
+    fprintf(out, "; positions %s", WORD("positions"));
+    if (model_has_rope(m)) fprintf(out, " base %g", m->rope_base);
+    fprintf(out, "; attention");
+    if (m->attention_scale > 0) fprintf(out, " scale %g", m->attention_scale);
+    else fprintf(out, " scale 1/sqrt(%d)", m->head_dim);
+    if (m->qk_norm) fprintf(out, ", qk-norm");
+    if (m->depth_scaled_attention) fprintf(out, ", output / sqrt(%d)", 2 * m->n_layer);
+    fprintf(out, "; %s\n", WORD("activation"));
+
+    fprintf(out, "            vocabulary %d", m->vocab_size);
+    if (m->vocab_padded > m->vocab_size)
+        fprintf(out, " (padded to %d, %s)", m->vocab_padded, m->mask_padding ? "masked" : "not masked");
+    fprintf(out, "; %s; %s%s",
+            m->biases == BIASES_ALL   ? "biases"
+            : m->biases == BIASES_QKV ? "biases of queries, keys, values"
+                                      : "no biases",
+            m->tied_head ? "head tied to the embedding" : "head of its own", m->head_bias ? " with a bias" : "");
+    if (m->softcap > 0) fprintf(out, ", soft-cap %g (%s)", m->softcap, WORD("softcap-form"));
+
+    fprintf(out, "\n            initial weights %s %g", WORD("init"), m->init_std);
+    if (m->embed_init_std > 0) fprintf(out, ", embeddings normal %g", m->embed_init_std);
+    fprintf(out, ", residual projections %s", WORD("residual-init"));
+    fprintf(out, "%s\n", m->zero_head ? ", head zero" : "");
+#undef WORD
+}
+
 static void print_network(FILE *out, const RunConfig *config, const ParamTable *table) {
     const ModelConfig *m = &config->model;
     char n[32];
@@ -121,12 +168,7 @@ static void print_network(FILE *out, const RunConfig *config, const ParamTable *
             m->n_layer, m->d_model, m->n_head, m->head_dim);
     if (m->n_kv_head != m->n_head) fprintf(out, " (%d for keys and values)", m->n_kv_head);
     fprintf(out, ", MLP %d, context %d\n", m->d_ff, m->context);
-    fprintf(out, "            vocabulary %d (padded to %d, %s), %s, %s\n", m->vocab_size, m->vocab_padded,
-            m->mask_padding ? "masked" : "not masked",
-            m->biases == BIASES_ALL   ? "biases"
-            : m->biases == BIASES_QKV ? "biases of queries, keys, values"
-                                      : "no biases",
-            m->tied_head ? "head tied to the embedding" : "head of its own");
+    print_choices(out, config);
     for (int role = ROLE_TOKEN_EMBEDDING; role <= ROLE_BIAS; role++) {
         int64_t elements = 0;
         int count = 0;
@@ -145,12 +187,10 @@ static void print_optimizers(FILE *out, const RunConfig *config, const ParamTabl
     for (int g = 0; g < GROUP_COUNT; g++) {
         const GroupSettings *s = &config->groups[g];
         int64_t elements = 0;
-        bool decays = false; // gains and biases take no weight decay, whatever the option says
         for (int i = 0; i < table->n_params; i++) {
             const Param *p = &table->params[i];
             if (group_of_role(p->role) != (Group)g) continue;
             elements += p->valid_rows * p->cols;
-            decays = decays || p->decay;
         }
         if (!elements) continue;
         char n[32], words[96], text[128];
@@ -158,9 +198,7 @@ static void print_optimizers(FILE *out, const RunConfig *config, const ParamTabl
                 s->def->name, commas(n, elements));
         int column = fprintf(out, "                   ");
         for (int i = 0; i < s->def->n_options; i++) {
-            if (!decays && strcmp(s->def->options[i].name, "weight-decay") == 0)
-                snprintf(text, sizeof text, "none here");
-            else group_setting_text(text, sizeof text, s, i);
+            group_setting_text(text, sizeof text, s, i);
             if (column > 90) column = fprintf(out, "\n                   ") - 1;
             column += fprintf(out, " %s %s%s", s->def->options[i].name, text, i + 1 < s->def->n_options ? "," : "");
         }

@@ -51,6 +51,7 @@ class Run:
     optimizer_ms: list = field(default_factory=list)
     end_reason: str = ""
     torn_lines: int = 0
+    records: list = field(default_factory=list)  # of metrics.jsonl, each step once
 
     @property
     def name(self):
@@ -136,6 +137,17 @@ def _apply(run, record, where):
         run.end_reason = str(record.get("reason", "end"))
 
 
+def _keep(records, record):
+    """Appends it, and drops what it replaces: a resumed run repeats the steps after its checkpoint."""
+    kind, step = record.get("kind"), record.get("step")
+    if isinstance(step, int) and kind in ("resume", "train", "val"):
+        after = step + 1 if kind == "resume" else step
+        while records and records[-1].get("step", -1) >= after and (kind == "resume" or records[-1]["step"] > step
+                                                                    or records[-1]["kind"] == kind):
+            records.pop()
+    records.append(record)
+
+
 def read_run(path):
     """Reads one run directory; raises RunError with one line that says what is wrong and where."""
     path = Path(path)
@@ -167,6 +179,7 @@ def read_run(path):
             continue
         if isinstance(record, dict):
             _apply(run, record, f"{metrics_path} line {number}")
+            _keep(run.records, record)
     return run
 
 

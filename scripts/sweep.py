@@ -186,7 +186,8 @@ class Sweep:
                 self.failures[job.name] = outcome.message
             else:
                 self.results.runs[job.name] = {**self.about[job.name], "state": outcome.state,
-                                               "val_loss": outcome.val_loss, "seconds": round(outcome.seconds, 1)}
+                                               "val_loss": outcome.val_loss, "seconds": round(outcome.seconds, 1),
+                                               "at_once": at_once}
                 self.results.save(seeds=self.options.seeds)
             words = {"finished": f"loss {outcome.val_loss or 0:.4f}", "diverged": "diverged"}
             left = len(jobs) - done
@@ -224,6 +225,9 @@ class Sweep:
                                  list(best), self.options.baseline, self.options.target)
         report["notes"] += [f"{name}: no setting finished with every seed" for name in self.options.optimizer if name not in best]
         report["notes"] += edge_notes(points, best, axes)
+        together = [result["at_once"] for result in self.results.runs.values()]
+        if max(together) > 1:
+            report["notes"].append(f"up to {max(together)} runs were at work at once: their times are those of a shared machine")
         if len(points) > len(best):
             report["notes"].append("each best setting was chosen by the losses shown here, which flatters all of them a little; "
                                    "seeds that the sweep has not seen would tell more")

@@ -38,8 +38,9 @@ def plot_axes(points, best, title, theme):
     figure.legend(handles=handles, frameon=False, labelcolor=INK[theme], fontsize=10.5, loc="upper right",
                   ncols=min(len(handles), 4))
     several = any(len(point.losses) > 1 for point in points)
-    title_figure(figure, title, "Final validation loss; lines join the best setting at each value, rings: best of all"
+    title_figure(figure, title, "Final validation loss; lines join the best setting at each value, ring: best of all"
                  + ("; bars: lowest to highest seed" if several else "")
+                 + ("; ▲: above the picture" if any(limits[1] < point.mean < math.inf for point in points) else "")
                  + ("; ×: diverged" if any(point.diverged for point in points) else ""), theme)
     return png(figure)
 
@@ -71,7 +72,7 @@ def draw_option(ax, option, points, best, optimizers, limits, theme):
         mine = [point for point in having if point.optimizer == name]
         if mine:
             colour, dash = style(i, theme)
-            draw_optimizer(ax, mine, x_of, best.get(name), limits, colour, dash)
+            draw_optimizer(ax, mine, x_of, is_number, best.get(name), limits, colour, dash)
     if is_number and min(numbers) > 0:
         nice_log_ticks(ax, sorted(set(numbers)))
 
@@ -91,7 +92,7 @@ def nice_log_ticks(ax, values):
     ax.set_xticks([], minor=True)
 
 
-def draw_optimizer(ax, points, x_of, best, limits, colour, dash):
+def draw_optimizer(ax, points, x_of, ordered, best, limits, colour, dash):
     bottom, top = limits
     edge = top - 0.03 * (top - bottom)
     for point in points:
@@ -107,9 +108,9 @@ def draw_optimizer(ax, points, x_of, best, limits, colour, dash):
         if math.isfinite(point.mean) and (x not in lowest or point.mean < lowest[x].mean):
             lowest[x] = point
     xs = sorted(lowest)
-    # Values drawn at random for several options meet once each: a line would show the other options' noise.
+    # Values drawn at random for several options meet few times each: a line would show the other options' noise.
     varying = [option for option in points[0].point if len({point.point.get(option) for point in points}) > 1]
-    if len(varying) <= 1 or len(xs) < sum(math.isfinite(point.mean) for point in points):
+    if ordered and (len(varying) <= 1 or 2 * len(xs) <= sum(math.isfinite(point.mean) for point in points)):
         ax.plot(xs, [lowest[x].mean for x in xs], color=colour, linestyle=dash, linewidth=1.8, alpha=0.8, zorder=3)
     for x in xs:
         losses = list(lowest[x].losses.values())

@@ -1,5 +1,7 @@
 // Speed of the parts and of whole steps on this machine, as medians, against what the machine can do: the rate of one
 // large product and the bandwidth of a copy, both measured in the same run. `make bench`.
+#include "data/file.h"
+#include "data/vocab.h"
 #include "device/cpu.h"
 #include "model/model.h"
 #include "optim/optimizer.h"
@@ -154,6 +156,37 @@ static void bench_model(const char *title, const ModelConfig *config, int B, int
     device_free(device, b.batch.tokens);
 }
 
+typedef struct {
+    Vocab *vocab;
+    char *text;
+    size_t size;
+    uint16_t *tokens;
+} Encoding;
+
+static void run_encode(void *context) {
+    Encoding *e = context;
+    VocabEncoder *encoder = vocab_encoder_create(e->vocab);
+    vocab_encode(e->tokens, encoder, e->text, e->size);
+    vocab_encoder_free(encoder);
+}
+
+// One thread over a megabyte of text, its memory of words empty at the start.
+static void bench_tokenizer(const char *folder) {
+    char vocab[4096], text[4096];
+    Error err;
+    Encoding e = {0};
+    snprintf(vocab, sizeof vocab, "%s/r50k_base.tiktoken", folder);
+    snprintf(text, sizeof text, "%s/tinyshakespeare.txt", folder);
+    e.vocab = vocab_open(vocab, &err);
+    e.text = e.vocab ? file_read_whole(&e.size, text, 1 << 24, &err) : NULL;
+    if (e.text == NULL) exit((fprintf(stderr, "error: %s\n", err.text), 1));
+    e.tokens = malloc(3 * e.size * sizeof *e.tokens);
+    printf("GPT-2's tokenizer, one thread %9.1f MB/s\n\n", 1e-6 * (double)e.size / median_time(run_encode, &e));
+    free(e.tokens);
+    free(e.text);
+    vocab_close(e.vocab);
+}
+
 int main(int argc, char **argv) {
     (void)argc;
     cpu_threads_settle(argv); // as ./train does
@@ -161,6 +194,7 @@ int main(int argc, char **argv) {
     if (!device_open(&device, "cpu", 0, &err)) exit((fprintf(stderr, "error: %s\n", err.text), 1));
     stream = stream_create(device);
     measure_ceilings();
+    if (getenv("TEST_DATA")) bench_tokenizer(getenv("TEST_DATA"));
     ModelConfig gpt2 = {.n_layer = 12,
                         .n_head = 12,
                         .n_kv_head = 12,

@@ -70,11 +70,6 @@ plan_of_gpt2() {
         has "$tmp/out" "left out for normuon"
 }
 
-presets_are_valid() {
-    local conf
-    for conf in configs/*.conf; do expect 0 --config "$conf" --train-data= --val-data= --dry-run || return 1; done
-}
-
 help_texts() {
     local name
     expect 0 --help && has "$tmp/out" "--train-data" && has "$tmp/out" "train sample" || return 1
@@ -255,6 +250,29 @@ token_numbers() { # without a vocabulary tokens are numbers
     [ "$(wc -w <"$tmp/out")" -eq 5 ] && refused "not a list of token numbers" sample "$run" --prompt "hello"
 }
 
+byte_pairs() { # a vocabulary of its own: bytes, " l", "in", "ine"; kept absolute, named anew on resume; standard input
+    local run=$tmp/pairs vocab=(--vocab v.tiktoken)
+    awk 'BEGIN {
+        d = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+        for (i = 0; i < 256; i++) printf "%s%s== %d\n", substr(d, int(i / 4) + 1, 1), substr(d, i % 4 * 16 + 1, 1), i
+        print "IGw= 256\naW4= 257\naW5l 258"
+    }' >"$tmp/v.tiktoken"
+    refused "no vocabulary" tokenize "${vocab[@]}" "$tmp/text.txt" && refused "--val-tokens" tokenize - || return 1
+    cd "$tmp" || return 1
+    expect 0 tokenize "${vocab[@]}" --name p --val-tokens 0 - <text.txt && expect 0 --out "$run" --train-data 'p_train_*.bin' \
+        --val-data 'p_train_*.bin' "${tiny[@]:2}" "${vocab[@]}" --max-time 1e-9 && expect 0 sample "$run" --prompt 'a line' || {
+        cd - >/dev/null
+        return 1
+    }
+    cd - >/dev/null
+    has "$tmp/out" "a line" && has "$run/config.conf" "vocab = $tmp/v.tiktoken" && has "$run/config.conf" "vocab-size = 260" &&
+        has "$run/metrics.jsonl" '"bits_per_byte"' || return 1
+    mv "$tmp/v.tiktoken" "$tmp/w.tiktoken"
+    refused "$tmp/v.tiktoken" --resume "$run" && refused "$tmp/v.tiktoken" sample "$run" &&
+        expect 0 sample "$run" --vocab "$tmp/w.tiktoken" --prompt "a line" &&
+        expect 0 --resume "$run" --vocab "$tmp/w.tiktoken" --max-time 0 && has "$tmp/out" "finished"
+}
+
 tiny=(--vocab bytes --n-layer 1 --n-head 2 --d-model 32 --seq-len 16 --batch-size 4 --micro-batch 2 --steps 12
     --threads 1 --log-every 1 --eval-every 5 --val-tokens 200 --sample-tokens 5)
 data=(--train-data "$tmp/d_train_*.bin" --val-data "$tmp/d_val_*.bin")
@@ -269,10 +287,10 @@ make_shards() {
 }
 
 check make_shards make_shards
-for test in headers_c_and_cxx every_header_in_cxx thin_main plan_of_gpt2 presets_are_valid help_texts \
+for test in headers_c_and_cxx every_header_in_cxx thin_main plan_of_gpt2 help_texts \
     errors_create_nothing directories one_process_at_a_time run_records quiet_is_quiet target_loss signal_status \
     bad_step_stops bad_steps_are_skipped loss_jump resume_takes_the_older resume_refusals full_disk other_networks \
-    closed_output several_configs token_numbers; do
+    closed_output several_configs token_numbers byte_pairs; do
     check $test $test
 done
 exit $failed

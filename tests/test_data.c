@@ -1,4 +1,4 @@
-// Checksums, vocabularies, shards and the making of shards.
+// Checksums and shards.
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -7,11 +7,8 @@
 
 #include "data/checksum.h"
 #include "data/shard.h"
-#include "data/tokenize.h"
-#include "device/random.h"
 #include "tests/temp_dir.h"
 
-#include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -42,35 +39,6 @@ static void test_crc32c(void **state) {
             assert_int_equal(crc, (uint32_t)~expected);
         }
     }
-}
-
-static void test_vocab_bytes(void **state) {
-    (void)state;
-    Error err;
-    Vocab *none = vocab_open("none", &err), *bytes = vocab_open("bytes", &err);
-    assert_true(vocab_is_none(none) && !vocab_is_none(bytes));
-    assert_int_equal(vocab_size(none), 0);
-    assert_int_equal(vocab_end_of_text(none), -1);
-    assert_int_equal(vocab_token_bytes(none, 65), 0);
-    assert_int_equal(vocab_size(bytes), 257);
-    assert_int_equal(vocab_end_of_text(bytes), 256);
-    VocabEncoder *encoder = vocab_encoder_create(bytes);
-    char text[256];
-    uint16_t tokens[3 * 256];
-    for (int i = 0; i < 256; i++) text[i] = (char)i;
-    assert_int_equal(vocab_encode(tokens, encoder, text, 256), 256);
-    for (int i = 0; i < 256; i++) {
-        int length;
-        const char *out = vocab_decode(&length, bytes, i);
-        assert_int_equal(tokens[i], i);
-        assert_int_equal(length, 1);
-        assert_int_equal((unsigned char)out[0], i);
-    }
-    assert_int_equal(vocab_token_bytes(bytes, 256), 0);
-    assert_int_equal(vocab_token_bytes(bytes, -1), 0);
-    vocab_encoder_free(encoder);
-    vocab_close(bytes);
-    vocab_close(none);
 }
 
 static void write_tokens(const char *name, int first, int64_t n) {
@@ -349,103 +317,9 @@ static void test_real_shards(void **state) {
     assert_non_null(strstr(err.text, "is text"));
 }
 
-static void test_tokenize(void **state) {
-    (void)state;
-    temp_file("one.txt", "0123456789", 10);
-    temp_file("two.txt", "abcdefghi\xFF\n", 11);
-    char one[512], two[512], out[512];
-    strcpy(one, temp_path("one.txt"));
-    strcpy(two, temp_path("two.txt"));
-    strcpy(out, temp_path("made/here"));
-    const char *files[] = {one, two};
-    Error err;
-    Vocab *vocab = vocab_open("bytes", &err);
-    TokenizeConfig config = {.vocab = vocab,
-                             .out_dir = out,
-                             .name = "t",
-                             .files = files,
-                             .n_files = 2,
-                             .shard_tokens = 6,
-                             .val_fraction = 0.2};
-    TokenizeResult result;
-    if (!tokenize_files(&result, &config, &err)) fail_msg("%s", err.text);
-    // 10 -> 8 + 2, 11 -> 9 + 2, an end of text before each of the four parts.
-    assert_int_equal(result.bytes, 21);
-    assert_int_equal(result.train_tokens, 19);
-    assert_int_equal(result.val_tokens, 6);
-    assert_int_equal(result.n_shards, 5);
-    static const uint32_t train[] = {256, '0', '1', '2', '3', '4', '5', '6', '7', 256,
-                                     'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i'};
-    static const uint32_t val[] = {256, '8', '9', 256, 0xFF, '\n'};
-    uint32_t tokens[32];
-    ShardSet set;
-    open_set(&set, "made/here/t_train_*.bin");
-    assert_int_equal(set.n_shards, 4);
-    assert_int_equal(set.shards[3].n_tokens, 1);
-    assert_non_null(strstr(set.shards[0].path, "t_train_000001.bin"));
-    assert_true(shard_set_read(tokens, &set, 0, 19, &err));
-    assert_memory_equal(tokens, train, sizeof train);
-    shard_set_close(&set);
-    open_set(&set, "made/here/t_val_000000.bin");
-    assert_true(shard_set_read(tokens, &set, 0, 6, &err));
-    assert_memory_equal(tokens, val, sizeof val);
-    shard_set_close(&set);
-
-    // Not over what exists; with `overwrite` nothing of the old set stays.
-    assert_false(tokenize_files(&result, &config, &err));
-    assert_non_null(strstr(err.text, "exists already"));
-    config.overwrite = true;
-    config.shard_tokens = 1000;
-    config.val_fraction = 0;
-    assert_true(tokenize_files(&result, &config, &err));
-    assert_int_equal(result.n_shards, 1);
-    open_set(&set, "made/here/*");
-    assert_int_equal(set.n_shards, 1);
-    assert_int_equal(set.total_tokens, 23);
-    shard_set_close(&set);
-    vocab_close(vocab);
-}
-
-static void test_tokenize_refuses(void **state) {
-    (void)state;
-    char text[512], empty[512], absent[512], out[512];
-    strcpy(text, temp_file("good.txt", "text", 4));
-    strcpy(empty, temp_file("empty.txt", "", 0));
-    strcpy(absent, temp_path("absent.txt"));
-    strcpy(out, temp_path("refused"));
-    const char *good[] = {text}, *with_empty[] = {text, empty}, *with_absent[] = {text, absent};
-    Error err;
-    Vocab *vocab = vocab_open("bytes", &err);
-    const TokenizeConfig base = {vocab, out, "t", good, 1, 100, 0.1, false};
-    struct {
-        TokenizeConfig config;
-        const char *what;
-    } cases[7] = {
-        {base, "no text file"},   {base, "--name"},    {base, "--val-fraction"}, {base, "--val-fraction"},
-        {base, "--shard-tokens"}, {base, "empty.txt"}, {base, "absent.txt"},
-    };
-    cases[0].config.n_files = 0;
-    cases[1].config.name = "a/b";
-    cases[2].config.val_fraction = 1;
-    cases[3].config.val_fraction = NAN;
-    cases[4].config.shard_tokens = 0;
-    cases[5].config.files = with_empty;
-    cases[6].config.files = with_absent;
-    cases[5].config.n_files = cases[6].config.n_files = 2;
-    for (int i = 0; i < 7; i++) {
-        TokenizeResult result;
-        err.text[0] = 0;
-        assert_false(tokenize_files(&result, &cases[i].config, &err));
-        if (!strstr(err.text, cases[i].what)) fail_msg("expected \"%s\" in \"%s\"", cases[i].what, err.text);
-        assert_int_not_equal(access(out, F_OK), 0); // nothing was written
-    }
-    vocab_close(vocab);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_crc32c),
-        cmocka_unit_test(test_vocab_bytes),
         cmocka_unit_test(test_shard_layout),
         cmocka_unit_test(test_shard_stream),
         cmocka_unit_test(test_plain_name_with_brackets),
@@ -456,8 +330,6 @@ int main(void) {
         cmocka_unit_test(test_wide_shards),
         cmocka_unit_test(test_shard_write_errors),
         cmocka_unit_test(test_real_shards),
-        cmocka_unit_test(test_tokenize),
-        cmocka_unit_test(test_tokenize_refuses),
     };
     return cmocka_run_group_tests(tests, temp_dir_create, temp_dir_remove);
 }

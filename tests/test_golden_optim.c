@@ -63,8 +63,6 @@ static void load_settings(GroupSettings settings[GROUP_COUNT], const Safetensors
             snprintf(value, sizeof value, "%.17g", *(const double *)golden_data(file, TYPE_F64, 1, "%s", t->name));
             set(&settings[group], t->name + length, value);
         }
-        // Gains and biases take no decay, whatever is set.
-        if (group == GROUP_VECTOR) set(&settings[group], "weight-decay", "0.5");
         if (def->resolve) def->resolve(&settings[group]);
     }
 }

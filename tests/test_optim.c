@@ -58,7 +58,7 @@ static void adamw_case(Type type) {
                 m[j] = b1 * m[j] + (1 - b1) * g;
                 v[j] = b2 * v[j] + (1 - b2) * g * g;
                 double mhat = m[j] / (1 - pow(b1, t)), vhat = v[j] / (1 - pow(b2, t));
-                f.ref[j] -= lr * (mhat / (sqrt(vhat) + eps) + (param_is_matrix(p) ? wd : 0) * f.ref[j]);
+                f.ref[j] -= lr * (mhat / (sqrt(vhat) + eps) + wd * f.ref[j]);
             }
         }
     }
@@ -91,7 +91,7 @@ static void sgd_case(Type type, const char *text, double momentum, bool nesterov
         for (int i = 0; i < f.table.n_params; i++) {
             const Param *p = &f.table.params[i];
             for (int64_t j = p->offset; j < p->offset + p->valid_rows * p->cols; j++) {
-                double d = f.ref_grads[j] + (param_is_matrix(p) ? wd : 0) * f.ref[j];
+                double d = f.ref_grads[j] + wd * f.ref[j];
                 b[j] = momentum * b[j] + d;
                 f.ref[j] -= lr * (nesterov ? d + momentum * b[j] : b[j]);
             }
@@ -121,7 +121,9 @@ static void sgd_follows_its_equations(void **state) {
 // A case: the settings as the user gives them, and what they must mean.
 typedef struct {
     const char *settings;
-    double lr, momentum, wd, rms;
+    double lr, momentum, wd, rms, max,
+        eps;    // max: rms sqrt(max(rows, cols)); eps: of the norm, 0 for the method's own
+    int simple; // steps of (2, -1.5, 0.5) in place of ns5
     bool heavy_ball, nesterov, unsplit, cautious;
     bool normalize, keep_norm, shape; // NorMuon; give back the Frobenius norm; sqrt(max(1, rows/cols))
 } PolarCase;
@@ -134,6 +136,15 @@ static const PolarCase polar_cases[] = {
     {"muon scale=rms weight-decay=0.3", .lr = 4e-4, .momentum = 0.95, .nesterov = true, .rms = 0.2, .wd = 0.3},
     {"muon scale=rms rms=1 lr=0.01 weight-decay=2 decay=cautious", .lr = 0.01, .momentum = 0.95, .nesterov = true,
      .rms = 1, .wd = 2, .cautious = true},
+    // The record of 2024-10-10 in modded-nanogpt, Moonlight, and the step-count benchmark's baseline on a mean loss.
+    {"muon ema=false scale=max rms=1 lr=3.6e-4", .lr = 3.6e-4, .momentum = 0.95, .heavy_ball = true,
+     .nesterov = true, .max = 1},
+    {"muon scale=max weight-decay=0.1 split-qkv=no", .lr = 4e-4, .momentum = 0.95, .nesterov = true, .max = 0.2,
+     .wd = 0.1, .unsplit = true},
+    {"muon lr=0.025 weight-decay=0.05 polar=simple polar-eps=0.5", .lr = 0.025, .momentum = 0.95, .nesterov = true,
+     .shape = true, .wd = 0.05, .simple = 12, .eps = 0.5},
+    {"normuon scale=max rms=1 beta2=0.95 weight-decay=0", .lr = 4e-4, .momentum = 0.95, .max = 1, .normalize = true,
+     .keep_norm = true},
     {"normuon", .lr = 4e-4, .momentum = 0.95, .wd = 0.1, .rms = 0.2, .normalize = true},
     {"normuon lr=0.05 split-qkv=false", .lr = 0.05, .momentum = 0.95, .wd = 0.1, .rms = 0.2, .normalize = true,
      .unsplit = true},
@@ -162,18 +173,19 @@ static void product(double *c, const double *a, const double *b, int64_t m, int6
 
 enum { MAX_SIDE = 64 };
 
-// Newton-Schulz 5 always from the left, the textbook's way: X <- a X + (b A + c A A) X, A = X X^T.
-static void reference_polar(double *o, const double *u, int64_t m, int64_t n) {
+// Newton-Schulz always from the left, the textbook's way: X <- a X + (b A + c A A) X, A = X X^T.
+static void reference_polar(double *o, const double *u, int64_t m, int64_t n, const PolarCase *c) {
     static double xt[MAX_SIDE * MAX_SIDE], a[MAX_SIDE * MAX_SIDE], aa[MAX_SIDE * MAX_SIDE], bx[MAX_SIDE * MAX_SIDE];
-    double norm = fixture_norm(u, m * n) + 1e-7;
+    const double ns5[] = {3.4445, -4.7750, 2.0315}, simple[] = {2, -1.5, 0.5}, *k = c->simple ? simple : ns5;
+    double norm = fixture_norm(u, m * n) + (c->eps > 0 ? c->eps : 1e-7);
     for (int64_t i = 0; i < m * n; i++) o[i] = u[i] / norm;
-    for (int step = 0; step < 5; step++) {
+    for (int step = 0; step < (c->simple ? c->simple : 5); step++) {
         transpose(xt, o, m, n);
         product(a, o, xt, m, m, n);
         product(aa, a, a, m, m, m);
-        for (int64_t i = 0; i < m * m; i++) a[i] = -4.7750 * a[i] + 2.0315 * aa[i];
+        for (int64_t i = 0; i < m * m; i++) a[i] = k[1] * a[i] + k[2] * aa[i];
         product(bx, a, o, m, n, m);
-        for (int64_t i = 0; i < m * n; i++) o[i] = 3.4445 * o[i] + bx[i];
+        for (int64_t i = 0; i < m * n; i++) o[i] = k[0] * o[i] + bx[i];
     }
 }
 
@@ -186,7 +198,7 @@ static void reference_update(double *w, double *m, double *v, const double *g, i
         m[i] = b * m[i] + weight * g[i];
         u[i] = c->nesterov ? weight * g[i] + b * m[i] : m[i];
     }
-    reference_polar(o, u, rows, cols);
+    reference_polar(o, u, rows, cols, c);
     double before = fixture_norm(o, rows * cols);
     for (int64_t r = 0; c->normalize && r < rows; r++) {
         double mean = 0;
@@ -198,6 +210,7 @@ static void reference_update(double *w, double *m, double *v, const double *g, i
     if (c->rms > 0) scale = c->rms * sqrt((double)(rows * cols)) / after;
     if (c->keep_norm) scale *= before / (after + 1e-10);
     if (c->shape) scale *= sqrt(fmax(1, (double)rows / (double)cols));
+    if (c->max > 0) scale *= c->max * sqrt(fmax((double)rows, (double)cols));
     for (int64_t i = 0; i < rows * cols; i++) {
         double decay = c->cautious && o[i] * w[i] < 0 ? 0 : c->wd;
         w[i] = w[i] - c->lr * decay * w[i] - c->lr * scale * o[i];
@@ -218,12 +231,13 @@ static void reference_step(Fixture *f, double *m, double *v, const PolarCase *c)
     }
 }
 
-// U is c eps off, which the iteration multiplies by at most 485, its slope at 0 (relative to the norm of U). That error
+// U is c eps off, which the iteration multiplies by at most its slope at 0, a^steps (relative to the norm of U). That error
 // of O reaches the weights times lr and the scale: the update's norm over that of O, which is at least 0.7 and may
 // be concentrated in one row by normalization (hence the root of the rows). Every step rounds the weights once.
 static double polar_bound(const Fixture *f, const Param *p, const PolarCase *c) {
-    double rms = c->rms > 0 ? c->rms * sqrt((double)param_elements(p)) : sqrt((double)p->rows);
-    double update = 8 * 485 * epsilon(f->type) * c->lr * rms / 0.7 * sqrt((double)p->rows);
+    double target = c->rms + c->max, slope = c->simple ? pow(2, c->simple) : pow(3.4445, 5);
+    double rms = target > 0 ? target * sqrt((double)param_elements(p)) : sqrt((double)p->rows);
+    double update = 8 * slope * epsilon(f->type) * c->lr * rms / 0.7 * sqrt((double)p->rows);
     return STEPS * (update + 2 * epsilon(f->type) * fixture_norm(f->ref + p->offset, param_elements(p)));
 }
 
@@ -278,6 +292,31 @@ static void paper_update_has_the_stated_size(void **state) {
     fixture_close(&f);
 }
 
+// The public step-count benchmark sums its loss over 2^19 tokens. On the mean loss its steps are the same, to the bit,
+// when what is added to norms and roots is divided by 2^19 too.
+static void a_mean_loss_with_its_eps_makes_the_steps_of_the_sum(void **state) {
+    (void)state;
+    const double tokens = 1 << 19, eps[2][2] = {{1e-7, 1e-10}, {1e-7 / tokens, 1e-10 / tokens}};
+    for (int f64 = 0; f64 < 2; f64++) {
+        Fixture f[2];
+        for (int mean = 0; mean < 2; mean++) {
+            char muon[160], adamw[160];
+            snprintf(muon, sizeof muon, "muon lr=0.025 polar=simple polar-eps=%.17g weight-decay=0.05",
+                     eps[mean][0]);
+            snprintf(adamw, sizeof adamw, "adamw lr=0.3 eps=%.17g weight-decay=0.001", eps[mean][1]);
+            fixture_open(&f[mean], f64 ? TYPE_F64 : TYPE_F32, WIDTH, muon, adamw);
+            fixture_fill(&f[mean], f[mean].master, f[mean].ref, 0.5, 1);
+            for (int t = 0; t < STEPS; t++) { // gradients so small that every eps matters
+                fixture_fill(&f[mean], f[mean].grads, f[mean].ref_grads, 1e-8 / (mean ? tokens : 1),
+                             100 + (uint64_t)t);
+                fixture_step(&f[mean], t, STEPS, 0);
+            }
+        }
+        assert_memory_equal(f[0].master, f[1].master, fixture_bytes(&f[0]));
+        for (int mean = 0; mean < 2; mean++) fixture_close(&f[mean]);
+    }
+}
+
 // Momentum grows from 0.85 to 0.95 over 4 steps; with plain averaging the state itself shows it.
 static void momentum_warms_up(void **state) {
     (void)state;
@@ -303,6 +342,7 @@ int main(void) {
         cmocka_unit_test(sgd_follows_its_equations),
         cmocka_unit_test(polar_family_follows_its_equations),
         cmocka_unit_test(paper_update_has_the_stated_size),
+        cmocka_unit_test(a_mean_loss_with_its_eps_makes_the_steps_of_the_sum),
         cmocka_unit_test(momentum_warms_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,7 +65,8 @@ static void test_defaults(void **state) {
 static void test_forms(void **state) {
     (void)state;
     static RunConfig c;
-    load_ok(&c, "--steps=7 --seed 9 --biases no --no-embed-norm --tied-head no --quiet --clip=0 --sample-prompt=a=b");
+    load_ok(&c,
+            "--steps=7 --seed 9 --biases no --no-embed-norm --tied-head no --quiet --clip=0 --sample-prompt=a=b");
     assert_int_equal(c.steps, 7);
     assert_int_equal(c.seed, 9);
     assert_int_equal(c.model.biases, BIASES_NONE);
@@ -145,6 +146,13 @@ static void test_groups(void **state) {
     assert_string_equal(c.groups[GROUP_HEAD].def->name, "sgd");
     assert_true(value(&c, GROUP_HEAD, "lr") == 2);
     assert_true(c.groups[GROUP_HEAD].schedule.final == 0.1);
+    // The weight decay of gains and biases is only what is given for them.
+    load_ok(&c, "--optimizer adamw --weight-decay 0.3");
+    assert_true(value(&c, GROUP_EMBED, "weight-decay") == 0.3 && value(&c, GROUP_VECTOR, "weight-decay") == 0);
+    load_ok(&c, "--optimizer adamw --weight-decay 0.3 --vector-weight-decay 0.2");
+    assert_true(value(&c, GROUP_VECTOR, "weight-decay") == 0.2);
+    load_ok(&c, "--optimizer muon --vector-optimizer sgd");
+    assert_true(value(&c, GROUP_EMBED, "weight-decay") == 0.1 && value(&c, GROUP_VECTOR, "weight-decay") == 0);
 }
 
 static const char *write_conf(const char *name, const char *text) {

@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""Writes runs in the format of Weights & Biases: into DIR/wandb/offline-run-*, for `wandb sync` to send later, or with
+--online straight to the server that wandb is logged in to.
+
+Given again (for a run that has gone on), it replaces what it wrote before, and the run keeps its id. Times on the server are
+those of the export; train/elapsed_s has the run's own.
+"""
+import argparse
+import os
+import shutil
+import sys
+import zlib
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from cli import Parser, use_python_with  # noqa: E402
+from export import read_runs, steps_of  # noqa: E402
+from runs import RunError  # noqa: E402
+
+
+def run_id(run):
+    text = f"{run.path.resolve()} {run.environment.get('time')}"
+    return f"{zlib.crc32(text.encode()):08x}"
+
+
+def write_run(run, options):
+    import wandb
+    steps = steps_of(run)
+    quiet = wandb.Settings(console="off", silent=True, disable_git=True, _disable_stats=True, _disable_meta=True)
+    target = wandb.init(project=options.project, name=run.name, id=run_id(run), dir=options.out, settings=quiet,
+                        mode="online" if options.online else "offline", resume="allow" if options.online else None,
+                        config={**run.config, "environment": run.environment}, save_code=False)
+    for step, _, values in steps:
+        target.log(values, step=step)
+    place = Path(target.dir).parent
+    target.finish()
+    for earlier in place.parent.glob(f"offline-run-*-{run_id(run)}"):
+        if earlier != place:
+            shutil.rmtree(earlier)
+    print(f"{run.name}: {len(steps)} steps, {place if not options.online else 'sent'}")
+    return place
+
+
+def main(arguments):
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories made by ./train")
+    parser.add_argument("--project", default="polar", metavar="NAME", help="project of the runs (default: polar)")
+    parser.add_argument("--out", default=".", metavar="DIR", help="the directory wandb is made in (default: here)")
+    parser.add_argument("--online", action="store_true", help="send them now")
+    options = parser.parse_args(arguments)
+    use_python_with("wandb")
+    os.environ["WANDB_SILENT"] = "true"  # errors are raised all the same
+    if not options.online:
+        os.environ["WANDB_ERROR_REPORTING"] = "false"  # offline is offline
+    try:
+        runs = read_runs(options.runs)
+        Path(options.out).mkdir(parents=True, exist_ok=True)
+        places = [write_run(run, options) for run in runs]
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
+        return 1
+    if not options.online:
+        print("send with: wandb sync " + " ".join(map(str, places)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

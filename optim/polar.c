@@ -50,7 +50,8 @@ static const PolarTriple DEEPSEEK_V4[] = {{3.4445, -4.7750, 2.0315},
                                           {2, -1.5, 0.5},
                                           {2, -1.5, 0.5}};
 
-#define TRIPLES(list) .triples = list, .n_triples = sizeof list / sizeof *list
+#define NEWTON_SCHULZ .scratch_bytes = polar_newton_schulz_scratch, .factor = polar_newton_schulz
+#define TRIPLES(list) NEWTON_SCHULZ, .triples = list, .n_triples = sizeof list / sizeof *list
 
 enum { METHODS = 9 };
 
@@ -96,6 +97,7 @@ static const PolarMethod methods[METHODS] = {
     {.name = "polar-express-1.05",
      .summary = "Polar Express, five steps, safety factor 1.05 without enlarging the norm",
      .source = "Gram Newton-Schulz (Dao-AILab)",
+     NEWTON_SCHULZ,
      .triples = POLAR_EXPRESS,
      .n_triples = 5,
      .default_steps = 5,
@@ -171,117 +173,11 @@ PolarTriple polar_triple(const PolarMethod *method, int step) {
     return (PolarTriple){t.a / s, t.b / (s * s * s), t.c / (s * s * s * s * s)};
 }
 
-int64_t polar_scratch_elements(int64_t rows, int64_t cols, int batch) {
-    int64_t k = rows < cols ? rows : cols;
-    return batch * (rows * cols + 2 * k * k);
+int64_t polar_scratch_bytes(const PolarProblem *p) {
+    return p->method->scratch_bytes(p);
 }
 
-// What stays the same from step to step.
-typedef struct {
-    Stream *stream;
-    Type type;
-    int64_t rows, cols, k;
-    bool wide;
-    int batch;
-    void *gram, *poly; // (batch, k, k): A and b A + c A^2
-} Iteration;
-
-// A = X X^T or X^T X.
-static void gram_product(const Iteration *it, const void *x) {
-    int64_t size = it->rows * it->cols;
-    device_gemm(it->stream, &(Gemm){.type = it->type,
-                                    .c_type = it->type,
-                                    .transpose_a = !it->wide,
-                                    .transpose_b = it->wide,
-                                    .m = it->k,
-                                    .n = it->k,
-                                    .k = it->wide ? it->cols : it->rows,
-                                    .alpha = 1,
-                                    .a = x,
-                                    .lda = it->cols,
-                                    .stride_a = size,
-                                    .b = x,
-                                    .ldb = it->cols,
-                                    .stride_b = size,
-                                    .c = it->gram,
-                                    .ldc = it->k,
-                                    .stride_c = it->k * it->k,
-                                    .batch = it->batch});
-}
-
-// poly = b A + c A^2.
-static void square_product(const Iteration *it, PolarTriple t) {
-    int64_t k = it->k;
-    device_copy(it->stream, it->poly, it->gram, (size_t)(it->batch * k * k) * type_size(it->type));
-    device_gemm(it->stream, &(Gemm){.type = it->type,
-                                    .c_type = it->type,
-                                    .m = k,
-                                    .n = k,
-                                    .k = k,
-                                    .alpha = t.c,
-                                    .beta = t.b,
-                                    .a = it->gram,
-                                    .lda = k,
-                                    .stride_a = k * k,
-                                    .b = it->gram,
-                                    .ldb = k,
-                                    .stride_b = k * k,
-                                    .c = it->poly,
-                                    .ldc = k,
-                                    .stride_c = k * k,
-                                    .batch = it->batch});
-}
-
-// y = a x + alpha P x (P x from the right for tall matrices), P (k, k).
-static void apply_product(const Iteration *it, void *y, const void *x, const void *p, double a, double alpha) {
-    int64_t size = it->rows * it->cols, k = it->k;
-    device_copy(it->stream, y, x, (size_t)(it->batch * size) * type_size(it->type));
-    device_gemm(it->stream, &(Gemm){.type = it->type,
-                                    .c_type = it->type,
-                                    .m = it->rows,
-                                    .n = it->cols,
-                                    .k = k,
-                                    .alpha = alpha,
-                                    .beta = a,
-                                    .a = it->wide ? p : x,
-                                    .lda = k, // the columns of x are k where it stands on the left
-                                    .stride_a = it->wide ? k * k : size,
-                                    .b = it->wide ? x : p,
-                                    .ldb = it->cols,
-                                    .stride_b = it->wide ? size : k * k,
-                                    .c = y,
-                                    .ldc = it->cols,
-                                    .stride_c = size,
-                                    .batch = it->batch});
-}
-
-void *polar_newton_schulz(Stream *stream, const PolarMethod *method, int steps, void *x, void *scratch, Type type,
-                          int64_t rows, int64_t cols, int batch) {
-    bool wide = rows <= cols;
-    int64_t k = wide ? rows : cols;
-    char *gram = (char *)scratch + (size_t)(batch * rows * cols) * type_size(type);
-    Iteration it = {.stream = stream,
-                    .type = type,
-                    .rows = rows,
-                    .cols = cols,
-                    .k = k,
-                    .wide = wide,
-                    .batch = batch,
-                    .gram = gram,
-                    .poly = gram + (size_t)(batch * k * k) * type_size(type)};
-    void *y = scratch;
-    for (int step = 0; step < steps; step++) {
-        PolarTriple t = polar_triple(method, step);
-        gram_product(&it, x);
-        if (t.c != 0) {
-            square_product(&it, t);
-            apply_product(&it, y, x, it.poly, t.a, 1);
-        } else {
-            apply_product(&it, y, x, it.gram, t.a, t.b);
-        }
-        void *swap = x;
-        x = y;
-        y = swap;
-    }
-    return x;
+void *polar_factor(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken) {
+    ASSERT(p->steps <= polar_max_steps(p->method) && (p->steps > 0 || p->method->converges));
+    return p->method->factor(p, x, row_sums, scratch, steps_taken);
 }

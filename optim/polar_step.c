@@ -64,19 +64,30 @@ static int64_t aligned(int64_t bytes) {
     return (bytes + 63) / 64 * 64;
 }
 
-static ChunkLayout chunk_layout(int64_t rows, int64_t cols, int chunk, Type type) {
-    int64_t element = (int64_t)type_size(type), doubles = aligned(chunk * rows * (int64_t)sizeof(double));
+static ChunkLayout chunk_layout(const PolarProblem *p) {
+    int64_t element = (int64_t)type_size(p->type), doubles = aligned(p->batch * p->rows * (int64_t)sizeof(double));
     ChunkLayout l = {.sums = 0, .factors = doubles, .u = 2 * doubles};
-    l.iteration = l.u + aligned(chunk * rows * cols * element);
-    l.end = l.iteration + aligned(polar_scratch_elements(rows, cols, chunk) * element);
+    l.iteration = l.u + aligned(p->batch * p->rows * p->cols * element);
+    l.end = l.iteration + aligned(polar_scratch_bytes(p));
     return l;
 }
 
+// What is asked of the polar method for `batch` matrices.
+static PolarProblem polar_problem(const GroupSettings *settings, Type type, int64_t rows, int64_t cols, int batch) {
+    return (PolarProblem){.method = settings_method(settings),
+                          .type = type,
+                          .steps = (int)group_setting(settings, "polar-steps"),
+                          .norm_eps = group_setting(settings, "polar-eps"),
+                          .rows = rows,
+                          .cols = cols,
+                          .batch = batch};
+}
+
 int64_t polar_step_scratch(const MatrixGroup *groups, int n_groups, const GroupSettings *settings, Type acc_type) {
-    (void)settings;
     int64_t most = 0;
     for (int i = 0; i < n_groups; i++) {
-        int64_t bytes = chunk_layout(groups[i].rows, groups[i].cols, POLAR_CHUNK, acc_type).end;
+        PolarProblem p = polar_problem(settings, acc_type, groups[i].rows, groups[i].cols, POLAR_CHUNK);
+        int64_t bytes = chunk_layout(&p).end;
         if (bytes > most) most = bytes;
     }
     return most;
@@ -84,9 +95,6 @@ int64_t polar_step_scratch(const MatrixGroup *groups, int n_groups, const GroupS
 
 // The choices at the stations.
 typedef struct {
-    const PolarMethod *method;
-    int steps;
-    double norm_eps;
     bool ema, nesterov, cautious;
     RowScaling scaling;
     double weight_decay;
@@ -96,16 +104,16 @@ static void step_chunk(const OptimizerStep *step, const MatrixBatch *x, const Po
     const OptimOps *ops = step->ops;
     Stream *s = step->stream;
     int64_t rows = x->rows, cols = x->cols;
-    ChunkLayout layout = chunk_layout(rows, cols, POLAR_CHUNK, step->acc_type);
+    PolarProblem p = polar_problem(step->settings, step->acc_type, rows, cols, x->count);
+    ChunkLayout layout = chunk_layout(&p);
     char *scratch = step->scratch;
     double *sums = (double *)(void *)(scratch + layout.sums),
            *factors = (double *)(void *)(scratch + layout.factors);
     void *u = scratch + layout.u;
 
     ops->polar_momentum(s, u, sums, x, c->ema, c->nesterov);
-    ops->polar_scale(s, u, sums, x->count, rows, cols, c->method->norm_factor, c->norm_eps);
-    void *o = polar_newton_schulz(s, c->method, c->steps, u, scratch + layout.iteration, step->acc_type, rows, cols,
-                                  x->count);
+    p.stream = s, p.ops = ops;
+    void *o = polar_factor(&p, u, sums, scratch + layout.iteration, NULL);
     bool needs_sums = c->scaling.normalize || c->scaling.rule == SCALE_RMS;
     if (needs_sums) ops->row_sum_squares(s, sums, o, rows * cols, x->count, rows, cols);
     ops->row_factors(s, factors, needs_sums ? sums : NULL, x, &c->scaling);
@@ -114,10 +122,7 @@ static void step_chunk(const OptimizerStep *step, const MatrixBatch *x, const Po
 
 void polar_step(const OptimizerStep *step, bool normalize, double eps) {
     const GroupSettings *settings = step->settings;
-    PolarChoices c = {.method = settings_method(settings),
-                      .steps = (int)group_setting(settings, "polar-steps"),
-                      .norm_eps = group_setting(settings, "polar-eps"),
-                      .ema = group_setting(settings, "ema") != 0,
+    PolarChoices c = {.ema = group_setting(settings, "ema") != 0,
                       .nesterov = group_setting(settings, "nesterov") != 0,
                       .cautious = (int)group_setting(settings, "decay") == DECAY_CAUTIOUS,
                       .scaling = {.rule = (ScaleRule)(int)group_setting(settings, "scale"),

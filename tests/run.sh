@@ -5,6 +5,7 @@ set -u
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build}
 export TRAIN=$PWD/${TRAIN:-train}
+export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000} # as ./train has it: idle threads leave the processor to others
 python=$(scripts/find_python.sh) || exit 1
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

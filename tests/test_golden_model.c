@@ -1,115 +1,10 @@
-// The network against float64 PyTorch: loss, logits and all gradients of the fixtures that tests/golden/model.py
-// makes, on every instance. Without OpenBLAS (POLAR_BLAS=none) the program runs a second time in a child process.
-#include "tests/golden.h"
+// The network against float64 PyTorch: loss, logits and all gradients of the fixtures that tests/golden/model.py and
+// benchmark.py make, on every instance. Without OpenBLAS (POLAR_BLAS=none) the program runs a second time in a child
+// process.
+#include "tests/golden_network.h"
 
-#include "device/cpu.h" // defines: Isa, cpu_isa
-#include "model/model.h"
-#include "tests/fixed_batch.h"
-
-#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-typedef struct {
-    Safetensors file;
-    ModelConfig config;
-    int B, T;
-    const int32_t *tokens, *targets;
-} Fixture;
-
-// A model with the fixture's parameters on a device with some number of threads.
-typedef struct {
-    Device *device;
-    Stream *stream;
-    Model model;
-    double *grads; // (table.elements) as double
-} Run;
-
-static const char *const names[] = {"gpt2", "long", "grouped"};
-enum { N_FIXTURES = sizeof names / sizeof *names };
-
-static Fixture fixture_open(const char *name) {
-    Fixture f;
-    char file[64];
-    snprintf(file, sizeof file, "model_%s", name);
-    golden_open(&f.file, file);
-    f.config = (ModelConfig){.n_layer = golden_int(&f.file, "config.n_layer"),
-                             .n_head = golden_int(&f.file, "config.n_head"),
-                             .n_kv_head = golden_int(&f.file, "config.n_kv_head"),
-                             .d_model = golden_int(&f.file, "config.d_model"),
-                             .head_dim = golden_int(&f.file, "config.head_dim"),
-                             .d_ff = golden_int(&f.file, "config.d_ff"),
-                             .vocab_size = golden_int(&f.file, "config.vocab_size"),
-                             .vocab_padded = golden_int(&f.file, "config.vocab_padded"),
-                             .context = golden_int(&f.file, "config.context"),
-                             .norm = NORM_LAYERNORM,
-                             .norm_eps = 1e-5,
-                             .positions = POSITIONS_LEARNED,
-                             .activation = ACTIVATION_GELU_TANH,
-                             .biases = golden_int(&f.file, "config.biases") ? BIASES_ALL : BIASES_NONE,
-                             .norm_gain = true,
-                             .norm_bias = golden_int(&f.file, "config.biases"),
-                             .tied_head = golden_int(&f.file, "config.tied_head"),
-                             .mask_padding = golden_int(&f.file, "config.mask_padding"),
-                             .init_std = 0.02};
-    f.B = golden_int(&f.file, "config.B"), f.T = golden_int(&f.file, "config.T");
-    f.tokens = golden_data(&f.file, TYPE_I32, (int64_t)f.B * f.T, "tokens");
-    f.targets = golden_data(&f.file, TYPE_I32, (int64_t)f.B * f.T, "targets");
-    return f;
-}
-
-static void *alloc(int64_t elements) {
-    void *memory = calloc((size_t)elements, sizeof(double));
-    assert_non_null(memory);
-    return memory;
-}
-
-static void run_open(Run *r, const Fixture *f, Type type, int threads, bool training) {
-    Error err;
-    if (!model_config_check(&f->config, &err)) fail_msg("%s", err.text);
-    if (!device_open(&r->device, "cpu", threads, &err)) fail_msg("%s", err.text);
-    r->stream = stream_create(r->device);
-    if (!model_create(&r->model, &f->config, r->device, type,
-                      &(ModelRun){.B = f->B, .T = f->T, .use = training ? USE_TRAINING : USE_EVALUATION}, &err))
-        fail_msg("%s", err.text);
-    r->grads = alloc(r->model.table.elements);
-    int n_params = 0;
-    for (int i = 0; i < f->file.n_tensors; i++) n_params += !strncmp(f->file.tensors[i].name, "param.", 6);
-    assert_int_equal(n_params, r->model.table.n_params);
-    for (int i = 0; i < n_params; i++) {
-        const Param *p = &r->model.table.params[i];
-        void *values = alloc(param_elements(p));
-        from_double(values, golden_data(&f->file, TYPE_F64, param_elements(p), "param.%s", p->name), type,
-                    param_elements(p));
-        model_set_param(&r->model, r->stream, p, values);
-        free(values);
-    }
-}
-
-static void run_close(Run *r) {
-    free(r->grads);
-    model_free(&r->model);
-    stream_destroy(r->stream);
-    device_close(r->device);
-}
-
-// Forward and backward of sequences [first, first + count) of the fixture.
-static void run_sequences(Run *r, const Fixture *f, int first, int count, bool accumulate) {
-    FixedBatch batch = fixed_batch_create(r->device, r->stream, f->tokens + (size_t)first * f->T,
-                                          f->targets + (size_t)first * f->T, count, f->T, f->config.vocab_size);
-    model_forward_backward(&r->model, r->stream, &batch.device, 1.0 / (f->B * f->T), accumulate, NULL);
-    stream_synchronize(r->stream);
-    fixed_batch_free(&batch, r->device);
-}
-
-static void read_grads(Run *r) {
-    int64_t n = r->model.table.elements;
-    void *raw = alloc(n);
-    device_copy(r->stream, raw, r->model.grads, (size_t)n * type_size(r->model.acc_type));
-    stream_synchronize(r->stream);
-    to_double(r->grads, raw, r->model.acc_type, n);
-    free(raw);
-}
 
 // Gradients left over from a step before must be gone afterwards, wherever they stand.
 static void spoil_grads(Run *r) {
@@ -132,9 +27,33 @@ static double tolerance(Type type) {
     return type == TYPE_F64 ? 1e-11 : 1e-5;
 }
 
+// Whether the gradient of an element of the bias of the queries, keys and values is zero by algebra: what is added to
+// all keys alike, and stays so, shifts all scores of a row alike. A norm of the keys and rotations end that; a pair
+// that stands still is not rotated.
+static bool has_no_gradient(const ModelConfig *c, int64_t row) {
+    int64_t A = (int64_t)c->n_head * c->head_dim, K = (int64_t)c->n_kv_head * c->head_dim;
+    if (row < A || row >= A + K || c->qk_norm) return false;
+    int64_t pair = (row - A) % (c->head_dim / 2);
+    return !model_has_rope(c) || (c->positions == POSITIONS_HALF_ROPE && pair >= c->head_dim / 4);
+}
+
+// Those gradients are bounded by the tolerance times the gradient of all of the bias.
+static bool zeros_close(const ModelConfig *c, const Param *p, const double *x, const double *ref, double tol) {
+    double whole = norm_of(ref, p->cols);
+    bool close = true;
+    for (int64_t i = 0; i < p->cols; i++) {
+        if (!has_no_gradient(c, i)) continue;
+        assert_true(fabs(ref[i]) <= 1e-14 * whole);
+        if (!(fabs(x[i]) <= tol * whole)) {
+            print_error("%s: element %lld is %.3g, not 0\n", p->name, (long long)i, x[i]);
+            close = false;
+        }
+    }
+    return close;
+}
+
 // All gradients, in the sense of the design: relative to each tensor's norm, but to no less than a thousandth of
-// the mean norm. The key's bias has no gradient at all (it shifts all scores of a row alike): its part is bounded
-// by the tolerance times the gradient of all of the bias.
+// the mean norm.
 static bool grads_close(const Run *r, const double *const *refs, double tol) {
     const ParamTable *table = &r->model.table;
     double mean = 0;
@@ -145,21 +64,14 @@ static bool grads_close(const Run *r, const double *const *refs, double tol) {
         const Param *p = &table->params[i];
         const double *x = r->grads + p->offset;
         close &= is_close(p->name, x, refs[i], param_elements(p), tol, 1e-3 * mean);
-        if (p->kind != PARAM_QKV_BIAS) continue;
-        int64_t A = (int64_t)table->params[i].splits[0].rows, K = table->params[i].splits[1].rows;
-        double whole = norm_of(refs[i], param_elements(p)), key = norm_of(x + A, K);
-        assert_true(norm_of(refs[i] + A, K) <= 1e-14 * whole);
-        if (!(key <= tol * whole)) {
-            print_error("%s: the keys' part is %.3g, not 0\n", p->name, key);
-            close = false;
-        }
+        if (p->kind == PARAM_QKV_BIAS) close &= zeros_close(&r->model.config, p, x, refs[i], tol);
     }
     return close;
 }
 
 static bool check_fixture(const Fixture *f, Type type) {
     Run r;
-    run_open(&r, f, type, 2, true);
+    run_open(&r, f, type, 2, &(ModelRun){.B = f->B, .T = f->T});
     double tol = tolerance(type), loss_ref = *(const double *)golden_data(&f->file, TYPE_F64, 1, "loss");
     const double **refs = alloc(r.model.table.n_params);
     for (int i = 0; i < r.model.table.n_params; i++) {
@@ -189,15 +101,15 @@ static bool check_fixture(const Fixture *f, Type type) {
 
 static bool check_logits(const Fixture *f, Type type) {
     Run r;
-    run_open(&r, f, type, 2, false);
+    run_open(&r, f, type, 2, &(ModelRun){.B = f->B, .T = f->T, .use = USE_EVALUATION});
     int64_t T = f->T, Vp = f->config.vocab_padded;
     const double *ref = golden_data(&f->file, TYPE_F64, T * Vp, "logits");
     double *logits = alloc(Vp), *raw = alloc(Vp);
     FixedBatch batch =
         fixed_batch_create(r.device, r.stream, f->tokens, f->targets, f->B, f->T, f->config.vocab_size);
-    // Each costs a forward pass: about twenty positions of a long sequence will do, the last among them.
+    // Each costs a forward pass: a few positions will do, the last among them.
     bool close = true;
-    for (int t = f->T - 1; t >= 0; t -= 1 + f->T / 20) {
+    for (int t = f->T - 1; t >= 0; t -= 1 + f->T / 5) {
         const void *at = model_forward_logits(&r.model, r.stream, &batch.device, t, 0, NULL);
         device_copy(r.stream, raw, at, (size_t)Vp * type_size(type));
         stream_synchronize(r.stream);
@@ -219,22 +131,32 @@ static bool check_logits(const Fixture *f, Type type) {
     return close;
 }
 
-static void for_each_instance(bool (*check)(const Fixture *f, Type type)) {
-    char asked[16];
-    snprintf(asked, sizeof asked, "%s", isa_name(cpu_isa()));
+// The logits of a sequence that comes in pieces, of one position and of several, each after the keys and values of those
+// before. The room for it is only as long as the sequence.
+static bool check_pieces(const Fixture *f, Type type) {
+    Run r;
+    run_open(&r, f, type, 2, &(ModelRun){.B = 1, .T = f->T, .use = USE_DECODING});
+    assert_true(model_can_continue(&r.model));
+    int64_t T = f->T, Vp = f->config.vocab_padded;
+    const double *ref = golden_data(&f->file, TYPE_F64, T * Vp, "logits");
+    double *logits = alloc(Vp), *raw = alloc(Vp);
     bool close = true;
-    for (Isa isa = ISA_BASE, best = cpu_isa(); isa <= best; isa++)
-        for (int i = 0; i < N_FIXTURES; i++)
-            for (Type type = TYPE_F32; type <= TYPE_F64; type++) {
-                setenv("POLAR_ISA", isa_name(isa), 1);
-                Fixture f = fixture_open(names[i]);
-                bool this_one = check(&f, type);
-                if (!this_one) print_error("... in fixture %s, %s %s\n", names[i], type_name(type), isa_name(isa));
-                close &= this_one;
-                safetensors_close(&f.file);
-            }
-    setenv("POLAR_ISA", asked, 1);
-    assert_true(close);
+    for (int at = 0, piece = f->T / 2 + 1; at < f->T; at += piece, piece = at % 3 ? 1 : f->T / 8 + 1) {
+        if (piece > f->T - at) piece = f->T - at;
+        FixedBatch batch =
+            fixed_batch_create(r.device, r.stream, f->tokens + at, f->targets + at, 1, piece, f->config.vocab_size);
+        const void *out = model_forward_logits(&r.model, r.stream, &batch.device, piece - 1, at, NULL);
+        device_copy(r.stream, raw, out, (size_t)Vp * type_size(type));
+        stream_synchronize(r.stream);
+        to_double(logits, raw, type, Vp);
+        char what[48];
+        snprintf(what, sizeof what, "logits of positions %d to %d", at, at + piece - 1);
+        close &= is_close(what, logits, ref + (at + piece - 1) * Vp, Vp, tolerance(type), 0);
+        fixed_batch_free(&batch, r.device);
+    }
+    free(logits), free(raw);
+    run_close(&r);
+    return close;
 }
 
 static void test_loss_and_gradients(void **state) {
@@ -247,13 +169,18 @@ static void test_logits(void **state) {
     for_each_instance(check_logits);
 }
 
+static void test_pieces(void **state) {
+    (void)state;
+    for_each_instance(check_pieces);
+}
+
 // The own product adds in a fixed order: with it the threads change nothing at all.
 static bool check_threads(const Fixture *f, Type type) {
     Run one, two;
-    run_open(&one, f, type, 1, true);
+    run_open(&one, f, type, 1, &(ModelRun){.B = f->B, .T = f->T});
     run_sequences(&one, f, 0, f->B, false);
     read_grads(&one);
-    run_open(&two, f, type, 2, true);
+    run_open(&two, f, type, 2, &(ModelRun){.B = f->B, .T = f->T});
     run_sequences(&two, f, 0, f->B, false);
     read_grads(&two);
     bool same = !memcmp(one.grads, two.grads, (size_t)one.model.table.elements * sizeof(double));
@@ -284,13 +211,12 @@ static void test_without_blas(void **state) {
 }
 
 int main(void) {
-    const char *blas = getenv("POLAR_BLAS");
-    bool own = blas && !strcmp(blas, "none");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_loss_and_gradients),
         cmocka_unit_test(test_logits),
-        own ? (struct CMUnitTest)cmocka_unit_test(test_threads)
-            : (struct CMUnitTest)cmocka_unit_test(test_without_blas),
+        cmocka_unit_test(test_pieces),
+        without_blas() ? (struct CMUnitTest)cmocka_unit_test(test_threads)
+                       : (struct CMUnitTest)cmocka_unit_test(test_without_blas),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -99,9 +99,13 @@ static void check_config(const ModelConfig *config) {
     for (int i = 0; i < model.table.n_params; i++) {
         const Param *p = &model.table.params[i];
         double *w = doubles(param_elements(p));
+        // The second derivative of ReLU^2 jumps at zero: half of the inputs stay above it, the others below.
+        // And what a norm reads must not be small, or its derivatives are large.
+        double std = p->role == ROLE_TOKEN_EMBEDDING ? 1 : 0.3;
+        bool kink = config->activation == ACTIVATION_RELU2 && p->kind == PARAM_MLP_UP_BIAS;
         for (int64_t j = 0; j < p->valid_rows * p->cols; j++)
-            w[j] =
-                (p->role == ROLE_GAIN) + 0.3 * random_normal(3, random_stream(RANDOM_TEST, p->name), (uint64_t)j);
+            w[j] = (p->role == ROLE_GAIN) + (kink ? j % 2 * 16 - 8 : 0) +
+                   std * random_normal(3, random_stream(RANDOM_TEST, p->name), (uint64_t)j);
         model_set_param(&model, stream, p, w);
         free(w);
     }
@@ -150,6 +154,59 @@ static void test_grouped_untied(void **state) {
     ModelConfig config = gpt2;
     config.n_head = 4, config.n_kv_head = 2, config.head_dim = 5;
     config.biases = BIASES_NONE, config.norm_bias = config.tied_head = config.mask_padding = false;
+    check_config(&config);
+}
+
+static void test_llama(void **state) {
+    (void)state;
+    ModelConfig config = gpt2;
+    config.n_head = 4, config.n_kv_head = 2;
+    config.norm = NORM_RMSNORM, config.norm_bias = false;
+    config.positions = POSITIONS_ROPE, config.rope_base = 50;
+    config.activation = ACTIVATION_SWIGLU, config.biases = BIASES_NONE, config.tied_head = false;
+    check_config(&config);
+}
+
+// The public step-count benchmark's network.
+static void test_benchmark(void **state) {
+    (void)state;
+    ModelConfig config = gpt2;
+    config.head_dim = 8, config.norm = NORM_RMSNORM, config.norm_bias = false, config.embed_norm = true;
+    config.positions = POSITIONS_HALF_ROPE, config.rope_base = 1024, config.qk_norm = true;
+    config.attention_scale = 0.12, config.activation = ACTIVATION_RELU2;
+    config.head_bias = true, config.tied_head = config.mask_padding = false;
+    config.softcap = 4, config.softcap_kind = SOFTCAP_ROOT;
+    check_config(&config);
+}
+
+// The network of the record of October 2024, but for a soft-cap.
+static void test_bare_norms(void **state) {
+    (void)state;
+    ModelConfig config = gpt2;
+    config.norm = NORM_RMSNORM, config.norm_gain = config.norm_bias = false, config.biases = BIASES_NONE;
+    config.positions = POSITIONS_ROPE, config.rope_base = 1e4, config.depth_scaled_attention = true;
+    config.activation = ACTIVATION_GELU, config.softcap = 2, config.softcap_kind = SOFTCAP_TANH;
+    check_config(&config);
+}
+
+static void test_qwen(void **state) {
+    (void)state;
+    ModelConfig config = gpt2;
+    config.norm = NORM_RMSNORM, config.norm_bias = false, config.biases = BIASES_QKV;
+    config.positions = POSITIONS_ROPE, config.rope_base = 1e6, config.activation = ACTIVATION_SWIGLU;
+    check_config(&config);
+}
+
+// A tied head behind a norm of the embedding; every bias there is; normalized queries and keys that are not rotated.
+static void test_embedding_norm(void **state) {
+    (void)state;
+    ModelConfig config = gpt2;
+    config.n_head = 3, config.n_kv_head = 1, config.embed_norm = config.qk_norm = config.head_bias = true;
+    config.depth_scaled_attention = true, config.activation = ACTIVATION_SWIGLU;
+    config.softcap = 3, config.softcap_kind = SOFTCAP_TANH;
+    check_config(&config);
+    config.norm = NORM_RMSNORM, config.positions = POSITIONS_NONE, config.norm_gain = false;
+    config.softcap_kind = SOFTCAP_ROOT;
     check_config(&config);
 }
 
@@ -205,7 +262,9 @@ static void test_chunks_of_logits(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gpt2), cmocka_unit_test(test_grouped_untied),
-                                       cmocka_unit_test(test_chunks_of_logits)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_gpt2),           cmocka_unit_test(test_grouped_untied),  cmocka_unit_test(test_llama),
+        cmocka_unit_test(test_benchmark),      cmocka_unit_test(test_bare_norms),      cmocka_unit_test(test_qwen),
+        cmocka_unit_test(test_embedding_norm), cmocka_unit_test(test_chunks_of_logits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

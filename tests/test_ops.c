@@ -1,4 +1,5 @@
-// Every operation of model/ops.h but the attention, on every instance, against references in long double.
+// Embedding, norms of rows and of heads, rotations and sums on every instance, against references in long double. The
+// attention has tests/test_attention.c, the rest of model/ops.h tests/test_ops_nonlinear.c.
 #include "tests/ops_check.h"
 
 // ---- embedding ----
@@ -77,8 +78,9 @@ static void check_embedding(const Instance *in) {
 
 typedef enum { RESID_NONE, RESID_OWN, RESID_IS_X, RESID_IS_DELTA } ResidMode;
 
-static void check_norm_case(const Instance *in, int64_t N, int C, bool affine, ResidMode mode, bool accumulate) {
-    const double eps = 1e-5;
+static void check_norm_case(const Instance *in, NormKind kind, double eps, int64_t N, int C, bool affine,
+                            ResidMode mode, bool accumulate) {
+    bool center = kind == NORM_LAYERNORM;
     int64_t n = N * C;
     double *x = draw(n, 0.7, 2), *delta = draw(n, 0, 1), *gain = draw(C, 1, 0.5), *bias = draw(C, 0, 1);
     double *dout = draw(n, 0.1, 1), *dx = draw(n, 0, 1), *dgain = draw(C, 0, 1), *dbias = draw(C, 0, 1);
@@ -95,7 +97,7 @@ static void check_norm_case(const Instance *in, int64_t N, int C, bool affine, R
             sum_ref[j] = in->type == TYPE_F32 ? (float)s : s;
             mean += sum_ref[j];
         }
-        mean /= C;
+        mean = center ? mean / C : 0;
         for (int64_t j = i * C; j < (i + 1) * C; j++) variance += (sum_ref[j] - mean) * (sum_ref[j] - mean);
         long double rstd = 1 / sqrtl(variance / C + (long double)eps);
         mean_ref[i] = (double)mean, rstd_ref[i] = (double)rstd;
@@ -107,7 +109,7 @@ static void check_norm_case(const Instance *in, int64_t N, int C, bool affine, R
         }
         for (int64_t c = 0, j = i * C; c < C; c++, j++) {
             long double hat = (sum_ref[j] - mean) * rstd, dhat = dout[j] * (affine ? gain[c] : 1);
-            dx_ref[j] = (double)(dx[j] + rstd * (dhat - a / C - hat * b / C));
+            dx_ref[j] = (double)(dx[j] + rstd * (dhat - (center ? a / C : 0) - hat * b / C));
         }
     }
     for (int64_t c = 0; c < C; c++) {
@@ -122,23 +124,24 @@ static void check_norm_case(const Instance *in, int64_t N, int C, bool affine, R
         void *xx = typed(type, x, n), *dd = typed(type, delta, n);
         void *own = typed(type, NULL, n);
         void *resid = mode == RESID_NONE ? NULL : mode == RESID_OWN ? own : mode == RESID_IS_X ? xx : dd;
-        void *out = typed(type, NULL, n), *mean = typed(type, NULL, N), *rstd = typed(type, NULL, N);
+        void *out = typed(type, NULL, n), *mean = center ? typed(type, NULL, N) : NULL;
+        void *rstd = typed(type, NULL, N);
         void *g = affine ? typed(type, gain, C) : NULL, *b = affine ? typed(type, bias, C) : NULL;
-        in->ops->norm_forward(in->stream, resid, out, mean, rstd, xx, mode == RESID_NONE ? NULL : dd, g, b,
-                              NORM_LAYERNORM, eps, N, C);
+        in->ops->norm_forward(in->stream, resid, out, mean, rstd, xx, mode == RESID_NONE ? NULL : dd, g, b, kind,
+                              eps, N, C);
         if (resid) expect(in, "norm_forward, resid", resid, sum_ref, n, 1, 0);
         else expect_unchanged(in, "norm_forward, x", xx, x, n);
         double terms = 4 * sqrt((double)C);
         expect(in, "norm_forward, out", out, out_ref, n, terms, 1);
-        expect(in, "norm_forward, mean", mean, mean_ref, N, terms, 2);
+        if (center) expect(in, "norm_forward, mean", mean, mean_ref, N, terms, 2);
         expect(in, "norm_forward, rstd", rstd, rstd_ref, N, terms, 0);
 
         // The backward pass is given the exact statistics, so that its errors are its own.
         void *dxx = typed(type, dx, n);
         void *dgg = typed(type, accumulate ? dgain : NULL, C), *dbb = typed(type, accumulate ? dbias : NULL, C);
         in->ops->norm_backward(in->stream, dxx, affine ? dgg : NULL, affine ? dbb : NULL, typed(type, dout, n),
-                               typed(type, sum_ref, n), typed(type, mean_ref, N), typed(type, rstd_ref, N), g,
-                               NORM_LAYERNORM, N, C, accumulate);
+                               typed(type, sum_ref, n), center ? typed(type, mean_ref, N) : NULL,
+                               typed(type, rstd_ref, N), g, kind, N, C, accumulate);
         expect(in, "norm_backward, dx", dxx, dx_ref, n, terms, 1);
         if (affine) {
             expect(in, "norm_backward, dgain", dgg, dgain_ref, C, 4 * sqrt((double)N), 1);
@@ -150,93 +153,100 @@ static void check_norm_case(const Instance *in, int64_t N, int C, bool affine, R
 }
 
 static void check_norm(const Instance *in) {
-    check_norm_case(in, 5, 7, true, RESID_NONE, false);
-    check_norm_case(in, 33, 24, true, RESID_OWN, true);
-    check_norm_case(in, 4, 50, false, RESID_IS_X, false);
-    check_norm_case(in, 1, 3, true, RESID_IS_DELTA, true);
-    check_norm_case(in, 307, 65, true, RESID_IS_X, false);
-    check_norm_case(in, 307, 65, true, RESID_OWN, true);
-    check_norm_case(in, 71, 391, true, RESID_OWN, true); // several blocks of columns
-}
-
-// ---- activation ----
-
-static void check_activation_case(const Instance *in, int64_t n, bool in_place) {
-    double *x = draw(n, 0, 2), *dout = draw(n, 0, 1);
-    double *out_ref = case_doubles(n), *din_ref = case_doubles(n);
-    const double far[] = {0, -0.0, 30, -30, 1e4, -1e4, 1e-20, -6.5};
-    for (int64_t i = 0; i < 8 && i < n; i++) x[i] = (float)far[i];
-    for (int64_t i = 0; i < n; i++) {
-        const long double k = sqrtl(2 / acosl(-1)), a = 0.044715L;
-        long double v = x[i], t = tanhl(k * (v + a * v * v * v)), s = 1 - t * t;
-        out_ref[i] = (double)(0.5L * v * (1 + t));
-        din_ref[i] = (double)(dout[i] * (0.5L * (1 + t) + 0.5L * v * s * k * (1 + 3 * a * v * v)));
+    for (NormKind kind = NORM_LAYERNORM; kind <= NORM_RMSNORM; kind++) {
+        check_norm_case(in, kind, 1e-5, 5, 7, true, RESID_NONE, false);
+        check_norm_case(in, kind, 0.3, 33, 24, true, RESID_OWN, true); // an eps that shows where it stands
+        check_norm_case(in, kind, 1e-6, 4, 50, false, RESID_IS_X, false);
+        check_norm_case(in, kind, 1e-5, 1, 3, true, RESID_IS_DELTA, true);
+        check_norm_case(in, kind, 1e-5, 307, 65, true, RESID_IS_X, false);
+        check_norm_case(in, kind, 1e-5, 307, 65, true, RESID_OWN, true);
+        check_norm_case(in, kind, 1e-5, 71, 391, true, RESID_OWN, true); // several blocks of columns
     }
-    for (int run = 0; run < RUNS; run++) {
-        run_begin(run);
-        void *xx = typed(in->type, x, n), *out = typed(in->type, NULL, n), *dd = typed(in->type, dout, n);
-        void *din = in_place ? dd : typed(in->type, NULL, n);
-        in->ops->activation_forward(in->stream, out, xx, ACTIVATION_GELU_TANH, n);
-        in->ops->activation_backward(in->stream, din, dd, xx, ACTIVATION_GELU_TANH, n);
-        // The far ones, exact or nearly so, are large: they are compared apart.
-        int64_t near = n < 8 ? n : 8;
-        expect(in, "activation_forward, far", out, out_ref, near, 8, 1);
-        expect(in, "activation_backward, far", din, din_ref, near, 8, 1);
-        size_t skip = (size_t)near * type_size(in->type);
-        expect(in, "activation_forward", (char *)out + skip, out_ref + near, n - near, 8, 1);
-        expect(in, "activation_backward", (char *)din + skip, din_ref + near, n - near, 8, 1);
-        run_end();
+}
+
+// ---- queries and keys ----
+
+typedef struct {
+    int B, T, n_heads, head_dim, offset;
+    int gap, batch_gap; // elements after the heads of a row, and after the rows of a sequence
+    bool norm, rotation;
+    double eps;
+} HeadsCase;
+
+// One head: y = rotation of x rstd, and dx from the gradient g of y.
+static void reference_head(double *y, double *dx, double *rstd, const double *x, const double *g, const double *cos,
+                           const double *sin, const HeadsCase *c) {
+    int D = c->head_dim, half = D / 2;
+    long double square = 0, sum = 0, r = 1, back[128];
+    for (int d = 0; d < D; d++) square += (long double)x[d] * x[d];
+    if (c->norm) r = 1 / sqrtl(square / D + (long double)c->eps);
+    *rstd = (double)r;
+    for (int d = 0; d < D; d++) y[d] = (double)(x[d] * r), back[d] = g[d];
+    for (int j = 0; j < half && c->rotation; j++) {
+        long double a = x[j] * r, b = x[j + half] * r;
+        y[j] = (double)(a * cos[j] - b * sin[j]), y[j + half] = (double)(b * cos[j] + a * sin[j]);
+        back[j] = (long double)g[j] * cos[j] + (long double)g[j + half] * sin[j];
+        back[j + half] = (long double)g[j + half] * cos[j] - (long double)g[j] * sin[j];
     }
-    case_end();
+    for (int d = 0; d < D; d++) sum += back[d] * x[d];
+    for (int d = 0; d < D; d++) dx[d] = (double)(c->norm ? r * back[d] - r * r * r * x[d] * sum / D : back[d]);
 }
 
-static void check_activation(const Instance *in) {
-    check_activation_case(in, 13, false);
-    check_activation_case(in, 40007, true);
-}
-
-// ---- cross-entropy ----
-
-static void check_cross_entropy_case(const Instance *in, int64_t n, int V, int Vp, double scale, double shift) {
-    double *logits = draw(n * Vp, shift, 3), *grad_ref = case_doubles(n * Vp), *loss_ref = case_doubles(n);
-    int32_t *targets = malloc((size_t)n * sizeof *targets);
-    assert_non_null(targets);
-    double largest = fabs(shift) + 15;
-    for (int64_t i = 0; i < n; i++) {
-        targets[i] = i % 5 == 3 ? -1 : i % 7 == 1 ? V - 1 : (int32_t)(i * 13 % V);
-        // Padding would win the softmax if it took part.
-        for (int64_t j = V; j < Vp; j++) logits[i * Vp + j] = largest;
-        long double largest_logit = logits[i * Vp], sum = 0;
-        for (int64_t j = 1; j < V; j++) largest_logit = fmaxl(largest_logit, logits[i * Vp + j]);
-        for (int64_t j = 0; j < V; j++) sum += expl(logits[i * Vp + j] - largest_logit);
-        if (targets[i] >= 0) loss_ref[i] = (double)(largest_logit + logl(sum) - logits[i * Vp + targets[i]]);
-        for (int64_t j = 0; j < V && targets[i] >= 0; j++) {
-            long double p = expl(logits[i * Vp + j] - largest_logit) / sum;
-            grad_ref[i * Vp + j] = (double)(scale * (p - (j == targets[i])));
+static void check_heads_case(const Instance *in, const HeadsCase *c) {
+    int D = c->head_dim, half = D / 2, context = c->offset + c->T + 3;
+    int64_t row = (int64_t)c->n_heads * D + c->gap, batch = c->T * row + c->batch_gap, n = c->B * batch;
+    int64_t rows = (int64_t)c->B * c->T, stats = rows * c->n_heads;
+    // What lies between the heads of different rows must stay as it is.
+    double *x = draw(n, 0.2, 1), *g = draw(n, 0, 1), *y_ref = case_doubles(n), *dx_ref = case_doubles(n);
+    double *rstd_ref = case_doubles(stats), *cosines = case_doubles((int64_t)context * half);
+    double *sines = case_doubles((int64_t)context * half);
+    for (int64_t i = 0; i < (int64_t)context * half; i++) {
+        double angle = (double)(i / half) * pow(37, -(double)(i % half) / half);
+        cosines[i] = cos(angle), sines[i] = sin(angle);
+    }
+    memcpy(y_ref, x, (size_t)n * sizeof *x);
+    memcpy(dx_ref, g, (size_t)n * sizeof *g);
+    for (int d = 0; d < D; d++) x[d] = 0; // a head of zeros
+    for (int64_t i = 0; i < rows; i++)
+        for (int h = 0; h < c->n_heads; h++) {
+            int64_t at = i / c->T * batch + i % c->T * row + h * D, angles = (c->offset + i % c->T) * half;
+            reference_head(y_ref + at, dx_ref + at, rstd_ref + i * c->n_heads + h, x + at, g + at, cosines + angles,
+                           sines + angles, c);
         }
-    }
-    double terms = sqrt((double)V);
+    HeadsShape shape = {c->B, c->T, c->n_heads, D, c->offset, row, batch, c->eps};
+    Type type = in->type;
+    double terms = 4 * sqrt((double)D);
     for (int run = 0; run < RUNS; run++) {
         run_begin(run);
-        void *x = typed(in->type, logits, n * Vp), *losses = typed(in->type, NULL, n);
-        in->ops->cross_entropy(in->stream, losses, x, targets, scale, SOFTCAP_TANH, 0, n, V, Vp);
-        expect(in, "cross_entropy, losses", losses, loss_ref, n, 4, terms + largest);
-        if (scale != 0) expect(in, "cross_entropy, gradient", x, grad_ref, n * Vp, 4 * terms, fabs(scale) / V);
-        else expect_unchanged(in, "cross_entropy, logits", x, logits, n * Vp);
-        for (int64_t i = 0; i < n * Vp && scale != 0; i++)
-            if (i % Vp >= V || targets[i / Vp] < 0) assert_true(element_of(in->type, x, i) == 0);
+        void *xx = typed(type, x, n), *dx = typed(type, g, n), *rstd = c->norm ? typed(type, NULL, stats) : NULL;
+        void *cc = c->rotation ? typed(type, cosines, (int64_t)context * half) : NULL;
+        void *ss = c->rotation ? typed(type, sines, (int64_t)context * half) : NULL;
+        in->ops->qk_forward(in->stream, xx, rstd, cc, ss, &shape);
+        expect(in, "qk_forward", xx, y_ref, n, terms, 1);
+        if (c->norm) expect(in, "qk_forward, rstd", rstd, rstd_ref, stats, terms, 0);
+        // The backward pass is given the exact statistics and outputs, so that its errors are its own.
+        in->ops->qk_backward(in->stream, dx, c->norm ? typed(type, y_ref, n) : NULL,
+                             c->norm ? typed(type, rstd_ref, stats) : NULL, cc, ss, &shape);
+        expect(in, "qk_backward", dx, dx_ref, n, terms, 1);
+        for (int64_t i = 0; i < n; i++) {
+            bool head = i % batch < c->T * row && i % batch % row < (int64_t)c->n_heads * D;
+            if (head) continue;
+            assert_true(element_of(type, xx, i) == x[i] && element_of(type, dx, i) == g[i]);
+        }
         run_end();
     }
-    free(targets);
     case_end();
 }
 
-static void check_cross_entropy(const Instance *in) {
-    check_cross_entropy_case(in, 9, 61, 64, 0.25, 0);
-    check_cross_entropy_case(in, 9, 61, 64, 0, -500);
-    check_cross_entropy_case(in, 8, 5, 5, 1, 2000);
-    check_cross_entropy_case(in, 131, 257, 272, 1.0 / 131, 0);
-    check_cross_entropy_case(in, 12, 2309, 2320, 1, 10); // several blocks of classes
+static void check_heads(const Instance *in) {
+    const HeadsCase cases[] = {
+        {2, 5, 3, 6, 0, 4, 0, true, true, 0.4}, // an eps that shows where it stands
+        {2, 5, 3, 6, 2, 0, 7, true, true, 1e-2},    {1, 1, 1, 2, 9, 0, 0, false, true, 0},
+        {3, 7, 2, 7, 0, 5, 3, true, false, 1e-2},   {2, 9, 5, 10, 1, 3, 11, false, true, 0},
+        {1, 3, 2, 1, 0, 1, 0, true, false, 0.1},    {2, 67, 4, 128, 5, 64, 33, true, true, 1e-2},
+        {3, 33, 9, 34, 3, 17, 0, true, true, 1e-2},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check_heads_case(in, &cases[i]);
 }
 
 // ---- sums ----
@@ -295,15 +305,14 @@ static void check_loss_sum(const Instance *in) {
     }
 TEST(embedding)
 TEST(norm)
-TEST(activation)
-TEST(cross_entropy)
+TEST(heads)
 TEST(bias)
 TEST(loss_sum)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_embedding),     cmocka_unit_test(test_norm), cmocka_unit_test(test_activation),
-        cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_bias), cmocka_unit_test(test_loss_sum),
+        cmocka_unit_test(test_embedding), cmocka_unit_test(test_norm),     cmocka_unit_test(test_heads),
+        cmocka_unit_test(test_bias),      cmocka_unit_test(test_loss_sum),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

@@ -13,14 +13,11 @@ Recorded for each case and parameter: its value and the optimizer's state before
 the gradients, the same for all cases; and for steps 0 and 9 what one step in float64 makes of the same float32 values.
 """
 import argparse
-import os
-import subprocess
 
 import torch
 
 import fixture
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 STEPS, F64_STEPS = 10, (0, 9)
 
 # The parameters of a network with these sizes; two layers, so that matrices come in batches.
@@ -75,20 +72,8 @@ class PaperNorMuon(torch.optim.Optimizer):
                 p.copy_(p - g["lr"] * g["weight_decay"] * p - eta_hat * O_hat)      # line 11
 
 
-def load_source(repos, name):
-    for repo in repos:
-        path = os.path.join(repo, name)
-        if os.path.exists(path):
-            with open(path) as file:
-                return file.read()
-        git = subprocess.run(["git", "--git-dir", repo, "show", f"HEAD:{name}"], capture_output=True, text=True)
-        if git.returncode == 0:
-            return git.stdout
-    raise SystemExit(f"error: {name} is in none of the --repo directories {repos}")
-
-
 def load_published(repos, name):
-    source = load_source(repos, name)
+    source = fixture.load_source(repos, name)
     assert source.count(".bfloat16()") == 1, f"{name}: expected one cast to bfloat16"
     namespace = {}
     exec(compile(source.replace(".bfloat16()", ""), name, "exec"), namespace)
@@ -226,7 +211,7 @@ def main():
                 arrays[f"{case}.{key}.{name}"] = torch.stack([s[key] for s in states]).numpy()
                 arrays[f"{case}.f64.{key}.{name}"] = torch.stack([d[1][key] for d in doubles]).numpy()
         print(case, {group: f"{error:.1e}" for group, error in worst.items()}, "between float32 and float64 updates")
-    fixture.write(os.path.join(HERE, "optim.safetensors"), arrays)
+    fixture.write("optim", arrays)
 
 
 if __name__ == "__main__":

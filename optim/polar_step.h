@@ -32,9 +32,9 @@ extern const char *const POLAR_MOMENT_NAMES[]; // "row", "column", "longer", "el
         "nesterov", OPTION_FLAG, nesterov_def, 0, 1, NULL, "look ahead by one gradient" nesterov_help              \
     }
 
-#define POLAR_FACTOR_OPTIONS(polar_def)                                                                            \
+#define POLAR_FACTOR_OPTIONS(polar_def, steps_def)                                                                 \
     {"polar", OPTION_CHOICE, polar_def, 0, 0, POLAR_NAMES, "method for the polar factor"},                         \
-        {"polar-steps", OPTION_INT, 5, 0, 100, NULL, "steps of that method (its own number)"},                     \
+        {"polar-steps", OPTION_INT, steps_def, 0, 100, NULL, "steps of that method (its own number)"},             \
         {"polar-eps",                                                                                              \
          OPTION_REAL,                                                                                              \
          1e-7,                                                                                                     \

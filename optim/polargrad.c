@@ -14,7 +14,7 @@ enum { DEFAULT_POLAR = 2 }; // polar-express, in the order of POLAR_NAMES
 
 static const OptimizerOption options[] = {
     POLAR_MOMENTUM_OPTIONS(1e-3, " (scale rms and max 4e-4, nuclear 1e-3, others 0.02)", 0.5, 0, ""),
-    POLAR_FACTOR_OPTIONS(DEFAULT_POLAR),
+    POLAR_FACTOR_OPTIONS(DEFAULT_POLAR, 5),
     POLAR_SCALE_OPTIONS(SCALE_NUCLEAR, ""),
     POLAR_DECAY_OPTIONS(0, ""),
     {"polar-first", OPTION_FLAG, 0, 0, 1, NULL,

@@ -280,4 +280,5 @@ const OptimOps OP_TABLE(optim_ops) = {
     .polar_scale = polar_scale,
     .row_factors = row_factors,
     .polar_update = polar_update,
+    .polar = &OP_TABLE(polar_ops),
 };

@@ -13,6 +13,7 @@
 
 #include "device/device.h"   // defines: Device, Stream, Type
 #include "optim/optimizer.h" // defines: Group, StepInputs, StepReport
+#include "optim/polar_ops.h" // defines: PolarOps
 
 #ifdef __cplusplus
 extern "C" {
@@ -99,6 +100,8 @@ typedef struct {
     // o (count, rows, cols) dense.
     void (*polar_update)(Stream *s, const MatrixBatch *x, const void *o, const double *factors, double weight_decay,
                          bool cautious);
+
+    const PolarOps *polar; // what the polar methods need beside products and solves
 } OptimOps;
 
 // The table for a device and type; NULL where there is none.

@@ -38,7 +38,8 @@ struct PolarMethod {
     int default_steps; // the source's; 0: until it has converged
     bool converges;    // takes steps = 0
     bool solves;       // needs device_can_solve
-    double norm_eps;
+    int max_steps;     // where there are no triples
+    double norm_eps;   // where the method uses it
     int64_t (*scratch_bytes)(const PolarProblem *p);
     // As polar_factor below.
     void *(*factor)(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken);
@@ -69,10 +70,6 @@ int64_t polar_scratch_bytes(const PolarProblem *p);
 // if not NULL, becomes the number of steps (the most in the batch). A zero matrix gives zero, whatever the method;
 // numbers that are not finite give NaN or infinities, never a hang.
 void *polar_factor(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken);
-
-// optim/polar_newton_schulz.c: the polynomial methods.
-int64_t polar_newton_schulz_scratch(const PolarProblem *p);
-void *polar_newton_schulz(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken);
 
 #ifdef __cplusplus
 }

@@ -26,7 +26,7 @@ void *polar_svd(const PolarProblem *p, void *x, const double *row_sums, void *sc
     (void)row_sums;
     Layout l = layout_of(p, scratch);
     int64_t m = p->rows, n = p->cols, k = m < n ? m : n;
-    double tolerance = (double)(m > n ? m : n) * (p->type == TYPE_F64 ? DBL_EPSILON : (double)FLT_EPSILON);
+    double tolerance = p->type == TYPE_F64 ? DBL_EPSILON : (double)FLT_EPSILON;
     for (int j = 0; j < p->batch; j++) {
         char *matrix = (char *)x + (size_t)(j * m * n) * type_size(p->type);
         device_svd(p->stream, l.values, l.u, l.vt, matrix, p->type, m, n);

@@ -35,16 +35,12 @@ bool cpu_can_solve(void) {
 }
 
 void cpu_lapack_load(void) {
-    static const char *const names[6][2] = {{"sgelqf_", "dgelqf_"},
-                                            {"sorglq_", "dorglq_"},
-                                            {"spotrf_", "dpotrf_"},
-                                            {"spotrs_", "dpotrs_"},
-                                            {"strtri_", "dtrtri_"},
-                                            {"sgesdd_", "dgesdd_"}};
+    static const char *const names[6][2] = {{"sgelqf_", "dgelqf_"}, {"sorglq_", "dorglq_"}, {"spotrf_", "dpotrf_"},
+                                            {"spotrs_", "dpotrs_"}, {"strtri_", "dtrtri_"}, {"sgesdd_", "dgesdd_"}};
     complete = true;
     for (int t = 0; t < 2; t++) {
-        void *const functions[] = {&lapack[t].gelqf, &lapack[t].orglq, &lapack[t].potrf, &lapack[t].potrs, &lapack[t].trtri,
-                                   &lapack[t].gesdd};
+        void *const functions[] = {&lapack[t].gelqf, &lapack[t].orglq, &lapack[t].potrf,
+                                   &lapack[t].potrs, &lapack[t].trtri, &lapack[t].gesdd};
         for (int f = 0; f < 6; f++) complete &= cpu_blas_find(functions[f], names[f][t]);
     }
 }

@@ -51,10 +51,8 @@ static const PolarTriple DEEPSEEK_V4[] = {{3.4445, -4.7750, 2.0315},
                                           {2, -1.5, 0.5},
                                           {2, -1.5, 0.5}};
 
-static const PolarTriple TURBO_MUON[] = {{4.6051, -9.6552, 5.6769},
-                                         {4.7505, -6.0861, 2.1790},
-                                         {2.7763, -2.3190, 0.5523},
-                                         {2.4231, -2.2861, 0.8193}};
+static const PolarTriple TURBO_MUON[] = {
+    {4.6051, -9.6552, 5.6769}, {4.7505, -6.0861, 2.1790}, {2.7763, -2.3190, 0.5523}, {2.4231, -2.2861, 0.8193}};
 
 #define NEWTON_SCHULZ .scratch_bytes = polar_newton_schulz_scratch, .factor = polar_newton_schulz
 #define TRIPLES(list) NEWTON_SCHULZ, .triples = list, .n_triples = sizeof list / sizeof *list
@@ -164,7 +162,8 @@ static const PolarMethod methods[METHODS] = {
      .norm_eps = 1e-7,
      .sigma_max = 1.05},
     {.name = "turbo-muon",
-     .summary = "rows (of tall matrices, columns) evened out first, so that four steps do; not the polar factor of X",
+     .summary =
+         "rows (of tall matrices, columns) evened out first, so that four steps do; not the polar factor of X",
      .source = "arXiv 2512.04632, coefficients of flash-newton-schulz",
      .scratch_bytes = polar_turbo_muon_scratch,
      .factor = polar_turbo_muon,

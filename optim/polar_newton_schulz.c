@@ -63,7 +63,8 @@ void *polar_turbo_muon(const PolarProblem *p, void *x, const double *row_sums, v
     frobenius_scale(p, x, row_sums);
     polar_gram(pp, it.gram, x, 1);
     ops->inverse_root_sums(p->stream, factors, it.gram, p->batch, pp->k);
-    ops->scale_sides(p->stream, x, pp->wide ? factors : NULL, pp->wide ? NULL : factors, p->batch, p->rows, p->cols);
+    ops->scale_sides(p->stream, x, pp->wide ? factors : NULL, pp->wide ? NULL : factors, p->batch, p->rows,
+                     p->cols);
     ops->scale_sides(p->stream, it.gram, factors, factors, p->batch, pp->k, pp->k);
     for (int step = 0; step < p->steps; step++) {
         if (step > 0) polar_gram(pp, it.gram, it.x, 1);

@@ -69,8 +69,7 @@ static int iterate(const PolarProblem *p, const Work *w, void *u) {
         PolarTriple t = weighted ? weights(&l) : (PolarTriple){3, 1, 3};
         bool qr = t.c > CHOLESKY_MAX_C, last_weighted = weighted && !(l + 5 * eps < 1);
         bool test = !qr && (!weighted || last_weighted);
-        if (test)
-            device_copy(p->stream, w->before, u, (size_t)(pp->rows * pp->cols) * type_size(pp->type));
+        if (test) device_copy(p->stream, w->before, u, (size_t)(pp->rows * pp->cols) * type_size(pp->type));
         polar_solve_term(&w->solve, u, u, t.c, 1, t.a - t.b / t.c, t.b / t.c, qr);
         if (test) moving = moved(p, w, u) > still; // NaN: no
     }

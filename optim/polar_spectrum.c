@@ -34,19 +34,24 @@ bool spectrum_parse(Spectrum *spectrum, const char *text, Error *err) {
         spectrum->least = 1 / spectrum->least;
         return true;
     }
-    return error_set(err,
-                     "'%s' is no spectrum; there are gaussian, heavy-tailed, half-rank, rank-2, two-large, log:1e-10, "
-                     "condition:1e6",
-                     text);
+    return error_set(
+        err,
+        "'%s' is no spectrum; there are gaussian, heavy-tailed, half-rank, rank-2, two-large, log:1e-10, "
+        "condition:1e6",
+        text);
 }
 
 // Singular value i of k.
 static double singular_value(Spectrum spectrum, int64_t i, int64_t k) {
     switch (spectrum.kind) {
-    case SPECTRUM_HALF_RANK: return i < (k + 1) / 2;
-    case SPECTRUM_RANK_2: return i < 2;
-    case SPECTRUM_TWO_LARGE: return i < 2 ? 1 : 1e-3;
-    default: return k > 1 ? pow(spectrum.least, (double)i / (double)(k - 1)) : 1;
+    case SPECTRUM_HALF_RANK:
+        return i < (k + 1) / 2;
+    case SPECTRUM_RANK_2:
+        return i < 2;
+    case SPECTRUM_TWO_LARGE:
+        return i < 2 ? 1 : 1e-3;
+    default:
+        return k > 1 ? pow(spectrum.least, (double)i / (double)(k - 1)) : 1;
     }
 }
 

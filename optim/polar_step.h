@@ -25,7 +25,13 @@ extern const char *const POLAR_DECAY_NAMES[]; // "decoupled", "cautious"
         {"ema", OPTION_FLAG, 1, 0, 1, NULL, "M = b M + (1 - b) G rather than b M + G"},                            \
         {"nesterov", OPTION_FLAG, nesterov_def, 0, 1, NULL, "look ahead by one gradient (" nesterov_help ")"},     \
         {"polar", OPTION_CHOICE, 0, 0, 0, POLAR_NAMES, "method for the polar factor"},                             \
-        {"polar-steps", OPTION_INT, 5, 1, 100, NULL, "steps of that method (its own number)"},                     \
+        {"polar-steps",                                                                                            \
+         OPTION_INT,                                                                                               \
+         5,                                                                                                        \
+         0,                                                                                                        \
+         100,                                                                                                      \
+         NULL,                                                                                                     \
+         "steps of that method (its own number); 0: until it converges"},                                          \
         {"polar-eps",                                                                                              \
          OPTION_REAL,                                                                                              \
          1e-7,                                                                                                     \
@@ -58,8 +64,8 @@ void polar_settings_resolve(GroupSettings *settings);
 void polar_settings_default(GroupSettings *settings, const char *name, double value);
 // The default rate for the chosen scale: with the update's root mean square matched to Adam's, the rates are Adam's.
 void polar_settings_default_lr(GroupSettings *settings);
-// Refuses numbers of steps that the method has no coefficients for.
-bool polar_settings_check(const GroupSettings *settings, Error *err);
+// Refuses numbers of steps that the method cannot take, and methods that need solves which the device does not have.
+bool polar_settings_check(const GroupSettings *settings, const Device *device, Error *err);
 bool polar_settings_split(const GroupSettings *settings);
 
 int64_t polar_step_scratch(const MatrixGroup *groups, int n_groups, const GroupSettings *settings, Type acc_type);

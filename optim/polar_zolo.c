@@ -27,7 +27,7 @@ static int choose_degree(double con, bool second) {
     static const struct {
         double con;
         int r;
-    } known[] = {{1.001, 2}, {1.01, 3}, {1.1, 4}, {1.2, 5}, {1.5, 6}, {2, 8}, // one step is enough
+    } known[] = {{1.001, 2}, {1.01, 3}, {1.1, 4},   {1.2, 5}, {1.5, 6}, {2, 8}, // one step is enough
                  {6.5, 2},   {180, 3},  {1.5e4, 4}, {2e6, 5}, {1e9, 6}, {3e12, 7}};
     if (second && con > 2) return MAX_DEGREE;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)

@@ -126,7 +126,7 @@ static bool check(const char *hidden, const char *others, Error *err) {
     ParamTable table;
     param_table_init(&table, &config);
     fixture_settings(settings, hidden, others);
-    bool ok = optimizer_check(&table, settings, err);
+    bool ok = optimizer_check(NULL, &table, settings, err);
     param_table_free(&table);
     return ok;
 }

@@ -47,6 +47,8 @@ typedef struct {
 // How a state tensor follows its parameter when parameters are sharded by rows.
 typedef enum { SHARD_AS_PARAM, SHARD_PER_ROW, SHARD_OWNER_ONLY, SHARD_REPLICATED } Sharding;
 
+// One tensor of state for a parameter, with as many rows as this has, or one row for each matrix that the optimizer sees
+// in it.
 typedef struct {
     const char *name; // "momentum": the tensor is NAME.PARAMETER in a checkpoint
     int64_t rows, cols;
@@ -74,8 +76,8 @@ struct OptimizerDef {
                          Type acc_type);
     // Bytes of scratch for a list of matrix groups. May be NULL.
     int64_t (*scratch_bytes)(const MatrixGroup *groups, int n_groups, const GroupSettings *settings, Type acc_type);
-    // Matrices are viewed split into their natural row splits (q, k, v). May be NULL: never.
-    bool (*splits)(const GroupSettings *settings);
+    // How matrices with natural row splits (q, k, v) are viewed. May be NULL: whole.
+    SplitLevel (*splits)(const GroupSettings *settings);
     // Updates all parameters of one group.
     void (*step)(const OptimizerStep *step);
     // For methods that evaluate at other weights than they train (schedule-free): swaps the master weights to the

@@ -42,14 +42,15 @@ static void plan_state(OptimizerPlan *plan, KindPlan *kind, const GroupSettings 
 static bool plan_kind(OptimizerPlan *plan, const Device *device, const ParamTable *table, ParamKind which,
                       Type acc_type, Error *err) {
     MatrixGroup whole[3];
-    if (param_matrix_groups(whole, table, which, false) == 0) return true;
+    if (param_matrix_groups(whole, table, which, SPLIT_NONE) == 0) return true;
     KindPlan *kind = &plan->kinds[plan->n_kinds++];
     *kind = (KindPlan){.group = group_of_role(whole[0].first->role), .whole = without_padding(whole[0])};
     const GroupSettings *settings = &plan->settings[kind->group];
     if (!check_group(whole[0].first, kind->group, settings, device, err)) return false;
 
     const OptimizerDef *def = settings->def;
-    kind->n_views = param_matrix_groups(kind->views, table, which, def->splits && def->splits(settings));
+    SplitLevel level = def->splits ? def->splits(settings) : SPLIT_NONE;
+    kind->n_views = param_matrix_groups(kind->views, table, which, level);
     for (int i = 0; i < kind->n_views; i++) kind->views[i] = without_padding(kind->views[i]);
     plan->n_rows += kind->whole.count * kind->whole.rows;
     plan_state(plan, kind, settings, acc_type);

@@ -31,6 +31,7 @@ def benchmark(layers, width, vocab):
 
 
 PARAMETERS = {
+    "austen_gpt2": gpt2(4, 128) - (1024 - 128) * 128,
     "gpt2_124m": gpt2(12, 768), "gpt2_350m": gpt2(24, 1024), "gpt2_774m": gpt2(36, 1280), "gpt2_1558m": gpt2(48, 1600),
     "normuon/124m": 50257 * 768 + 12 * 12 * 768**2,
     "normuon/350m": 2 * 50304 * 1024 + 16 * 12 * 1024**2,
@@ -51,6 +52,7 @@ BIG = [["2,097,152 tokens", "23,842 steps", "512 sequences of 4096", "linear, wa
        ["rmsnorm", "rope base 10000", "swiglu", "no biases", "head of its own"]]
 # What the plan of a combination says, by source.
 PLANS = {
+    ("austen_gpt2", None): ["150 steps of 1,024 tokens", "4 layers, width 128, 2 heads of 64"],
     ("gpt2_124m", None): ["layernorm eps 1e-05 with biases", "learned", "gelu-tanh", "19,560 steps", "524,288 tokens",
                           f"lr 0.0006, {ADAMW}, weight-decay 0.1", "cosine, warm-up 700, final 0"],
     ("gpt2_350m", None): ["60,000 steps", "24 layers, width 1024, 16 heads of 64", f"lr 0.0003, {ADAMW}"],
@@ -60,7 +62,7 @@ PLANS = {
     ("normuon/124m", "muon"): ["rmsnorm eps 1e-06 without gains", "rope base 10000", "output / sqrt(24)", "; gelu\n",
                                "uniform-fan-in 0.57735, residual projections same", "6,200 steps", "512 sequences of 1024",
                                "lr 0.00036, momentum 0.95", "ema false, nesterov true, polar ns5, polar-steps 5",
-                               "split-qkv true, scale max, rms 1", "cooldown 0.290323, final 0", f"lr 0.0036, {ADAMW}"],
+                               "split-qkv true, split-heads false, scale max, rms 1", "cooldown 0.290323, final 0", f"lr 0.0036, {ADAMW}"],
     ("normuon/124m", "normuon"): ["lr 0.00036, momentum 0.95", "scale rms, rms 1", "beta2 0.95", "form paper",
                                   "nesterov false", f"lr 0.0036, {ADAMW}"],
     ("normuon/124m", "adamw"): [f"lr 0.0018, {ADAMW}, weight-decay 0", "warm-up 250"],
@@ -69,8 +71,8 @@ PLANS = {
     ("normuon/350m", "normuon"): ["lr 0.00075", "scale rms, rms 1", "form paper"],
     ("normuon/350m", "adamw"): ["hidden  adamw"],
     ("normuon/1.1b", "muon"): [*BIG[0], *BIG[1], "16 heads of 128 (4 for", "lr 0.0004, momentum 0.95",
-                               "split-qkv false, scale max, rms 0.2", "weight-decay 0.1", f"lr 0.0004, {ADAMW}, weight-decay 0\n"],
-    ("normuon/1.1b", "normuon"): [*BIG[0], "lr 0.0004, momentum 0.95", "split-qkv false, scale rms, rms 0.2",
+                               "split-qkv false, split-heads false, scale max, rms 0.2", "weight-decay 0.1", f"lr 0.0004, {ADAMW}, weight-decay 0\n"],
+    ("normuon/1.1b", "normuon"): [*BIG[0], "lr 0.0004, momentum 0.95", "split-qkv false, split-heads false, scale rms, rms 0.2",
                                   "beta2 0.95", "form paper", "weight-decay 0.1"],
     ("normuon/1.1b", "adamw"): [*BIG[0], f"lr 0.0004, {ADAMW}, weight-decay 0.1", f"lr 0.0004, {ADAMW}, weight-decay 0\n"],
     ("normuon/5.4b", "muon"): [*BIG[0], *BIG[1], "28 heads of 128 (7 for", "MLP 14336", "lr 0.00030237, momentum 0.95"],
@@ -78,6 +80,8 @@ PLANS = {
     ("normuon/5.4b", "adamw"): [*BIG[0], f"lr 0.00030237, {ADAMW}, weight-decay 0.1"],
     ("polargrad/qwen", "adamw"): ["rmsnorm eps 1e-06;", "rope base 1e+06", "biases of queries, keys, values", "13,299 steps",
                                   "16 sequences of 512", "cosine, warm-up 100, final 0", f"lr 0.001, {ADAMW}, weight-decay 0.1"],
+    ("polargrad/qwen", "polargrad"): ["hidden  muon,", "ema false, nesterov true, polar ns5", "embed   polargrad,", "head    polargrad,",
+                                      "lr 0.001, momentum 0.5", "ema true, nesterov false", "scale nuclear", "polar-first false"],
     ("polargrad/qwen", "muon"): ["lr 0.001, momentum 0.95", "ema false, nesterov true, polar ns5", "scale max, rms 0.2",
                                  "wsd, cooldown 0.4, final 0", f"lr 0.001, {ADAMW}, weight-decay 0\n"],
     ("benchmark/162m", "muon"): ["rmsnorm eps 1.19209e-07, also of the embedding; positions half-rope base 1024",
@@ -88,6 +92,7 @@ PLANS = {
                                  f"lr 0.004, {AUX}, weight-decay 0.001", f"lr 0.015, {AUX}, weight-decay 0.001",
                                  "wsd, cooldown 0.7, final 0"],
     ("benchmark/162m", "normuon"): ["3,300 steps", "lr 0.035, momentum 0.95", "nesterov true", SIMPLE, "scale shape",
+                                    "second-moment longer, normalize after",
                                     "form official", "weight-decay 0.025", f"lr 0.3, {AUX}, weight-decay 0",
                                     f"lr 0.003125, {AUX}, weight-decay 0", f"lr 0.01, {AUX}, weight-decay 0"],
     ("benchmark/162m", "adamw"): ["5,625 steps", "lr 0.0015, beta1 0.9, beta2 0.95, eps 1.9073486328125e-16, weight-decay 0.1",
@@ -143,7 +148,7 @@ def plans_have_their_sources_numbers(_):
     for (network, optimizer), texts in PLANS.items():
         plan = words(plan_of(network, f"{network}_{optimizer}") if optimizer else plan_of(network))
         assert "Note" not in plan, plan  # nothing is left out
-        assert not optimizer or f"hidden  {optimizer}," in plan, plan
+        assert not optimizer or f"  {optimizer}, " in plan, plan
         for text in texts:
             assert text in plan, f"{network}, {optimizer}: '{text}' is not in\n{plan}"
 

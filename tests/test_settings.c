@@ -44,7 +44,7 @@ static void bad_settings_are_refused(void **state) {
     refused(&s, "lr", "nan", "must be a number");
     refused(&s, "lr", "inf", "must be a number");
     refused(&s, "momentum", "1", "between 0 and");
-    refused(&s, "polar-steps", "0", "between 1 and 100");
+    refused(&s, "polar-steps", "-1", "between 0 and 100");
     refused(&s, "polar-steps", "2.5", "must be a whole number");
     refused(&s, "momentum-warmup", "99999999999999999999", "between 0 and");
     refused(&s, "form", "papr", "did you mean \"paper\"");

@@ -54,7 +54,8 @@ static const PolarTriple DEEPSEEK_V4[] = {{3.4445, -4.7750, 2.0315},
 static const PolarTriple TURBO_MUON[] = {
     {4.6051, -9.6552, 5.6769}, {4.7505, -6.0861, 2.1790}, {2.7763, -2.3190, 0.5523}, {2.4231, -2.2861, 0.8193}};
 
-#define NEWTON_SCHULZ .scratch_bytes = polar_newton_schulz_scratch, .factor = polar_newton_schulz
+#define NEWTON_SCHULZ                                                                                              \
+    .scratch_bytes = polar_newton_schulz_scratch, .factor = polar_newton_schulz, .flops = polar_newton_schulz_flops
 #define TRIPLES(list) NEWTON_SCHULZ, .triples = list, .n_triples = sizeof list / sizeof *list
 
 // Methods that divide by no norm still name an eps, the least that the option takes.
@@ -154,6 +155,7 @@ static const PolarMethod methods[METHODS] = {
      .source = "Gram Newton-Schulz (Dao-AILab)",
      .scratch_bytes = polar_gram_ns_scratch,
      .factor = polar_gram_ns,
+     .flops = polar_gram_ns_flops,
      .triples = POLAR_EXPRESS,
      .n_triples = 5,
      .default_steps = 5,
@@ -167,6 +169,7 @@ static const PolarMethod methods[METHODS] = {
      .source = "arXiv 2512.04632, coefficients of flash-newton-schulz",
      .scratch_bytes = polar_turbo_muon_scratch,
      .factor = polar_turbo_muon,
+     .flops = polar_newton_schulz_flops,
      .triples = TURBO_MUON,
      .n_triples = 4,
      .default_steps = 4,
@@ -179,6 +182,7 @@ static const PolarMethod methods[METHODS] = {
      .source = "Lewis 2022",
      .scratch_bytes = polar_precond_ns_scratch,
      .factor = polar_precond_ns,
+     .flops = polar_precond_ns_flops,
      .converges = true,
      .max_steps = 100,
      .norm_eps = NO_EPS},
@@ -187,6 +191,7 @@ static const PolarMethod methods[METHODS] = {
      .source = "Nakatsukasa, Bai, Gygi 2010",
      .scratch_bytes = polar_qdwh_scratch,
      .factor = polar_qdwh,
+     .flops = polar_qdwh_flops,
      .converges = true,
      .solves = true,
      .max_steps = 100,
@@ -245,6 +250,10 @@ PolarTriple polar_triple(const PolarMethod *method, int step) {
     if (last && method->repeat_last) return t;
     double s = method->safety;
     return (PolarTriple){t.a / s, t.b / (s * s * s), t.c / (s * s * s * s * s)};
+}
+
+double polar_flops(const PolarProblem *p, int steps) {
+    return p->method->flops ? p->batch * p->method->flops(p, steps) : 0;
 }
 
 int64_t polar_scratch_bytes(const PolarProblem *p) {

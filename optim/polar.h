@@ -44,6 +44,9 @@ struct PolarMethod {
     // As polar_factor below.
     void *(*factor)(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken);
 
+    // Nominal floating-point operations of a number of steps on one matrix; NULL where the data decide.
+    double (*flops)(const PolarProblem *p, int steps);
+
     // Polynomial methods only.
     const PolarTriple *triples;
     int n_triples;
@@ -61,6 +64,9 @@ extern const char *const POLAR_NAMES[];
 // The most steps a method can take, and, for polynomial ones, the triple of one (0-based) with the safety factor.
 int polar_max_steps(const PolarMethod *method);
 PolarTriple polar_triple(const PolarMethod *method, int step);
+
+// Nominal floating-point operations of polar_factor where it took these steps; 0 where they are not known.
+double polar_flops(const PolarProblem *p, int steps);
 
 // Bytes of scratch that polar_factor needs.
 int64_t polar_scratch_bytes(const PolarProblem *p);

@@ -6,6 +6,14 @@ int64_t polar_newton_schulz_scratch(const PolarProblem *p) {
     return polar_matrix_bytes(&pp) + 2 * polar_gram_bytes(&pp);
 }
 
+double polar_newton_schulz_flops(const PolarProblem *p, int steps) {
+    PolarProducts pp = polar_products(p);
+    double flops = 0;
+    for (int step = 0; step < steps; step++)
+        flops += 2 * polar_gram_flops(&pp) + (polar_triple(p->method, step).c != 0 ? polar_multiply_flops(&pp) : 0);
+    return flops;
+}
+
 typedef struct {
     PolarProducts pp;
     void *x, *y;       // X and where the next X goes
@@ -80,6 +88,18 @@ int64_t polar_gram_ns_scratch(const PolarProblem *p) {
 }
 
 enum { RESTART = 2 }; // the step before which the product Q is applied and R made anew
+
+double polar_gram_ns_flops(const PolarProblem *p, int steps) {
+    if (p->rows == p->cols) return polar_newton_schulz_flops(p, steps);
+    PolarProducts pp = polar_products(p);
+    double flops = 0;
+    for (int step = 0; step < steps; step++) {
+        bool first = step == 0 || step == RESTART, last = step + 1 == steps || step + 1 == RESTART;
+        int products = 1 + (first ? 0 : 1) + (last ? 0 : 2);
+        flops += (first + last) * polar_gram_flops(&pp) + products * polar_multiply_flops(&pp);
+    }
+    return flops;
+}
 
 // Gram Newton-Schulz: with R = X X^T and X_t = Q_t X, a step is a polynomial of R,
 //   Z = b R + c R^2,  Q <- Q Z + a Q,  R <- (a I + Z) R (a I + Z) = Z (R Z + a R) + a (R Z + a R),

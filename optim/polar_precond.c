@@ -31,6 +31,11 @@ int64_t polar_precond_ns_scratch(const PolarProblem *p) {
     return layout_of(&pp, &none).bytes;
 }
 
+double polar_precond_ns_flops(const PolarProblem *p, int steps) {
+    PolarProducts pp = polar_products(p);
+    return steps * 2 * polar_gram_flops(&pp);
+}
+
 static double largest_distance(const PolarProblem *p, const Layout *l, const void *x, const void *y) {
     double most = 0;
     p->ops->polar->distance(p->stream, l->distances, l->sums, x, y, p->batch, p->rows, p->cols);

@@ -23,6 +23,14 @@ int64_t polar_gram_bytes(const PolarProducts *pp) {
     return aligned(pp->batch * pp->k * pp->k * (int64_t)type_size(pp->type));
 }
 
+double polar_gram_flops(const PolarProducts *pp) {
+    return 2.0 * (double)pp->k * (double)pp->rows * (double)pp->cols;
+}
+
+double polar_multiply_flops(const PolarProducts *pp) {
+    return 2.0 * (double)pp->k * (double)pp->k * (double)pp->k;
+}
+
 void polar_gram(const PolarProducts *pp, void *gram, const void *x, double alpha) {
     int64_t size = pp->rows * pp->cols;
     device_gemm(pp->stream, &(Gemm){.type = pp->type,

@@ -26,6 +26,10 @@ PolarProducts polar_products(const PolarProblem *p);
 int64_t polar_matrix_bytes(const PolarProducts *x);
 int64_t polar_gram_bytes(const PolarProducts *x);
 
+// Floating-point operations of polar_gram, which polar_apply has too, and of polar_multiply, on one matrix.
+double polar_gram_flops(const PolarProducts *pp);
+double polar_multiply_flops(const PolarProducts *pp);
+
 // gram = alpha X X^T or alpha X^T X.
 void polar_gram(const PolarProducts *pp, void *gram, const void *x, double alpha);
 

@@ -36,6 +36,16 @@ int64_t polar_qdwh_scratch(const PolarProblem *p) {
     return work_of(p, none).bytes;
 }
 
+// A QR step is a QR of (m + n, n), its Q and a product; a Cholesky step a Gram product, n^3 / 3 and two triangular
+// solves. The first two steps are by QR in either type.
+double polar_qdwh_flops(const PolarProblem *p, int steps) {
+    PolarSolve s = polar_solve_init(p, p->type);
+    double m = (double)s.products.rows, n = (double)s.products.cols, product = 2 * m * n * n;
+    double qr = 4 * (m + n) * n * n - 4 * n * n * n / 3 + product, cholesky = 2 * product + n * n * n / 3;
+    int by_qr = steps < 2 ? steps : 2;
+    return by_qr * qr + (steps - by_qr) * cholesky + 2 * product;
+}
+
 // The weights for l, which becomes the bound after the step.
 static PolarTriple weights(double *l) {
     double l2 = *l * *l, d = cbrt(4 * (1 / l2 - 1) / l2), root = sqrt(1 + d);

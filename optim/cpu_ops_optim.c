@@ -424,4 +424,5 @@ const OptimOps OP_TABLE(optim_ops) = {
     .center_columns = center_columns,
     .row_dots = row_dots,
     .normalize = normalize,
+    .polar = &OP_TABLE(polar_ops),
 };

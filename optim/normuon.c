@@ -37,11 +37,11 @@ static void resolve(GroupSettings *settings) {
     polar_settings_resolve(settings);
 }
 
-static bool check(const GroupSettings *settings, Error *err) {
+static bool check(const GroupSettings *settings, const Device *device, Error *err) {
     if ((int)group_setting(settings, "second-moment") == MOMENT_NONE &&
         (group_setting(settings, "normalize") != 0 || group_setting(settings, "normalize-only") != 0))
         return error_set(err, "second-moment is none: normalize and normalize-only need one (row, for example)");
-    return polar_settings_check(settings, err);
+    return polar_settings_check(settings, device, err);
 }
 
 const OptimizerDef optimizer_normuon = {

@@ -13,6 +13,7 @@
 
 #include "device/device.h"   // defines: Device, Stream, Type
 #include "optim/optimizer.h" // defines: Group, StepInputs, StepReport
+#include "optim/polar_ops.h" // defines: PolarOps
 
 #ifdef __cplusplus
 extern "C" {
@@ -140,6 +141,8 @@ typedef struct {
     // (state[1]: v, as many); or O_i / (||O_i|| + eps) for each row i. row_sums are the sums of squares of O's rows and
     // become those of the result.
     void (*normalize)(Stream *s, void *o, double *row_sums, const MatrixBatch *x, Normalization by, double eps);
+
+    const PolarOps *polar; // what the polar methods need beside products and solves
 } OptimOps;
 
 // The table for a device and type; NULL where there is none.

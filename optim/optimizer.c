@@ -51,16 +51,17 @@ MatrixBatch step_batch(const OptimizerStep *step, const GroupView *view, int fir
     return x;
 }
 
-bool optimizer_check(const ParamTable *table, const GroupSettings settings[GROUP_COUNT], Error *err) {
+bool optimizer_check(const Device *device, const ParamTable *table, const GroupSettings settings[GROUP_COUNT],
+                     Error *err) {
     OptimizerPlan plan;
-    return optimizer_plan(&plan, table, settings, TYPE_F32, err);
+    return optimizer_plan(&plan, device, table, settings, TYPE_F32, err);
 }
 
 void optimizer_memory(int64_t *state, int64_t *scratch, const ParamTable *table,
                       const GroupSettings settings[GROUP_COUNT], Type type) {
     OptimizerPlan plan;
     Error err;
-    ASSERT(optimizer_plan(&plan, table, settings, type_accumulate(type), &err));
+    ASSERT(optimizer_plan(&plan, NULL, table, settings, type_accumulate(type), &err));
     *state = plan.state_bytes;
     *scratch = plan.scratch_bytes;
 }
@@ -128,7 +129,7 @@ Optimizer *optimizer_create(Device *device, Type type, const ParamTable *table,
     o->acc_type = type_accumulate(type);
     o->table = table;
     o->ops = optim_ops(device, type);
-    bool ok = o->ops ? optimizer_plan(&o->plan, table, settings, o->acc_type, err)
+    bool ok = o->ops ? optimizer_plan(&o->plan, device, table, settings, o->acc_type, err)
                      : error_set(err, "%s has no optimizer operations for %s", device->name, type_name(type));
     if (ok && !allocate(o))
         ok = error_set(err, "out of memory: the optimizer needs %.1f MiB of state and %.1f MiB of scratch",

@@ -68,8 +68,9 @@ struct OptimizerDef {
 
     // Fills options that were not set and depend on others (a form's own defaults). May be NULL.
     void (*resolve)(GroupSettings *settings);
-    // Refuses resolved settings that do not go together. May be NULL.
-    bool (*check)(const GroupSettings *settings, Error *err);
+    // Refuses resolved settings that do not go together, or that the device (NULL: not asked) has no solves for. May be
+    // NULL.
+    bool (*check)(const GroupSettings *settings, const Device *device, Error *err);
     // State of one parameter; returns the number of tensors. They start at zero.
     int (*declare_state)(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const GroupSettings *settings,
                          Type acc_type);
@@ -129,9 +130,10 @@ void optimizer_free(Optimizer *optimizer);
 void optimizer_memory(int64_t *state, int64_t *scratch, const ParamTable *table,
                       const GroupSettings settings[GROUP_COUNT], Type type);
 
-// Checks routing and settings against the table without allocating: what optimizer_create would refuse. Groups
+// Checks routing and settings against the table and the device (NULL: not asked) without allocating: what optimizer_create would refuse. Groups
 // without parameters are not looked at; their def may be NULL.
-bool optimizer_check(const ParamTable *table, const GroupSettings settings[GROUP_COUNT], Error *err);
+bool optimizer_check(const Device *device, const ParamTable *table, const GroupSettings settings[GROUP_COUNT],
+                     Error *err);
 
 // One step: norm, guard and clipping of the gradients, then every group's update of `master` (and `weights`, where
 // the type differs). t is 0-based. `loss` is the device's sum of losses. Nothing waits for the host.

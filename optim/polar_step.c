@@ -50,20 +50,21 @@ void polar_settings_resolve(GroupSettings *settings) {
     polar_settings_default(settings, "polar-eps", method->norm_eps);
 }
 
-bool polar_settings_check(const GroupSettings *settings, Error *err) {
+bool polar_settings_check(const GroupSettings *settings, const Device *device, Error *err) {
     const PolarMethod *method = settings_method(settings);
     int steps = (int)group_setting(settings, "polar-steps"), max = polar_max_steps(method);
     if (steps > max)
         return error_set(err,
-                         "polar-steps is %d, but %s has coefficients for %d steps: take fewer, or a method that "
-                         "goes on (ns5, polar-express, simple)",
+                         "polar-steps is %d, but %s takes at most %d steps: take fewer, or a method that goes on "
+                         "(ns5, polar-express, simple)",
                          steps, method->name, max);
     if (steps == 0 && !method->converges)
-        return error_set(err,
-                         "polar-steps is 0, but %s does not know when it has converged: give a number of steps",
+        return error_set(err, "polar-steps is 0, but %s does not see when it has converged: give a number of steps",
                          method->name);
     if (group_setting(settings, "split-heads") != 0 && group_setting(settings, "split-qkv") == 0)
         return error_set(err, "split-heads needs split-qkv: turn one off or the other on");
+    if (method->solves && device && !device_can_solve(device, err))
+        return error_prefix(err, "polar %s", method->name);
     return true;
 }
 

@@ -34,7 +34,13 @@ extern const char *const POLAR_MOMENT_NAMES[]; // "row", "column", "longer", "el
 
 #define POLAR_FACTOR_OPTIONS(polar_def, steps_def)                                                                 \
     {"polar", OPTION_CHOICE, polar_def, 0, 0, POLAR_NAMES, "method for the polar factor"},                         \
-        {"polar-steps", OPTION_INT, steps_def, 0, 100, NULL, "steps of that method (its own number)"},             \
+        {"polar-steps",                                                                                            \
+         OPTION_INT,                                                                                               \
+         steps_def,                                                                                                \
+         0,                                                                                                        \
+         100,                                                                                                      \
+         NULL,                                                                                                     \
+         "steps of that method (its own number); 0: until it converges"},                                          \
         {"polar-eps",                                                                                              \
          OPTION_REAL,                                                                                              \
          1e-7,                                                                                                     \
@@ -71,8 +77,9 @@ void polar_settings_resolve(GroupSettings *settings);
 void polar_settings_default(GroupSettings *settings, const char *name, double value);
 // The default rate for the chosen scale: with the update's root mean square matched to Adam's, the rates are Adam's.
 void polar_settings_default_lr(GroupSettings *settings);
-// Refuses numbers of steps that the method has no coefficients for, and heads that are not split.
-bool polar_settings_check(const GroupSettings *settings, Error *err);
+// Refuses numbers of steps that the method cannot take, heads that are not split, and methods that need solves which the
+// device (NULL: not asked) does not have.
+bool polar_settings_check(const GroupSettings *settings, const Device *device, Error *err);
 SplitLevel polar_settings_split(const GroupSettings *settings);
 
 // The rest of an OptimizerDef. State: the momentum, if there is any; the second moments, if there are any.

@@ -31,7 +31,7 @@ static void resolve(GroupSettings *settings) {
     polar_settings_resolve(settings);
 }
 
-static bool check(const GroupSettings *settings, Error *err) {
+static bool check(const GroupSettings *settings, const Device *device, Error *err) {
     bool none = group_setting(settings, "momentum") == 0 && group_setting(settings, "momentum-warmup") == 0;
     bool polar_first = group_setting(settings, "polar-first") != 0, ema = group_setting(settings, "ema") != 0;
     bool nesterov = group_setting(settings, "nesterov") != 0;
@@ -42,7 +42,7 @@ static bool check(const GroupSettings *settings, Error *err) {
                                      : "no-ema");
     if (polar_first && nesterov)
         return error_set(err, "polar-first averages polar factors and has no nesterov: turn one of the two off");
-    return polar_settings_check(settings, err);
+    return polar_settings_check(settings, device, err);
 }
 
 const OptimizerDef optimizer_polargrad = {

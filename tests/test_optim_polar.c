@@ -443,7 +443,7 @@ static void wrong_combinations_are_refused(void **state) {
         fixture_settings(settings, combinations[i].settings, "adamw");
         fixture_settings(vectors, combinations[i].vectors, "adamw");
         settings[GROUP_VECTOR] = vectors[GROUP_HIDDEN];
-        bool ok = optimizer_check(&table, settings, &err);
+        bool ok = optimizer_check(NULL, &table, settings, &err);
         assert_int_equal(ok, combinations[i].reason == NULL);
         if (!ok && !strstr(err.text, combinations[i].reason))
             fail_msg("%s: \"%s\"", combinations[i].settings, err.text);

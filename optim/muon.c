@@ -4,7 +4,7 @@
 
 static const OptimizerOption options[] = {
     POLAR_MOMENTUM_OPTIONS(0.02, " (scale rms and max 4e-4, nuclear 1e-3, others 0.02)", 0.95, 1, ""),
-    POLAR_FACTOR_OPTIONS(0, 5),
+    POLAR_FACTOR_OPTIONS(0, 5, 1e-7),
     POLAR_SCALE_OPTIONS(SCALE_SHAPE, ""),
     POLAR_DECAY_OPTIONS(0, ""),
 };

@@ -15,7 +15,7 @@ static const char *const places[] = {"after", "before", NULL}, *const scopes[] =
 static const OptimizerOption options[] = {
     POLAR_MOMENTUM_OPTIONS(4e-4, " (scale rms and max 4e-4, nuclear 1e-3, others 0.02)", 0.95, 0,
                            " (paper false, official true)"),
-    POLAR_FACTOR_OPTIONS(0, 5),
+    POLAR_FACTOR_OPTIONS(0, 5, 1e-7),
     POLAR_SCALE_OPTIONS(SCALE_RMS, " (paper rms, official shape)"),
     POLAR_DECAY_OPTIONS(0.1, " (paper 0.1, official 0)"),
     {"form", OPTION_CHOICE, FORM_PAPER, 0, 0, forms, "Algorithm 1 of the paper, or the released code"},

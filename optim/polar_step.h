@@ -32,7 +32,7 @@ extern const char *const POLAR_MOMENT_NAMES[]; // "row", "column", "longer", "el
         "nesterov", OPTION_FLAG, nesterov_def, 0, 1, NULL, "look ahead by one gradient" nesterov_help              \
     }
 
-#define POLAR_FACTOR_OPTIONS(polar_def, steps_def)                                                                 \
+#define POLAR_FACTOR_OPTIONS(polar_def, steps_def, eps_def)                                                        \
     {"polar", OPTION_CHOICE, polar_def, 0, 0, POLAR_NAMES, "method for the polar factor"},                         \
         {"polar-steps",                                                                                            \
          OPTION_INT,                                                                                               \
@@ -43,7 +43,7 @@ extern const char *const POLAR_MOMENT_NAMES[]; // "row", "column", "longer", "el
          "steps of that method (its own number); 0: until it converges"},                                          \
         {"polar-eps",                                                                                              \
          OPTION_REAL,                                                                                              \
-         1e-7,                                                                                                     \
+         eps_def,                                                                                                  \
          1e-30,                                                                                                    \
          1,                                                                                                        \
          NULL,                                                                                                     \

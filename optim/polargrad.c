@@ -10,11 +10,11 @@
 #include "optim/polar_step.h" // defines: polar_step, POLAR_..._OPTIONS
 #include "optim/registry.h"   // defines: optimizer_polargrad
 
-enum { DEFAULT_POLAR = 2 }; // polar-express, in the order of POLAR_NAMES
+enum { QDWH = 12 }; // in the order of POLAR_NAMES; converged (0 steps), and without an eps
 
 static const OptimizerOption options[] = {
     POLAR_MOMENTUM_OPTIONS(1e-3, " (scale rms and max 4e-4, nuclear 1e-3, others 0.02)", 0.5, 0, ""),
-    POLAR_FACTOR_OPTIONS(DEFAULT_POLAR, 5),
+    POLAR_FACTOR_OPTIONS(QDWH, 0, 1e-30),
     POLAR_SCALE_OPTIONS(SCALE_NUCLEAR, ""),
     POLAR_DECAY_OPTIONS(0, ""),
     {"polar-first", OPTION_FLAG, 0, 0, 1, NULL,

@@ -267,9 +267,9 @@ static void choices_follow_their_equations(void **state) {
 static void padding_of_the_vocabulary_does_not_matter(void **state) {
     (void)state;
     static const char *const settings[] = {
-        "polargrad",
-        "polargrad center-columns=yes",
-        "polargrad polar-first=yes",
+        "polargrad polar=ns5",
+        "polargrad polar=ns5 center-columns=yes",
+        "polargrad polar=ns5 polar-first=yes",
         "rownorm center-columns=yes",
         "normuon second-moment=column",
         "normuon second-moment=longer",
@@ -385,8 +385,8 @@ typedef struct {
 static void state_is_what_the_choices_need(void **state) {
     (void)state;
     static const StateCase states[] = {
-        {"polargrad", "momentum 17x8 "},
-        {"polargrad momentum=0", ""},
+        {"polargrad polar=ns5", "momentum 17x8 "},
+        {"polargrad polar=ns5 momentum=0", ""},
         {"rownorm", "momentum 17x8 "},
         {"normuon", "momentum 17x8 row_moment 17x1 "},
         {"normuon momentum=0", "row_moment 17x1 "},
@@ -429,7 +429,7 @@ static void wrong_combinations_are_refused(void **state) {
         {"polargrad momentum=0 ema=no", "adamw", "momentum is 0: no-ema needs one"},
         {"polargrad momentum=0 nesterov=yes", "adamw", "momentum is 0: nesterov needs one"},
         {"polargrad polar-first=yes nesterov=yes", "adamw", "turn one of the two off"},
-        {"polargrad polar-steps=0", "adamw", "polar-steps is 0"},
+        {"polargrad polar=ns5 polar-steps=0", "adamw", "polar-steps is 0"},
         {"muon split-heads=yes split-qkv=no", "adamw", "split-heads needs split-qkv"},
         {"normuon second-moment=none normalize=before", "adamw", "second-moment is none"},
         {"normuon second-moment=none normalize-only=tall", "adamw", "second-moment is none"},

@@ -12,19 +12,20 @@
 
 enum { WIDTH = 9 };
 
-static const char *const all_settings[][2] = {{"adamw", "adamw"},
-                                              {"sgd", "sgd"},
-                                              {"muon weight-decay=0.1", "adamw"},
-                                              {"normuon", "adamw lr=0.1"},
-                                              {"normuon form=official", "sgd nesterov=true"},
-                                              {"polargrad", "adamw"},
-                                              {"polargrad polar-first=yes row-norms=yes", "adamw"},
-                                              {"polargrad momentum=0 center-columns=yes", "adamw"},
-                                              {"rownorm", "adamw"},
-                                              {"normuon second-moment=column", "adamw"},
-                                              {"normuon second-moment=longer normalize=before", "adamw"},
-                                              {"normuon second-moment=element", "adamw"},
-                                              {"muon split-heads=yes scale=nuclear", "adamw"}};
+static const char *const all_settings[][2] = {
+    {"adamw", "adamw"},
+    {"sgd", "sgd"},
+    {"muon weight-decay=0.1", "adamw"},
+    {"normuon", "adamw lr=0.1"},
+    {"normuon form=official", "sgd nesterov=true"},
+    {"polargrad polar=polar-express", "adamw"},
+    {"polargrad polar=polar-express polar-first=yes row-norms=yes", "adamw"},
+    {"polargrad polar=polar-express momentum=0 center-columns=yes", "adamw"},
+    {"rownorm", "adamw"},
+    {"normuon second-moment=column", "adamw"},
+    {"normuon second-moment=longer normalize=before", "adamw"},
+    {"normuon second-moment=element", "adamw"},
+    {"muon split-heads=yes scale=nuclear", "adamw"}};
 enum { ALL_SETTINGS = sizeof all_settings / sizeof *all_settings };
 
 static void zero_gradients_are_harmless(void **state) {

@@ -56,6 +56,14 @@ static const Case cases[] = {
       [GROUP_VECTOR] = "sgd"},
      NULL,
      {[GROUP_HIDDEN] = "ns5", [GROUP_EMBED] = "ns5", [GROUP_HEAD] = "ns5"}},
+    {"polargrad",
+     "qdwh",
+     {[GROUP_HIDDEN] = "polargrad",
+      [GROUP_EMBED] = "polargrad",
+      [GROUP_HEAD] = "polargrad",
+      [GROUP_VECTOR] = "sgd"},
+     NULL,
+     {[GROUP_HIDDEN] = "qdwh", [GROUP_EMBED] = "qdwh", [GROUP_HEAD] = "qdwh"}},
 };
 
 typedef struct {
@@ -319,10 +327,25 @@ static void test_polar_first(void **state) {
     check_case(&cases[5]);
 }
 
+static void test_qdwh(void **state) {
+    (void)state;
+    Error err;
+    Device *device;
+    if (!device_open(&device, "cpu", 2, &err)) fail_msg("%s", err.text);
+    bool solves = device_can_solve(device, &err);
+    device_close(device);
+    if (!solves) {
+        print_message("skipped: %s\n", err.text);
+        skip();
+    }
+    check_case(&cases[6]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_muon),          cmocka_unit_test(test_normuon_official),
         cmocka_unit_test(test_normuon_paper), cmocka_unit_test(test_polargrad),
-        cmocka_unit_test(test_polarsgd),      cmocka_unit_test(test_polar_first)};
+        cmocka_unit_test(test_polarsgd),      cmocka_unit_test(test_polar_first),
+        cmocka_unit_test(test_qdwh)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

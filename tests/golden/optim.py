@@ -67,11 +67,18 @@ CASES = {
         "head": dict(optimizer="polargrad", method="ns", lr=0.05, momentum=0.5, weight_decay=0, polar_steps=5),
         "vector": dict(optimizer="sgd", lr=0.3, momentum=0, nesterov=0, weight_decay=0),
     },
+    "qdwh": {
+        "hidden": dict(optimizer="polargrad", method="qdwh", lr=0.05, momentum=0.9, weight_decay=0.1, polar_steps=2),
+        "embed": dict(optimizer="polargrad", method="qdwh", lr=0.1, momentum=0.5, weight_decay=0, polar_steps=5),
+        "head": dict(optimizer="polargrad", method="qdwh", lr=0.05, momentum=0.5, weight_decay=0, polar_steps=2,
+                     polar_first=1),
+        "vector": dict(optimizer="sgd", lr=0.3, momentum=0, nesterov=0, weight_decay=0),
+    },
 }
 
 # The files they go to.
 FIXTURES = {"optim": ["muon", "normuon_official", "normuon_paper"],
-            "polargrad": ["polargrad", "polarsgd", "polar_first"]}
+            "polargrad": ["polargrad", "polarsgd", "polar_first", "qdwh"]}
 
 
 class PaperNorMuon(torch.optim.Optimizer):
@@ -116,7 +123,7 @@ def load_all(repos):
     torch.compile = lambda function: function  # PyTorch 1.13 has neither this
     sys.modules["torch.optim.optimizer"].ParamsT = object  # nor the name of a type
     published = {name: load_published(repos, name + ".py", 1) for name in ("muon", "normuon")}
-    for name, casts in (("newton_schulz", 2), ("polar_express", 1), ("polar", 0)):
+    for name, casts in (("newton_schulz", 2), ("polar_express", 1), ("qdwh", 0), ("polar", 0)):
         load_published(repos, name + ".py", casts, name)
     published["polar_grad"] = load_published(repos, "polar_grad.py")
     sys.modules["optim"] = types.ModuleType("optim")

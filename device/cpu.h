@@ -61,6 +61,19 @@ void cpu_gemm_own_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double 
 // was found in `description`. Called by device_open. Errors: a library asked for that cannot be loaded.
 bool cpu_blas_load(int n_threads, char *description, size_t size, Error *err);
 
+// A function of the library that cpu_blas_load found (dlsym); false where there is none.
+bool cpu_blas_find(void *function, const char *symbol);
+
+// The solves of device/device.h by LAPACK, which OpenBLAS brings. cpu_lapack_load finds its functions after
+// cpu_blas_load.
+void cpu_lapack_load(void);
+bool cpu_can_solve(void);
+void cpu_solver_free(void *solver);
+void cpu_orthonormalize(Stream *stream, void *a, Type type, int64_t m, int64_t n);
+void cpu_solve_right(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n);
+void cpu_invert_upper(Stream *stream, void *r, Type type, int64_t n);
+void cpu_svd(Stream *stream, void *values, void *u, void *vt, void *a, Type type, int64_t m, int64_t n);
+
 #ifdef __cplusplus
 }
 #endif

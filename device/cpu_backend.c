@@ -117,6 +117,7 @@ static double cpu_event_elapsed_ms(Event *from, Event *to) {
     return *(double *)to->handle - *(double *)from->handle;
 }
 static void cpu_close(Device *device) {
+    cpu_solver_free(device->solver);
     free(device);
 }
 
@@ -128,6 +129,11 @@ static const DeviceBackend backend = {
     .copy = cpu_copy,
     .zero = cpu_zero,
     .gemm = cpu_gemm,
+    .can_solve = cpu_can_solve,
+    .orthonormalize = cpu_orthonormalize,
+    .solve_right = cpu_solve_right,
+    .invert_upper = cpu_invert_upper,
+    .svd = cpu_svd,
     .stream_create = cpu_stream_create,
     .stream_destroy = cpu_stream_destroy,
     .stream_synchronize = cpu_stream_synchronize,
@@ -170,6 +176,7 @@ bool cpu_device_open(Device **device, int n_threads, Error *err) {
         free(d);
         return false;
     }
+    cpu_lapack_load();
     *device = d;
     return true;
 }

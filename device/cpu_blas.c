@@ -12,6 +12,7 @@ typedef void Dgemm(int, int, int, int, int, int, double, const double *, int, co
                    int);
 static Sgemm *sgemm;
 static Dgemm *dgemm;
+static void *library;
 
 // Debian's names in order of preference: the OpenMP build shares our threads; the pthreads build brings its own.
 static const char *const candidates[] = {"/usr/lib/x86_64-linux-gnu/openblas-openmp/libopenblas.so.0",
@@ -28,14 +29,13 @@ static void set_core_type(void) {
 }
 
 // dlsym returns an object pointer; POSIX promises that the copy is the function.
-static bool find(void *function, void *library, const char *symbol) {
-    void *address = dlsym(library, symbol);
+bool cpu_blas_find(void *function, const char *symbol) {
+    void *address = library ? dlsym(library, symbol) : NULL;
     memcpy(function, &address, sizeof address);
     return address != NULL;
 }
 
 bool cpu_blas_load(int n_threads, char *description, size_t size, Error *err) {
-    static void *library;
     static const char *path;
     const char *asked = getenv("POLAR_BLAS");
     if (library == NULL && !(asked && !strcmp(asked, "none"))) {
@@ -44,7 +44,7 @@ bool cpu_blas_load(int n_threads, char *description, size_t size, Error *err) {
             return error_set(err, "POLAR_BLAS: %s; give the path of a CBLAS library, or none", dlerror());
         for (size_t i = 0; !asked && library == NULL && i < sizeof candidates / sizeof *candidates; i++)
             library = dlopen(path = candidates[i], RTLD_NOW | RTLD_LOCAL);
-        if (library && (!find(&sgemm, library, "cblas_sgemm") || !find(&dgemm, library, "cblas_dgemm")))
+        if (library && (!cpu_blas_find(&sgemm, "cblas_sgemm") || !cpu_blas_find(&dgemm, "cblas_dgemm")))
             sgemm = NULL, dgemm = NULL;
     }
     if (sgemm == NULL) {
@@ -54,8 +54,8 @@ bool cpu_blas_load(int n_threads, char *description, size_t size, Error *err) {
     }
     void (*set_threads)(int);
     char *(*config)(void);
-    if (find(&set_threads, library, "openblas_set_num_threads")) set_threads(n_threads);
-    snprintf(description, size, "%s (%s)", find(&config, library, "openblas_get_config") ? config() : "BLAS", path);
+    if (cpu_blas_find(&set_threads, "openblas_set_num_threads")) set_threads(n_threads);
+    snprintf(description, size, "%s (%s)", cpu_blas_find(&config, "openblas_get_config") ? config() : "BLAS", path);
     return true;
 }
 

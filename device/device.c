@@ -78,3 +78,28 @@ void stream_wait(Stream *s, Event *e) {
 double event_elapsed_ms(Event *from, Event *to) {
     return to->device->backend->event_elapsed_ms(from, to);
 }
+
+bool device_can_solve(const Device *device, Error *err) {
+    if (device->backend->can_solve()) return true;
+    return error_set(err, "%s has no LAPACK: install OpenBLAS (apt-get install libopenblas0-openmp)", device->name);
+}
+
+void device_orthonormalize(Stream *stream, void *a, Type type, int64_t m, int64_t n) {
+    ASSERT(m >= n && n >= 1);
+    stream->device->backend->orthonormalize(stream, a, type, m, n);
+}
+
+void device_solve_right(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n) {
+    ASSERT(m >= 1 && n >= 1);
+    stream->device->backend->solve_right(stream, x, z, type, m, n);
+}
+
+void device_invert_upper(Stream *stream, void *r, Type type, int64_t n) {
+    ASSERT(n >= 1);
+    stream->device->backend->invert_upper(stream, r, type, n);
+}
+
+void device_svd(Stream *stream, void *values, void *u, void *vt, void *a, Type type, int64_t m, int64_t n) {
+    ASSERT(m >= 1 && n >= 1 && (u != NULL) == (vt != NULL));
+    stream->device->backend->svd(stream, values, u, vt, a, type, m, n);
+}

@@ -55,6 +55,11 @@ typedef struct {
     void (*copy)(Stream *stream, void *to, const void *from, size_t bytes);
     void (*zero)(Stream *stream, void *memory, size_t bytes);
     void (*gemm)(Stream *stream, const Gemm *g);
+    bool (*can_solve)(void);
+    void (*orthonormalize)(Stream *stream, void *a, Type type, int64_t m, int64_t n);
+    void (*solve_right)(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n);
+    void (*invert_upper)(Stream *stream, void *r, Type type, int64_t n);
+    void (*svd)(Stream *stream, void *values, void *u, void *vt, void *a, Type type, int64_t m, int64_t n);
     Stream *(*stream_create)(Device *device);
     void (*stream_destroy)(Stream *stream);
     void (*stream_synchronize)(Stream *stream);
@@ -72,6 +77,7 @@ struct Device {
     char library[256]; // the product library in use, its version and the kernels it chose
     int n_threads;     // CPU: OpenMP threads; otherwise 1
     const DeviceBackend *backend;
+    void *solver; // the backend's workspace for solves, grown as they need it
 };
 
 struct Stream {
@@ -101,6 +107,25 @@ void device_free_host(Device *device, void *memory);
 void device_copy(Stream *stream, void *to, const void *from, size_t bytes);
 void device_zero(Stream *stream, void *memory, size_t bytes);
 void device_gemm(Stream *stream, const Gemm *g);
+
+// Solves: LAPACK on the CPU, cuSOLVER on a GPU. All matrices are dense and row-major, in F32 or F64. A solve that fails
+// (a matrix that is not positive definite, numbers that are not finite) fills its outputs with NaN.
+//
+// Whether the device has them; the error says what is missing.
+bool device_can_solve(const Device *device, Error *err);
+
+// a (m, n), m >= n, becomes the factor with orthonormal columns of a = Q R (Householder).
+void device_orthonormalize(Stream *stream, void *a, Type type, int64_t m, int64_t n);
+
+// x (m, n) becomes x z^-1 for a symmetric positive definite z (n, n), which is overwritten (Cholesky).
+void device_solve_right(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n);
+
+// r (n, n) becomes the inverse of its upper triangle, with zeros below.
+void device_invert_upper(Stream *stream, void *r, Type type, int64_t n);
+
+// a (m, n) = u diag(values) vt with k = min(m, n) values in descending order, u (m, k), vt (k, n); a is overwritten.
+// u and vt may be NULL, both: the values alone.
+void device_svd(Stream *stream, void *values, void *u, void *vt, void *a, Type type, int64_t m, int64_t n);
 
 Stream *stream_create(Device *device);
 void stream_destroy(Stream *stream);

@@ -21,7 +21,7 @@ enum { MAX = 40 };
 static int open_device(void **state) {
     (void)state;
     Error err;
-    if (!device_open(&device, "cpu", 0, &err)) return 1;
+    if (!device_open(&device, "cpu", 1, &err)) return 1;
     stream = stream_create(device);
     return 0;
 }
@@ -237,7 +237,7 @@ static void not_finite_becomes_nan(void **state) {
 
 int main(void) {
     Error err;
-    if (!device_open(&device, "cpu", 0, &err)) return 1;
+    if (!device_open(&device, "cpu", 1, &err)) return 1;
     bool solves = device_can_solve(device, &err);
     device_close(device);
     if (!solves) {

@@ -22,7 +22,7 @@ static Stream *stream;
 static int open_device(void **state) {
     (void)state;
     Error err;
-    if (!device_open(&device, "cpu", 0, &err)) return 1;
+    if (!device_open(&device, "cpu", 1, &err)) return 1;
     stream = stream_create(device);
     return 0;
 }
@@ -424,7 +424,7 @@ static void published_accuracy_is_reached(void **state) {
 
 int main(void) {
     Error err;
-    if (!device_open(&device, "cpu", 0, &err)) return 1;
+    if (!device_open(&device, "cpu", 1, &err)) return 1;
     bool solves = device_can_solve(device, &err);
     device_close(device);
     if (!solves) {

@@ -1,4 +1,5 @@
-// The polar factor from the singular value decomposition: U V^T over the directions that are not lost in rounding.
+// The polar factor from the singular value decomposition: U V^T without the directions whose singular values are
+// rounding error, which are arbitrary: rows and columns of zeros stay zero.
 #include "optim/polar_methods.h"
 
 #include <float.h>
@@ -26,11 +27,11 @@ void *polar_svd(const PolarProblem *p, void *x, const double *row_sums, void *sc
     (void)row_sums;
     Layout l = layout_of(p, scratch);
     int64_t m = p->rows, n = p->cols, k = m < n ? m : n;
-    double tolerance = p->type == TYPE_F64 ? DBL_EPSILON : (double)FLT_EPSILON;
+    double eps = p->type == TYPE_F64 ? DBL_EPSILON : (double)FLT_EPSILON;
     for (int j = 0; j < p->batch; j++) {
         char *matrix = (char *)x + (size_t)(j * m * n) * type_size(p->type);
         device_svd(p->stream, l.values, l.u, l.vt, matrix, p->type, m, n);
-        p->ops->polar->drop_small(p->stream, l.u, l.values, tolerance, m, k);
+        p->ops->polar->drop_small(p->stream, l.u, l.values, eps, m, k);
         device_gemm(p->stream, &(Gemm){.type = p->type,
                                        .c_type = p->type,
                                        .m = m,

@@ -62,7 +62,7 @@ static bool check_tokens(Trainer *t, const ShardSet *set, Error *err) {
     Batch batch;
     if (set->n_shards == 0) return true;
     int64_t T = set->total_tokens - 1;
-    batch_layout(&batch, t->batch_host, 1, T < t->config->seq_len ? (int)T : t->config->seq_len);
+    batch_layout(&batch, t->forward.host, 1, T < t->config->seq_len ? (int)T : t->config->seq_len);
     return loader_read_at(&batch, set, 0, t->config->model.vocab_size, err);
 }
 

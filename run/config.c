@@ -196,6 +196,7 @@ static bool build(RunConfig *config, const Settings *file, const Settings *argum
     if (!apply_settings(config, file, true, err) || !apply_settings(config, arguments, false, err)) return false;
     if (!derive(config, err) || !groups_resolve(config, file, arguments, err)) return false;
     return make_absolute(config->train_data, err) && make_absolute(config->val_data, err) &&
+           make_absolute(config->hellaswag, err) &&
            (vocab_name_is_builtin(config->vocab) || make_absolute(config->vocab, err));
 }
 

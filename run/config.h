@@ -36,7 +36,7 @@ typedef struct {
     int max_skips;
 
     // Data
-    char train_data[OPTION_TEXT_MAX], val_data[OPTION_TEXT_MAX];
+    char train_data[OPTION_TEXT_MAX], val_data[OPTION_TEXT_MAX], hellaswag[OPTION_TEXT_MAX];
     char vocab[OPTION_TEXT_MAX]; // as vocab_open takes it
     int shard_tail;              // ShardTail
     bool align_documents;
@@ -44,7 +44,7 @@ typedef struct {
     int64_t val_tokens;
 
     // Reports
-    int64_t log_every, eval_every, sample_every, checkpoint_every;
+    int64_t log_every, eval_every, hellaswag_every, sample_every, checkpoint_every;
     int sample_tokens, keep;
     char sample_prompt[OPTION_TEXT_MAX];
 

@@ -276,7 +276,7 @@ void plan_print(FILE *out, const RunConfig *config, const ParamTable *table, con
             "            a step: %d sequences of %d, in micro-batches of %d, %.4g FLOPs; the run: %.4g FLOPs\n",
             config->batch_size, config->seq_len, config->micro_batch, flops, flops * (double)config->steps);
     if (config->diagnose)
-        fprintf(out, "            diagnostics of every matrix each %s steps\n", commas(n, config->diagnose));
+        fprintf(out, "            diagnostics of the matrices every %s steps\n", commas(n, config->diagnose));
     print_data(out, config, data);
     print_memory(out, memory);
     if (config->note[0]) fprintf(out, "Note        %s\n", config->note);

@@ -68,11 +68,11 @@ double trainer_lr(const Trainer *t, Group group, int64_t step) {
     return group_setting(s, "lr") * schedule_factor(&s->schedule, step, t->config->steps);
 }
 
-// After the step that follows the state's. The rate of a tied head, which has no matrix, is of no account.
+// After the step that follows the state's.
 static bool diagnose_step(Trainer *t, Error *err) {
     double lr[GROUP_COUNT];
     int64_t step = t->state.step + 1;
-    for (int g = 0; g < GROUP_COUNT; g++) lr[g] = t->config->groups[g].def ? trainer_lr(t, (Group)g, step - 1) : 0;
+    for (int g = 0; g < GROUP_COUNT; g++) lr[g] = trainer_lr(t, (Group)g, step - 1);
     return diagnose_after(t->diagnose, t->stream, lr, step, step * config_step_tokens(t->config), err);
 }
 

@@ -93,7 +93,8 @@ def words(key):
 ABOUT = """<p>Medians over the steps and the matrices. κ: largest singular value / (smallest + 1e-12). Stable rank: Frobenius norm² /
 largest singular value². Row CV: standard deviation of the rows’ norms over their mean. Alignment: cosine of the angle between
 update and weight. The gradient is that before clipping; the momentum of AdamW its first moment; the update what the step
-subtracted from the weights, divided by the learning rate, decoupled weight decay left out.</p>"""
+subtracted from the weights, divided by the learning rate, decoupled weight decay left out. A matrix that has not full rank (an
+embedding when fewer tokens than columns occur) has a κ that only says so.</p>"""
 
 
 def write_report(out, title, series, report):

@@ -18,12 +18,13 @@ def plot_matrix(series, name, step, title, theme):
         colour, _ = style(i, theme)
         above, below = axes[:, i]
         x, values = distribution(stats, "singular_values", "singular_quantiles")
-        draw_descending(above, x, np.maximum(values / values[0], FLOOR), FLOOR, colour)
+        draw_descending(above, x, np.maximum(values / (values[0] or 1), FLOOR), FLOOR, colour)
         mark(above, f"κ = {number(stats['condition'])}", colour)
         x, norms = distribution(stats, "row_norms", "row_norm_quantiles")
-        draw_descending(below, x, norms / stats["row_norm_mean"], 0, colour)
+        norms = norms / (stats["row_norm_mean"] or 1)
+        draw_descending(below, x, norms, 0, colour)
         mark(below, f"CV = {number(stats['row_norm_cv'])}", colour)
-        most = max(most, 1.05 * norms[0] / stats["row_norm_mean"])
+        most = max(most, 1.05 * norms[0])
         above.set_title(one.label, color=colour, fontsize=12, fontweight="bold")
         above.set_xlabel("% of the singular values")
         below.set_xlabel("% of the rows")
@@ -41,10 +42,20 @@ def plot_matrix(series, name, step, title, theme):
     return png(figure)
 
 
+class PlainLog(LogFormatter):
+    """The same ticks as matplotlib's, 0.6 for 6e-01."""
+
+    def __call__(self, x, pos=None):
+        return number(x) if super().__call__(x, pos) else ""
+
+
 def log_axis(ax, theme):
     ax.set_yscale("log")
     ax.tick_params(axis="y", which="both", colors=INK[theme], labelsize=10, length=0)
-    ax.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.3, 0.4)))
+    ax.yaxis.set_minor_formatter(PlainLog(labelOnlyBase=False, minor_thresholds=(1.3, 0.4)))
+    low, high = ax.get_ylim()
+    if 1e-3 < low and high < 1e5:
+        ax.yaxis.set_major_formatter(PlainLog())
 
 
 def draw_descending(ax, x, y, bottom, colour):
@@ -69,7 +80,7 @@ def plot_traces(series, of, title, theme):
             ax = axes[row, column]
             for i, one in enumerate(series):
                 draw_trace(ax, *one.values(part, of, key), style(i, theme), one.label)
-            log_axis(ax, theme)
+            log_axis(ax, theme)  # after the lines: its limits are theirs
             ax.set_xlabel("step")
             ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         most = max(one.count(part) for one in series)
@@ -77,7 +88,7 @@ def plot_traces(series, of, title, theme):
                                   color=INK[theme], fontsize=11)
     axes[0, 0].set_ylabel("condition number")
     axes[1, 0].set_ylabel("nuclear norm")
-    figure.subplots_adjust(top=figure.subplotpars.top - 0.07)
+    figure.subplots_adjust(left=0.95 / figure.get_figwidth(), top=figure.subplotpars.top - 0.07)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.2 / figure.get_figwidth(), 1 - 0.66 / figure.get_figheight()),

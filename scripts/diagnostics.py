@@ -10,6 +10,7 @@ from runs import RunError, read_run
 OBJECTS = ("gradient", "momentum", "update")
 PARTS = {"token embedding": "embedding", "head": "head", "hidden matrix": "hidden"}  # roles that are drawn, in this order
 PERCENTS = np.array([0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100])  # of the quantiles in the records
+LISTS = (("singular_values", "singular_quantiles"), ("row_norms", "row_norm_quantiles"))  # only with --diagnose-spectrum; always
 NUMBERS = ("condition", "nuclear", "stable_rank", "row_norm_mean", "row_norm_cv", "alignment")  # of every object
 
 
@@ -33,15 +34,22 @@ class Diagnosed(Series):
         return max((sum(PARTS.get(m["role"]) == part for m in matrices.values()) for matrices in self.steps.values()), default=0)
 
 
+def is_number(value):
+    return value is None or isinstance(value, (int, float))
+
+
 def check_record(record, where):
     """Refuses a record that does not have what is drawn."""
     try:
         good = isinstance(record["step"], int) and all(isinstance(record[key], str) for key in ("matrix", "role", "optimizer"))
+        good = good and isinstance(record["layer"], int)
         for of in OBJECTS:
             if of not in record and of != "gradient":
                 continue
-            good = good and all(record[of][key] is None or isinstance(record[of][key], (int, float)) for key in NUMBERS)
-            good = good and all(len(record[of][key]) == len(PERCENTS) for key in ("singular_quantiles", "row_norm_quantiles"))
+            good = good and all(is_number(record[of][key]) for key in NUMBERS)
+            for values, quantiles in LISTS:
+                good = good and len(record[of][quantiles]) == len(PERCENTS)
+                good = good and all(map(is_number, record[of][quantiles])) and all(map(is_number, record[of].get(values, [])))
     except (KeyError, TypeError):
         good = False
     if not good:

@@ -246,4 +246,116 @@ def test_refusals(folder):
     assert not (folder / "run").exists()
 
 
+def made_up(numbers, rows, values):
+    """What a record says of a matrix: these numbers, flat singular values, row norms rising from 0 to 2."""
+    condition, nuclear, cv = numbers
+    line = [2 * p / 100 for p in PERCENTS]
+    stats = {"condition": condition, "nuclear": nuclear, "stable_rank": 1.5, "row_norm_mean": 1.0, "row_norm_cv": cv,
+             "alignment": -0.5, "singular_quantiles": [3.0] * 11, "row_norm_quantiles": line}
+    return stats | ({"singular_values": [3.0] * 4, "row_norms": [2 * i / (rows - 1) for i in range(rows)]} if values else {})
+
+
+def make_run(path, optimizer="adamw", steps=(10, 20, 30), head=True, layers=3, values=False, scale=1.0, **options):
+    """A run whose condition numbers are known: scale * step, ten times that in hidden layer 0, a hundred times in layer 1..."""
+    path.mkdir(parents=True)
+    config = {"optimizer": optimizer, "lr": 0.01, "seed": 1, "steps": 30, **options}
+    (path / "config.conf").write_text("".join(f"{k} = {v}\n" for k, v in config.items()))
+    (path / "metrics.jsonl").write_text('{"kind": "end", "reason": "finished"}\n')
+    names = [("token_embedding.weight", "token embedding", -1)]
+    names += [(f"layers.{i}.{part}.weight", "hidden matrix", i) for i in range(layers) for part in ("attention.proj", "mlp.up")]
+    names += [("head.weight", "head", -1)] if head else []
+    lines = []
+    for step in steps:
+        for name, role, layer in names:
+            stats = made_up((scale * step * 10.0**(layer + 1), 7.0, 0.25), 8, values)
+            lines.append({"kind": "matrix", "step": step, "matrix": name, "role": role, "layer": layer, "rows": 8, "cols": 4,
+                          "optimizer": optimizer, "lr": 0.01, "gradient": stats, "momentum": stats, "update": stats})
+    (path / "diagnostics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def diagnose(*arguments):
+    return subprocess.run([sys.executable, str(ROOT / "scripts/diagnose.py"), *map(str, arguments)], capture_output=True,
+                          text=True, check=False)
+
+
+def test_script_medians_and_choice(folder):
+    out = folder / "report"
+    a, b = make_run(folder / "a"), make_run(folder / "b", "muon", steps=(10, 20), values=True, scale=0.5)
+    with open(a / "diagnostics.jsonl") as file:
+        lines = file.read().splitlines(keepends=True)
+    # A killed run: step 30 again, and a torn line.
+    (a / "diagnostics.jsonl").write_text("".join(lines) + lines[-1][:50] + "\n" + "".join(lines[-8:]))
+    done = diagnose(a, b, "--out", out, "--title", "A <b>title</b>")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((out / "diagnose.json").read_text())
+    assert report["figure"]["matrix"] == "layers.1.mlp.up.weight" and report["figure"]["step"] == 20
+    assert report["figure"]["series"] == {"adamw": {"condition": 2000, "row_norm_cv": 0.25}, "muon": {"condition": 1000, "row_norm_cv": 0.25}}
+    rows = {(row["series"], row["matrices"]): row for row in report["medians"]}
+    assert rows["adamw", "embedding"]["gradient condition"] == 20 and rows["muon", "head"]["update condition"] == 7.5
+    assert rows["adamw", "hidden"]["momentum condition"] == 2000 and rows["adamw", "hidden"]["count"] == 6
+    assert rows["muon", "hidden"]["gradient nuclear"] == 7
+    assert "hidden (6)" in done.stdout and "gradient κ" in done.stdout
+    import matplotlib.image
+    for name in ("update", "traces_gradient", "traces_momentum", "traces_update"):
+        pixels = matplotlib.image.imread(out / f"{name}.png")
+        assert pixels.shape[0] > 400 and pixels.shape[1] > 800 and pixels.std() > 0.01
+    page = (out / "diagnose.html").read_text()
+    resources = re.findall(r'(?:src|srcset|href)="([^"]{0,30})', page)
+    assert len(resources) == 8 and all(r.startswith("data:image/png;base64,") for r in resources), resources
+    assert "A &lt;b&gt;title" in page and "<b>title" not in page
+    done = diagnose(a, b, "--out", out, "--matrix", "head.weight", "--step", "10", "--label", "x", "--label", "y")
+    figure = json.loads((out / "diagnose.json").read_text())["figure"]
+    assert figure["matrix"] == "head.weight" and figure["series"]["y"]["condition"] == 5, figure
+
+
+def test_script_takes_what_it_does_not_know(folder):
+    """A tied head, no momentum, no update at a rate of 0, numbers that are none, matrices of zeros."""
+    run = make_run(folder / "a", head=False)
+    lines = [json.loads(line) for line in open(run / "diagnostics.jsonl")]
+    for line in lines:
+        del line["momentum"]
+        if line["step"] == 10:
+            del line["update"]
+    lines[1]["gradient"] |= {"condition": None, "alignment": None, "row_norm_cv": None}
+    lines[-1]["update"] = made_up((0, 0, None), 8, False) | {"singular_quantiles": [0] * 11, "row_norm_quantiles": [0] * 11, "row_norm_mean": 0}
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (run / "diagnostics.jsonl").write_text(text + '{"kind": "weather"}\n')
+    done = diagnose(run, "--out", folder / "report", "--matrix", lines[-1]["matrix"])
+    assert done.returncode == 0 and not done.stderr, done.stderr
+
+
+def test_script_on_runs(folder):
+    runs = [train(folder, name, "--optimizer", name, "--diagnose", "12") for name in ("adamw", "normuon")]
+    done = diagnose(*runs, "--out", folder / "report")
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert json.loads((folder / "report/diagnose.json").read_text())["figure"]["matrix"] == "layers.1.mlp.up.weight"
+
+
+def test_script_refusals(folder):
+    good = make_run(folder / "good")
+
+    def refused(words, *arguments):
+        done = diagnose(*arguments, "--out", folder / "report")
+        assert done.returncode == 1 and re.fullmatch(r"error: [^\n]+\n", done.stderr) and words in done.stderr, done.stderr
+        assert not (folder / "report").exists()
+
+    refused("no such run", folder / "nowhere")
+    refused("given twice", good, folder / "good/../good")
+    refused("these have: token_embedding.weight", good, "--matrix", "nothing")
+    refused("these steps are: 10, 20, 30", good, "--step", "15")
+    refused("no step was diagnosed in every run", good, make_run(folder / "other", "muon", steps=(15, 25)))
+    refused("--label", good, "--label", "a", "--label", "b")
+    bad = make_run(folder / "bad", "muon")
+    text = (bad / "diagnostics.jsonl").read_text()
+    for wrong in (text.replace('"step": 10', '"step": "ten"', 1), text.replace('"nuclear": 7.0', '"nuclear": "much"', 1),
+                  text.replace("[3.0, ", "[", 1), text.replace('"gradient": {', '"gradient": [{}], "x": {', 1)):
+        (bad / "diagnostics.jsonl").write_text(wrong)
+        refused("line 1: not a record", bad)
+    (bad / "diagnostics.jsonl").write_text("")
+    refused("no diagnostics yet", bad)
+    (bad / "diagnostics.jsonl").unlink()
+    refused("--diagnose N", bad)
+
+
 run_tests(globals())

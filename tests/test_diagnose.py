@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
 """--diagnose against numpy on the matrices of checkpoints, and that it changes nothing; scripts/diagnose.py."""
+import contextlib
+import io
 import json
 import os
 import re
@@ -14,6 +16,8 @@ import numpy as np
 
 import tiny_runs as tiny
 from harness import ROOT, Skip, run_tests
+
+import diagnose as script
 
 # LAPACK comes with the library of products. One thread: the machine may be busy, and the matrices are tiny.
 SOLVING = {name: value for name, value in os.environ.items() if name != "POLAR_BLAS"} | {"OMP_NUM_THREADS": "1"}
@@ -224,8 +228,10 @@ def test_resumed_run_repeats_nothing(folder):
     resume(run, "--diagnose", "7")
     assert {r["step"] for r in diagnostics(run)} == {21, 28, 35}
     # Stopped and resumed at every step.
-    stopped = train(folder, "stopped", "--optimizer", "muon", "--diagnose", "4", "--max-time", "1e-9")
-    while tiny.checkpoints(str(stopped))[-1] < tiny.STEPS:
+    short = ["--optimizer", "muon", "--diagnose", "3", "--steps", "10"]
+    want = (train(folder, "short", *short) / "diagnostics.jsonl").read_text()
+    stopped = train(folder, "stopped", *short, "--max-time", "1e-9")
+    while tiny.checkpoints(str(stopped))[-1] < 10:
         resume(stopped, "--max-time", "1e-9")
     assert (stopped / "diagnostics.jsonl").read_text() == want
 
@@ -275,8 +281,11 @@ def make_run(path, optimizer="adamw", steps=(10, 20, 30), head=True, layers=3, v
 
 
 def diagnose(*arguments):
-    return subprocess.run([sys.executable, str(ROOT / "scripts/diagnose.py"), *map(str, arguments)], capture_output=True,
-                          text=True, check=False)
+    """The script within this process, which has loaded what it needs; as subprocess.run would return it."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = script.main([*map(str, arguments)])
+    return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
 
 
 def test_script_medians_and_choice(folder):
@@ -327,7 +336,8 @@ def test_script_takes_what_it_does_not_know(folder):
 
 def test_script_on_runs(folder):
     runs = [train(folder, name, "--optimizer", name, "--diagnose", "12") for name in ("adamw", "normuon")]
-    done = diagnose(*runs, "--out", folder / "report")
+    done = subprocess.run([sys.executable, ROOT / "scripts/diagnose.py", *runs, "--out", folder / "report"],
+                          capture_output=True, text=True, check=False)
     assert done.returncode == 0 and not done.stderr, done.stderr
     assert json.loads((folder / "report/diagnose.json").read_text())["figure"]["matrix"] == "layers.1.mlp.up.weight"
 

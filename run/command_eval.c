@@ -37,6 +37,7 @@ static const char help[] =
     "Prints the validation loss of a run's newest checkpoint with its standard error over sequences, perplexity\n"
     "and bits per byte of text; and the accuracy in HellaSwag, four endings of a text to choose from (chance: "
     "0.25).\n"
+    "RUN may be a Hugging Face directory.\n"
     "\n"
     "  --val-data FILES      token shards, default: the run's own\n"
     "  --val-tokens N        tokens to predict, default: as the run; a smaller set is used whole\n"
@@ -94,7 +95,8 @@ static void close_job(Job *job) {
 
 static void print_text(const Network *n, const NetworkInfo *info, const Job *job, const ValidationResult *v,
                        const HellaswagResult *h) {
-    printf("%s, step %" PRId64 "\n", info->path, n->step);
+    if (n->step >= 0) printf("%s, step %" PRId64 "\n", info->path, n->step);
+    else puts(info->path); // no run's
     if (job->validation.tokens) {
         printf("validation loss %.4f", v->loss);
         if (!isnan(v->standard_error)) printf(" +- %.4f", v->standard_error);
@@ -113,7 +115,7 @@ static void print_json(const Network *n, const NetworkInfo *info, const Job *job
     JsonWriter w = {0};
     json_begin_object(&w, NULL);
     json_string(&w, "run", info->path);
-    json_int(&w, "step", n->step);
+    if (n->step >= 0) json_int(&w, "step", n->step);
     if (job->validation.tokens) {
         json_double(&w, "val_loss", v->loss);
         json_double(&w, "val_loss_stderr", v->standard_error);

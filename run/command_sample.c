@@ -36,7 +36,7 @@ static const OptionTable table = {specs, (int)(sizeof specs / sizeof *specs)};
 static const char help[] =
     "usage: train sample RUN [options]\n"
     "\n"
-    "Prints text that the newest checkpoint of a run writes.\n"
+    "Prints text that the newest checkpoint of a run writes. RUN may be a Hugging Face directory.\n"
     "\n"
     "  --prompt TEXT         what it begins with; -: standard input, to the last byte\n"
     "  --tokens N            to add, default: 200\n"

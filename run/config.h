@@ -27,6 +27,7 @@ typedef struct {
 
     // Training
     int64_t seed, steps;
+    char init_from[OPTION_TEXT_MAX];      // a run or a Hugging Face directory; "": initial weights are drawn
     int batch_size, micro_batch, seq_len; // sequences per step, per micro-batch; tokens per sequence
     int recompute;                        // Recompute
     double clip;

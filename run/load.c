@@ -1,15 +1,39 @@
 #include "run/load.h"
 
-#include "run/checkpoint.h" // defines: checkpoint_load
-#include "run/config.h"     // defines: RunConfig, config_load_run
+#include "run/checkpoint.h"  // defines: checkpoint_load
+#include "run/huggingface.h" // defines: hf_is_directory, hf_read_config, hf_read_weights
+#include "run/run_dir.h"     // defines: RUN_PATH_MAX, run_path
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+enum { EVAL_SEQUENCE = 1024, EVAL_TOKENS = 4096 }; // of a directory that says nothing of it
+
+// What a run's configuration would say of a Hugging Face directory.
+static bool describe_directory(RunConfig *config, const char *dir, Error *err) {
+    options_init(config, &run_options);
+    if (!hf_read_config(&config->model, dir, err)) return false;
+    config->norm_bias = config->model.norm_bias ? NORM_BIAS_YES : NORM_BIAS_NO;
+    config->seq_len = config->model.context < EVAL_SEQUENCE ? config->model.context : EVAL_SEQUENCE;
+    config->micro_batch = EVAL_TOKENS / config->seq_len;
+    return true;
+}
+
+bool network_config(RunConfig *config, const char *path, Error *err) {
+    char file[RUN_PATH_MAX];
+    *config = (RunConfig){0};
+    if (hf_is_directory(path)) return describe_directory(config, path, err);
+    run_path(file, path, "config.conf");
+    if (access(path, F_OK) == 0 && access(file, F_OK) != 0)
+        return error_set(err, "%s is neither a run (config.conf) nor a Hugging Face directory (config.json)", path);
+    return config_load_run(config, path, err);
+}
 
 bool network_info(NetworkInfo *info, const char *path, Error *err) {
     RunConfig *config = malloc(sizeof *config);
     ASSERT(config);
-    bool ok = config_load_run(config, path, err);
+    bool ok = network_config(config, path, err);
     if (ok) {
         *info = (NetworkInfo){.model = config->model,
                               .val_tokens = config->val_tokens,
@@ -23,15 +47,17 @@ bool network_info(NetworkInfo *info, const char *path, Error *err) {
     return ok;
 }
 
-static bool load_weights(Network *n, const NetworkInfo *info, Error *err) {
+bool network_weights(int64_t *step, Model *model, Stream *stream, const char *path, Error *err) {
     RunState state;
     bool found;
     char note[1024];
-    CheckpointParts parts = {.model = &n->model, .stream = n->stream};
-    if (!checkpoint_load(&state, &found, note, info->path, &parts, err)) return false;
-    if (!found) return error_set(err, "%s has no checkpoint yet", info->path);
+    CheckpointParts parts = {.model = model, .stream = stream};
+    *step = -1;
+    if (hf_is_directory(path)) return hf_read_weights(model, stream, path, err);
+    if (!checkpoint_load(&state, &found, note, path, &parts, err)) return false;
+    if (!found) return error_set(err, "%s has no checkpoint yet", path);
     if (note[0]) fprintf(stderr, "warning: %s\n", note);
-    n->step = state.step;
+    *step = state.step;
     return true;
 }
 
@@ -51,7 +77,7 @@ bool load_network(Network *n, const NetworkInfo *info, const ModelRun *run, cons
         n->stream = stream_create(n->device);
         ok = model_create(&n->model, &info->model, n->device, TYPE_F32, run, err);
         if (!ok) n->model = (Model){0};
-        ok = ok && load_weights(n, info, err);
+        ok = ok && network_weights(&n->step, &n->model, n->stream, info->path, err);
     }
     if (!ok) network_close(n);
     return ok;

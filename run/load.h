@@ -1,14 +1,21 @@
-// run/load.h - opens what a user names for inference: a run's newest checkpoint.
+// run/load.h - opens what a user names for its network: a run, of which the newest checkpoint counts, or a Hugging Face
+// directory.
 #ifndef POLAR_RUN_LOAD_H
 #define POLAR_RUN_LOAD_H
 
 #include "data/vocab.h"  // defines: Vocab
 #include "model/model.h" // defines: Model
-#include "run/options.h" // defines: OPTION_TEXT_MAX
+#include "run/config.h"  // defines: RunConfig, OPTION_TEXT_MAX
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+// The configuration of the run, or defaults with the network of the directory.
+bool network_config(RunConfig *config, const char *path, Error *err);
+
+// Reads the weights into a model made from that configuration. *step is the checkpoint's; -1: a directory has none.
+bool network_weights(int64_t *step, Model *model, Stream *stream, const char *path, Error *err);
 
 // What is known of a network before it is loaded.
 typedef struct {
@@ -27,7 +34,7 @@ typedef struct {
     Stream *stream;
     Vocab *vocab;
     Model model;
-    int64_t step; // of the checkpoint
+    int64_t step; // of the checkpoint; -1: a Hugging Face directory has none
 } Network;
 
 // Opens the device and the vocabulary, and loads the weights into a model made for `run`. What the user should know

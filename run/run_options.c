@@ -91,6 +91,9 @@ static const OptionSpec specs[] = {
            .help =
                "make norms and activations, or whole layers, again in the backward pass: less memory, same bits"),
     NUMBER("clip", clip, "1", 0, .help = "clip the gradient to this global norm; 0: never"),
+    TEXT("init-from", init_from, "", .value = "DIR",
+         .help =
+             "begin with the weights of a run or a Hugging Face directory, which decides the network's options"),
     INT64("seed", seed, "1", 0, .help = "of the initial weights and of samples"),
     NUMBER("target-loss", target_loss, "0", 0, RESUMABLE,
            .help = "stop when the validation loss is this low; 0: never"),

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct Optimizer {
     Device *device;
@@ -227,4 +228,43 @@ double optimizer_applied(const Optimizer *o, Stream *stream) {
 void optimizer_set_applied(Optimizer *o, Stream *stream, double applied) {
     device_copy(stream, &o->report->applied, &applied, sizeof applied);
     stream_synchronize(stream);
+}
+
+int optimizer_matrix_count(const Optimizer *o) {
+    int count = 0;
+    for (int i = 0; i < o->plan.n_kinds; i++) {
+        const KindPlan *kind = &o->plan.kinds[i];
+        if (param_is_matrix(kind->whole.first)) count += kind->n_views * kind->whole.count;
+    }
+    return count;
+}
+
+// The average or sum of past gradients that a parameter's optimizer keeps, from row `row` of layer `layer` on.
+static const void *momentum_of(const Optimizer *o, const KindPlan *kind, int layer, int64_t row) {
+    for (int i = 0; i < kind->n_states; i++) {
+        const StateSpec *spec = &kind->specs[i];
+        if (strcmp(spec->name, "momentum") != 0 && strcmp(spec->name, "moment1") != 0) continue;
+        ASSERT(spec->type == o->acc_type && spec->cols == kind->whole.cols);
+        return element_at(o->state + kind->state_offset[i] + layer * kind->state_stride[i], row * spec->cols,
+                          spec->type);
+    }
+    return NULL;
+}
+
+void optimizer_matrices(OptimizerMatrix *matrices, const Optimizer *o) {
+    for (int i = 0; i < o->table->n_params; i++) {
+        const Param *param = &o->table->params[i];
+        const KindPlan *kind = find_kind(&o->plan, param->kind);
+        for (int j = 0; j < kind->n_views && param_is_matrix(param); j++) {
+            const MatrixGroup *view = &kind->views[j];
+            *matrices++ =
+                (OptimizerMatrix){.param = param,
+                                  .group = kind->group,
+                                  .split = kind->n_views > 1 ? param->splits[j].name : "",
+                                  .offset = param->offset + view->row * view->cols,
+                                  .rows = view->rows,
+                                  .cols = view->cols,
+                                  .momentum = momentum_of(o, kind, param->layer < 0 ? 0 : param->layer, view->row)};
+        }
+    }
 }

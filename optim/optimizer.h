@@ -64,7 +64,8 @@ struct OptimizerDef {
     const char *reference; // paper and equation or algorithm
     const OptimizerOption *options;
     int n_options;
-    bool matrices_only; // cannot take vectors (gains and biases)
+    bool matrices_only;     // cannot take vectors (gains and biases)
+    bool decay_in_gradient; // weight decay is part of the gradient, not a term of the update of its own
 
     // Fills options that were not set and depend on others (a form's own defaults). May be NULL.
     void (*resolve)(GroupSettings *settings);
@@ -95,6 +96,13 @@ void group_settings_init(GroupSettings *settings, const OptimizerDef *def);
 bool group_settings_set(GroupSettings *settings, const char *name, const char *text, Error *err);
 double group_setting(const GroupSettings *settings, const char *name); // ASSERTs that it exists
 bool group_has_setting(const GroupSettings *settings, const char *name);
+// Weight decay that stands beside the optimizer's own update: W = W - lr (U + rate W), with `cautious` only where U and
+// W do not differ in sign. Rate 0 where there is none, or where it is part of the gradient.
+typedef struct {
+    double rate;
+    bool cautious;
+} WeightDecay;
+WeightDecay group_weight_decay(const GroupSettings *settings);
 // Writes the value as the text that group_settings_set reads back to the same value.
 void group_setting_text(char *text, size_t size, const GroupSettings *settings, int option);
 
@@ -157,6 +165,20 @@ typedef struct {
 int optimizer_state_count(const Optimizer *optimizer);
 StateTensor optimizer_state(const Optimizer *optimizer, int i);
 double optimizer_applied(const Optimizer *optimizer, Stream *stream);
+
+// A matrix as its optimizer sees it: q, k, v each alone where they are split, the vocabulary without its padding.
+typedef struct {
+    const Param *param;
+    Group group;
+    const char *split; // "q", "k", "v"; "" where it is the whole parameter
+    int64_t offset;    // in elements, in the arenas of the parameters
+    int64_t rows, cols;
+    const void *momentum; // device memory (rows, cols), in the type of the gradients; NULL where none is kept
+} OptimizerMatrix;
+
+// All matrices in the order of the parameters; at most optimizer_matrix_count of them.
+int optimizer_matrix_count(const Optimizer *optimizer);
+void optimizer_matrices(OptimizerMatrix *matrices, const Optimizer *optimizer);
 void optimizer_set_applied(Optimizer *optimizer, Stream *stream, double applied);
 
 #ifdef __cplusplus

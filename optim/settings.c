@@ -31,6 +31,14 @@ double group_setting(const GroupSettings *settings, const char *name) {
     return settings->values[i];
 }
 
+WeightDecay group_weight_decay(const GroupSettings *settings) {
+    if (settings->def->decay_in_gradient || !group_has_setting(settings, "weight-decay")) return (WeightDecay){0};
+    int decay = option_index(settings->def, "decay");
+    bool cautious =
+        decay >= 0 && strcmp(settings->def->options[decay].choices[(int)settings->values[decay]], "cautious") == 0;
+    return (WeightDecay){group_setting(settings, "weight-decay"), cautious};
+}
+
 static void append(char *text, size_t size, const char *word) {
     size_t used = strlen(text);
     snprintf(text + used, size - used, "%s%s", used ? ", " : "", word);

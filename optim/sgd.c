@@ -32,6 +32,7 @@ const OptimizerDef optimizer_sgd = {
     .reference = "Sutskever et al. 2013, section 2",
     .options = options,
     .n_options = sizeof options / sizeof *options,
+    .decay_in_gradient = true,
     .declare_state = declare_state,
     .step = step,
 };

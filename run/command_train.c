@@ -38,6 +38,7 @@ static bool make_plan(Job *s, Error *err) {
     RunConfig *c = &s->config;
     param_table_init(&s->table, &c->model);
     if (!run_data_open(&s->data, c, err) || !optimizer_check(s->device, &s->table, c->groups, err)) return false;
+    if (c->diagnose && !device_can_solve(s->device, err)) return error_prefix(err, "--diagnose");
     s->memory = plan_memory(c, &s->table);
     size_t size;
     FILE *out = open_memstream(&s->plan, &size);
@@ -67,6 +68,16 @@ static bool check_tokens(Trainer *t, const ShardSet *set, Error *err) {
     return loader_read_at(&batch, set, 0, t->config->model.vocab_size, err);
 }
 
+// The diagnostics of an earlier process are trimmed even where this one makes none.
+static bool open_records(Job *s, const char *run, Error *err) {
+    Trainer *t = &s->trainer;
+    int64_t step = t->state.step;
+    bool reported = t->state.reported;
+    return metrics_open(&t->metrics, run, "metrics.jsonl", step, reported, err) &&
+           (t->diagnose ? diagnose_open(t->diagnose, run, step, reported, err)
+                        : metrics_trim(run, "diagnostics.jsonl", step, reported, err));
+}
+
 // Everything that can fail for want of memory or data comes before the directory is made.
 static bool begin_new(Job *s, int argc, const char *const *argv, Error *err) {
     Trainer *t = &s->trainer;
@@ -77,7 +88,7 @@ static bool begin_new(Job *s, int argc, const char *const *argv, Error *err) {
     if (!check_tokens(t, &s->data.train, err) || !check_tokens(t, &s->data.val, err)) return false;
     if (!run_dir_create(&s->dir, &s->config, err)) return false;
     return environment_write(&s->dir, s->device, &s->data, argc, argv, err) && open_log(s, err) &&
-           metrics_open(&t->metrics, s->dir.path, 0, false, err);
+           open_records(s, s->dir.path, err);
 }
 
 static bool write_resume_record(Job *s, Error *err) {
@@ -114,8 +125,7 @@ static bool begin_resumed(Job *s, int argc, const char *const *argv, char note[1
     run_path(environment, run, "environment.json");
     if (access(environment, F_OK) != 0 && !environment_write(&s->dir, s->device, &s->data, argc, argv, err))
         return false;
-    return open_log(s, err) && metrics_open(&t->metrics, run, t->state.step, t->state.reported, err) &&
-           write_resume_record(s, err);
+    return open_log(s, err) && open_records(s, run, err) && write_resume_record(s, err);
 }
 
 static void say_end(Job *s, RunEnd end) {

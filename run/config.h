@@ -47,6 +47,8 @@ typedef struct {
     // Reports
     int64_t log_every, eval_every, hellaswag_every, sample_every, checkpoint_every;
     int sample_tokens, keep;
+    int64_t diagnose; // steps between diagnostics; 0: none
+    bool diagnose_spectrum;
     char sample_prompt[OPTION_TEXT_MAX];
 
     ModelConfig model;

@@ -24,8 +24,10 @@ static bool is_kept(const char *line, size_t size, int64_t step, bool reported) 
     return kept;
 }
 
-static bool trim(const char *path, int64_t step, bool reported, Error *err) {
+bool metrics_trim(const char *run, const char *name, int64_t step, bool reported, Error *err) {
+    char path[RUN_PATH_MAX];
     size_t size, kept = 0;
+    run_path(path, run, name);
     if (access(path, F_OK) != 0) return true;
     char *text = file_read_whole(&size, path, (size_t)1 << 40, err);
     if (!text) return false;
@@ -44,10 +46,10 @@ static bool trim(const char *path, int64_t step, bool reported, Error *err) {
     return ok;
 }
 
-bool metrics_open(Metrics *metrics, const char *run, int64_t step, bool reported, Error *err) {
+bool metrics_open(Metrics *metrics, const char *run, const char *name, int64_t step, bool reported, Error *err) {
     metrics->fd = -1;
-    run_path(metrics->path, run, "metrics.jsonl");
-    if (!trim(metrics->path, step, reported, err)) return false;
+    run_path(metrics->path, run, name);
+    if (!metrics_trim(run, name, step, reported, err)) return false;
     metrics->fd = open(metrics->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     return metrics->fd >= 0 || error_set(err, "cannot open %s: %s", metrics->path, strerror(errno));
 }

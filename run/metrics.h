@@ -1,4 +1,4 @@
-// run/metrics.h - metrics.jsonl: one JSON object a line, each line one write.
+// run/metrics.h - files of records, metrics.jsonl and its like: one JSON object a line, each line one write.
 #ifndef POLAR_RUN_METRICS_H
 #define POLAR_RUN_METRICS_H
 
@@ -13,10 +13,13 @@ typedef struct {
     char path[4096];
 } Metrics;
 
-// Opens for appending. First removes, by an atomic rewrite, what a killed run wrote after the state it goes on
-// from: records of steps after `step`; of `step` itself the evaluations and the sample unless `reported`, and the end;
-// a torn last line.
-bool metrics_open(Metrics *metrics, const char *run, int64_t step, bool reported, Error *err);
+// Removes from the file `name` of a run, by an atomic rewrite, what a killed process wrote after the state that is gone
+// on from: records of steps after `step`; of `step` itself the evaluations and the sample unless `reported`, and the end;
+// a torn last line. A file that is not there is none.
+bool metrics_trim(const char *run, const char *name, int64_t step, bool reported, Error *err);
+
+// Trims the file and opens it for appending.
+bool metrics_open(Metrics *metrics, const char *run, const char *name, int64_t step, bool reported, Error *err);
 
 // Appends the finished object and frees it.
 bool metrics_write(Metrics *metrics, JsonWriter *record, Error *err);

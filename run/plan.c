@@ -2,6 +2,7 @@
 
 #include "data/loader.h"   // defines: loader_batch_count
 #include "model/model.h"   // defines: model_memory
+#include "run/diagnose.h"  // defines: diagnose_memory
 #include "run/hellaswag.h" // defines: hellaswag_check
 
 #include <inttypes.h>
@@ -62,8 +63,9 @@ MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table) {
     optimizer_memory(&plan.optimizer_state, &plan.optimizer_scratch, table, config->groups, TYPE_F32);
     plan.batches =
         4 * batch_bytes(config->micro_batch, config->seq_len); // the loader's two, ours, the validation's
-    plan.total =
-        plan.weights + plan.grads + plan.activations + plan.optimizer_state + plan.optimizer_scratch + plan.batches;
+    if (config->diagnose) plan.diagnostics = diagnose_memory(table);
+    plan.total = plan.weights + plan.grads + plan.activations + plan.optimizer_state + plan.optimizer_scratch +
+                 plan.batches + plan.diagnostics;
     plan.available = memory_available();
     return plan;
 }
@@ -225,14 +227,15 @@ static void print_memory(FILE *out, const MemoryPlan *m) {
                  {"activations", m->activations},
                  {"optimizer state", m->optimizer_state},
                  {"optimizer scratch", m->optimizer_scratch},
-                 {"batches", m->batches}};
+                 {"batches", m->batches},
+                 {"diagnostics", m->diagnostics}};
     char text[32];
     size_text(text, m->total);
     fprintf(out, "Memory      %s", text);
     size_text(text, m->available);
     if (m->available) fprintf(out, " of %s available", text);
     fprintf(out, ":");
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+    for (size_t i = 0; i < sizeof parts / sizeof *parts - (m->diagnostics == 0); i++) {
         size_text(text, parts[i].bytes);
         fprintf(out, "%s%s %s", i == 0 ? " " : i == 3 ? ",\n            " : ", ", parts[i].name, text);
     }
@@ -276,6 +279,8 @@ void plan_print(FILE *out, const RunConfig *config, const ParamTable *table, con
     fprintf(out,
             "            a step: %d sequences of %d, in micro-batches of %d, %.4g FLOPs; the run: %.4g FLOPs\n",
             config->batch_size, config->seq_len, config->micro_batch, flops, flops * (double)config->steps);
+    if (config->diagnose)
+        fprintf(out, "            diagnostics of the matrices every %s steps\n", commas(n, config->diagnose));
     print_data(out, config, data);
     print_memory(out, memory);
     if (config->note[0]) fprintf(out, "Note        %s\n", config->note);

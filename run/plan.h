@@ -24,7 +24,7 @@ void run_data_close(RunData *data);
 
 // Bytes by what they are for.
 typedef struct {
-    int64_t weights, grads, activations, optimizer_state, optimizer_scratch, batches, total;
+    int64_t weights, grads, activations, optimizer_state, optimizer_scratch, batches, diagnostics, total;
     int64_t available; // 0: not known
 } MemoryPlan;
 

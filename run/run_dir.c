@@ -72,7 +72,7 @@ void run_dir_unlock(RunDir *dir) {
 
 // Checkpoints go first and config.conf last (by being replaced), so that what a crash leaves is a run.
 static bool remove_earlier_run(const char *path, Error *err) {
-    static const char *const names[] = {"metrics.jsonl", "log.txt", "environment.json"};
+    static const char *const names[] = {"metrics.jsonl", "diagnostics.jsonl", "log.txt", "environment.json"};
     char file[RUN_PATH_MAX];
     if (!checkpoint_remove_all(path, err)) return false;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

@@ -3,6 +3,7 @@
 //   config.conf       the effective configuration, written first: with it alone a run can start over
 //   environment.json  where and with what it ran
 //   metrics.jsonl     one JSON object a line
+//   diagnostics.jsonl --diagnose: one JSON object a line and matrix
 //   log.txt           what was printed
 //   checkpoints/      step_00000100/{model.safetensors,optimizer.safetensors,state.json}
 //   lock              held while a process works here

@@ -113,6 +113,11 @@ static const OptionSpec specs[] = {
     INT64("sample-every", sample_every, "0", 0, RESUMABLE, .help = "steps between text samples; 0: none"),
     INT("sample-tokens", sample_tokens, "200", 1, RESUMABLE, .help = "length of a sample"),
     TEXT("sample-prompt", sample_prompt, "", RESUMABLE, .help = "beginning of a sample"),
+    INT64("diagnose", diagnose, "0", 0, RESUMABLE,
+          .help = "steps between diagnostics: singular values and rows of every matrix's gradient, momentum and "
+                  "update, into diagnostics.jsonl; 0: none"),
+    FLAG("diagnose-spectrum", diagnose_spectrum, "no", RESUMABLE,
+         .help = "--diagnose writes every singular value and every row's norm, not only their quantiles"),
     INT64("checkpoint-every", checkpoint_every, "1000", 0, RESUMABLE,
           .help = "steps between checkpoints; 0: only at the end and on signals"),
     INT("keep", keep, "2", 0, RESUMABLE, .help = "newest checkpoints to keep; 0: all"),

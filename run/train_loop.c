@@ -115,14 +115,10 @@ static bool save(Trainer *t, Error *err) {
     CheckpointParts parts = trainer_parts(t);
     t->state.applied = optimizer_applied(t->optimizer, t->stream);
     if (!metrics_sync(&t->metrics, err)) return false;
+    if (t->diagnose && !diagnose_sync(t->diagnose, err)) return false;
     if (!checkpoint_save(t->run, &parts, &t->state, t->config->keep, err)) return false;
     t->saved_step = t->state.step;
     return true;
-}
-
-static double scheduled_lr(const Trainer *t, Group group, int64_t step) {
-    const GroupSettings *s = &t->config->groups[group];
-    return group_setting(s, "lr") * schedule_factor(&s->schedule, step, t->config->steps);
 }
 
 // The most memory this process has held, in bytes.
@@ -142,7 +138,7 @@ static bool record_step(Trainer *t, const StepResult *r, Error *err) {
                      .loss = r->report.loss,
                      .val_loss = s->val_loss,
                      .grad_norm = r->report.grad_norm,
-                     .lr = scheduled_lr(t, GROUP_HIDDEN, s->step - 1),
+                     .lr = trainer_lr(t, GROUP_HIDDEN, s->step - 1),
                      .tokens_per_s = tokens_per_s,
                      .logged = logged};
     progress_step(&t->progress, &line);
@@ -153,7 +149,7 @@ static bool record_step(Trainer *t, const StepResult *r, Error *err) {
     json_begin_object(&w, "lr");
     for (int g = 0; g < GROUP_COUNT; g++)
         if (g != GROUP_HEAD || !t->config->model.tied_head)
-            json_double(&w, group_name((Group)g), scheduled_lr(t, (Group)g, s->step - 1));
+            json_double(&w, group_name((Group)g), trainer_lr(t, (Group)g, s->step - 1));
     json_end_object(&w);
     json_double(&w, "grad_norm", r->report.grad_norm);
     json_double(&w, "clip_scale", r->report.clip_scale);

@@ -16,7 +16,12 @@ bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, De
         return false;
     }
     t->optimizer = optimizer_create(device, TYPE_F32, table, config->groups, err);
-    if (t->optimizer && forward_create(&t->forward, &t->model, t->stream, err)) {
+    bool ok = t->optimizer && forward_create(&t->forward, &t->model, t->stream, err);
+    if (ok && config->diagnose) {
+        t->diagnose = diagnose_create(&t->model, t->optimizer, config->groups, config->diagnose_spectrum, err);
+        ok = t->diagnose != NULL;
+    }
+    if (ok) {
         model_init_weights(&t->model, t->stream, (uint64_t)config->seed);
         return true;
     }
@@ -32,6 +37,7 @@ bool trainer_start_loader(Trainer *t, Error *err) {
 
 void trainer_free(Trainer *t) {
     if (t->loader) loader_free(t->loader);
+    if (t->diagnose) diagnose_free(t->diagnose);
     if (t->optimizer) optimizer_free(t->optimizer);
     forward_free(&t->forward);
     if (t->model.device) model_free(&t->model);
@@ -57,6 +63,19 @@ Batch trainer_upload(Trainer *t, const Batch *host) {
     return batch;
 }
 
+double trainer_lr(const Trainer *t, Group group, int64_t step) {
+    const GroupSettings *s = &t->config->groups[group];
+    return group_setting(s, "lr") * schedule_factor(&s->schedule, step, t->config->steps);
+}
+
+// After the step that follows the state's.
+static bool diagnose_step(Trainer *t, Error *err) {
+    double lr[GROUP_COUNT];
+    int64_t step = t->state.step + 1;
+    for (int g = 0; g < GROUP_COUNT; g++) lr[g] = trainer_lr(t, (Group)g, step - 1);
+    return diagnose_after(t->diagnose, t->stream, lr, step, step * config_step_tokens(t->config), err);
+}
+
 bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err) {
     const RunConfig *c = t->config;
     double scale = 1.0 / (double)config_step_tokens(c), data_s = 0, start = seconds_now();
@@ -70,14 +89,16 @@ bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err)
         model_forward_backward(&t->model, t->stream, &batch, scale, i > 0, NULL);
         stream_synchronize(t->stream); // the loader's memory is valid until the next call
     }
+    result->data_ms = 1e3 * data_s;
+    result->forward_backward_ms = 1e3 * (seconds_now() - start - data_s);
+    bool diagnose = t->diagnose && (t->state.step + 1) % c->diagnose == 0;
+    if (diagnose) diagnose_before(t->diagnose, t->stream);
     double middle = seconds_now();
     optimizer_step(t->optimizer, t->stream, t->model.master, t->model.weights, t->model.grads, t->model.loss,
                    t->state.step, c->steps, c->clip, scale, loss_limit);
     result->report = optimizer_report(t->optimizer, t->stream);
-    result->data_ms = 1e3 * data_s;
-    result->forward_backward_ms = 1e3 * (middle - start - data_s);
     result->optimizer_ms = 1e3 * (seconds_now() - middle);
-    return true;
+    return !diagnose || result->report.ok == 0 || diagnose_step(t, err);
 }
 
 bool trainer_evaluate(ValidationResult *result, bool *complete, Trainer *t, Error *err) {

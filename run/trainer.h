@@ -7,6 +7,7 @@
 #include "optim/optimizer.h" // defines: Optimizer
 #include "run/checkpoint.h"  // defines: CheckpointParts
 #include "run/config.h"      // defines: RunConfig
+#include "run/diagnose.h"    // defines: Diagnose
 #include "run/evaluate.h"    // defines: Forward, ValidationResult
 #include "run/hellaswag.h"   // defines: HellaswagResult
 #include "run/metrics.h"     // defines: Metrics
@@ -29,6 +30,7 @@ typedef struct {
     Loader *loader;
     Forward forward; // the model with the memory of one micro-batch: host (for evaluation) and device
     Metrics metrics;
+    Diagnose *diagnose; // NULL: no --diagnose
     Progress progress;
     RunState state;
     int64_t saved_step; // of the newest checkpoint, -1: none
@@ -50,7 +52,11 @@ typedef struct {
     double data_ms, forward_backward_ms, optimizer_ms;
 } StepResult;
 
-// One optimizer step: batch_size / micro_batch micro-batches and the update. The state is left alone.
+// The learning rate of a group at a 0-based step.
+double trainer_lr(const Trainer *t, Group group, int64_t step);
+
+// One optimizer step: batch_size / micro_batch micro-batches and the update, with the diagnostics that are due. The
+// state is left alone.
 bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err);
 
 // The loss over the validation tokens, and the choice of endings, at the weights the optimizer evaluates at.

@@ -16,6 +16,13 @@ class Parser(argparse.ArgumentParser):
         sys.exit(1)
 
 
+def print_rows(header, rows):
+    """A table of texts: the first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    for row in [header, ["-" * w for w in widths], *rows]:
+        print("  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:])]).rstrip())
+
+
 def has_modules(*modules):
     return all(importlib.util.find_spec(module) is not None for module in modules)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from cli import Parser, use_python_with_matplotlib  # noqa: E402
+from cli import Parser, print_rows, use_python_with_matplotlib  # noqa: E402
 
 use_python_with_matplotlib()
 
@@ -26,7 +26,7 @@ from significance import RULE_MARGIN, rule_statistic, welch  # noqa: E402
 
 # Options that do not change what is learned (beyond rounding): runs that differ only here are repetitions of one experiment.
 IGNORED = {"seed", "quiet", "max-time", "keep", "log-every", "checkpoint-every", "sample-every", "sample-tokens", "sample-prompt",
-           "threads"}
+           "threads", "diagnose", "diagnose-spectrum"}
 MOST_PAIRS = 4  # series of which every pair is tested; of more each is tested against the baseline
 PATHS = {"train-data", "val-data"}  # compared by file name: the folder does not matter
 
@@ -318,10 +318,7 @@ def seed_range(row):
 
 
 def print_table(report):
-    header, rows = table_rows(report)
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    for row in [header, ["-" * w for w in widths], *rows]:
-        print("  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:])]).rstrip())
+    print_rows(*table_rows(report))
     print(f"\nTarget: validation loss {report['target_val_loss']:.4f} ({report['target_is']}); "
           f"savings against {report['baseline']}.")
     for line in pair_lines(report) + caption_lines(report) + [f"Note: {note}." for note in report["notes"]]:

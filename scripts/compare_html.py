@@ -43,6 +43,11 @@ def write_page(path, title, report, header, rows, words, pictures, more_sections
         environment_table(report),
         runs_table(report),
     ]
+    write_document(path, title, parts)
+
+
+def write_document(path, title, parts):
+    """A page of these pieces of HTML; empty ones are left out."""
     path.write_text("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
                     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
                     f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n"

@@ -355,7 +355,7 @@ static void test_metrics_trim(void **unused) {
         Metrics m;
         size_t size;
         temp_file("metrics/metrics.jsonl", text, sizeof text - 1);
-        assert_true(metrics_open(&m, temp_path("metrics"), cases[i].step, cases[i].reported, &err));
+        assert_true(metrics_open(&m, temp_path("metrics"), "metrics.jsonl", cases[i].step, cases[i].reported, &err));
         JsonWriter w = {0};
         json_begin_object(&w, NULL);
         json_end_object(&w);

@@ -88,9 +88,9 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIBRARY)
 	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(TEST_LIBS) $(LIBS)
 
 TEST_LIBS := -lcmocka
-$(BUILD)/tests/bench: TEST_LIBS :=
+$(BUILD)/tests/bench $(BUILD)/tests/dump_logits: TEST_LIBS :=
 
-tests: $(TESTS:%=$(BUILD)/tests/%)
+tests: $(TESTS:%=$(BUILD)/tests/%) $(BUILD)/tests/dump_logits
 .PHONY: tests
 
 test: $(TRAIN) tests ## build and run every test; ends in "N passed, N failed"

@@ -1,6 +1,6 @@
 // train.cu - the program: which command, then that command. C11 and C++17 alike.
 #include "device/cpu.h"   // defines: cpu_threads_settle
-#include "run/commands.h" // defines: command_train, command_tokenize, command_sample, command_help
+#include "run/commands.h" // defines: command_train, command_tokenize, command_sample, command_eval, command_export
 
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +10,8 @@ static bool dispatch(int *status, int argc, const char *const *argv, Error *err)
     *status = 0;
     if (argc > 1 && strcmp(argv[1], "tokenize") == 0) return command_tokenize(argc - 2, argv + 2, err);
     if (argc > 1 && strcmp(argv[1], "sample") == 0) return command_sample(argc - 2, argv + 2, err);
+    if (argc > 1 && strcmp(argv[1], "eval") == 0) return command_eval(argc - 2, argv + 2, err);
+    if (argc > 1 && strcmp(argv[1], "export") == 0) return command_export(argc - 2, argv + 2, err);
     if (argc == 1 || help_wanted(&topic, argc, argv)) return command_help(topic, err);
     return command_train(status, argc, argv, err);
 }

@@ -1,5 +1,6 @@
 #include "data/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -103,6 +104,19 @@ bool file_sync_parent(const char *path, Error *err) {
     if (!ok) error_set(err, "cannot sync the folder %s: %s", name, strerror(errno));
     close(fd);
     return ok;
+}
+
+bool file_remove_folder(const char *path, Error *err) {
+    char file[PATH_MAX];
+    DIR *dir = opendir(path);
+    if (!dir) return errno == ENOENT || error_set(err, "cannot remove %s: %s", path, strerror(errno));
+    for (struct dirent *e; (e = readdir(dir));) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        if (snprintf(file, sizeof file, "%s/%s", path, e->d_name) < (int)sizeof file)
+            unlink(file); // what stays makes rmdir fail
+    }
+    closedir(dir);
+    return rmdir(path) == 0 || error_set(err, "cannot remove %s: %s", path, strerror(errno));
 }
 
 bool file_make_dirs(const char *path, Error *err) {

@@ -35,6 +35,9 @@ bool file_replace(const char *path, const FilePiece *pieces, int n_pieces, Error
 // Makes a rename or a removal in the folder of `path` survive a power cut.
 bool file_sync_parent(const char *path, Error *err);
 
+// Removes a folder of plain files; no error where there is none.
+bool file_remove_folder(const char *path, Error *err);
+
 // Creates a folder and those above it; no error where it exists.
 bool file_make_dirs(const char *path, Error *err);
 

@@ -19,7 +19,7 @@ static bool parse_type(Type *type, const char *name, Error *err) {
         *type = (Type)t;
         return true;
     }
-    return error_set(err, "type %.20s is not supported; use F32, F64, BF16 or I32", name);
+    return error_set(err, "type %.20s is not supported; use F32, F64, BF16, F16, I32, I64, U8 or BOOL", name);
 }
 
 static bool parse_shape(SafeTensor *t, const Json *shape, Error *err) {
@@ -156,4 +156,10 @@ const SafeTensor *safetensors_find(const Safetensors *file, const char *name) {
 
 const void *safetensors_data(const Safetensors *file, const SafeTensor *tensor) {
     return file->map + file->data_start + tensor->begin;
+}
+
+void safetensors_read(double *out, const Safetensors *file, const SafeTensor *t, int64_t first, int64_t n) {
+    ASSERT(first >= 0 && n >= 0 && first <= t->elements - n);
+    const unsigned char *data = safetensors_data(file, t);
+    float_type_read(out, t->type, data + first * (int64_t)type_size(t->type), n);
 }

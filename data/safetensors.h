@@ -2,7 +2,7 @@
 #ifndef POLAR_DATA_SAFETENSORS_H
 #define POLAR_DATA_SAFETENSORS_H
 
-#include "device/device.h" // defines: Type
+#include "data/float_types.h" // defines: float_type_is
 
 #ifdef __cplusplus
 extern "C" {
@@ -33,6 +33,8 @@ void safetensors_close(Safetensors *file);
 const SafeTensor *safetensors_find(const Safetensors *file, const char *name); // NULL if absent
 // The data of a tensor; the format does not promise alignment, so copy it out with memcpy.
 const void *safetensors_data(const Safetensors *file, const SafeTensor *tensor);
+// Elements [first, first + n) of a tensor of a floating-point type (float_type_is), as doubles.
+void safetensors_read(double *out, const Safetensors *file, const SafeTensor *tensor, int64_t first, int64_t n);
 
 // Writes a file: fill name, type, n_dims, shape of every tensor (begin, end, elements are filled in); then the data
 // of each in that order; then finish, which fsyncs. The CRC-32C of the whole file goes to *crc. After an error the

@@ -1,6 +1,5 @@
 #include "data/vocab.h"
 
-#include "data/bpe.h"   // defines: Bpe
 #include "data/split.h" // defines: split_cut
 
 #include <stdlib.h>
@@ -58,6 +57,10 @@ int vocab_size(const Vocab *vocab) {
 
 int vocab_end_of_text(const Vocab *vocab) {
     return vocab->end_of_text;
+}
+
+const Bpe *vocab_bpe(const Vocab *vocab) {
+    return vocab->bpe;
 }
 
 const char *vocab_decode(int *length, const Vocab *vocab, int token) {

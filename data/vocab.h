@@ -5,6 +5,7 @@
 #ifndef POLAR_DATA_VOCAB_H
 #define POLAR_DATA_VOCAB_H
 
+#include "data/bpe.h"     // defines: Bpe
 #include "device/error.h" // defines: Error
 
 #include <stddef.h>
@@ -26,6 +27,9 @@ bool vocab_name_is_builtin(const char *name);
 bool vocab_is_none(const Vocab *vocab);
 int vocab_size(const Vocab *vocab);        // tokens, that of the end of text included; 0 for "none"
 int vocab_end_of_text(const Vocab *vocab); // the token that precedes every document; -1 for "none"
+
+// Its byte pairs; NULL for "none" and "bytes".
+const Bpe *vocab_bpe(const Vocab *vocab);
 
 // The bytes a token stands for, not zero-terminated, and their number: 0 for the end of text, tokens outside the
 // vocabulary, and "none". A character may be spread over several tokens.

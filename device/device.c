@@ -8,7 +8,8 @@ static const struct {
     const char *name;
     size_t size;
 } types[TYPE_COUNT] = {
-    [TYPE_F32] = {"F32", 4}, [TYPE_F64] = {"F64", 8}, [TYPE_BF16] = {"BF16", 2}, [TYPE_I32] = {"I32", 4}};
+    [TYPE_F32] = {"F32", 4}, [TYPE_F64] = {"F64", 8}, [TYPE_BF16] = {"BF16", 2}, [TYPE_I32] = {"I32", 4},
+    [TYPE_F16] = {"F16", 2}, [TYPE_I64] = {"I64", 8}, [TYPE_U8] = {"U8", 1},     [TYPE_BOOL] = {"BOOL", 1}};
 
 size_t type_size(Type type) {
     return types[type].size;

@@ -14,11 +14,11 @@
 extern "C" {
 #endif
 
-// Element types. The first three can be the type of an instance of the network.
-typedef enum { TYPE_F32, TYPE_F64, TYPE_BF16, TYPE_I32, TYPE_COUNT } Type;
+// Element types. The first three can be the type of an instance of the network; those after I32 are found in files only.
+typedef enum { TYPE_F32, TYPE_F64, TYPE_BF16, TYPE_I32, TYPE_F16, TYPE_I64, TYPE_U8, TYPE_BOOL, TYPE_COUNT } Type;
 
 size_t type_size(Type type);      // bytes of an element
-const char *type_name(Type type); // "F32", "F64", "BF16", "I32": the names of safetensors
+const char *type_name(Type type); // "F32", "F64", "BF16", ...: the names of safetensors
 Type type_accumulate(Type type);  // master weights, gradients, statistics: F64 for F64, else F32
 
 typedef enum { DEVICE_CPU, DEVICE_CUDA } DeviceKind;

@@ -1,6 +1,6 @@
 #include "run/checkpoint_dir.h"
 
-#include "data/file.h"      // defines: file_sync_parent
+#include "data/file.h"      // defines: file_sync_parent, file_remove_folder
 #include "run/checkpoint.h" // defines: checkpoint_clean, checkpoint_remove_all
 
 #include <dirent.h>
@@ -45,29 +45,15 @@ int checkpoint_list(int64_t **steps, const char *run) {
     return n;
 }
 
-// Removes a folder of plain files.
-static bool remove_folder(const char *path, Error *err) {
-    char file[RUN_PATH_MAX];
-    DIR *dir = opendir(path);
-    if (!dir) return errno == ENOENT || error_set(err, "cannot remove %s: %s", path, strerror(errno));
-    for (struct dirent *e; (e = readdir(dir));) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
-        run_path(file, path, e->d_name);
-        unlink(file); // what stays makes rmdir fail
-    }
-    closedir(dir);
-    return rmdir(path) == 0 || error_set(err, "cannot remove %s: %s", path, strerror(errno));
-}
-
 bool checkpoint_remove(const char *run, int64_t step, Error *err) {
     char path[RUN_PATH_MAX], name[64], away[RUN_PATH_MAX];
     checkpoint_path(path, run, step, false);
     snprintf(name, sizeof name, "checkpoints/.tmp_removed_%08" PRId64, step);
     run_path(away, run, name);
-    if (!remove_folder(away, err)) return false;
+    if (!file_remove_folder(away, err)) return false;
     if (rename(path, away) != 0)
         return errno == ENOENT || error_set(err, "cannot rename %s: %s", path, strerror(errno));
-    return file_sync_parent(path, err) && remove_folder(away, err);
+    return file_sync_parent(path, err) && file_remove_folder(away, err);
 }
 
 void checkpoint_clean(const char *run) {
@@ -79,7 +65,7 @@ void checkpoint_clean(const char *run) {
     for (struct dirent *e; (e = readdir(dir));) {
         if (strncmp(e->d_name, ".tmp", 4) != 0) continue;
         run_path(path, folder, e->d_name);
-        remove_folder(path, &ignored);
+        file_remove_folder(path, &ignored);
     }
     closedir(dir);
 }

@@ -1,8 +1,9 @@
 #include "run/commands.h"
 
-#include "run/run_dir.h" // defines: RunDir
-#include "run/signals.h" // defines: signals_install, EXIT_STOPPED
-#include "run/trainer.h" // defines: Trainer
+#include "run/init_from.h" // defines: init_from_weights
+#include "run/run_dir.h"   // defines: RunDir
+#include "run/signals.h"   // defines: signals_install, EXIT_STOPPED
+#include "run/trainer.h"   // defines: Trainer
 
 #include <errno.h>
 #include <inttypes.h>
@@ -62,7 +63,7 @@ static bool check_tokens(Trainer *t, const ShardSet *set, Error *err) {
     Batch batch;
     if (set->n_shards == 0) return true;
     int64_t T = set->total_tokens - 1;
-    batch_layout(&batch, t->batch_host, 1, T < t->config->seq_len ? (int)T : t->config->seq_len);
+    batch_layout(&batch, t->forward.host, 1, T < t->config->seq_len ? (int)T : t->config->seq_len);
     return loader_read_at(&batch, set, 0, t->config->model.vocab_size, err);
 }
 
@@ -71,6 +72,7 @@ static bool begin_new(Job *s, int argc, const char *const *argv, Error *err) {
     Trainer *t = &s->trainer;
     if (!run_dir_check_new(s->config.out, s->config.overwrite, err)) return false;
     if (!trainer_create(t, &s->config, &s->data, s->device, &s->table, err)) return false;
+    if (s->config.init_from[0] && !init_from_weights(&t->model, t->stream, &s->config, err)) return false;
     if (!trainer_start_loader(t, err)) return false; // refuses sets that are too short
     if (!check_tokens(t, &s->data.train, err) || !check_tokens(t, &s->data.val, err)) return false;
     if (!run_dir_create(&s->dir, &s->config, err)) return false;
@@ -105,6 +107,8 @@ static bool begin_resumed(Job *s, int argc, const char *const *argv, char note[1
     CheckpointParts parts = trainer_parts(t);
     if (!checkpoint_load(&t->state, &found, note, run, &parts, err)) return false;
     if (found) t->saved_step = t->state.step;
+    else if (s->config.init_from[0] && !init_from_weights(&t->model, t->stream, &s->config, err))
+        return error_prefix(err, "%s has no checkpoint yet, so it starts over", run);
     if (!trainer_start_loader(t, err)) return false;
     char environment[RUN_PATH_MAX];
     run_path(environment, run, "environment.json");

@@ -20,6 +20,12 @@ bool command_tokenize(int argc, const char *const *argv, Error *err);
 // `train sample RUN [options]`; argv begins after the command's name.
 bool command_sample(int argc, const char *const *argv, Error *err);
 
+// `train export RUN --out DIR [options]`; argv begins after the command's name.
+bool command_export(int argc, const char *const *argv, Error *err);
+
+// `train eval RUN [options]`; argv begins after the command's name.
+bool command_eval(int argc, const char *const *argv, Error *err);
+
 // Whether --help is among the arguments; *topic is the word after it, if any.
 bool help_wanted(const char **topic, int argc, const char *const *argv);
 

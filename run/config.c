@@ -2,6 +2,7 @@
 
 #include "device/nearest.h" // defines: nearest_name
 #include "run/groups.h"     // defines: groups_resolve, group_option_names
+#include "run/init_from.h"  // defines: init_from_options
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -195,7 +196,8 @@ static bool build(RunConfig *config, const Settings *file, const Settings *argum
     if (name) snprintf(config->config, sizeof config->config, "%s", name->text);
     if (!apply_settings(config, file, true, err) || !apply_settings(config, arguments, false, err)) return false;
     if (!derive(config, err) || !groups_resolve(config, file, arguments, err)) return false;
-    return make_absolute(config->train_data, err) && make_absolute(config->val_data, err) &&
+    return make_absolute(config->init_from, err) && make_absolute(config->train_data, err) &&
+           make_absolute(config->val_data, err) && make_absolute(config->hellaswag, err) &&
            (vocab_name_is_builtin(config->vocab) || make_absolute(config->vocab, err));
 }
 
@@ -228,7 +230,9 @@ static bool read_files(Settings *all, const Settings *arguments, Error *err) {
 
 static bool load(RunConfig *config, Settings *file, Settings *arguments, Error *err) {
     const Setting *resume = settings_find(arguments, "resume");
-    if (!resume) return read_files(file, arguments, err) && build(config, file, arguments, err);
+    if (!resume)
+        return read_files(file, arguments, err) && init_from_options(arguments, file, err) &&
+               build(config, file, arguments, err);
 
     if (settings_find(arguments, "config"))
         return error_set(err, "--config cannot be given with --resume: the run keeps its own");

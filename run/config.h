@@ -27,6 +27,7 @@ typedef struct {
 
     // Training
     int64_t seed, steps;
+    char init_from[OPTION_TEXT_MAX];      // a run or a Hugging Face directory; "": initial weights are drawn
     int batch_size, micro_batch, seq_len; // sequences per step, per micro-batch; tokens per sequence
     int recompute;                        // Recompute
     double clip;
@@ -36,7 +37,7 @@ typedef struct {
     int max_skips;
 
     // Data
-    char train_data[OPTION_TEXT_MAX], val_data[OPTION_TEXT_MAX];
+    char train_data[OPTION_TEXT_MAX], val_data[OPTION_TEXT_MAX], hellaswag[OPTION_TEXT_MAX];
     char vocab[OPTION_TEXT_MAX]; // as vocab_open takes it
     int shard_tail;              // ShardTail
     bool align_documents;
@@ -44,7 +45,7 @@ typedef struct {
     int64_t val_tokens;
 
     // Reports
-    int64_t log_every, eval_every, sample_every, checkpoint_every;
+    int64_t log_every, eval_every, hellaswag_every, sample_every, checkpoint_every;
     int sample_tokens, keep;
     char sample_prompt[OPTION_TEXT_MAX];
 

@@ -16,7 +16,8 @@ static bool is_kept(const char *line, size_t size, int64_t step, bool reported) 
     int64_t at;
     bool kept = json && json_get_string(&kind, json, "kind", &ignored) &&
                 json_get_int(&at, json, "step", &ignored) && strcmp(kind, "end") != 0 && at <= step;
-    if (kept && at == step && !reported) kept = strcmp(kind, "val") != 0 && strcmp(kind, "sample") != 0;
+    if (kept && at == step && !reported)
+        kept = strcmp(kind, "val") != 0 && strcmp(kind, "hellaswag") != 0 && strcmp(kind, "sample") != 0;
     // A run that starts over keeps nothing of its earlier life.
     if (step == 0 && !reported) kept = false;
     json_free(json);

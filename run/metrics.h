@@ -14,7 +14,7 @@ typedef struct {
 } Metrics;
 
 // Opens for appending. First removes, by an atomic rewrite, what a killed run wrote after the state it goes on
-// from: records of steps after `step`; of `step` itself the validation and sample unless `reported`, and the end;
+// from: records of steps after `step`; of `step` itself the evaluations and the sample unless `reported`, and the end;
 // a torn last line.
 bool metrics_open(Metrics *metrics, const char *run, int64_t step, bool reported, Error *err);
 

@@ -1,7 +1,8 @@
 #include "run/plan.h"
 
-#include "data/loader.h" // defines: loader_batch_count
-#include "model/model.h" // defines: model_memory
+#include "data/loader.h"   // defines: loader_batch_count
+#include "model/model.h"   // defines: model_memory
+#include "run/hellaswag.h" // defines: hellaswag_check
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -18,7 +19,11 @@ static bool open_parts(RunData *data, const RunConfig *config, Error *err) {
     if (data->val_tokens > data->val.total_tokens - 1) data->val_tokens = data->val.total_tokens - 1;
     if (data->val.n_shards && data->val_tokens < 1)
         return error_set(err, "--val-data %s has a single token; a validation needs two", config->val_data);
-    return true;
+    if (!config->hellaswag[0]) return true;
+    int64_t positions = (int64_t)config->micro_batch * config->seq_len;
+    return (hellaswag_open(&data->hellaswag, config->hellaswag, err) &&
+            hellaswag_check(&data->hellaswag, config->hellaswag, &config->model, positions, err)) ||
+           error_prefix(err, "--hellaswag");
 }
 
 bool run_data_open(RunData *data, const RunConfig *config, Error *err) {
@@ -32,6 +37,7 @@ void run_data_close(RunData *data) {
     vocab_close(data->vocab);
     if (data->train.n_shards) shard_set_close(&data->train);
     if (data->val.n_shards) shard_set_close(&data->val);
+    hellaswag_close(&data->hellaswag);
     *data = (RunData){0};
 }
 
@@ -249,6 +255,8 @@ static void print_data(FILE *out, const RunConfig *config, const RunData *data) 
     } else {
         fprintf(out, "            no validation (--val-data)\n");
     }
+    if (data->hellaswag.n_examples)
+        fprintf(out, "            HellaSwag, %s examples\n", commas(n, data->hellaswag.n_examples));
 }
 
 void plan_print(FILE *out, const RunConfig *config, const ParamTable *table, const RunData *data,

@@ -2,9 +2,10 @@
 #ifndef POLAR_RUN_PLAN_H
 #define POLAR_RUN_PLAN_H
 
-#include "data/shard.h"   // defines: ShardSet
-#include "model/params.h" // defines: ParamTable
-#include "run/config.h"   // defines: RunConfig
+#include "data/hellaswag.h" // defines: Hellaswag
+#include "data/shard.h"     // defines: ShardSet
+#include "model/params.h"   // defines: ParamTable
+#include "run/config.h"     // defines: RunConfig
 
 #ifdef __cplusplus
 extern "C" {
@@ -14,6 +15,7 @@ extern "C" {
 typedef struct {
     Vocab *vocab;
     ShardSet train, val;
+    Hellaswag hellaswag;
     int64_t val_tokens; // tokens a validation predicts: --val-tokens, or all but the first of a smaller set
 } RunData;
 

@@ -65,6 +65,24 @@ void progress_end(Progress *p) {
     p->status_showing = false;
 }
 
+void meter_begin(Meter *m, const char *what) {
+    *m = (Meter){.what = what, .start = seconds_now(), .terminal = isatty(STDERR_FILENO)};
+}
+
+void meter_show(Meter *m, double fraction) {
+    const double every = 0.2;
+    char left[32];
+    double now = seconds_now();
+    if (!m->terminal || now - m->shown < every) return;
+    fprintf(stderr, "\r\033[K%s %.1f%%  %s left", m->what, 100 * fraction,
+            duration(left, (now - m->start) * (1 - fraction) / fraction));
+    m->shown = now;
+}
+
+void meter_end(Meter *m) {
+    if (m->shown > 0) fprintf(stderr, "\r\033[K");
+}
+
 void progress_print(Progress *p, bool important, const char *format, ...) {
     va_list args;
     if (p->log) {

@@ -38,6 +38,17 @@ void progress_print(Progress *p, bool important, const char *format, ...) __attr
 // Takes the self-updating line away.
 void progress_end(Progress *p);
 
+// How much of something is done, and the time left: a line on standard error, where that is a terminal.
+typedef struct {
+    const char *what;
+    double start, shown; // seconds; when the line was last written
+    bool terminal;
+} Meter;
+
+void meter_begin(Meter *meter, const char *what);
+void meter_show(Meter *meter, double fraction);
+void meter_end(Meter *meter); // takes the line away
+
 #ifdef __cplusplus
 }
 #endif

@@ -69,6 +69,8 @@ static const OptionSpec specs[] = {
          .help = "token shards: a file or a quoted pattern, 'DIR/x_train_*.bin'"),
     TEXT("val-data", val_data, "", .value = "FILES", RESUMABLE,
          .help = "token shards for validation; none: no validation"),
+    TEXT("hellaswag", hellaswag, "", .value = "FILE", RESUMABLE,
+         .help = "multiple-choice questions to answer (train eval --help says where to get them); none: no test"),
     TEXT("vocab", vocab, "none", .value = "NAME", RESUMABLE,
          .help = "how tokens become text: none, bytes (257 tokens), or a .tiktoken file"),
     ONE_OF("shard-tail", shard_tail, "join", shard_tail_names,
@@ -89,6 +91,9 @@ static const OptionSpec specs[] = {
            .help =
                "make norms and activations, or whole layers, again in the backward pass: less memory, same bits"),
     NUMBER("clip", clip, "1", 0, .help = "clip the gradient to this global norm; 0: never"),
+    TEXT("init-from", init_from, "", .value = "DIR",
+         .help =
+             "begin with the weights of a run or a Hugging Face directory, which decides the network's options"),
     INT64("seed", seed, "1", 0, .help = "of the initial weights and of samples"),
     NUMBER("target-loss", target_loss, "0", 0, RESUMABLE,
            .help = "stop when the validation loss is this low; 0: never"),
@@ -103,6 +108,8 @@ static const OptionSpec specs[] = {
           .help = "steps between lines of the log and of metrics.jsonl"),
     INT64("eval-every", eval_every, "250", 0, RESUMABLE,
           .help = "steps between validations; 0: only first and last"),
+    INT64("hellaswag-every", hellaswag_every, "0", 0, RESUMABLE,
+          .help = "steps between tests with --hellaswag; 0: only after the last"),
     INT64("sample-every", sample_every, "0", 0, RESUMABLE, .help = "steps between text samples; 0: none"),
     INT("sample-tokens", sample_tokens, "200", 1, RESUMABLE, .help = "length of a sample"),
     TEXT("sample-prompt", sample_prompt, "", RESUMABLE, .help = "beginning of a sample"),

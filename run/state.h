@@ -12,7 +12,7 @@ extern "C" {
 typedef struct {
     int64_t step;          // steps done; also the global batch that comes next
     int64_t data_position; // of the stream, with --align-documents; else the step says it, and this is 0
-    bool reported;         // the validation and sample due after `step` steps have been made
+    bool reported;         // the evaluations and sample due after `step` steps have been made
     double applied;        // steps the optimizer applied (bad ones left out)
     double loss_sum;       // running mean of the loss: sum and weight of an exponential average with decay 0.99, so
     double loss_weight;    // that the mean is loss_sum / loss_weight from the first step on

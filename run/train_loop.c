@@ -11,7 +11,6 @@
 #include <sys/resource.h>
 
 static const double LOSS_DECAY = 0.99; // of the running mean that --loss-jump is measured from
-static const double LN2 = 0.69314718055994530942;
 
 const char *run_end_name(RunEnd end) {
     static const char *const names[] = {"finished", "target", "time", "signal"};
@@ -35,23 +34,35 @@ static bool end_record(JsonWriter *w, Trainer *t, Error *err) {
 }
 
 static bool evaluate(bool *complete, Trainer *t, Error *err) {
-    double loss;
-    int64_t bytes;
-    if (!trainer_evaluate(&loss, &bytes, complete, t, err)) return false;
+    ValidationResult result;
+    if (!trainer_evaluate(&result, complete, t, err)) return false;
     if (!*complete) return true;
-    t->state.val_loss = loss;
+    t->state.val_loss = result.loss;
     JsonWriter w = {0};
     char bits[48] = "";
     begin_record(&w, "val", t);
-    json_double(&w, "val_loss", loss);
-    if (bytes > 0) {
-        double value = loss * (double)t->data->val_tokens / LN2 / (double)bytes;
-        json_double(&w, "bits_per_byte", value);
-        snprintf(bits, sizeof bits, "  %.4f bits per byte", value);
+    json_double(&w, "val_loss", result.loss);
+    if (result.bytes > 0) {
+        json_double(&w, "bits_per_byte", result.bits_per_byte);
+        snprintf(bits, sizeof bits, "  %.4f bits per byte", result.bits_per_byte);
     }
     json_double(&w, "elapsed_s", t->state.elapsed_s);
     progress_print(&t->progress, true, "step %" PRId64 "/%" PRId64 "  validation loss %.4f%s", t->state.step,
-                   t->config->steps, loss, bits);
+                   t->config->steps, result.loss, bits);
+    return end_record(&w, t, err);
+}
+
+static bool choose_endings(bool *complete, Trainer *t, Error *err) {
+    HellaswagResult result = trainer_hellaswag(complete, t);
+    if (!*complete) return true;
+    JsonWriter w = {0};
+    begin_record(&w, "hellaswag", t);
+    json_double(&w, "acc_norm", result.acc_norm);
+    json_double(&w, "acc", result.acc);
+    json_int(&w, "examples", result.examples);
+    json_double(&w, "elapsed_s", t->state.elapsed_s);
+    progress_print(&t->progress, true, "step %" PRId64 "/%" PRId64 "  HellaSwag accuracy %.4f", t->state.step,
+                   t->config->steps, result.acc_norm);
     return end_record(&w, t, err);
 }
 
@@ -59,33 +70,40 @@ static bool sample(bool *complete, Trainer *t, Error *err) {
     const RunConfig *c = t->config;
     SampleConfig s = {.vocab = t->data->vocab,
                       .prompt = c->sample_prompt,
+                      .prompt_size = strlen(c->sample_prompt),
                       .tokens = c->sample_tokens,
-                      .temperature = 1,
+                      .draw = {.temperature = 1, .top_p = 1},
                       .seed = (uint64_t)c->seed,
                       .index = (uint64_t)t->state.step << 32,
                       .stop = signals_received};
-    char *text = sample_text(&t->model, t->stream, &s, err);
-    if (!text) return error_prefix(err, "--sample-prompt");
+    char *text = NULL;
+    size_t size;
+    int64_t n_drawn;
+    FILE *out = open_memstream(&text, &size);
+    ASSERT(out);
+    bool ok = sample_text(&n_drawn, out, &t->model, t->stream, &s, err) || error_prefix(err, "--sample-prompt");
+    fclose(out);
     *complete = !signals_received();
-    if (!*complete) {
-        free(text);
-        return true;
+    if (ok && *complete) {
+        JsonWriter w = {0};
+        begin_record(&w, "sample", t);
+        json_string(&w, "text", text);
+        progress_print(&t->progress, false, "--- sample at step %" PRId64 "\n%s\n---", t->state.step, text);
+        ok = end_record(&w, t, err);
     }
-    JsonWriter w = {0};
-    begin_record(&w, "sample", t);
-    json_string(&w, "text", text);
-    progress_print(&t->progress, false, "--- sample at step %" PRId64 "\n%s\n---", t->state.step, text);
     free(text);
-    return end_record(&w, t, err);
+    return ok;
 }
 
-// Makes the validation and the sample that are due; leaves it for later when a signal came in between.
+// Makes the evaluations and the sample that are due; leaves them for later when a signal came in between.
 static bool report(Trainer *t, Error *err) {
     int64_t step = t->state.step;
     bool last = step == t->config->steps, complete = true;
     if (t->state.reported || signals_received()) return true;
     if (t->data->val.n_shards && (step == 0 || last || is_due(step, t->config->eval_every)))
         if (!evaluate(&complete, t, err)) return false;
+    if (complete && t->data->hellaswag.n_examples && step > 0 && (last || is_due(step, t->config->hellaswag_every)))
+        if (!choose_endings(&complete, t, err)) return false;
     if (complete && step > 0 && is_due(step, t->config->sample_every))
         if (!sample(&complete, t, err)) return false;
     t->state.reported = complete;

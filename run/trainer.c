@@ -1,7 +1,5 @@
 #include "run/trainer.h"
 
-#include "run/signals.h" // defines: signals_received
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,12 +16,7 @@ bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, De
         return false;
     }
     t->optimizer = optimizer_create(device, TYPE_F32, table, config->groups, err);
-    size_t bytes = (size_t)batch_bytes(config->micro_batch, config->seq_len);
-    t->batch_host = device_alloc_host(device, bytes);
-    t->batch_memory = device_alloc(device, bytes);
-    if (t->optimizer && (!t->batch_host || !t->batch_memory)) {
-        error_set(err, "out of memory for batches; lower --micro-batch");
-    } else if (t->optimizer) {
+    if (t->optimizer && forward_create(&t->forward, &t->model, t->stream, err)) {
         model_init_weights(&t->model, t->stream, (uint64_t)config->seed);
         return true;
     }
@@ -40,8 +33,7 @@ bool trainer_start_loader(Trainer *t, Error *err) {
 void trainer_free(Trainer *t) {
     if (t->loader) loader_free(t->loader);
     if (t->optimizer) optimizer_free(t->optimizer);
-    if (t->batch_host) device_free_host(t->device, t->batch_host);
-    if (t->batch_memory) device_free(t->device, t->batch_memory);
+    forward_free(&t->forward);
     if (t->model.device) model_free(&t->model);
     if (t->stream) stream_destroy(t->stream);
     metrics_close(&t->metrics);
@@ -55,7 +47,7 @@ CheckpointParts trainer_parts(Trainer *t) {
 Batch trainer_upload(Trainer *t, const Batch *host) {
     Batch batch;
     size_t n = (size_t)host->B * (size_t)host->T * sizeof(int32_t);
-    batch_layout(&batch, t->batch_memory, host->B, host->T);
+    batch_layout(&batch, t->forward.memory, host->B, host->T);
     batch.n_unique = host->n_unique;
     device_copy(t->stream, batch.tokens, host->tokens, n);
     device_copy(t->stream, batch.targets, host->targets, n);
@@ -88,35 +80,23 @@ bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err)
     return true;
 }
 
-bool trainer_evaluate(double *loss, int64_t *text_bytes, bool *complete, Trainer *t, Error *err) {
-    const int T = t->config->seq_len, most = t->config->micro_batch;
-    const int64_t total = t->data->val_tokens;
-    bool ok = true;
-    *complete = true;
-    *text_bytes = 0;
+bool trainer_evaluate(ValidationResult *result, bool *complete, Trainer *t, Error *err) {
+    const Validation validation = {.set = &t->data->val,
+                                   .tokens = t->data->val_tokens,
+                                   .seq_len = t->config->seq_len,
+                                   .batch = t->config->micro_batch,
+                                   .vocab = t->data->vocab};
     optimizer_evaluation_weights(t->optimizer, t->stream, t->model.master, t->model.weights, true);
-    model_reset_loss(&t->model, t->stream);
-    for (int64_t at = 0; at < total && ok && *complete;) {
-        // Full sequences first, then one shorter one for what is left.
-        int64_t left = total - at, sequences = left / T;
-        int B = sequences > most ? most
-                : sequences > 0  ? (int)sequences
-                                 : 1,
-            length = sequences > 0 ? T : (int)left;
-        Batch host;
-        batch_layout(&host, t->batch_host, B, length);
-        ok = loader_read_at(&host, &t->data->val, at, t->config->model.vocab_size, err);
-        if (!ok) break;
-        for (int i = 0; i < B * length; i++) *text_bytes += vocab_token_bytes(t->data->vocab, host.targets[i]);
-        Batch batch = trainer_upload(t, &host);
-        model_forward_loss(&t->model, t->stream, &batch, NULL);
-        stream_synchronize(t->stream);
-        at += (int64_t)B * length;
-        if (signals_received()) *complete = at >= total;
-    }
-    *loss = model_read_loss(&t->model, t->stream) / (double)total;
+    bool ok = evaluate_loss(result, complete, &t->forward, &validation, NULL, err);
     optimizer_evaluation_weights(t->optimizer, t->stream, t->model.master, t->model.weights, false);
     return ok;
+}
+
+HellaswagResult trainer_hellaswag(bool *complete, Trainer *t) {
+    optimizer_evaluation_weights(t->optimizer, t->stream, t->model.master, t->model.weights, true);
+    HellaswagResult result = hellaswag_evaluate(complete, &t->forward, &t->data->hellaswag, NULL);
+    optimizer_evaluation_weights(t->optimizer, t->stream, t->model.master, t->model.weights, false);
+    return result;
 }
 
 // The name of the first parameter whose gradient is not finite; NULL if all are.

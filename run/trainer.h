@@ -7,6 +7,8 @@
 #include "optim/optimizer.h" // defines: Optimizer
 #include "run/checkpoint.h"  // defines: CheckpointParts
 #include "run/config.h"      // defines: RunConfig
+#include "run/evaluate.h"    // defines: Forward, ValidationResult
+#include "run/hellaswag.h"   // defines: HellaswagResult
 #include "run/metrics.h"     // defines: Metrics
 #include "run/plan.h"        // defines: RunData
 #include "run/progress.h"    // defines: Progress
@@ -25,7 +27,7 @@ typedef struct {
     Model model;
     Optimizer *optimizer;
     Loader *loader;
-    void *batch_host, *batch_memory; // of one micro-batch: host (validation) and device
+    Forward forward; // the model with the memory of one micro-batch: host (for evaluation) and device
     Metrics metrics;
     Progress progress;
     RunState state;
@@ -51,9 +53,10 @@ typedef struct {
 // One optimizer step: batch_size / micro_batch micro-batches and the update. The state is left alone.
 bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err);
 
-// The mean loss over the validation tokens, and the bytes of text that these stand for (0 where the vocabulary is
-// "none"). *complete is false when a signal ended it early.
-bool trainer_evaluate(double *loss, int64_t *text_bytes, bool *complete, Trainer *t, Error *err);
+// The loss over the validation tokens, and the choice of endings, at the weights the optimizer evaluates at.
+// *complete is false when a signal ended it early.
+bool trainer_evaluate(ValidationResult *result, bool *complete, Trainer *t, Error *err);
+HellaswagResult trainer_hellaswag(bool *complete, Trainer *t);
 
 // Says what was bad about a step that was not applied, from the gradients as they lie there.
 void trainer_explain_bad_step(char *text, size_t size, Trainer *t, const StepReport *report, double loss_limit);

@@ -77,7 +77,7 @@ help_texts() {
     expect 0 --help optimizers || return 1
     for name in adamw sgd muon normuon; do has "$tmp/out" "$name" || return 1; done
     for name in adamw sgd muon normuon; do expect 0 --help "$name" && has "$tmp/out" "--lr" || return 1; done
-    expect 0 tokenize --help && expect 0 sample --help && refused "muon" --help muno
+    expect 0 tokenize --help && expect 0 sample --help && expect 0 eval --help && has "$tmp/out" "--hellaswag" && refused "muon" --help muno
 }
 
 errors_create_nothing() {
@@ -96,6 +96,8 @@ errors_create_nothing() {
         refused "of memory" --out r --train-data "$tmp/d_train_*.bin" --d-model 65536 --n-head 64 --n-layer 500 &&
         refused "no run" --resume r &&
         refused "no run" sample r &&
+        refused "no run" eval r &&
+        refused "--hellaswag" --out r --train-data "$tmp/d_train_*.bin" "${tiny[@]}" --hellaswag /bin/true &&
         POLAR_BLAS=/nothing.so refused "POLAR_BLAS" --out r --train-data "$tmp/d_train_*.bin" "${tiny[@]}" &&
         refused "unknown device" --out r --device gpu --train-data "$tmp/d_train_*.bin" &&
         refused "--vocab" tokenize --vocab none x.txt &&

@@ -31,6 +31,7 @@ def benchmark(layers, width, vocab):
 
 
 PARAMETERS = {
+    "austen_gpt2": gpt2(4, 128) - (1024 - 128) * 128,
     "gpt2_124m": gpt2(12, 768), "gpt2_350m": gpt2(24, 1024), "gpt2_774m": gpt2(36, 1280), "gpt2_1558m": gpt2(48, 1600),
     "normuon/124m": 50257 * 768 + 12 * 12 * 768**2,
     "normuon/350m": 2 * 50304 * 1024 + 16 * 12 * 1024**2,
@@ -51,6 +52,7 @@ BIG = [["2,097,152 tokens", "23,842 steps", "512 sequences of 4096", "linear, wa
        ["rmsnorm", "rope base 10000", "swiglu", "no biases", "head of its own"]]
 # What the plan of a combination says, by source.
 PLANS = {
+    ("austen_gpt2", None): ["150 steps of 1,024 tokens", "4 layers, width 128, 2 heads of 64"],
     ("gpt2_124m", None): ["layernorm eps 1e-05 with biases", "learned", "gelu-tanh", "19,560 steps", "524,288 tokens",
                           f"lr 0.0006, {ADAMW}, weight-decay 0.1", "cosine, warm-up 700, final 0"],
     ("gpt2_350m", None): ["60,000 steps", "24 layers, width 1024, 16 heads of 64", f"lr 0.0003, {ADAMW}"],

@@ -11,6 +11,7 @@
 #include "device/random.h"
 #include "tests/temp_dir.h"
 
+#include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -159,7 +160,7 @@ static void test_bad_files(void **state) {
         {"{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,8]}}", -1, 8, "\"shape\""},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2]}}", -1, 8, "\"data_offsets\""},
         {ENTRY("1", "[2]", "[0,8]"), -1, 8, "\"dtype\""},
-        {ENTRY("\"F16\"", "[4]", "[0,8]"), -1, 8, "tensor a: type F16 is not supported"},
+        {ENTRY("\"I16\"", "[4]", "[0,8]"), -1, 8, "tensor a: type I16 is not supported"},
         {ENTRY("\"f32\"", "[2]", "[0,8]"), -1, 8, "type f32"},
         {ENTRY("\"F32\"", "2", "[0,8]"), -1, 8, "\"shape\""},
         {ENTRY("\"F32\"", "[2.0]", "[0,8]"), -1, 8, "\"shape\""},
@@ -266,6 +267,46 @@ static void test_write_errors(void **state) {
     signal(SIGXFSZ, handler);
 }
 
+static void test_float_types(void **state) {
+    (void)state;
+    static const struct {
+        uint16_t bits;
+        double value;
+    } halves[] = {{0x3C00, 1},       {0xC100, -2.5},  {0x0001, 0x1p-24},  {0x03FF, 1023 * 0x1p-24},
+                  {0x0400, 0x1p-14}, {0x7BFF, 65504}, {0xFC00, -INFINITY}};
+    double value;
+    for (size_t i = 0; i < sizeof halves / sizeof *halves; i++) {
+        float_type_read(&value, TYPE_F16, &halves[i].bits, 1);
+        assert_true(value == halves[i].value);
+    }
+    uint16_t bits = 0x8000;
+    float_type_read(&value, TYPE_F16, &bits, 1);
+    assert_true(value == 0 && signbit(value));
+    bits = 0x7C01;
+    float_type_read(&value, TYPE_F16, &bits, 1);
+    assert_true(isnan(value));
+
+    for (int b = 0; b < 65536; b++) { // every BF16 number survives
+        uint16_t in = (uint16_t)b, out;
+        float_type_read(&value, TYPE_BF16, &in, 1);
+        float_type_write(&out, TYPE_BF16, &value, 1);
+        if (isnan(value)) assert_true((out & 0x7F80) == 0x7F80 && (out & 0x7F) != 0);
+        else assert_int_equal(out, in);
+    }
+    static const struct {
+        double from;
+        uint16_t to;
+    } rounded[] = {{1 + 0x1p-8, 0x3F80},                                 // a tie, to even: down
+                   {1 + 3 * 0x1p-8, 0x3F82},                             // a tie, to even: up
+                   {1 + 0x1p-8 + 0x1p-20, 0x3F81},                       // above a tie
+                   {-1 - 3 * 0x1p-9, 0xBF81},      {2 - 0x1p-9, 0x4000}, // carries into the exponent
+                   {0x1.FFFFFEp127, 0x7F80},       {0x1p-149, 0}};
+    for (size_t i = 0; i < sizeof rounded / sizeof *rounded; i++) {
+        float_type_write(&bits, TYPE_BF16, &rounded[i].from, 1);
+        assert_int_equal(bits, rounded[i].to);
+    }
+}
+
 int main(int argc, char **argv) {
     if (argc == 3 && strcmp(argv[1], "--write") == 0) {
         Error err;
@@ -278,6 +319,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_no_tensors),
         cmocka_unit_test(test_good_files),    cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_damaged_files), cmocka_unit_test(test_write_errors),
+        cmocka_unit_test(test_float_types),
     };
     return cmocka_run_group_tests(tests, temp_dir_create, temp_dir_remove);
 }

@@ -1,0 +1,124 @@
+#include "data/hellaswag.h"
+
+#include "data/file.h" // defines: file_read_whole
+
+#include <stdlib.h>
+#include <string.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file is read as it lies in memory");
+
+enum {
+    HEADER_INTS = 256,
+    HEADER_BYTES = 1024,
+    START = 65535,
+    EXAMPLES_MAX = 65536,  // an example's number has 16 bits
+    FILE_MAX = 1 << 30,    // the public file has 3.6 MB
+    EXAMPLE_HEAD_WORDS = 5 // start, bytes, number, label, endings
+};
+
+// A count and that many tokens, from *at on, which moves behind them.
+static bool take_tokens(const uint16_t **tokens, int *n, Hellaswag *set, const uint16_t **at, const uint16_t *end) {
+    if (*at == end || **at == 0 || **at > end - *at - 1) return false;
+    *n = **at;
+    *tokens = *at + 1;
+    *at += 1 + *n;
+    for (int i = 0; i < *n; i++)
+        if ((*tokens)[i] > set->max_token) set->max_token = (*tokens)[i];
+    return true;
+}
+
+// One example from [at, end); returns the bytes it says it has, 0 on errors.
+static int read_example(Hellaswag *set, int number, const uint16_t *at, const uint16_t *end, const char *path,
+                        Error *err) {
+    HellaswagExample *e = &set->examples[number];
+    if (end - at < EXAMPLE_HEAD_WORDS || at[0] != START || at[2] != number)
+        return error_set(err, "%s: example %d does not begin where it should: the file is damaged or cut short",
+                         path, number);
+    int bytes = at[1];
+    if (bytes % 2 != 0 || bytes < 2 * EXAMPLE_HEAD_WORDS || bytes / 2 > end - at)
+        return error_set(err,
+                         "%s: example %d has %d bytes by its own account, which cannot be: the file is "
+                         "damaged or cut short",
+                         path, number, bytes);
+    if (at[4] != HELLASWAG_ENDINGS)
+        return error_set(err, "%s: example %d has %d endings; only files with %d can be read", path, number, at[4],
+                         HELLASWAG_ENDINGS);
+    e->label = at[3];
+    if (e->label >= HELLASWAG_ENDINGS)
+        return error_set(err, "%s: example %d says that its ending %d is right, of 0 to %d", path, number, e->label,
+                         HELLASWAG_ENDINGS - 1);
+    end = at + bytes / 2;
+    at += EXAMPLE_HEAD_WORDS;
+    bool ok = take_tokens(&e->context, &e->n_context, set, &at, end);
+    for (int i = 0; i < HELLASWAG_ENDINGS && ok; i++) {
+        ok = take_tokens(&e->endings[i], &e->n_ending[i], set, &at, end);
+        if (ok && e->n_context + e->n_ending[i] > set->longest) set->longest = e->n_context + e->n_ending[i];
+    }
+    if (!ok || at != end)
+        return error_set(err,
+                         "%s: example %d has a context and endings that do not fill its %d bytes, or an empty "
+                         "one: the file is damaged",
+                         path, number, bytes);
+    return bytes;
+}
+
+static bool check_header(int32_t header[HEADER_INTS], const char *file, size_t size, const char *path, Error *err) {
+    if (size < HEADER_BYTES)
+        return error_set(err, "%s has %zu bytes, less than the header of a HellaSwag file (%d): get it again", path,
+                         size, HEADER_BYTES);
+    memcpy(header, file, HEADER_BYTES);
+    if (header[0] != HELLASWAG_MAGIC)
+        return error_set(
+            err,
+            "%s is no HellaSwag file: it begins with %d instead of the magic %d (train eval --help says "
+            "where to get one)",
+            path, header[0], HELLASWAG_MAGIC);
+    if (header[1] != HELLASWAG_VERSION)
+        return error_set(err, "%s is a HellaSwag file of version %d; only version %d can be read", path, header[1],
+                         HELLASWAG_VERSION);
+    if (header[2] <= 0 || header[2] > EXAMPLES_MAX)
+        return error_set(err, "%s has %d examples by its header, instead of 1 to %d: the file is damaged", path,
+                         header[2], EXAMPLES_MAX);
+    return true;
+}
+
+static bool read_all(Hellaswag *set, size_t size, const char *path, Error *err) {
+    int32_t header[HEADER_INTS];
+    if (!check_header(header, set->file, size, path, err)) return false;
+    if (size % 2 != 0) return error_set(err, "%s has an odd number of bytes: it was cut short; get it again", path);
+    set->n_examples = header[2];
+    set->examples = calloc((size_t)set->n_examples, sizeof *set->examples);
+    ASSERT(set->examples);
+    // malloc's alignment and the header's size: the words are aligned.
+    const uint16_t *at = (const uint16_t *)(const void *)(set->file + HEADER_BYTES);
+    const uint16_t *end = (const uint16_t *)(const void *)(set->file + size);
+    int longest = 0;
+    for (int i = 0; i < set->n_examples; i++) {
+        int bytes = read_example(set, i, at, end, path, err);
+        if (bytes == 0) return false;
+        if (bytes > longest) longest = bytes;
+        at += bytes / 2;
+    }
+    if (at != end)
+        return error_set(err, "%s goes on after its %d examples: the file is damaged", path, set->n_examples);
+    if (longest != header[3])
+        return error_set(err, "%s has a longest example of %d bytes, but its header says %d: the file is damaged",
+                         path, longest, header[3]);
+    return true;
+}
+
+bool hellaswag_open(Hellaswag *set, const char *path, Error *err) {
+    size_t size;
+    *set = (Hellaswag){0};
+    set->file = file_read_whole(&size, path, FILE_MAX, err);
+    if (!set->file) return false;
+    if (read_all(set, size, path, err)) return true;
+    hellaswag_close(set);
+    return false;
+}
+
+void hellaswag_close(Hellaswag *set) {
+    free(set->examples);
+    free(set->file);
+    *set = (Hellaswag){0};
+}

@@ -59,6 +59,7 @@ static bool report(ProblemRun *r, double loss, Error *err) {
     json_int(&w, "step", r->step);
     json_double(&w, "loss", r->loss);
     json_double(&w, "lr", rate(r, r->step));
+    if (r->step == 0 && !isnan(p->optimum)) json_double(&w, "optimum", p->optimum);
     if (!isnan(p->relative_error)) {
         json_double(&w, "relative_error", p->relative_error);
         snprintf(error, sizeof error, "  relative error %.4g", p->relative_error);

@@ -26,8 +26,9 @@ bool problem_run_create(ProblemRun *run, const ProblemConfig *config, Device *de
 void problem_run_free(ProblemRun *run);
 
 // All steps. A record of step k in metrics.jsonl is what holds at X_k, before step k is made; the last one is at the end:
-//   {"kind": "problem", "step", "loss", "lr", "relative_error", "residual_condition", "gradient": {"x": {"condition",
-//    "nuclear_norm"}, ...}, "elapsed_s"}, then {"kind": "end", "step", "reason"}
+//   {"kind": "problem", "step", "loss", "lr", "optimum", "relative_error", "residual_condition", "gradient": {"x":
+//    {"condition", "nuclear_norm"}, ...}, "elapsed_s"}, then {"kind": "end", "step", "reason", "elapsed_s"}
+// with "optimum" (f*) in the first one of the quadratic, and each quantity only where the problem has it.
 // Errors: numbers that are no longer finite, a signal, files that cannot be written.
 bool problem_run_steps(ProblemRun *run, Error *err);
 

@@ -17,6 +17,7 @@ Q := $(if $(V),,@)
 CPU_OPS := $(wildcard */cpu_ops_*.c)
 SOURCES := $(filter-out $(CPU_OPS),$(wildcard device/*.c model/*.c optim/*.c data/*.c run/*.c))
 TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
+FUZZERS := $(filter-out replay,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
 
 ifeq ($(shell uname -m),x86_64)
 ISAS := base avx2 avx512
@@ -33,7 +34,7 @@ LIBRARY := $(BUILD)/libpolar.a
 # The binary of the default build is ./train; other builds (asan) keep theirs in their own folder.
 TRAIN := $(if $(filter build,$(BUILD)),train,$(BUILD)/train)
 
-.PHONY: all test bench asan clean help format
+.PHONY: all test bench asan fuzz clean help format
 .SECONDARY:
 all: $(TRAIN) ## build ./train (the default)
 
@@ -87,10 +88,16 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIBRARY)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(TEST_LIBS) $(LIBS)
 
+# A fuzzer is run by libFuzzer in `make fuzz`, by replay.c elsewhere.
+FUZZ_MAIN ?= $(BUILD)/tests/fuzz/replay.o
+$(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/%.o $(FUZZ_MAIN) $(LIBRARY)
+	@echo "  LD    $@"
+	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 TEST_LIBS := -lcmocka
 $(BUILD)/tests/bench $(BUILD)/tests/dump_logits: TEST_LIBS :=
 
-tests: $(TESTS:%=$(BUILD)/tests/%) $(BUILD)/tests/dump_logits
+tests: $(TESTS:%=$(BUILD)/tests/%) $(BUILD)/tests/dump_logits $(FUZZERS:%=$(BUILD)/tests/fuzz_%)
 .PHONY: tests
 
 test: $(TRAIN) tests ## build and run every test; ends in "N passed, N failed"
@@ -100,11 +107,17 @@ asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer, in bui
 	@$(MAKE) --no-print-directory BUILD=build/asan OPT=-O1 \
 	  CFLAGS='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' test
 
+FUZZ_RUNS ?= 1000000
+fuzz: ## every parser of outside files under libFuzzer with sanitizers (clang), FUZZ_RUNS inputs each
+	@$(MAKE) --no-print-directory BUILD=build/fuzz CC=clang OPT=-O1 FUZZ_MAIN= LDFLAGS=-fsanitize=fuzzer \
+	  CFLAGS='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -Wno-pass-failed' $(FUZZERS:%=build/fuzz/tests/fuzz_%)
+	@tests/fuzz/run.sh $(FUZZ_RUNS) $(FUZZERS)
+
 bench: $(TRAIN) $(BUILD)/tests/bench ## speed: products, operations, optimizers, whole steps
 	@$(BUILD)/tests/bench
 
 format: ## rewrite the sources in the style of .clang-format
-	clang-format -i $(wildcard */*.c */*.h train.cu)
+	clang-format -i $(wildcard */*.c */*.h tests/fuzz/*.[ch] train.cu)
 
 clean: ## remove everything that was built
 	rm -rf build train

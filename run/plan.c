@@ -162,6 +162,10 @@ static void print_choices(FILE *out, const RunConfig *config) {
             m->tied_head ? "head tied to the embedding" : "head of its own", m->head_bias ? " with a bias" : "");
     if (m->softcap > 0) fprintf(out, ", soft-cap %g (%s)", m->softcap, WORD("softcap-form"));
 
+    if (config->init_from[0]) {
+        fprintf(out, "\n            initial weights from %s\n", config->init_from);
+        return;
+    }
     fprintf(out, "\n            initial weights %s %g", WORD("init"), m->init_std);
     if (m->embed_init_std > 0) fprintf(out, ", embeddings normal %g", m->embed_init_std);
     fprintf(out, ", residual projections %s", WORD("residual-init"));

@@ -1,0 +1,29 @@
+// A checkpoint's state.json behind its own checksum, which is made right so that what lies behind it is reached.
+#include "data/checksum.h"
+#include "run/plan.h"
+#include "run/checkpoint_state.h"
+#include "tests/fuzz/fuzz.h"
+
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static const char key[] = ",\"crc32c\":";
+    char *text = malloc(size + 64);
+    ASSERT(text);
+    memcpy(text, data, size);
+    size_t n = size + (size_t)snprintf(text + size, 64, "%s%u}\n", key, crc32c(0, data, size));
+    Error err;
+    RunState state;
+    FileSum sums[TENSORS_FILES];
+    Json *json;
+    if (state_from_file(&state, sums, &json, fuzz_file((const uint8_t *)text, n), &err)) {
+        const RunData data_of_run = {0};
+        ASSERT(state.data_position >= 0);
+        if (!state_check_data(json, &data_of_run, "state.json", &err)) fuzz_check_error(&err);
+        json_free(json);
+    } else {
+        fuzz_check_error(&err);
+    }
+    free(text);
+    return 0;
+}

@@ -1,6 +1,6 @@
 // train.cu - the program: which command, then that command. C11 and C++17 alike.
-#include "device/cpu.h"   // defines: cpu_threads_settle
-#include "run/commands.h" // defines: command_train, command_tokenize, command_sample, command_eval, command_export
+#include "device/cpu.h" // defines: cpu_threads_settle
+#include "run/commands.h" // defines: command_train, command_tokenize, command_sample, command_eval, command_export, command_problem
 
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +13,7 @@ static bool dispatch(int *status, int argc, const char *const *argv, Error *err)
     if (argc > 1 && strcmp(argv[1], "eval") == 0) return command_eval(argc - 2, argv + 2, err);
     if (argc > 1 && strcmp(argv[1], "export") == 0) return command_export(argc - 2, argv + 2, err);
     if (argc > 1 && strcmp(argv[1], "polar") == 0) return command_polar(argc - 2, argv + 2, err);
+    if (argc > 1 && strcmp(argv[1], "problem") == 0) return command_problem(argc, argv, err);
     if (argc == 1 || help_wanted(&topic, argc, argv)) return command_help(topic, err);
     return command_train(status, argc, argv, err);
 }

@@ -12,7 +12,7 @@ extern "C" {
 #endif
 
 // The streams in use; a new consumer of randomness adds its own.
-enum { RANDOM_INIT = 1, RANDOM_SAMPLE = 2, RANDOM_TEST = 3 };
+enum { RANDOM_INIT = 1, RANDOM_SAMPLE = 2, RANDOM_TEST = 3, RANDOM_PROBLEM = 4 };
 
 // 128 random bits for counter (index, stream) under key seed.
 void random_bits(uint32_t out[4], uint64_t seed, uint64_t stream, uint64_t index);

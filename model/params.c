@@ -36,6 +36,8 @@ static const struct {
     [PARAM_FINAL_NORM_BIAS] = {AFTER, ROLE_BIAS, "final_norm.bias"},
     [PARAM_HEAD_WEIGHT] = {AFTER, ROLE_HEAD, "head.weight"},
     [PARAM_HEAD_BIAS] = {AFTER, ROLE_BIAS, "head.bias"},
+    [PARAM_X] = {AFTER, ROLE_HIDDEN, "x"},
+    [PARAM_Y] = {AFTER, ROLE_HIDDEN, "y"},
 };
 
 const char *role_name(Role role) {
@@ -127,6 +129,9 @@ static bool has_kind(const ModelConfig *c, ParamKind kind) {
         return !c->tied_head;
     case PARAM_HEAD_BIAS:
         return c->head_bias;
+    case PARAM_X:
+    case PARAM_Y:
+        return false;
     default:
         return true;
     }
@@ -153,6 +158,12 @@ static void set_init(Param *p, const ModelConfig *c) {
     if (residual && c->residual_init == RESIDUAL_INIT_SCALED) p->init_std /= sqrt(2.0 * c->n_layer);
 }
 
+// Takes its place after the parameters before it.
+static void place(ParamTable *t, Param *p) {
+    p->offset = t->elements;
+    t->elements += (param_elements(p) + PARAM_ALIGN - 1) / PARAM_ALIGN * PARAM_ALIGN;
+}
+
 static void add_param(ParamTable *t, const ModelConfig *c, ParamKind kind, int layer) {
     if (!has_kind(c, kind)) return;
     Role role = kinds[kind].role;
@@ -163,8 +174,7 @@ static void add_param(ParamTable *t, const ModelConfig *c, ParamKind kind, int l
     set_shape(p, c);
     p->n_dims = role == ROLE_GAIN || role == ROLE_BIAS ? 1 : 2;
     set_init(p, c);
-    p->offset = t->elements;
-    t->elements += (param_elements(p) + PARAM_ALIGN - 1) / PARAM_ALIGN * PARAM_ALIGN;
+    place(t, p);
     t->total += p->kind == PARAM_HEAD_BIAS ? c->vocab_size : p->valid_rows * p->cols;
 }
 
@@ -184,6 +194,28 @@ void param_table_init(ParamTable *t, const ModelConfig *c) {
         t->layer_stride = t->elements - start;
     }
     add_place(t, c, AFTER, -1);
+}
+
+void param_table_init_matrices(ParamTable *t, const int64_t (*shapes)[2], int n) {
+    static const ParamKind matrix_kinds[] = {PARAM_X, PARAM_Y};
+    ASSERT(n >= 1 && n <= 2);
+    *t = (ParamTable){.n_params = n, .params = calloc((size_t)n, sizeof *t->params)};
+    ASSERT(t->params != NULL);
+    for (int i = 0; i < n; i++) {
+        Param *p = &t->params[i];
+        *p = (Param){.kind = matrix_kinds[i],
+                     .role = ROLE_HIDDEN,
+                     .layer = -1,
+                     .n_dims = 2,
+                     .rows = shapes[i][0],
+                     .cols = shapes[i][1],
+                     .valid_rows = shapes[i][0],
+                     .init = INIT_UNIFORM,
+                     .init_std = 1 / sqrt(3)};
+        snprintf(p->name, sizeof p->name, "%s", kinds[p->kind].name);
+        place(t, p);
+        t->total += param_elements(p);
+    }
 }
 
 void param_table_free(ParamTable *t) {

@@ -35,6 +35,8 @@ typedef enum {
     PARAM_FINAL_NORM_BIAS,
     PARAM_HEAD_WEIGHT, // (Vp, C), absent when tied
     PARAM_HEAD_BIAS,   // (Vp)
+    PARAM_X, // matrices of their own, no network's: param_table_init_matrices
+    PARAM_Y,
     PARAM_KIND_COUNT
 } ParamKind;
 
@@ -79,6 +81,9 @@ typedef struct {
 } ParamTable;
 
 void param_table_init(ParamTable *table, const ModelConfig *config);
+// A table of n matrices "x", "y" (at most 2) of these rows and cols, hidden matrices to an optimizer, that start uniform
+// in [-1, 1).
+void param_table_init_matrices(ParamTable *table, const int64_t (*shapes)[2], int n);
 void param_table_free(ParamTable *table);
 
 // The record of a kind in a layer (any layer for kinds outside the layers); NULL where the network has none.

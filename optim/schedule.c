@@ -25,7 +25,7 @@ bool schedule_parse(ScheduleKind *kind, const char *text, Error *err) {
                      near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "");
 }
 
-double schedule_factor(const Schedule *schedule, int64_t t, int64_t total) {
+static double kind_factor(const Schedule *schedule, int64_t t, int64_t total) {
     if (t < schedule->warmup) return (double)(t + 1) / (double)schedule->warmup;
     if (schedule->kind == SCHEDULE_CONSTANT) return 1;
 
@@ -39,4 +39,10 @@ double schedule_factor(const Schedule *schedule, int64_t t, int64_t total) {
     left = fmin(1, fmax(0, left));
     if (schedule->kind == SCHEDULE_COSINE) left = 0.5 * (1 - cos(PI * left));
     return schedule->final + (1 - schedule->final) * left;
+}
+
+double schedule_factor(const Schedule *schedule, int64_t t, int64_t total) {
+    double factor = kind_factor(schedule, t, total);
+    if (schedule->decay_every == 0) return factor;
+    return factor * pow(schedule->decay_factor, (double)(t / schedule->decay_every));
 }

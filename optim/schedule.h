@@ -15,6 +15,7 @@ extern "C" {
 //   linear    from 1 straight to `final` at the last step
 //   cosine    from 1 along half a cosine to `final`
 //   wsd       1, then linear to `final` over the last `cooldown` (a fraction of all steps)
+// all of them times decay_factor after every decay_every steps, where that is not 0.
 typedef enum { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD, SCHEDULE_COUNT } ScheduleKind;
 
 typedef struct {
@@ -22,6 +23,8 @@ typedef struct {
     int64_t warmup;  // steps
     double cooldown; // fraction of all steps, wsd only
     double final;    // factor reached at step == total
+    int64_t decay_every;
+    double decay_factor;
 } Schedule;
 
 const char *schedule_name(ScheduleKind kind);

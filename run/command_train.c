@@ -78,6 +78,18 @@ static bool open_records(Job *s, const char *run, Error *err) {
                         : metrics_trim(run, "diagnostics.jsonl", step, reported, err));
 }
 
+static bool create_dir(Job *s, Error *err) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    ASSERT(out);
+    config_print(out, &s->config);
+    fclose(out);
+    bool ok = run_dir_create(&s->dir, s->config.out, s->config.overwrite, "./train", text, size, err);
+    free(text);
+    return ok;
+}
+
 // Everything that can fail for want of memory or data comes before the directory is made.
 static bool begin_new(Job *s, int argc, const char *const *argv, Error *err) {
     Trainer *t = &s->trainer;
@@ -86,7 +98,7 @@ static bool begin_new(Job *s, int argc, const char *const *argv, Error *err) {
     if (s->config.init_from[0] && !init_from_weights(&t->model, t->stream, &s->config, err)) return false;
     if (!trainer_start_loader(t, err)) return false; // refuses sets that are too short
     if (!check_tokens(t, &s->data.train, err) || !check_tokens(t, &s->data.val, err)) return false;
-    if (!run_dir_create(&s->dir, &s->config, err)) return false;
+    if (!create_dir(s, err)) return false;
     return environment_write(&s->dir, s->device, &s->data, argc, argv, err) && open_log(s, err) &&
            open_records(s, s->dir.path, err);
 }

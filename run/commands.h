@@ -29,11 +29,17 @@ bool command_eval(int argc, const char *const *argv, Error *err);
 // `train polar [options]`; argv begins after the command's name.
 bool command_polar(int argc, const char *const *argv, Error *err);
 
+// `train problem NAME [options]`: the matrix problems; argc and argv are those of the whole program.
+bool command_problem(int argc, const char *const *argv, Error *err);
+
 // Whether --help is among the arguments; *topic is the word after it, if any.
 bool help_wanted(const char **topic, int argc, const char *const *argv);
 
 // `train --help`, `train --help optimizers`, `train --help NAME`.
 bool command_help(const char *topic, Error *err);
+
+// The options of a table, by section, as the help has them.
+void help_print_options(const OptionTable *options);
 
 #ifdef __cplusplus
 }

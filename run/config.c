@@ -12,8 +12,7 @@
 enum { MICRO_BATCH_TOKENS = 4096 }; // of the micro-batch chosen for --micro-batch 0
 
 static bool name_is_flag(const void *context, const char *name, bool *known) {
-    (void)context;
-    const OptionSpec *spec = option_find(&run_options, name);
+    const OptionSpec *spec = option_find(context, name);
     Group group;
     const char *option;
     bool is_flag;
@@ -24,12 +23,12 @@ static bool name_is_flag(const void *context, const char *name, bool *known) {
 }
 
 static bool name_unknown(const void *context, const char *name, Error *err) {
-    (void)context;
+    const OptionTable *table = context;
     char **group_names;
     int n_group = group_option_names(&group_names), n = 0;
-    const char **all = malloc((size_t)(n_group + run_options.n_specs + 1) * sizeof *all);
+    const char **all = malloc((size_t)(n_group + table->n_specs + 1) * sizeof *all);
     ASSERT(all);
-    for (int i = 0; i < run_options.n_specs; i++) all[n++] = run_options.specs[i].name;
+    for (int i = 0; i < table->n_specs; i++) all[n++] = table->specs[i].name;
     for (int i = 0; i < n_group; i++) all[n++] = group_names[i];
     all[n++] = "help";
     const char *near = nearest_name(name, all, n);
@@ -41,22 +40,26 @@ static bool name_unknown(const void *context, const char *name, Error *err) {
     return false;
 }
 
-static bool apply_settings(RunConfig *config, const Settings *settings, bool from_file, Error *err) {
+OptionNames config_names(const OptionTable *table) {
+    return (OptionNames){table, name_is_flag, name_unknown};
+}
+
+bool config_apply(void *base, const OptionTable *table, const Settings *settings, bool from_file, Error *err) {
     for (int i = 0; i < settings->count; i++) {
         const Setting *s = &settings->items[i];
         bool known;
-        name_is_flag(NULL, s->name, &known);
+        name_is_flag(table, s->name, &known);
         if (!known) {
-            name_unknown(NULL, s->name, err);
+            name_unknown(table, s->name, err);
             return setting_error(err, s);
         }
-        const OptionSpec *spec = option_find(&run_options, s->name);
+        const OptionSpec *spec = option_find(table, s->name);
         if (!spec) continue; // an optimizer's
         if (from_file && spec->not_stored) {
             error_set(err, "'%s' belongs on the command line, not into a file", s->name);
             return setting_error(err, s);
         }
-        if (!option_set(config, spec, s->text, err)) return setting_error(err, s);
+        if (!option_set(base, spec, s->text, err)) return setting_error(err, s);
     }
     return true;
 }
@@ -194,7 +197,9 @@ static bool build(RunConfig *config, const Settings *file, const Settings *argum
     options_init(config, &run_options);
     const Setting *name = settings_find(arguments, "config");
     if (name) snprintf(config->config, sizeof config->config, "%s", name->text);
-    if (!apply_settings(config, file, true, err) || !apply_settings(config, arguments, false, err)) return false;
+    if (!config_apply(config, &run_options, file, true, err) ||
+        !config_apply(config, &run_options, arguments, false, err))
+        return false;
     if (!derive(config, err) || !groups_resolve(config, file, arguments, err)) return false;
     return make_absolute(config->init_from, err) && make_absolute(config->train_data, err) &&
            make_absolute(config->val_data, err) && make_absolute(config->hellaswag, err) &&
@@ -214,8 +219,7 @@ bool config_load_run(RunConfig *config, const char *dir, Error *err) {
     return ok;
 }
 
-// --config may be given several times: all files in the order given, later over earlier.
-static bool read_files(Settings *all, const Settings *arguments, Error *err) {
+bool config_read_files(Settings *all, const Settings *arguments, Error *err) {
     for (int i = 0; i < arguments->count; i++) {
         if (strcmp(arguments->items[i].name, "config") != 0) continue;
         Settings one = {0}; // a name may stand once in a file, but again in the next
@@ -231,7 +235,7 @@ static bool read_files(Settings *all, const Settings *arguments, Error *err) {
 static bool load(RunConfig *config, Settings *file, Settings *arguments, Error *err) {
     const Setting *resume = settings_find(arguments, "resume");
     if (!resume)
-        return read_files(file, arguments, err) && init_from_options(arguments, file, err) &&
+        return config_read_files(file, arguments, err) && init_from_options(arguments, file, err) &&
                build(config, file, arguments, err);
 
     if (settings_find(arguments, "config"))
@@ -247,7 +251,7 @@ static bool load(RunConfig *config, Settings *file, Settings *arguments, Error *
 }
 
 bool config_load(RunConfig *config, int argc, const char *const *argv, Error *err) {
-    const OptionNames names = {NULL, name_is_flag, name_unknown};
+    const OptionNames names = config_names(&run_options);
     Settings file = {0}, arguments = {0};
     *config = (RunConfig){0};
     bool ok = settings_from_arguments(&arguments, NULL, NULL, argc, argv, &names, err) &&
@@ -257,8 +261,7 @@ bool config_load(RunConfig *config, int argc, const char *const *argv, Error *er
     return ok;
 }
 
-static void print_group(FILE *out, const RunConfig *config, Group group) {
-    const GroupSettings *s = &config->groups[group];
+void config_print_group(FILE *out, const GroupSettings *s, Group group) {
     const char *prefix = group_prefix(group);
     char name[128], text[128];
 #define PRINT(option, ...)                                                                                         \
@@ -280,20 +283,24 @@ static void print_group(FILE *out, const RunConfig *config, Group group) {
 #undef PRINT
 }
 
-void config_print(FILE *out, const RunConfig *config) {
+void config_print_table(FILE *out, const void *base, const OptionTable *table) {
     const char *section = "";
     char text[OPTION_TEXT_MAX];
-    for (int i = 0; i < run_options.n_specs; i++) {
-        const OptionSpec *spec = &run_options.specs[i];
+    for (int i = 0; i < table->n_specs; i++) {
+        const OptionSpec *spec = &table->specs[i];
         if (spec->not_stored) continue;
         if (strcmp(section, spec->section) != 0) fprintf(out, "\n# %s\n", spec->section);
         section = spec->section;
-        option_text(text, sizeof text, config, spec);
+        option_text(text, sizeof text, base, spec);
         setting_print(out, spec->name, text);
     }
+}
+
+void config_print(FILE *out, const RunConfig *config) {
+    config_print_table(out, config, &run_options);
     for (int g = 0; g < GROUP_COUNT; g++) {
         if (g == GROUP_HEAD && config->model.tied_head) continue;
         fprintf(out, "\n# Optimizer: %s parameters\n", group_name((Group)g));
-        print_group(out, config, (Group)g);
+        config_print_group(out, &config->groups[g], (Group)g);
     }
 }

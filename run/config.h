@@ -75,6 +75,17 @@ bool config_load_run(RunConfig *config, const char *dir, Error *err);
 // Writes the effective configuration: as --config it reproduces the run.
 void config_print(FILE *out, const RunConfig *config);
 
+// What other commands that train share with `train`: a table of their own with the optimizers' options beside it.
+// How the arguments are read.
+OptionNames config_names(const OptionTable *table);
+// Adds what stands in the files of --config, which may be given several times: in the order given, later over earlier.
+bool config_read_files(Settings *all, const Settings *arguments, Error *err);
+// Sets the table's options; the optimizers' are left to groups_resolve, unknown ones refused.
+bool config_apply(void *base, const OptionTable *table, const Settings *settings, bool from_file, Error *err);
+// Parts of config_print: the table's options, the options of one group of parameters.
+void config_print_table(FILE *out, const void *base, const OptionTable *table);
+void config_print_group(FILE *out, const GroupSettings *settings, Group group);
+
 // Opens the run's vocabulary, which must fit its network. NULL with an error.
 Vocab *config_open_vocab(const RunConfig *config, Error *err);
 

@@ -52,8 +52,8 @@ bool environment_write(const RunDir *dir, const Device *device, const RunData *d
     json_string(&w, "library", device->library);
     json_string(&w, "isa", isa_name(cpu_isa()));
     json_int(&w, "threads", device->n_threads);
-    write_shards(&w, "train_data", &data->train);
-    write_shards(&w, "val_data", &data->val);
+    if (data) write_shards(&w, "train_data", &data->train);
+    if (data) write_shards(&w, "val_data", &data->val);
     json_end_object(&w);
     run_path(text, dir->path, "environment.json");
     bool ok = file_replace(text, &(FilePiece){w.text, w.size}, 1, err);

@@ -63,6 +63,16 @@ static void print_spec(const OptionSpec *spec) {
     print_row(name, help);
 }
 
+void help_print_options(const OptionTable *options) {
+    const char *section = "";
+    for (int i = 0; i < options->n_specs; i++) {
+        const OptionSpec *spec = &options->specs[i];
+        if (strcmp(section, spec->section) != 0) printf("\n%s\n", spec->section);
+        section = spec->section;
+        print_spec(spec);
+    }
+}
+
 static void print_general(void) {
     fputs(
         "usage: train [options]                   train a language model\n"
@@ -72,6 +82,7 @@ static void print_general(void) {
         "       train eval RUN [options]          validation loss and HellaSwag accuracy (train eval --help)\n"
         "       train export RUN --out DIR        write it for Hugging Face transformers (train export --help)\n"
         "       train polar [options]             polar-factor methods: accuracy and speed (train polar --help)\n"
+        "       train problem NAME [options]      a matrix problem by any optimizer (train problem --help)\n"
         "       train --help optimizers           the optimizers; --help NAME: the options of one\n"
         "\n"
         "A first run, from a text file to a text that the network writes:\n"
@@ -86,13 +97,7 @@ static void print_general(void) {
         "Ctrl-C, SIGTERM and SIGUSR1 finish the step, write a checkpoint and end with status 75. Defaults are in "
         "[].\n",
         stdout);
-    const char *section = "";
-    for (int i = 0; i < run_options.n_specs; i++) {
-        const OptionSpec *spec = &run_options.specs[i];
-        if (strcmp(section, spec->section) != 0) printf("\n%s\n", spec->section);
-        section = spec->section;
-        print_spec(spec);
-    }
+    help_print_options(&run_options);
     fputs("\nOptimizer\n", stdout);
     print_row("--optimizer NAME", "of the hidden matrices (--help optimizers lists them) [adamw]");
     print_row("--lr X, ...", "learning rate and other options of that optimizer: --help NAME");

@@ -118,7 +118,9 @@ static const char *duration_words(const Schedule *s, char text[96]) {
     int n = snprintf(text, 96, "%s", schedule_name(s->kind));
     if (s->warmup) n += snprintf(text + n, 96 - (size_t)n, ", warm-up %" PRId64, s->warmup);
     if (s->kind == SCHEDULE_WSD) n += snprintf(text + n, 96 - (size_t)n, ", cooldown %g", s->cooldown);
-    if (s->kind != SCHEDULE_CONSTANT) snprintf(text + n, 96 - (size_t)n, ", final %g", s->final);
+    if (s->kind != SCHEDULE_CONSTANT) n += snprintf(text + n, 96 - (size_t)n, ", final %g", s->final);
+    if (s->decay_every)
+        snprintf(text + n, 96 - (size_t)n, ", times %g every %" PRId64 " steps", s->decay_factor, s->decay_every);
     return text;
 }
 
@@ -195,6 +197,17 @@ static void print_network(FILE *out, const RunConfig *config, const ParamTable *
     }
 }
 
+void plan_print_settings(FILE *out, const GroupSettings *s) {
+    char words[96], text[128];
+    int column = fprintf(out, "                   ");
+    for (int i = 0; i < s->def->n_options; i++) {
+        group_setting_text(text, sizeof text, s, i);
+        if (column > 90) column = fprintf(out, "\n                   ") - 1;
+        column += fprintf(out, " %s %s%s", s->def->options[i].name, text, i + 1 < s->def->n_options ? "," : "");
+    }
+    fprintf(out, "\n                    schedule %s\n", duration_words(&s->schedule, words));
+}
+
 static void print_optimizers(FILE *out, const RunConfig *config, const ParamTable *table) {
     for (int g = 0; g < GROUP_COUNT; g++) {
         const GroupSettings *s = &config->groups[g];
@@ -205,16 +218,10 @@ static void print_optimizers(FILE *out, const RunConfig *config, const ParamTabl
             elements += p->valid_rows * p->cols;
         }
         if (!elements) continue;
-        char n[32], words[96], text[128];
+        char n[32];
         fprintf(out, "%-11s %-7s %s, %s parameters\n", g == GROUP_HIDDEN ? "Optimizer" : "", group_name((Group)g),
                 s->def->name, commas(n, elements));
-        int column = fprintf(out, "                   ");
-        for (int i = 0; i < s->def->n_options; i++) {
-            group_setting_text(text, sizeof text, s, i);
-            if (column > 90) column = fprintf(out, "\n                   ") - 1;
-            column += fprintf(out, " %s %s%s", s->def->options[i].name, text, i + 1 < s->def->n_options ? "," : "");
-        }
-        fprintf(out, "\n                    schedule %s\n", duration_words(&s->schedule, words));
+        plan_print_settings(out, s);
     }
 }
 

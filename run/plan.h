@@ -34,6 +34,9 @@ MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table);
 // Refuses what cannot work here: more memory than there is, a training set too short for its steps.
 bool plan_check(const RunConfig *config, const RunData *data, const MemoryPlan *memory, Error *err);
 
+// The options and the schedule of an optimizer, as they stand in the plan.
+void plan_print_settings(FILE *out, const GroupSettings *settings);
+
 // Prints the plan for people.
 void plan_print(FILE *out, const RunConfig *config, const ParamTable *table, const RunData *data,
                 const MemoryPlan *memory);

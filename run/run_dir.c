@@ -83,26 +83,22 @@ static bool remove_earlier_run(const char *path, Error *err) {
     return true;
 }
 
-static bool write_config(const char *path, const RunConfig *config, Error *err) {
-    char file[RUN_PATH_MAX], *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    ASSERT(out);
-    fprintf(out, "# The effective configuration of this run. It is reproduced by\n"
-                 "#   ./train --config THIS_FILE --out DIRECTORY\n");
-    config_print(out, config);
-    fclose(out);
+static bool write_config(const char *path, const char *command, const char *config, size_t size, Error *err) {
+    char file[RUN_PATH_MAX], head[256];
+    int n = snprintf(head, sizeof head,
+                     "# The effective configuration of this run. It is reproduced by\n"
+                     "#   %s --config THIS_FILE --out DIRECTORY\n",
+                     command);
     run_path(file, path, "config.conf");
-    bool ok = file_replace(file, &(FilePiece){text, size}, 1, err);
-    free(text);
-    return ok;
+    return file_replace(file, (FilePiece[]){{head, (size_t)n}, {config, size}}, 2, err);
 }
 
-bool run_dir_create(RunDir *dir, const RunConfig *config, Error *err) {
-    if (!file_make_dirs(config->out, err) || !run_dir_lock(dir, config->out, err)) return false;
+bool run_dir_create(RunDir *dir, const char *path, bool overwrite, const char *command, const char *config,
+                    size_t size, Error *err) {
+    if (!file_make_dirs(path, err) || !run_dir_lock(dir, path, err)) return false;
     // Again under the lock: another process may have been faster.
-    bool ok = run_dir_check_new(config->out, config->overwrite, err) && remove_earlier_run(config->out, err) &&
-              write_config(config->out, config, err);
+    bool ok = run_dir_check_new(path, overwrite, err) && remove_earlier_run(path, err) &&
+              write_config(path, command, config, size, err);
     if (!ok) run_dir_unlock(dir);
     return ok;
 }

@@ -31,8 +31,10 @@ void run_path(char out[RUN_PATH_MAX], const char *dir, const char *name);
 // Refuses a directory that holds a run (unless `overwrite`) or anything else. Creates nothing.
 bool run_dir_check_new(const char *path, bool overwrite, Error *err);
 
-// Makes the directory, locks it, removes an earlier run (where that was allowed), and writes config.conf.
-bool run_dir_create(RunDir *dir, const RunConfig *config, Error *err);
+// Makes the directory, locks it, removes an earlier run (where that was allowed), and writes `config` (size bytes, the
+// options alone) to config.conf. `command` is what the file reproduces the run with: "./train".
+bool run_dir_create(RunDir *dir, const char *path, bool overwrite, const char *command, const char *config,
+                    size_t size, Error *err);
 
 // Locks an existing run. Errors: another process is at work in it.
 bool run_dir_lock(RunDir *dir, const char *path, Error *err);
@@ -40,7 +42,7 @@ void run_dir_unlock(RunDir *dir);
 
 // The commit this program was built from.
 const char *environment_commit(void);
-// Writes environment.json.
+// Writes environment.json. `data` may be NULL: none is read.
 bool environment_write(const RunDir *dir, const Device *device, const RunData *data, int argc,
                        const char *const *argv, Error *err);
 

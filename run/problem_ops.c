@@ -1,0 +1,17 @@
+#include "run/problem_ops.h"
+
+#include "device/cpu.h"             // defines: cpu_isa
+#include "run/problem_cpu_tables.h" // declares the tables
+
+const ProblemOps *problem_ops(const Device *device, Type type) {
+    if (device->kind != DEVICE_CPU) return NULL;
+#if defined(__x86_64__)
+    static const ProblemOps *const tables[TYPE_COUNT][ISA_COUNT] = {
+        [TYPE_F32] = {&problem_ops_f32_base, &problem_ops_f32_avx2, &problem_ops_f32_avx512},
+        [TYPE_F64] = {&problem_ops_f64_base, &problem_ops_f64_avx2, &problem_ops_f64_avx512}};
+#else
+    static const ProblemOps *const tables[TYPE_COUNT][ISA_COUNT] = {
+        [TYPE_F32] = {&problem_ops_f32_base}, [TYPE_F64] = {&problem_ops_f64_base}};
+#endif
+    return tables[type][cpu_isa()];
+}

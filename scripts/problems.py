@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Runs every preset of a matrix problem (configs/problems/NAME_*.conf), or some of them, and draws them.
+
+Finished runs in DIR are kept; the others are made anew. Options after -- go to every run (--seed 142, --threads 1).
+"""
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import argparse  # noqa: E402
+
+from cli import Parser, use_python_with_matplotlib  # noqa: E402
+
+use_python_with_matplotlib()
+
+from compare_problems import TITLES, compare  # noqa: E402
+from runs import RunError, read_run  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def presets_of(problem, wanted):
+    names = sorted(path.stem.removeprefix(problem + "_") for path in (ROOT / "configs/problems").glob(f"{problem}_*.conf"))
+    for name in wanted:
+        if name not in names:
+            raise RunError(f"--preset {name}: {problem} has {', '.join(names)}")
+    return wanted or names
+
+
+def is_finished(directory):
+    """Finished, or known to diverge: the same command would end the same way."""
+    try:
+        return read_run(directory).end_reason in ("finished", "diverged")
+    except RunError:
+        return False
+
+
+def train(program, preset, directory, extra):
+    """Makes the run; one that diverges is a result, other failures end the script."""
+    command = [str(program), "problem", "--config", str(preset), "--out", str(directory), "--overwrite", "--quiet", *extra]
+    print(f"{preset.stem} ...", flush=True)
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    message = (result.stdout + result.stderr).strip()
+    print(f"  {message}", flush=True)
+    if result.returncode != 0 and not is_finished(directory):
+        raise RunError(message.removeprefix("error: "))
+
+
+def main(arguments):
+    extra = []
+    if "--" in arguments:
+        extra = arguments[arguments.index("--") + 1:]
+        arguments = arguments[:arguments.index("--")]
+    parser = Parser(prog="problems.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("problem", choices=sorted(TITLES))
+    parser.add_argument("--out", default="runs/problems", metavar="DIR", help="for the runs and the picture (default: %(default)s)")
+    parser.add_argument("--preset", action="append", default=[], metavar="NAME", help="only this one; may be repeated")
+    parser.add_argument("--smoothing", type=float, default=0.8, metavar="X", help="as compare_problems.py's")
+    parser.add_argument("--train", default=str(ROOT / "train"), metavar="FILE", help="the program (default: ./train)")
+    options = parser.parse_args(arguments)
+    out = Path(options.out)
+    try:
+        directories = []
+        for name in presets_of(options.problem, options.preset):
+            preset = ROOT / "configs/problems" / f"{options.problem}_{name}.conf"
+            directories.append(out / preset.stem)
+            if not is_finished(directories[-1]):
+                train(options.train, preset, directories[-1], extra)
+        print(compare(directories, None, out, options.smoothing))
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

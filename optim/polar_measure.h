@@ -8,9 +8,10 @@
 extern "C" {
 #endif
 
-// A (m, n) = L S R^T with m >= n (otherwise of the transposes), r its rank: singular values above 4 eps S_1, eps that of
-// the type. The polar factor of A is L_r R_r^T on the row space and anything beyond it, which is left out of all but the
-// backward error. W = U R_r, H = (U^T A + A^T U) / 2. Norms are Frobenius norms, ||.||_* sums of singular values.
+// A (m, n) = L S R^T with m >= n (otherwise of the transposes), r its rank: singular values above 4 eps S_1, eps
+// that of the type. The polar factor of A is L_r R_r^T on the row space and anything beyond it, which is left out
+// of all but the backward error. W = U R_r, H = (U^T A + A^T U) / 2. Norms are Frobenius norms, ||.||_* sums of
+// singular values.
 typedef struct {
     int64_t rank;
     double orthogonality;        // ||W^T W - I|| / sqrt(r)
@@ -22,8 +23,8 @@ typedef struct {
     double sigma_min, sigma_max; // singular values of W
 } PolarReport;
 
-// Measures U (rows, cols) against A, both in device memory, in double by an SVD (the device must solve). All numbers are
-// NaN where an element is not finite, and 0 where A is zero.
+// Measures U (rows, cols) against A, both in device memory, in double by an SVD (the device must solve). All
+// numbers are NaN where an element is not finite, and 0 where A is zero.
 void polar_measure(PolarReport *report, Stream *stream, const void *a, const void *u, Type type, int64_t rows,
                    int64_t cols);
 

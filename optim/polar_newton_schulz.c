@@ -60,9 +60,9 @@ int64_t polar_turbo_muon_scratch(const PolarProblem *p) {
     return polar_newton_schulz_scratch(p) + pp.batch * pp.k * (int64_t)sizeof(double);
 }
 
-// Turbo-Muon: the first Gram matrix A gives the scaling S = diag(1 / sqrt(sum_j |A_ij|)) of AOL (Prach and Lampert 2022),
-// after which no singular value of S X is above 1; S A S is the Gram matrix of the first step. The division by the
-// Frobenius norm cancels: it only keeps squares in range.
+// Turbo-Muon: the first Gram matrix A gives the scaling S = diag(1 / sqrt(sum_j |A_ij|)) of AOL (Prach and Lampert
+// 2022), after which no singular value of S X is above 1; S A S is the Gram matrix of the first step. The division
+// by the Frobenius norm cancels: it only keeps squares in range.
 void *polar_turbo_muon(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken) {
     Iteration it = iteration_of(p, x, scratch);
     const PolarOps *ops = p->ops->polar;

@@ -9,9 +9,9 @@
 extern "C" {
 #endif
 
-// A batch of X (rows, cols) with its Gram matrices (k, k), k the short side: X X^T acts from the left on wide matrices,
-// X^T X from the right on tall ones. A polynomial p of the Gram matrix G does the same to X either way, so that nothing
-// is ever transposed.
+// A batch of X (rows, cols) with its Gram matrices (k, k), k the short side: X X^T acts from the left on wide
+// matrices, X^T X from the right on tall ones. A polynomial p of the Gram matrix G does the same to X either way,
+// so that nothing is ever transposed.
 typedef struct {
     Stream *stream;
     Type type;

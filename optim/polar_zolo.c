@@ -2,9 +2,9 @@
 // [-con, -1] u [1, con] (Zolotarev), in partial fractions that are independent of each other:
 //   U <- (U - sum_i a_i U (U^T U + c_{2i-1} I)^-1) / f(1),   f(x) = x prod_j (x^2 + c_{2j}) / (x^2 + c_{2j-1}),
 //   c_i = (sn / cn)^2 (i K / (2 r + 1)) of complementary modulus 1 / con.
-// Always in double. Changed from the published code for the sake of robustness: an upper bound of the norm in place of an
-// estimate from a random vector, con no larger than 1e16, the highest degree where the first step did not do, and
-// c_{2r+1-i} = con^2 / c_i rather than sn / cn close to K, where they cancel.
+// Always in double. Changed from the published code for the sake of robustness: an upper bound of the norm in place
+// of an estimate from a random vector, con no larger than 1e16, the highest degree where the first step did not do,
+// and c_{2r+1-i} = con^2 / c_i rather than sn / cn close to K, where they cancel.
 #include "optim/polar_methods.h"
 #include "optim/polar_solves.h"
 

@@ -99,7 +99,8 @@ static double get(const void *x, int64_t i, Type type) {
     return type == TYPE_F64 ? ((const double *)x)[i] : (double)((const float *)x)[i];
 }
 
-static PolarProblem problem(const PolarMethod *method, int steps, Type type, int64_t rows, int64_t cols, int batch) {
+static PolarProblem problem(const PolarMethod *method, int steps, Type type, int64_t rows, int64_t cols,
+                            int batch) {
     return (PolarProblem){.stream = stream,
                           .ops = optim_ops(device, type),
                           .method = method,

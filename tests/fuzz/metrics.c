@@ -14,7 +14,7 @@ static void remove_folder(void) {
 static char *trimmed(size_t *size) {
     Error err;
     Metrics metrics = {.fd = -1};
-    ASSERT(metrics_open(&metrics, folder, 20, true, &err));
+    ASSERT(metrics_open(&metrics, folder, "metrics.jsonl", 20, true, &err));
     metrics_close(&metrics);
     char *text = file_read_whole(size, path, 1 << 24, &err);
     ASSERT(text);

@@ -12,6 +12,7 @@ static bool dispatch(int *status, int argc, const char *const *argv, Error *err)
     if (argc > 1 && strcmp(argv[1], "sample") == 0) return command_sample(argc - 2, argv + 2, err);
     if (argc > 1 && strcmp(argv[1], "eval") == 0) return command_eval(argc - 2, argv + 2, err);
     if (argc > 1 && strcmp(argv[1], "export") == 0) return command_export(argc - 2, argv + 2, err);
+    if (argc > 1 && strcmp(argv[1], "polar") == 0) return command_polar(argc - 2, argv + 2, err);
     if (argc == 1 || help_wanted(&topic, argc, argv)) return command_help(topic, err);
     return command_train(status, argc, argv, err);
 }

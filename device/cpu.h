@@ -71,6 +71,7 @@ bool cpu_can_solve(void);
 void cpu_solver_free(void *solver);
 void cpu_orthonormalize(Stream *stream, void *a, Type type, int64_t m, int64_t n);
 void cpu_solve_right(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n);
+void cpu_invert_upper(Stream *stream, void *r, Type type, int64_t n);
 void cpu_svd(Stream *stream, void *values, void *u, void *vt, void *a, Type type, int64_t m, int64_t n);
 
 #ifdef __cplusplus

@@ -132,6 +132,7 @@ static const DeviceBackend backend = {
     .can_solve = cpu_can_solve,
     .orthonormalize = cpu_orthonormalize,
     .solve_right = cpu_solve_right,
+    .invert_upper = cpu_invert_upper,
     .svd = cpu_svd,
     .stream_create = cpu_stream_create,
     .stream_destroy = cpu_stream_destroy,

@@ -13,6 +13,8 @@ typedef void Orglq(const int *m, const int *n, const int *k, void *a, const int 
 typedef void Potrf(const char *uplo, const int *n, void *a, const int *lda, int *info, size_t);
 typedef void Potrs(const char *uplo, const int *n, const int *nrhs, const void *a, const int *lda, void *b,
                    const int *ldb, int *info, size_t);
+typedef void Trtri(const char *uplo, const char *diag, const int *n, void *a, const int *lda, int *info, size_t,
+                   size_t);
 typedef void Gesdd(const char *jobz, const int *m, const int *n, void *a, const int *lda, void *s, void *u,
                    const int *ldu, void *vt, const int *ldvt, void *work, const int *lwork, int *iwork, int *info,
                    size_t);
@@ -22,6 +24,7 @@ typedef struct {
     Orglq *orglq;
     Potrf *potrf;
     Potrs *potrs;
+    Trtri *trtri;
     Gesdd *gesdd;
 } Lapack;
 static Lapack lapack[2]; // of float and double
@@ -32,16 +35,13 @@ bool cpu_can_solve(void) {
 }
 
 void cpu_lapack_load(void) {
-    static const char *const names[5][2] = {{"sgelqf_", "dgelqf_"},
-                                            {"sorglq_", "dorglq_"},
-                                            {"spotrf_", "dpotrf_"},
-                                            {"spotrs_", "dpotrs_"},
-                                            {"sgesdd_", "dgesdd_"}};
+    static const char *const names[6][2] = {{"sgelqf_", "dgelqf_"}, {"sorglq_", "dorglq_"}, {"spotrf_", "dpotrf_"},
+                                            {"spotrs_", "dpotrs_"}, {"strtri_", "dtrtri_"}, {"sgesdd_", "dgesdd_"}};
     complete = true;
     for (int t = 0; t < 2; t++) {
-        void *const functions[] = {&lapack[t].gelqf, &lapack[t].orglq, &lapack[t].potrf, &lapack[t].potrs,
-                                   &lapack[t].gesdd};
-        for (int f = 0; f < 5; f++) complete &= cpu_blas_find(functions[f], names[f][t]);
+        void *const functions[] = {&lapack[t].gelqf, &lapack[t].orglq, &lapack[t].potrf,
+                                   &lapack[t].potrs, &lapack[t].trtri, &lapack[t].gesdd};
+        for (int f = 0; f < 6; f++) complete &= cpu_blas_find(functions[f], names[f][t]);
     }
 }
 
@@ -125,6 +125,17 @@ void cpu_solve_right(Stream *stream, void *x, void *z, Type type, int64_t rows, 
     l->potrf("L", &n, z, &n, &info, 1); // symmetric: either triangle of either layout
     if (info == 0) l->potrs("L", &n, &count, z, &n, x, &n, &info, 1);
     if (info != 0) fill_nan(x, type, rows * cols);
+}
+
+void cpu_invert_upper(Stream *stream, void *r, Type type, int64_t size) {
+    (void)stream;
+    ASSERT(size <= INT32_MAX);
+    int n = (int)size, info = 0;
+    size_t element = type_size(type);
+    functions_of(type)->trtri("L", "N", &n, r, &n, &info, 1, 1); // our upper triangle is its lower one
+    if (info != 0) fill_nan(r, type, size * size);
+    for (int64_t i = 1; info == 0 && i < size; i++)
+        memset((char *)r + (size_t)(i * size) * element, 0, (size_t)i * element);
 }
 
 void cpu_svd(Stream *stream, void *values, void *u, void *vt, void *a, Type type, int64_t rows, int64_t cols) {

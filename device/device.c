@@ -94,6 +94,11 @@ void device_solve_right(Stream *stream, void *x, void *z, Type type, int64_t m, 
     stream->device->backend->solve_right(stream, x, z, type, m, n);
 }
 
+void device_invert_upper(Stream *stream, void *r, Type type, int64_t n) {
+    ASSERT(n >= 1);
+    stream->device->backend->invert_upper(stream, r, type, n);
+}
+
 void device_svd(Stream *stream, void *values, void *u, void *vt, void *a, Type type, int64_t m, int64_t n) {
     ASSERT(m >= 1 && n >= 1 && (u != NULL) == (vt != NULL));
     stream->device->backend->svd(stream, values, u, vt, a, type, m, n);

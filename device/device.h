@@ -58,6 +58,7 @@ typedef struct {
     bool (*can_solve)(void);
     void (*orthonormalize)(Stream *stream, void *a, Type type, int64_t m, int64_t n);
     void (*solve_right)(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n);
+    void (*invert_upper)(Stream *stream, void *r, Type type, int64_t n);
     void (*svd)(Stream *stream, void *values, void *u, void *vt, void *a, Type type, int64_t m, int64_t n);
     Stream *(*stream_create)(Device *device);
     void (*stream_destroy)(Stream *stream);
@@ -118,6 +119,9 @@ void device_orthonormalize(Stream *stream, void *a, Type type, int64_t m, int64_
 
 // x (m, n) becomes x z^-1 for a symmetric positive definite z (n, n), which is overwritten (Cholesky).
 void device_solve_right(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n);
+
+// r (n, n) becomes the inverse of its upper triangle, with zeros below.
+void device_invert_upper(Stream *stream, void *r, Type type, int64_t n);
 
 // a (m, n) = u diag(values) vt with k = min(m, n) values in descending order, u (m, k), vt (k, n); a is overwritten.
 // u and vt may be NULL, both: the values alone.

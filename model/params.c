@@ -89,9 +89,9 @@ static void set_shape(Param *p, const ModelConfig *c) {
     if (p->kind == PARAM_TOKEN_EMBEDDING || p->kind == PARAM_HEAD_WEIGHT) p->valid_rows = c->vocab_size;
     if (p->kind == PARAM_QKV_WEIGHT) {
         p->n_splits = 3;
-        p->splits[0] = (RowSplit){"q", 0, attention};
-        p->splits[1] = (RowSplit){"k", attention, kv};
-        p->splits[2] = (RowSplit){"v", attention + kv, kv};
+        p->splits[0] = (RowSplit){"q", 0, attention, c->n_head};
+        p->splits[1] = (RowSplit){"k", attention, kv, c->n_kv_head};
+        p->splits[2] = (RowSplit){"v", attention + kv, kv, c->n_kv_head};
     }
 }
 
@@ -211,19 +211,33 @@ void param_init_values(double *values, const Param *p, uint64_t seed, int64_t fi
     }
 }
 
-int param_matrix_groups(MatrixGroup groups[3], const ParamTable *t, ParamKind kind, bool split) {
+int param_splits(RowSplit splits[3], const Param *p, SplitLevel level) {
+    if (level == SPLIT_NONE || p->n_splits == 0) {
+        splits[0] = (RowSplit){"", 0, p->rows, 1};
+        return 1;
+    }
+    for (int i = 0; i < p->n_splits; i++) {
+        splits[i] = p->splits[i];
+        if (level == SPLIT_ROWS) splits[i].heads = 1;
+    }
+    return p->n_splits;
+}
+
+int param_matrix_groups(MatrixGroup groups[3], const ParamTable *t, ParamKind kind, SplitLevel level) {
     const Param *p = param_find(t, kind, 0);
     if (p == NULL) return 0;
     bool layered = p->layer >= 0;
-    int n = split && p->n_splits > 0 ? p->n_splits : 1;
+    RowSplit splits[3];
+    int n = param_splits(splits, p, level);
     for (int i = 0; i < n; i++) {
-        RowSplit whole = {"", 0, p->rows}, s = split && p->n_splits > 0 ? p->splits[i] : whole;
+        const RowSplit *s = &splits[i];
         groups[i] = (MatrixGroup){.first = p,
-                                  .row = s.row,
-                                  .offset = p->offset + s.row * p->cols,
+                                  .row = s->row,
+                                  .offset = p->offset + s->row * p->cols,
                                   .stride = layered ? t->layer_stride : 0,
-                                  .count = layered ? t->n_layer : 1,
-                                  .rows = s.rows,
+                                  .count = (layered ? t->n_layer : 1) * s->heads,
+                                  .parts = s->heads,
+                                  .rows = s->rows / s->heads,
                                   .cols = p->cols};
     }
     return n;

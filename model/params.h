@@ -40,11 +40,16 @@ typedef enum {
 
 typedef enum { INIT_ZERO, INIT_ONE, INIT_NORMAL, INIT_UNIFORM } InitKind;
 
-// Rows [row, row + rows) of a parameter that are a matrix of their own to whoever wants them so (q, k, v).
+// Rows [row, row + rows) of a parameter that are a matrix of their own to whoever wants them so (q, k, v), or `heads`
+// matrices of equally many rows.
 typedef struct {
     const char *name;
     int64_t row, rows;
+    int heads;
 } RowSplit;
+
+// What of a parameter is one matrix: all of it, each of its splits, each head of them.
+typedef enum { SPLIT_NONE, SPLIT_ROWS, SPLIT_HEADS } SplitLevel;
 
 typedef struct {
     char name[64]; // "layers.3.attention.qkv.weight": the name in checkpoints
@@ -89,19 +94,21 @@ const char *role_name(Role role);
 // Writes the initial values of elements [first, first + n) of a parameter, in double, drawn by (seed, name, element).
 void param_init_values(double *values, const Param *param, uint64_t seed, int64_t first, int64_t n);
 
-// A matrix group: `count` (rows, cols) matrices at a fixed stride, e.g. one kind over the layers, or the k rows of
-// it.
+// A matrix group: `count` (rows, cols) matrices, e.g. one kind over the layers, or the k rows of it. Each parameter has
+// `parts` of them, one after the other (heads; otherwise 1), and the parameters are at a fixed stride.
 typedef struct {
     const Param *first;     // the record of the first one
     int64_t row;            // first row of the view within the parameter
     int64_t offset, stride; // in elements
-    int count;
+    int count, parts;
     int64_t rows, cols;
 } MatrixGroup;
 
-// The views of one kind of parameter over all layers: one group, or one per natural split when `split` is true.
-// Returns the number of groups (at most 3).
-int param_matrix_groups(MatrixGroup groups[3], const ParamTable *table, ParamKind kind, bool split);
+// How a parameter is cut at a level: its natural splits, or one that is everything. Returns their number.
+int param_splits(RowSplit splits[3], const Param *param, SplitLevel level);
+
+// The views of one kind of parameter over all layers, one group per split. Returns the number of groups (at most 3).
+int param_matrix_groups(MatrixGroup groups[3], const ParamTable *table, ParamKind kind, SplitLevel level);
 
 #ifdef __cplusplus
 }

@@ -20,15 +20,19 @@ static inline real real_sqrt(real x) {
 }
 #endif
 
-static double sum_squares(const real *x, int64_t n) {
+static double dot(const real *x, const real *y, int64_t n) {
     double lanes[LANES] = {0};
     int64_t i = 0;
     for (; i + LANES <= n; i += LANES)
-        for (int l = 0; l < LANES; l++) lanes[l] += (double)x[i + l] * (double)x[i + l];
-    for (int l = 0; i < n; i++, l++) lanes[l] += (double)x[i] * (double)x[i];
+        for (int l = 0; l < LANES; l++) lanes[l] += (double)x[i + l] * (double)y[i + l];
+    for (int l = 0; i < n; i++, l++) lanes[l] += (double)x[i] * (double)y[i];
     for (int width = LANES / 2; width > 0; width /= 2)
         for (int l = 0; l < width; l++) lanes[l] += lanes[l + width];
     return lanes[0];
+}
+
+static double sum_squares(const real *x, int64_t n) {
+    return dot(x, x, n);
 }
 
 static double sum_in_order(const double *x, int64_t n) {
@@ -171,6 +175,7 @@ static void polar_momentum(Stream *s, void *u, double *row_sums, const MatrixBat
     (void)s;
     if (x->report->ok == 0) return;
     double b = x->inputs->momentum[x->group], c = ema ? 1 - b : 1;
+    if (x->state[0] == NULL) b = 0, c = 1;
     MomentumScalars k = {.clip = (real)x->report->clip_scale,
                          .b = (real)b,
                          .c = (real)c,
@@ -180,8 +185,11 @@ static void polar_momentum(Stream *s, void *u, double *row_sums, const MatrixBat
 #pragma omp parallel for schedule(static) if (n * cols >= CPU_PARALLEL_MIN)
     for (int64_t r = 0; r < n; r++) {
         real *row = (real *)u + r * cols;
-        momentum_row(row, (real *)x->state[0] + row_offset(r, rows, cols, x->state_stride[0]),
-                     (const real *)x->grads + row_offset(r, rows, cols, x->stride), cols, k);
+        const real *grad = (const real *)x->grads + row_offset(r, rows, cols, x->stride);
+        if (x->state[0])
+            momentum_row(row, (real *)x->state[0] + row_offset(r, rows, cols, x->state_stride[0]), grad, cols, k);
+        else
+            for (int64_t i = 0; i < cols; i++) row[i] = k.clip * grad[i];
         row_sums[r] = sum_squares(row, cols);
     }
 }
@@ -209,11 +217,28 @@ static void normalize_rows(double *factors, real *v, const double *row_sums, int
     }
 }
 
-// The factor on the whole matrix once its rows carry `factors`.
-static double matrix_scale(const double *factors, const double *row_sums, int64_t rows, int64_t cols,
-                           const RowScaling *scaling) {
-    double shape = scaling->rule == SCALE_MAX ? scaling->rms * sqrt(fmax((double)rows, (double)cols))
-                                              : sqrt(fmax(1, (double)rows / (double)cols));
+// The factor of a rule on a matrix with the norm of its polar factor; matrix j of its batch.
+static double rule_factor(const RowScaling *scaling, int64_t rows, int64_t cols, int j) {
+    double m = (double)rows, n = (double)cols;
+    switch (scaling->rule) {
+    case SCALE_MAX:
+        return scaling->rms * sqrt(fmax(m, n));
+    case SCALE_SPECTRAL:
+        return sqrt(m / n);
+    case SCALE_FROBENIUS:
+        return 1;
+    case SCALE_NUCLEAR: {
+        double dot = sum_in_order(scaling->row_dots + j * rows, rows);
+        return dot > 0 ? pow(dot, scaling->power) : 0;
+    }
+    default:
+        return sqrt(fmax(1, m / n));
+    }
+}
+
+// The factor on the whole matrix once its rows carry `factors`; norm_sums: of what its norm shall be, if not its own.
+static double matrix_scale(const double *factors, const double *row_sums, const double *norm_sums, int64_t rows,
+                           int64_t cols, double shape, const RowScaling *scaling) {
     if (row_sums == NULL) return shape;
     double squares = 0; // ||s O||_F^2
     for (int64_t r = 0; r < rows; r++) squares += row_sums[r] * factors[r] * factors[r];
@@ -221,24 +246,29 @@ static double matrix_scale(const double *factors, const double *row_sums, int64_
     if (norm == 0) return 0;
     if (scaling->rule == SCALE_RMS) return scaling->rms * sqrt((double)rows * (double)cols) / norm;
     // The released code adds this eps; it matters to none but matrices of almost nothing.
-    return scaling->normalize ? shape * sqrt(sum_in_order(row_sums, rows)) / (norm + 1e-10) : shape;
+    return norm_sums ? shape * sqrt(sum_in_order(norm_sums, rows)) / (norm + 1e-10) : shape;
 }
 
 static void row_factors(Stream *s, double *factors, const double *row_sums, const MatrixBatch *x,
                         const RowScaling *scaling) {
     (void)s;
-    ASSERT(row_sums || (scaling->rule != SCALE_RMS && !scaling->normalize));
+    ASSERT(row_sums || (scaling->rule != SCALE_RMS && !scaling->normalize && !scaling->norm_sums));
+    ASSERT(!scaling->normalize || !scaling->norm_sums);
     if (x->report->ok == 0) return;
     int64_t rows = x->rows, cols = x->cols;
     for (int j = 0; j < x->count; j++, factors += rows) {
         const double *sums = row_sums ? row_sums + j * rows : NULL;
+        const double *norm_sums = scaling->normalize   ? sums
+                                  : scaling->norm_sums ? scaling->norm_sums + j * rows
+                                                       : NULL;
         if (scaling->normalize) {
             real *v = (real *)x->state[1] + j * x->state_stride[1];
             normalize_rows(factors, v, sums, rows, cols, x->inputs->beta2[x->group], scaling->eps);
         } else {
             for (int64_t r = 0; r < rows; r++) factors[r] = 1;
         }
-        double scale = matrix_scale(factors, sums, rows, cols, scaling);
+        double shape = rule_factor(scaling, rows, cols, j);
+        double scale = matrix_scale(factors, sums, norm_sums, rows, cols, shape, scaling);
         for (int64_t r = 0; r < rows; r++) factors[r] = fmin(factors[r] * scale, MAX_FACTOR);
     }
 }
@@ -271,6 +301,116 @@ static void polar_update(Stream *s, const MatrixBatch *x, const void *o, const d
     }
 }
 
+static void polar_average(Stream *s, void *o, const MatrixBatch *x, bool ema) {
+    (void)s;
+    if (x->report->ok == 0) return;
+    double momentum = x->inputs->momentum[x->group];
+    real b = (real)momentum, c = (real)(ema ? 1 - momentum : 1);
+    int64_t n = x->count * x->rows, rows = x->rows, cols = x->cols;
+#pragma omp parallel for schedule(static) if (n * cols >= CPU_PARALLEL_MIN)
+    for (int64_t r = 0; r < n; r++) {
+        real *m = (real *)x->state[0] + row_offset(r, rows, cols, x->state_stride[0]), *row = (real *)o + r * cols;
+        for (int64_t i = 0; i < cols; i++) row[i] = m[i] = b * m[i] + c * row[i];
+    }
+}
+
+// Columns that one thread adds up at a time, from the first row to the last.
+enum { COLUMN_BLOCK = 64 };
+
+// What a block of columns has to do with a (rows, cols) matrix: shifts become their means, or factors those of the
+// second moments v.
+static void block_means(double *shifts, const real *x, int64_t rows, int64_t cols, int width) {
+    for (int i = 0; i < width; i++) shifts[i] = 0;
+    for (int64_t r = 0; r < rows; r++)
+        for (int i = 0; i < width; i++) shifts[i] += (double)x[r * cols + i];
+    for (int i = 0; i < width; i++) shifts[i] /= (double)rows;
+}
+
+static void block_factors(double *factors, real *v, const real *x, int64_t rows, int64_t cols, int width,
+                          double beta2, double eps) {
+    for (int i = 0; i < width; i++) factors[i] = 0;
+    for (int64_t r = 0; r < rows; r++)
+        for (int i = 0; i < width; i++) factors[i] += (double)x[r * cols + i] * (double)x[r * cols + i];
+    for (int i = 0; i < width; i++) {
+        double moment = beta2 * (double)v[i] + (1 - beta2) * (factors[i] / (double)rows);
+        v[i] = (real)moment;
+        factors[i] = 1 / (sqrt(moment) + eps);
+    }
+}
+
+static void center_columns(Stream *s, void *o, double *row_sums, int count, int64_t rows, int64_t cols) {
+    for (int j = 0; j < count; j++) {
+        real *matrix = (real *)o + j * rows * cols;
+#pragma omp parallel for schedule(static) if (rows * cols >= CPU_PARALLEL_MIN)
+        for (int64_t first = 0; first < cols; first += COLUMN_BLOCK) {
+            double shifts[COLUMN_BLOCK];
+            int width = (int)(cols - first < COLUMN_BLOCK ? cols - first : COLUMN_BLOCK);
+            block_means(shifts, matrix + first, rows, cols, width);
+            for (int64_t r = 0; r < rows; r++)
+                for (int i = 0; i < width; i++)
+                    matrix[r * cols + first + i] = (real)((double)matrix[r * cols + first + i] - shifts[i]);
+        }
+    }
+    row_sum_squares(s, row_sums, o, rows * cols, count, rows, cols);
+}
+
+static void normalize_columns(real *o, real *v, int64_t rows, int64_t cols, double beta2, double eps) {
+#pragma omp parallel for schedule(static) if (rows * cols >= CPU_PARALLEL_MIN)
+    for (int64_t first = 0; first < cols; first += COLUMN_BLOCK) {
+        double factors[COLUMN_BLOCK];
+        int width = (int)(cols - first < COLUMN_BLOCK ? cols - first : COLUMN_BLOCK);
+        block_factors(factors, v + first, o + first, rows, cols, width, beta2, eps);
+        for (int64_t r = 0; r < rows; r++)
+            for (int i = 0; i < width; i++)
+                o[r * cols + first + i] = (real)((double)o[r * cols + first + i] * factors[i]);
+    }
+}
+
+// The moments are used as they are before they are rounded: a square that a float cannot hold is not lost.
+static void normalize_elements(real *restrict o, real *restrict v, int64_t n, double beta2, double eps) {
+    for (int64_t i = 0; i < n; i++) {
+        double moment = beta2 * (double)v[i] + (1 - beta2) * ((double)o[i] * (double)o[i]);
+        v[i] = (real)moment;
+        o[i] = (real)((double)o[i] / (sqrt(moment) + eps));
+    }
+}
+
+static void scale_row(real *row, int64_t cols, double factor) {
+    for (int64_t i = 0; i < cols; i++) row[i] = (real)((double)row[i] * factor);
+}
+
+static void normalize(Stream *s, void *o, double *row_sums, const MatrixBatch *x, Normalization by, double eps) {
+    if (x->report->ok == 0) return;
+    double beta2 = x->inputs->beta2[x->group];
+    int64_t n = x->count * x->rows, rows = x->rows, cols = x->cols;
+    for (int j = 0; by == NORMALIZE_COLUMNS && j < x->count; j++)
+        normalize_columns((real *)o + j * rows * cols, (real *)x->state[1] + j * x->state_stride[1], rows, cols,
+                          beta2, eps);
+#pragma omp parallel for schedule(static) if (n * cols >= CPU_PARALLEL_MIN)
+    for (int64_t r = 0; r < n; r++) {
+        real *row = (real *)o + r * cols;
+        if (by == NORMALIZE_ROWS) {
+            real *v = (real *)x->state[1] + row_offset(r, rows, 1, x->state_stride[1]);
+            double moment = beta2 * (double)*v + (1 - beta2) * (row_sums[r] / (double)cols);
+            *v = (real)moment;
+            scale_row(row, cols, 1 / (sqrt(moment) + eps));
+        } else if (by == NORMALIZE_ELEMENTS) {
+            real *v = (real *)x->state[1] + row_offset(r, rows, cols, x->state_stride[1]);
+            normalize_elements(row, v, cols, beta2, eps);
+        } else if (by == NORMALIZE_ROW_NORMS) {
+            scale_row(row, cols, 1 / (sqrt(row_sums[r]) + eps));
+        }
+    }
+    row_sum_squares(s, row_sums, o, rows * cols, x->count, rows, cols);
+}
+
+static void row_dots(Stream *s, double *sums, const void *a, const void *b, int count, int64_t rows, int64_t cols) {
+    (void)s;
+    int64_t n = count * rows;
+#pragma omp parallel for schedule(static) if (n * cols >= CPU_PARALLEL_MIN)
+    for (int64_t r = 0; r < n; r++) sums[r] = dot((const real *)a + r * cols, (const real *)b + r * cols, cols);
+}
+
 const OptimOps OP_TABLE(optim_ops) = {
     .row_sum_squares = row_sum_squares,
     .step_guard = step_guard,
@@ -280,4 +420,9 @@ const OptimOps OP_TABLE(optim_ops) = {
     .polar_scale = polar_scale,
     .row_factors = row_factors,
     .polar_update = polar_update,
+    .polar_average = polar_average,
+    .center_columns = center_columns,
+    .row_dots = row_dots,
+    .normalize = normalize,
+    .polar = &OP_TABLE(polar_ops),
 };

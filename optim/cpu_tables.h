@@ -8,4 +8,8 @@ extern const OptimOps optim_ops_f32_base, optim_ops_f64_base;
 extern const OptimOps optim_ops_f32_avx2, optim_ops_f64_avx2;
 extern const OptimOps optim_ops_f32_avx512, optim_ops_f64_avx512;
 
+extern const PolarOps polar_ops_f32_base, polar_ops_f64_base;
+extern const PolarOps polar_ops_f32_avx2, polar_ops_f64_avx2;
+extern const PolarOps polar_ops_f32_avx512, polar_ops_f64_avx512;
+
 #endif

@@ -1,25 +1,17 @@
 // Muon: the momentum of a matrix, orthogonalized (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
-#include "optim/polar_step.h" // defines: polar_step, POLAR_OPTIONS
+#include "optim/polar_step.h" // defines: polar_step, POLAR_..._OPTIONS
 #include "optim/registry.h"   // defines: optimizer_muon
 
 static const OptimizerOption options[] = {
-    POLAR_OPTIONS(0.02, "scale shape 0.02, others 4e-4", 1, "true", SCALE_SHAPE, "shape", 0, "0"),
+    POLAR_MOMENTUM_OPTIONS(0.02, " (scale rms and max 4e-4, nuclear 1e-3, others 0.02)", 0.95, 1, ""),
+    POLAR_FACTOR_OPTIONS(0, 5, 1e-7),
+    POLAR_SCALE_OPTIONS(SCALE_SHAPE, ""),
+    POLAR_DECAY_OPTIONS(0, ""),
 };
 
 static void resolve(GroupSettings *settings) {
     polar_settings_default_lr(settings);
     polar_settings_resolve(settings);
-}
-
-static int declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const GroupSettings *settings,
-                         Type acc_type) {
-    (void)settings;
-    specs[0] = (StateSpec){"momentum", param->rows, param->cols, acc_type, SHARD_AS_PARAM};
-    return 1;
-}
-
-static void step(const OptimizerStep *s) {
-    polar_step(s, false, 0);
 }
 
 const OptimizerDef optimizer_muon = {
@@ -31,8 +23,8 @@ const OptimizerDef optimizer_muon = {
     .matrices_only = true,
     .resolve = resolve,
     .check = polar_settings_check,
-    .declare_state = declare_state,
+    .declare_state = polar_declare_state,
     .scratch_bytes = polar_step_scratch,
     .splits = polar_settings_split,
-    .step = step,
+    .step = polar_step,
 };

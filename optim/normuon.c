@@ -2,19 +2,30 @@
 //   paper     Algorithm 1: plain average as momentum, update of root mean square 0.2
 //   official  the released code: Nesterov, the Frobenius norm given back after normalization, times
 //             sqrt(max(1, rows/cols))
-#include "optim/polar_step.h" // defines: polar_step, POLAR_OPTIONS
+// The paper's ablations, and the public step-count benchmark's second moment of the longer side, are choices here.
+#include "optim/polar_step.h" // defines: polar_step, POLAR_..._OPTIONS
 #include "optim/registry.h"   // defines: optimizer_normuon
 
 typedef enum { FORM_PAPER, FORM_OFFICIAL, FORM_COUNT } Form;
 
 static const char *const forms[] = {[FORM_PAPER] = "paper", [FORM_OFFICIAL] = "official", [FORM_COUNT] = NULL};
 
+static const char *const places[] = {"after", "before", NULL}, *const scopes[] = {"all", "tall", NULL};
+
 static const OptimizerOption options[] = {
-    POLAR_OPTIONS(4e-4, "scale shape 0.02, others 4e-4", 0, "paper false, official true", SCALE_RMS,
-                  "paper rms, official shape", 0.1, "paper 0.1, official 0"),
+    POLAR_MOMENTUM_OPTIONS(4e-4, " (scale rms and max 4e-4, nuclear 1e-3, others 0.02)", 0.95, 0,
+                           " (paper false, official true)"),
+    POLAR_FACTOR_OPTIONS(0, 5, 1e-7),
+    POLAR_SCALE_OPTIONS(SCALE_RMS, " (paper rms, official shape)"),
+    POLAR_DECAY_OPTIONS(0.1, " (paper 0.1, official 0)"),
     {"form", OPTION_CHOICE, FORM_PAPER, 0, 0, forms, "Algorithm 1 of the paper, or the released code"},
-    {"beta2", OPTION_REAL, 0.95, 0, 0.999999, NULL, "decay of the second moment of the rows"},
+    {"beta2", OPTION_REAL, 0.95, 0, 0.999999, NULL, "decay of the second moment"},
     {"eps", OPTION_REAL, 1e-10, 1e-30, 1, NULL, "added to the root of the second moment"},
+    {"second-moment", OPTION_CHOICE, MOMENT_ROW, 0, 0, POLAR_MOMENT_NAMES,
+     "what has one: each row (output neuron), each column, whichever of the two are more, each element, nothing"},
+    {"normalize", OPTION_CHOICE, 0, 0, 0, places, "by it after or before orthogonalization"},
+    {"normalize-only", OPTION_CHOICE, 0, 0, 0, scopes,
+     "all matrices, or those with more rows than columns: the others have Muon's update"},
 };
 
 static void resolve(GroupSettings *settings) {
@@ -26,16 +37,11 @@ static void resolve(GroupSettings *settings) {
     polar_settings_resolve(settings);
 }
 
-static int declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const GroupSettings *settings,
-                         Type acc_type) {
-    (void)settings;
-    specs[0] = (StateSpec){"momentum", param->rows, param->cols, acc_type, SHARD_AS_PARAM};
-    specs[1] = (StateSpec){"row_moment", param->rows, 1, acc_type, SHARD_PER_ROW};
-    return 2;
-}
-
-static void step(const OptimizerStep *s) {
-    polar_step(s, true, group_setting(s->settings, "eps"));
+static bool check(const GroupSettings *settings, const Device *device, Error *err) {
+    if ((int)group_setting(settings, "second-moment") == MOMENT_NONE &&
+        (group_setting(settings, "normalize") != 0 || group_setting(settings, "normalize-only") != 0))
+        return error_set(err, "second-moment is none: normalize and normalize-only need one (row, for example)");
+    return polar_settings_check(settings, device, err);
 }
 
 const OptimizerDef optimizer_normuon = {
@@ -46,9 +52,9 @@ const OptimizerDef optimizer_normuon = {
     .n_options = sizeof options / sizeof *options,
     .matrices_only = true,
     .resolve = resolve,
-    .check = polar_settings_check,
-    .declare_state = declare_state,
+    .check = check,
+    .declare_state = polar_declare_state,
     .scratch_bytes = polar_step_scratch,
     .splits = polar_settings_split,
-    .step = step,
+    .step = polar_step,
 };

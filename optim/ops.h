@@ -13,6 +13,7 @@
 
 #include "device/device.h"   // defines: Device, Stream, Type
 #include "optim/optimizer.h" // defines: Group, StepInputs, StepReport
+#include "optim/polar_ops.h" // defines: PolarOps
 
 #ifdef __cplusplus
 extern "C" {
@@ -39,14 +40,39 @@ typedef struct {
 //                Algorithm 1, line 10)
 //   SCALE_MAX    rms sqrt(max(rows, cols)), on the norm that SCALE_SHAPE has: a root mean square of rms where O is
 //                orthogonal. rms 1 in the speedrun records of 2024, 0.2 in Moonlight (Liu et al. 2025, "Muon is scalable")
-typedef enum { SCALE_SHAPE, SCALE_RMS, SCALE_MAX, SCALE_COUNT } ScaleRule;
+//   SCALE_SPECTRAL  sqrt(rows / cols), fan-out over fan-in, on that norm: what keeps rates across widths
+//   SCALE_FROBENIUS that norm alone
+//   SCALE_NUCLEAR   <A, O>^power, on that norm, A the matrix whose polar factor O is: with power 1 the nuclear norm
+//                   (PolarGrad: Lau, Long and Su 2025)
+typedef enum {
+    SCALE_SHAPE,
+    SCALE_RMS,
+    SCALE_MAX,
+    SCALE_SPECTRAL,
+    SCALE_FROBENIUS,
+    SCALE_NUCLEAR,
+    SCALE_COUNT
+} ScaleRule;
 
 typedef struct {
     ScaleRule rule;
-    double rms;     // SCALE_RMS, SCALE_MAX
-    bool normalize; // NorMuon's row normalization by state[1]
-    double eps;     // of the row normalization
+    double rms;             // SCALE_RMS, SCALE_MAX
+    bool normalize;         // NorMuon's row normalization by state[1]
+    double eps;             // of the row normalization
+    double power;           // SCALE_NUCLEAR
+    const double *row_dots; // (count, rows), device memory: sums of A o O, for SCALE_NUCLEAR
+    // (count, rows), device memory: the row sums of squares of O before it was normalized by another operation, which
+    // then gets that norm back. NULL: it was not.
+    const double *norm_sums;
 } RowScaling;
+
+// What `normalize` divides a matrix by.
+typedef enum {
+    NORMALIZE_ROWS,     // running second moments of the rows
+    NORMALIZE_COLUMNS,  // of the columns
+    NORMALIZE_ELEMENTS, // of every element
+    NORMALIZE_ROW_NORMS // the norms of the rows, without state
+} Normalization;
 
 typedef struct {
     // sums (count, rows) = sum over a row of x^2; matrices of x stand `stride` elements apart.
@@ -76,7 +102,7 @@ typedef struct {
     // The first station of the polar family. With g = clip_scale grads and b the group's momentum
     //   M = b M + (ema ? 1 - b : 1) g
     //   U = nesterov ? b M + (ema ? 1 - b : 1) g : M
-    // u (count, rows, cols) dense; row_sums (count, rows) the sums of squares of its rows. state[0]: M.
+    // u (count, rows, cols) dense; row_sums (count, rows) the sums of squares of its rows. state[0]: M, or NULL: U = g.
     void (*polar_momentum)(Stream *s, void *u, double *row_sums, const MatrixBatch *x, bool ema, bool nesterov);
 
     // Every matrix of x (count, rows, cols) divided by ||X||_F factor + eps; its norm is the sum of its row_sums.
@@ -99,6 +125,24 @@ typedef struct {
     // o (count, rows, cols) dense.
     void (*polar_update)(Stream *s, const MatrixBatch *x, const void *o, const double *factors, double weight_decay,
                          bool cautious);
+
+    // ---- stations that only some members of the family have; o (count, rows, cols) dense ----
+
+    // The momentum of polar factors (PolarGrad, polar-first): M = b M + (ema ? 1 - b : 1) O, then O = M. state[0]: M.
+    void (*polar_average)(Stream *s, void *o, const MatrixBatch *x, bool ema);
+
+    // Takes the mean over the rows from every column: O_ij -= mean_i O_ij. row_sums become those of the result.
+    void (*center_columns)(Stream *s, void *o, double *row_sums, int count, int64_t rows, int64_t cols);
+
+    // sums (count, rows) = sum over a row of a o b; both dense.
+    void (*row_dots)(Stream *s, double *sums, const void *a, const void *b, int count, int64_t rows, int64_t cols);
+
+    // O / (sqrt(v) + eps), with v = b2 v + (1 - b2) mean O^2 over each row, over each column, or of each element
+    // (state[1]: v, as many); or O_i / (||O_i|| + eps) for each row i. row_sums are the sums of squares of O's rows and
+    // become those of the result.
+    void (*normalize)(Stream *s, void *o, double *row_sums, const MatrixBatch *x, Normalization by, double eps);
+
+    const PolarOps *polar; // what the polar methods need beside products and solves
 } OptimOps;
 
 // The table for a device and type; NULL where there is none.

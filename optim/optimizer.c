@@ -30,11 +30,14 @@ static char *element_at(const void *base, int64_t index, Type type) {
 
 MatrixBatch step_batch(const OptimizerStep *step, const GroupView *view, int first, int count) {
     const MatrixGroup *g = &view->view;
-    int64_t offset = g->offset + first * g->stride;
-    MatrixBatch x = {.count = count < g->count - first ? count : g->count - first,
+    int param = first / g->parts, part = first % g->parts;
+    bool cut = g->parts > 1;
+    int left = cut ? g->parts - part : g->count - first;
+    int64_t offset = g->offset + param * g->stride + part * g->rows * g->cols;
+    MatrixBatch x = {.count = count < left ? count : left,
                      .rows = g->rows,
                      .cols = g->cols,
-                     .stride = g->stride,
+                     .stride = cut ? g->rows * g->cols : g->stride,
                      .master = element_at(step->master, offset, step->acc_type),
                      .weights = element_at(step->weights, offset, step->type),
                      .grads = step->grads ? element_at(step->grads, offset, step->acc_type) : NULL,
@@ -42,37 +45,43 @@ MatrixBatch step_batch(const OptimizerStep *step, const GroupView *view, int fir
                      .inputs = step->inputs,
                      .report = step->report};
     for (int i = 0; i < MAX_STATE_TENSORS; i++) {
-        x.state_stride[i] = view->state_stride[i];
-        if (view->state[i])
-            x.state[i] = element_at(view->state[i], first * view->state_stride[i], view->state_type[i]);
+        x.state_stride[i] = cut ? view->state_part[i] : view->state_stride[i];
+        int64_t at = param * view->state_stride[i] + part * view->state_part[i];
+        if (view->state[i]) x.state[i] = element_at(view->state[i], at, view->state_type[i]);
     }
     return x;
 }
 
-bool optimizer_check(const ParamTable *table, const GroupSettings settings[GROUP_COUNT], Error *err) {
+bool optimizer_check(const Device *device, const ParamTable *table, const GroupSettings settings[GROUP_COUNT],
+                     Error *err) {
     OptimizerPlan plan;
-    return optimizer_plan(&plan, table, settings, TYPE_F32, err);
+    return optimizer_plan(&plan, device, table, settings, TYPE_F32, err);
 }
 
 void optimizer_memory(int64_t *state, int64_t *scratch, const ParamTable *table,
                       const GroupSettings settings[GROUP_COUNT], Type type) {
     OptimizerPlan plan;
     Error err;
-    ASSERT(optimizer_plan(&plan, table, settings, type_accumulate(type), &err));
+    ASSERT(optimizer_plan(&plan, NULL, table, settings, type_accumulate(type), &err));
     *state = plan.state_bytes;
     *scratch = plan.scratch_bytes;
 }
 
-// The views of a kind with the parts of its state that belong to them.
+// The views of a kind with the parts of its state that belong to them: the rows of each matrix, or the one row for it.
 static void add_views(Optimizer *o, const KindPlan *kind) {
-    for (int i = 0; i < kind->n_views; i++) {
+    int matrices = 0, seen = 0;
+    for (int i = 0; i < kind->n_views; i++) matrices += kind->views[i].parts;
+    for (int i = 0; i < kind->n_views; seen += kind->views[i].parts, i++) {
         GroupView *view = &o->views[kind->group][o->n_views[kind->group]++];
         *view = (GroupView){.view = kind->views[i]};
         for (int j = 0; j < kind->n_states; j++) {
             const StateSpec *spec = &kind->specs[j];
-            ASSERT(spec->rows == kind->whole.first->rows || view->view.row == 0);
-            view->state[j] = element_at(o->state + kind->state_offset[j], view->view.row * spec->cols, spec->type);
+            bool by_row = spec->rows == kind->whole.first->rows;
+            ASSERT(by_row || spec->rows == matrices);
+            int64_t row = by_row ? view->view.row : seen, rows = by_row ? view->view.rows : 1;
+            view->state[j] = element_at(o->state + kind->state_offset[j], row * spec->cols, spec->type);
             view->state_stride[j] = kind->state_stride[j] / (int64_t)type_size(spec->type);
+            view->state_part[j] = rows * spec->cols;
             view->state_type[j] = spec->type;
         }
     }
@@ -121,7 +130,7 @@ Optimizer *optimizer_create(Device *device, Type type, const ParamTable *table,
     o->acc_type = type_accumulate(type);
     o->table = table;
     o->ops = optim_ops(device, type);
-    bool ok = o->ops ? optimizer_plan(&o->plan, table, settings, o->acc_type, err)
+    bool ok = o->ops ? optimizer_plan(&o->plan, device, table, settings, o->acc_type, err)
                      : error_set(err, "%s has no optimizer operations for %s", device->name, type_name(type));
     if (ok && !allocate(o))
         ok = error_set(err, "out of memory: the optimizer needs %.1f MiB of state and %.1f MiB of scratch",

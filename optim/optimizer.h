@@ -47,6 +47,8 @@ typedef struct {
 // How a state tensor follows its parameter when parameters are sharded by rows.
 typedef enum { SHARD_AS_PARAM, SHARD_PER_ROW, SHARD_OWNER_ONLY, SHARD_REPLICATED } Sharding;
 
+// One tensor of state for a parameter, with as many rows as this has, or one row for each matrix that the optimizer sees
+// in it.
 typedef struct {
     const char *name; // "momentum": the tensor is NAME.PARAMETER in a checkpoint
     int64_t rows, cols;
@@ -67,15 +69,16 @@ struct OptimizerDef {
 
     // Fills options that were not set and depend on others (a form's own defaults). May be NULL.
     void (*resolve)(GroupSettings *settings);
-    // Refuses resolved settings that do not go together. May be NULL.
-    bool (*check)(const GroupSettings *settings, Error *err);
+    // Refuses resolved settings that do not go together, or that the device (NULL: not asked) has no solves for. May be
+    // NULL.
+    bool (*check)(const GroupSettings *settings, const Device *device, Error *err);
     // State of one parameter; returns the number of tensors. They start at zero.
     int (*declare_state)(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const GroupSettings *settings,
                          Type acc_type);
     // Bytes of scratch for a list of matrix groups. May be NULL.
     int64_t (*scratch_bytes)(const MatrixGroup *groups, int n_groups, const GroupSettings *settings, Type acc_type);
-    // Matrices are viewed split into their natural row splits (q, k, v). May be NULL: never.
-    bool (*splits)(const GroupSettings *settings);
+    // How matrices with natural row splits (q, k, v) are viewed. May be NULL: whole.
+    SplitLevel (*splits)(const GroupSettings *settings);
     // Updates all parameters of one group.
     void (*step)(const OptimizerStep *step);
     // For methods that evaluate at other weights than they train (schedule-free): swaps the master weights to the
@@ -135,9 +138,10 @@ void optimizer_free(Optimizer *optimizer);
 void optimizer_memory(int64_t *state, int64_t *scratch, const ParamTable *table,
                       const GroupSettings settings[GROUP_COUNT], Type type);
 
-// Checks routing and settings against the table without allocating: what optimizer_create would refuse. Groups
+// Checks routing and settings against the table and the device (NULL: not asked) without allocating: what optimizer_create would refuse. Groups
 // without parameters are not looked at; their def may be NULL.
-bool optimizer_check(const ParamTable *table, const GroupSettings settings[GROUP_COUNT], Error *err);
+bool optimizer_check(const Device *device, const ParamTable *table, const GroupSettings settings[GROUP_COUNT],
+                     Error *err);
 
 // One step: norm, guard and clipping of the gradients, then every group's update of `master` (and `weights`, where
 // the type differs). t is 0-based. `loss` is the device's sum of losses. Nothing waits for the host.

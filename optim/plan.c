@@ -13,7 +13,8 @@ static MatrixGroup without_padding(MatrixGroup view) {
     return view;
 }
 
-static bool check_group(const Param *param, Group group, const GroupSettings *settings, Error *err) {
+static bool check_group(const Param *param, Group group, const GroupSettings *settings, const Device *device,
+                        Error *err) {
     const char *prefix = group_prefix(group);
     if (!settings->def)
         return error_set(err, "no optimizer for %s (%s): set --%soptimizer", param->name, role_name(param->role),
@@ -21,7 +22,7 @@ static bool check_group(const Param *param, Group group, const GroupSettings *se
     if (settings->def->matrices_only && !param_is_matrix(param))
         return error_set(err, "--%soptimizer %s takes matrices only, and %s is a vector: choose adamw or sgd",
                          prefix, settings->def->name, param->name);
-    if (settings->def->check && !settings->def->check(settings, err))
+    if (settings->def->check && !settings->def->check(settings, device, err))
         return error_prefix(err, "optimizer of group %s", group_name(group));
     return true;
 }
@@ -38,16 +39,18 @@ static void plan_state(OptimizerPlan *plan, KindPlan *kind, const GroupSettings 
     }
 }
 
-static bool plan_kind(OptimizerPlan *plan, const ParamTable *table, ParamKind which, Type acc_type, Error *err) {
+static bool plan_kind(OptimizerPlan *plan, const Device *device, const ParamTable *table, ParamKind which,
+                      Type acc_type, Error *err) {
     MatrixGroup whole[3];
-    if (param_matrix_groups(whole, table, which, false) == 0) return true;
+    if (param_matrix_groups(whole, table, which, SPLIT_NONE) == 0) return true;
     KindPlan *kind = &plan->kinds[plan->n_kinds++];
     *kind = (KindPlan){.group = group_of_role(whole[0].first->role), .whole = without_padding(whole[0])};
     const GroupSettings *settings = &plan->settings[kind->group];
-    if (!check_group(whole[0].first, kind->group, settings, err)) return false;
+    if (!check_group(whole[0].first, kind->group, settings, device, err)) return false;
 
     const OptimizerDef *def = settings->def;
-    kind->n_views = param_matrix_groups(kind->views, table, which, def->splits && def->splits(settings));
+    SplitLevel level = def->splits ? def->splits(settings) : SPLIT_NONE;
+    kind->n_views = param_matrix_groups(kind->views, table, which, level);
     for (int i = 0; i < kind->n_views; i++) kind->views[i] = without_padding(kind->views[i]);
     plan->n_rows += kind->whole.count * kind->whole.rows;
     plan_state(plan, kind, settings, acc_type);
@@ -58,15 +61,15 @@ static bool plan_kind(OptimizerPlan *plan, const ParamTable *table, ParamKind wh
     return true;
 }
 
-bool optimizer_plan(OptimizerPlan *plan, const ParamTable *table, const GroupSettings settings[GROUP_COUNT],
-                    Type acc_type, Error *err) {
+bool optimizer_plan(OptimizerPlan *plan, const Device *device, const ParamTable *table,
+                    const GroupSettings settings[GROUP_COUNT], Type acc_type, Error *err) {
     *plan = (OptimizerPlan){0};
     for (int g = 0; g < GROUP_COUNT; g++) {
         plan->settings[g] = settings[g];
         if (settings[g].def && settings[g].def->resolve) settings[g].def->resolve(&plan->settings[g]);
     }
     for (int kind = 0; kind < PARAM_KIND_COUNT; kind++)
-        if (!plan_kind(plan, table, (ParamKind)kind, acc_type, err)) return false;
+        if (!plan_kind(plan, device, table, (ParamKind)kind, acc_type, err)) return false;
     // The row sums of the gradient norm are done with when the optimizers start: the scratch is shared.
     int64_t sums = plan->n_rows * (int64_t)sizeof(double);
     if (sums > plan->scratch_bytes) plan->scratch_bytes = sums;

@@ -1,7 +1,8 @@
-#include "optim/polar.h"
+#include "optim/polar_methods.h"
 
-// Coefficients as published. What was left out: "AOL" (4 steps), which turns the sign of singular values above 0.88
-// of the Frobenius norm, and Polar Express without a safety factor, which diverges for 1.0001.
+// Coefficients as published. What was left out: Polar Express without a safety factor, which diverges for 1.0001; and
+// the later four triples of Turbo-Muon, (4.0098, -7.0585, 2.4635) and on, which turn the sign of singular values above
+// 0.8837: with its own scaling too a single row, or rows that are orthogonal already, have the singular value 1.
 static const PolarTriple NS5[] = {{3.4445, -4.7750, 2.0315}};
 
 static const PolarTriple SIMPLE[] = {{2, -1.5, 0.5}};
@@ -50,10 +51,17 @@ static const PolarTriple DEEPSEEK_V4[] = {{3.4445, -4.7750, 2.0315},
                                           {2, -1.5, 0.5},
                                           {2, -1.5, 0.5}};
 
-#define NEWTON_SCHULZ .scratch_bytes = polar_newton_schulz_scratch, .factor = polar_newton_schulz
+static const PolarTriple TURBO_MUON[] = {
+    {4.6051, -9.6552, 5.6769}, {4.7505, -6.0861, 2.1790}, {2.7763, -2.3190, 0.5523}, {2.4231, -2.2861, 0.8193}};
+
+#define NEWTON_SCHULZ                                                                                              \
+    .scratch_bytes = polar_newton_schulz_scratch, .factor = polar_newton_schulz, .flops = polar_newton_schulz_flops
 #define TRIPLES(list) NEWTON_SCHULZ, .triples = list, .n_triples = sizeof list / sizeof *list
 
-enum { METHODS = 9 };
+// Methods that divide by no norm still name an eps, the least that the option takes.
+#define NO_EPS 1e-30
+
+enum { METHODS = 15 };
 
 static const PolarMethod methods[METHODS] = {
     {.name = "ns5",
@@ -142,6 +150,70 @@ static const PolarMethod methods[METHODS] = {
      .norm_factor = 1,
      .norm_eps = 1e-7,
      .sigma_max = 1.05},
+    {.name = "gram-ns",
+     .summary = "polar-express-1.05 in products of the short side alone, restarted after two steps",
+     .source = "Gram Newton-Schulz (Dao-AILab)",
+     .scratch_bytes = polar_gram_ns_scratch,
+     .factor = polar_gram_ns,
+     .flops = polar_gram_ns_flops,
+     .triples = POLAR_EXPRESS,
+     .n_triples = 5,
+     .default_steps = 5,
+     .safety = 1.05,
+     .norm_factor = 1,
+     .norm_eps = 1e-7,
+     .sigma_max = 1.05},
+    {.name = "turbo-muon",
+     .summary =
+         "rows (of tall matrices, columns) evened out first, so that four steps do; not the polar factor of X",
+     .source = "arXiv 2512.04632, coefficients of flash-newton-schulz",
+     .scratch_bytes = polar_turbo_muon_scratch,
+     .factor = polar_turbo_muon,
+     .flops = polar_newton_schulz_flops,
+     .triples = TURBO_MUON,
+     .n_triples = 4,
+     .default_steps = 4,
+     .safety = 1,
+     .norm_factor = 1,
+     .norm_eps = 1e-7,
+     .sigma_max = 1.01},
+    {.name = "precond-ns",
+     .summary = "cubic steps until it has converged, products alone",
+     .source = "Lewis 2022",
+     .scratch_bytes = polar_precond_ns_scratch,
+     .factor = polar_precond_ns,
+     .flops = polar_precond_ns_flops,
+     .converges = true,
+     .max_steps = 100,
+     .norm_eps = NO_EPS},
+    {.name = "qdwh",
+     .summary = "by QR and Cholesky; converges in 5 or 6 steps; PolarGrad's published rates are for 2",
+     .source = "Nakatsukasa, Bai, Gygi 2010",
+     .scratch_bytes = polar_qdwh_scratch,
+     .factor = polar_qdwh,
+     .flops = polar_qdwh_flops,
+     .converges = true,
+     .solves = true,
+     .max_steps = 100,
+     .norm_eps = NO_EPS},
+    {.name = "zolo-pd",
+     .summary = "two steps of high degree, by QR and Cholesky in double",
+     .source = "Nakatsukasa and Freund 2016",
+     .scratch_bytes = polar_zolo_scratch,
+     .factor = polar_zolo,
+     .converges = true,
+     .solves = true,
+     .max_steps = 2,
+     .norm_eps = NO_EPS},
+    {.name = "svd",
+     .summary = "U V^T of the singular value decomposition",
+     .source = "LAPACK gesdd",
+     .scratch_bytes = polar_svd_scratch,
+     .factor = polar_svd,
+     .converges = true,
+     .solves = true,
+     .max_steps = 1,
+     .norm_eps = NO_EPS},
 };
 
 const char *const POLAR_NAMES[METHODS + 1] = {"ns5",
@@ -153,6 +225,12 @@ const char *const POLAR_NAMES[METHODS + 1] = {"ns5",
                                               "cubic5",
                                               "deepseek-v4",
                                               "simple",
+                                              "gram-ns",
+                                              "turbo-muon",
+                                              "precond-ns",
+                                              "qdwh",
+                                              "zolo-pd",
+                                              "svd",
                                               NULL};
 
 const PolarMethod *polar_methods(int *count) {
@@ -161,16 +239,21 @@ const PolarMethod *polar_methods(int *count) {
 }
 
 int polar_max_steps(const PolarMethod *method) {
+    if (method->n_triples == 0) return method->max_steps;
     return method->repeat_last ? 100 : method->n_triples;
 }
 
 PolarTriple polar_triple(const PolarMethod *method, int step) {
-    ASSERT(step >= 0 && step < polar_max_steps(method));
+    ASSERT(method->n_triples > 0 && step >= 0 && step < polar_max_steps(method));
     bool last = step >= method->n_triples - 1;
     PolarTriple t = method->triples[last ? method->n_triples - 1 : step];
     if (last && method->repeat_last) return t;
     double s = method->safety;
     return (PolarTriple){t.a / s, t.b / (s * s * s), t.c / (s * s * s * s * s)};
+}
+
+double polar_flops(const PolarProblem *p, int steps) {
+    return p->method->flops ? p->batch * p->method->flops(p, steps) : 0;
 }
 
 int64_t polar_scratch_bytes(const PolarProblem *p) {
@@ -179,5 +262,6 @@ int64_t polar_scratch_bytes(const PolarProblem *p) {
 
 void *polar_factor(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken) {
     ASSERT(p->steps <= polar_max_steps(p->method) && (p->steps > 0 || p->method->converges));
-    return p->method->factor(p, x, row_sums, scratch, steps_taken);
+    int steps;
+    return p->method->factor(p, x, row_sums, scratch, steps_taken ? steps_taken : &steps);
 }

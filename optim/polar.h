@@ -38,10 +38,14 @@ struct PolarMethod {
     int default_steps; // the source's; 0: until it has converged
     bool converges;    // takes steps = 0
     bool solves;       // needs device_can_solve
-    double norm_eps;
+    int max_steps;     // where there are no triples
+    double norm_eps;   // where the method uses it
     int64_t (*scratch_bytes)(const PolarProblem *p);
     // As polar_factor below.
     void *(*factor)(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken);
+
+    // Nominal floating-point operations of a number of steps on one matrix; NULL where the data decide.
+    double (*flops)(const PolarProblem *p, int steps);
 
     // Polynomial methods only.
     const PolarTriple *triples;
@@ -61,6 +65,9 @@ extern const char *const POLAR_NAMES[];
 int polar_max_steps(const PolarMethod *method);
 PolarTriple polar_triple(const PolarMethod *method, int step);
 
+// Nominal floating-point operations of polar_factor where it took these steps; 0 where they are not known.
+double polar_flops(const PolarProblem *p, int steps);
+
 // Bytes of scratch that polar_factor needs.
 int64_t polar_scratch_bytes(const PolarProblem *p);
 
@@ -69,10 +76,6 @@ int64_t polar_scratch_bytes(const PolarProblem *p);
 // if not NULL, becomes the number of steps (the most in the batch). A zero matrix gives zero, whatever the method;
 // numbers that are not finite give NaN or infinities, never a hang.
 void *polar_factor(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken);
-
-// optim/polar_newton_schulz.c: the polynomial methods.
-int64_t polar_newton_schulz_scratch(const PolarProblem *p);
-void *polar_newton_schulz(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken);
 
 #ifdef __cplusplus
 }

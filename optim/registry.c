@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const OptimizerDef *const registry[] = {&optimizer_adamw, &optimizer_sgd, &optimizer_muon,
-                                               &optimizer_normuon};
+static const OptimizerDef *const registry[] = {&optimizer_adamw,   &optimizer_sgd,       &optimizer_muon,
+                                               &optimizer_normuon, &optimizer_polargrad, &optimizer_rownorm};
 enum { REGISTERED = sizeof registry / sizeof *registry };
 
 const OptimizerDef *const *optimizer_registry(int *count) {

@@ -4,6 +4,7 @@
 
 #include "optim/optimizer.h" // defines: OptimizerDef
 
-extern const OptimizerDef optimizer_adamw, optimizer_sgd, optimizer_muon, optimizer_normuon;
+extern const OptimizerDef optimizer_adamw, optimizer_sgd, optimizer_muon, optimizer_normuon, optimizer_polargrad,
+    optimizer_rownorm;
 
 #endif

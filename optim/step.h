@@ -10,11 +10,12 @@ extern "C" {
 #endif
 
 // One matrix group (or vectors: rows 1) of a group of parameters with its state. state[i] is the view's first
-// element of the i-th declared tensor; the next matrix of the view stands state_stride[i] elements further.
+// element of the i-th declared tensor; that of the next parameter stands state_stride[i] elements further, that of the
+// next part of a parameter state_part[i].
 typedef struct {
     MatrixGroup view;
     void *state[MAX_STATE_TENSORS];
-    int64_t state_stride[MAX_STATE_TENSORS];
+    int64_t state_stride[MAX_STATE_TENSORS], state_part[MAX_STATE_TENSORS];
     Type state_type[MAX_STATE_TENSORS];
 } GroupView;
 
@@ -33,7 +34,8 @@ struct OptimizerStep {
     void *scratch;
 };
 
-// The batch of `count` matrices of a view from matrix `first` on (fewer where the view ends), for an operation.
+// The batch of `count` matrices of a view from matrix `first` on, for an operation; fewer where the view ends, or a
+// parameter of several parts.
 MatrixBatch step_batch(const OptimizerStep *step, const GroupView *view, int first, int count);
 
 #ifdef __cplusplus

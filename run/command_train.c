@@ -37,7 +37,7 @@ static const char *run_of(const Job *s) {
 static bool make_plan(Job *s, Error *err) {
     RunConfig *c = &s->config;
     param_table_init(&s->table, &c->model);
-    if (!run_data_open(&s->data, c, err) || !optimizer_check(&s->table, c->groups, err)) return false;
+    if (!run_data_open(&s->data, c, err) || !optimizer_check(s->device, &s->table, c->groups, err)) return false;
     if (c->diagnose && !device_can_solve(s->device, err)) return error_prefix(err, "--diagnose");
     s->memory = plan_memory(c, &s->table);
     size_t size;

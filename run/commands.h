@@ -26,6 +26,9 @@ bool command_export(int argc, const char *const *argv, Error *err);
 // `train eval RUN [options]`; argv begins after the command's name.
 bool command_eval(int argc, const char *const *argv, Error *err);
 
+// `train polar [options]`; argv begins after the command's name.
+bool command_polar(int argc, const char *const *argv, Error *err);
+
 // Whether --help is among the arguments; *topic is the word after it, if any.
 bool help_wanted(const char **topic, int argc, const char *const *argv);
 

@@ -71,6 +71,7 @@ static void print_general(void) {
         "       train sample RUN [options]        let a run write text (train sample --help)\n"
         "       train eval RUN [options]          validation loss and HellaSwag accuracy (train eval --help)\n"
         "       train export RUN --out DIR        write it for Hugging Face transformers (train export --help)\n"
+        "       train polar [options]             polar-factor methods: accuracy and speed (train polar --help)\n"
         "       train --help optimizers           the optimizers; --help NAME: the options of one\n"
         "\n"
         "A first run, from a text file to a text that the network writes:\n"

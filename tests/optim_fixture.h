@@ -3,6 +3,7 @@
 #ifndef POLAR_TESTS_OPTIM_FIXTURE_H
 #define POLAR_TESTS_OPTIM_FIXTURE_H
 
+#include "device/cpu.h"      // defines: Isa, cpu_isa
 #include "device/random.h"   // defines: random_normal
 #include "optim/optimizer.h" // defines: Optimizer
 
@@ -80,12 +81,12 @@ static inline void fixture_replace(Fixture *f, const GroupSettings settings[GROU
     }
 }
 
-static inline void fixture_open(Fixture *f, Type type, int width, const char *hidden, const char *others) {
+static inline void fixture_open_network(Fixture *f, Type type, ModelConfig config, const char *hidden,
+                                        const char *others) {
     *f = (Fixture){.type = type};
     Error err = {""};
     if (!device_open(&f->device, "cpu", 0, &err)) abort();
     f->stream = stream_create(f->device);
-    ModelConfig config = fixture_config(width);
     param_table_init(&f->table, &config);
     size_t n = (size_t)f->table.elements;
     f->master = device_alloc(f->device, n * type_size(type));
@@ -96,6 +97,10 @@ static inline void fixture_open(Fixture *f, Type type, int width, const char *hi
     GroupSettings settings[GROUP_COUNT];
     fixture_settings(settings, hidden, others);
     fixture_replace(f, settings);
+}
+
+static inline void fixture_open(Fixture *f, Type type, int width, const char *hidden, const char *others) {
+    fixture_open_network(f, type, fixture_config(width), hidden, others);
 }
 
 static inline void fixture_close(Fixture *f) {
@@ -119,6 +124,29 @@ static inline void fixture_fill(Fixture *f, void *arena, double *ref, double std
             ref[p->offset + j] = fixture_get(f, arena, p->offset + j);
         }
     }
+}
+
+// ||p - ref|| of one parameter over all its elements, padding included: that must stay zero.
+static inline double fixture_error(const Fixture *f, const Param *p) {
+    double squares = 0;
+    for (int64_t i = p->offset; i < p->offset + param_elements(p); i++)
+        squares += pow(fixture_get(f, f->master, i) - f->ref[i], 2);
+    return sqrt(squares);
+}
+
+// Both types on every instruction set this machine has.
+static inline void fixture_each_instance(void (*test)(Type type)) {
+    for (int isa = 0; isa < ISA_COUNT; isa++) {
+        setenv("POLAR_ISA", isa_name((Isa)isa), 1);
+        if ((int)cpu_isa() != isa) continue;
+        test(TYPE_F32);
+        test(TYPE_F64);
+    }
+    unsetenv("POLAR_ISA");
+}
+
+static inline double fixture_epsilon(Type type) {
+    return type == TYPE_F64 ? 2.22e-16 : 1.19e-7;
 }
 
 static inline double fixture_norm(const double *x, int64_t n) {

@@ -75,8 +75,8 @@ help_texts() {
     expect 0 --help && has "$tmp/out" "--train-data" && has "$tmp/out" "train sample" || return 1
     expect 0 && has "$tmp/out" "usage: train" || return 1
     expect 0 --help optimizers || return 1
-    for name in adamw sgd muon normuon; do has "$tmp/out" "$name" || return 1; done
-    for name in adamw sgd muon normuon; do expect 0 --help "$name" && has "$tmp/out" "--lr" || return 1; done
+    for name in adamw sgd muon normuon polargrad rownorm; do has "$tmp/out" "$name" || return 1; done
+    for name in adamw sgd muon normuon polargrad rownorm; do expect 0 --help "$name" && has "$tmp/out" "--lr" || return 1; done
     expect 0 tokenize --help && expect 0 sample --help && expect 0 eval --help && has "$tmp/out" "--hellaswag" && refused "muon" --help muno
 }
 
@@ -275,6 +275,27 @@ byte_pairs() { # a vocabulary of its own: bytes, " l", "in", "ine"; kept absolut
         expect 0 --resume "$run" --vocab "$tmp/w.tiktoken" --max-time 0 && has "$tmp/out" "finished"
 }
 
+polar_command() { # the table, lines of JSON, refusals; solves that are not there are seen before a run begins
+    expect 0 polar --help && has "$tmp/out" "--spectrum" || return 1
+    refused "no LAPACK" polar && refused "no LAPACK" --out r "${data[@]}" "${tiny[@]}" --optimizer muon --polar qdwh &&
+        refused "no LAPACK" --dry-run "${tiny[@]}" --optimizer polargrad --polar svd &&
+        refused "at most 1" --dry-run "${tiny[@]}" --optimizer muon --polar svd --polar-steps 2 &&
+        refused "did you mean 'ns5'" polar --method nsx && refused "ROWSxCOLS" polar --shape 3x &&
+        refused "ROWSxCOLS" polar --shape 0x3 && refused "ROWSxCOLS" polar --shape 3x99999999999999999999 &&
+        refused "is no spectrum" polar --spectrum log && refused "from 1 to" polar --spectrum condition:0.5 &&
+        refused "number from" polar --spectrum log:nan && refused "empty entry" polar --method ns5, &&
+        refused "at most 5" polar --method cans5 --steps 6 && refused "has converged" polar --method ns5 --steps 0 &&
+        refused "unexpected" polar extra || return 1
+    (
+        unset POLAR_BLAS
+        "$TRAIN" polar --method svd --shape 1x1 --threads 1 >"$tmp/out" 2>"$tmp/err" || { has "$tmp/err" "no LAPACK"; exit; }
+        expect 0 polar --method ns5,qdwh --shape 40x10,1x7 --spectrum gaussian,rank-2 --repeat 1 --threads 1 &&
+            [ "$(grep -c '^qdwh' "$tmp/out")" -eq 4 ] && [ "$(grep -c '^ns5' "$tmp/out")" -eq 4 ] &&
+            expect 0 polar --json --shape 6x6 --spectrum log:1e-10,heavy-tailed --type f64 --threads 1 --repeat 1 &&
+            [ "$(grep -c '"orthogonality":' "$tmp/out")" -eq 30 ]
+    )
+}
+
 tiny=(--vocab bytes --n-layer 1 --n-head 2 --d-model 32 --seq-len 16 --batch-size 4 --micro-batch 2 --steps 12
     --threads 1 --log-every 1 --eval-every 5 --val-tokens 200 --sample-tokens 5)
 data=(--train-data "$tmp/d_train_*.bin" --val-data "$tmp/d_val_*.bin")
@@ -292,7 +313,7 @@ check make_shards make_shards
 for test in headers_c_and_cxx every_header_in_cxx thin_main plan_of_gpt2 help_texts \
     errors_create_nothing directories one_process_at_a_time run_records quiet_is_quiet target_loss signal_status \
     bad_step_stops bad_steps_are_skipped loss_jump resume_takes_the_older resume_refusals full_disk other_networks \
-    closed_output several_configs token_numbers byte_pairs; do
+    closed_output several_configs token_numbers byte_pairs polar_command; do
     check $test $test
 done
 exit $failed

@@ -1,8 +1,6 @@
 // The optimizers against plain transcriptions of their equations in double, on every instruction set.
 #include "optim_fixture.h" // defines: Fixture
 
-#include "device/cpu.h" // defines: cpu_isa
-
 #include <math.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,31 +10,8 @@
 
 enum { WIDTH = 9, STEPS = 5 };
 
-// Both types on every instruction set this machine has.
-static void each_instance(void (*test)(Type type)) {
-    for (int isa = 0; isa < ISA_COUNT; isa++) {
-        setenv("POLAR_ISA", isa_name((Isa)isa), 1);
-        if ((int)cpu_isa() != isa) continue;
-        test(TYPE_F32);
-        test(TYPE_F64);
-    }
-    unsetenv("POLAR_ISA");
-}
-
-static double epsilon(Type type) {
-    return type == TYPE_F64 ? 2.22e-16 : 1.19e-7;
-}
-
-// ||p - ref|| of one parameter over all its elements, padding included: that must stay zero.
-static double param_error(const Fixture *f, const Param *p) {
-    double squares = 0;
-    for (int64_t i = p->offset; i < p->offset + param_elements(p); i++)
-        squares += pow(fixture_get(f, f->master, i) - f->ref[i], 2);
-    return sqrt(squares);
-}
-
 static void expect_close(const Fixture *f, const Param *p, double bound) {
-    double error = param_error(f, p);
+    double error = fixture_error(f, p);
     if (!(error <= bound)) fail_msg("%s, %s: error %g above %g", p->name, type_name(f->type), error, bound);
 }
 
@@ -67,7 +42,7 @@ static void adamw_case(Type type) {
     for (int i = 0; i < f.table.n_params; i++) {
         const Param *p = &f.table.params[i];
         double n = sqrt((double)param_elements(p)), size = fixture_norm(f.ref + p->offset, param_elements(p));
-        expect_close(&f, p, STEPS * epsilon(type) * (100 * lr * n + 2 * size));
+        expect_close(&f, p, STEPS * fixture_epsilon(type) * (100 * lr * n + 2 * size));
     }
     assert_true(optimizer_applied(f.optimizer, f.stream) == STEPS);
     free(m), free(v);
@@ -76,7 +51,7 @@ static void adamw_case(Type type) {
 
 static void adamw_follows_its_equations(void **state) {
     (void)state;
-    each_instance(adamw_case);
+    fixture_each_instance(adamw_case);
 }
 
 static void sgd_case(Type type, const char *text, double momentum, bool nesterov, double wd) {
@@ -100,7 +75,7 @@ static void sgd_case(Type type, const char *text, double momentum, bool nesterov
     // Every step adds a few roundings of numbers below 10.
     for (int i = 0; i < f.table.n_params; i++)
         expect_close(&f, &f.table.params[i],
-                     STEPS * 10 * epsilon(type) * sqrt((double)param_elements(&f.table.params[i])));
+                     STEPS * 10 * fixture_epsilon(type) * sqrt((double)param_elements(&f.table.params[i])));
     free(b);
     fixture_close(&f);
 }
@@ -113,7 +88,7 @@ static void sgd_cases(Type type) {
 
 static void sgd_follows_its_equations(void **state) {
     (void)state;
-    each_instance(sgd_cases);
+    fixture_each_instance(sgd_cases);
 }
 
 // ---- the polar family ----
@@ -221,10 +196,10 @@ static void reference_step(Fixture *f, double *m, double *v, const PolarCase *c)
     for (int i = 0; i < f->table.n_params; i++) {
         const Param *p = &f->table.params[i];
         if (p->role != ROLE_HIDDEN) continue;
-        RowSplit whole = {"", 0, p->rows};
-        int n = p->n_splits && !c->unsplit ? p->n_splits : 1;
+        RowSplit splits[3];
+        int n = param_splits(splits, p, c->unsplit ? SPLIT_NONE : SPLIT_ROWS);
         for (int j = 0; j < n; j++) {
-            RowSplit s = n > 1 ? p->splits[j] : whole;
+            RowSplit s = splits[j];
             int64_t at = p->offset + s.row * p->cols;
             reference_update(f->ref + at, m + at, v + p->offset + s.row, f->ref_grads + at, s.rows, p->cols, c);
         }
@@ -237,8 +212,8 @@ static void reference_step(Fixture *f, double *m, double *v, const PolarCase *c)
 static double polar_bound(const Fixture *f, const Param *p, const PolarCase *c) {
     double target = c->rms + c->max, slope = c->simple ? pow(2, c->simple) : pow(3.4445, 5);
     double rms = target > 0 ? target * sqrt((double)param_elements(p)) : sqrt((double)p->rows);
-    double update = 8 * slope * epsilon(f->type) * c->lr * rms / 0.7 * sqrt((double)p->rows);
-    return STEPS * (update + 2 * epsilon(f->type) * fixture_norm(f->ref + p->offset, param_elements(p)));
+    double update = 8 * slope * fixture_epsilon(f->type) * c->lr * rms / 0.7 * sqrt((double)p->rows);
+    return STEPS * (update + 2 * fixture_epsilon(f->type) * fixture_norm(f->ref + p->offset, param_elements(p)));
 }
 
 static void polar_case(Type type) {
@@ -264,7 +239,7 @@ static void polar_case(Type type) {
 
 static void polar_family_follows_its_equations(void **state) {
     (void)state;
-    each_instance(polar_case);
+    fixture_each_instance(polar_case);
 }
 
 // NorMuon, Algorithm 1, line 10: whatever the shape, the update's root mean square is 0.2 lr; the padding of the
@@ -284,7 +259,7 @@ static void paper_update_has_the_stated_size(void **state) {
         for (int i = 0; i < f.table.n_params; i++) {
             const Param *p = &f.table.params[i];
             if (!param_is_matrix(p)) continue;
-            double rms = param_error(&f, p) / sqrt((double)(p->valid_rows * p->cols));
+            double rms = fixture_error(&f, p) / sqrt((double)(p->valid_rows * p->cols));
             // Roundings of weights of 0.5 against updates of 0.006.
             if (!(fabs(rms / (0.2 * 0.03) - 1) < 1e-12)) fail_msg("%s: rms %.17g", p->name, rms);
         }

@@ -12,11 +12,20 @@
 
 enum { WIDTH = 9 };
 
-static const char *const all_settings[][2] = {{"adamw", "adamw"},
-                                              {"sgd", "sgd"},
-                                              {"muon weight-decay=0.1", "adamw"},
-                                              {"normuon", "adamw lr=0.1"},
-                                              {"normuon form=official", "sgd nesterov=true"}};
+static const char *const all_settings[][2] = {
+    {"adamw", "adamw"},
+    {"sgd", "sgd"},
+    {"muon weight-decay=0.1", "adamw"},
+    {"normuon", "adamw lr=0.1"},
+    {"normuon form=official", "sgd nesterov=true"},
+    {"polargrad polar=polar-express", "adamw"},
+    {"polargrad polar=polar-express polar-first=yes row-norms=yes", "adamw"},
+    {"polargrad polar=polar-express momentum=0 center-columns=yes", "adamw"},
+    {"rownorm", "adamw"},
+    {"normuon second-moment=column", "adamw"},
+    {"normuon second-moment=longer normalize=before", "adamw"},
+    {"normuon second-moment=element", "adamw"},
+    {"muon split-heads=yes scale=nuclear", "adamw"}};
 enum { ALL_SETTINGS = sizeof all_settings / sizeof *all_settings };
 
 static void zero_gradients_are_harmless(void **state) {
@@ -51,7 +60,12 @@ static void factors_of_a_zero_matrix_are_finite(void **state) {
                      .report = &report};
     for (int rule = 0; rule < SCALE_COUNT; rule++) {
         for (int normalize = 0; normalize < 2; normalize++) {
-            RowScaling scaling = {.rule = (ScaleRule)rule, .rms = 0.2, .normalize = normalize, .eps = 1e-30};
+            RowScaling scaling = {.rule = (ScaleRule)rule,
+                                  .rms = 0.2,
+                                  .normalize = normalize,
+                                  .eps = 1e-30,
+                                  .power = 1,
+                                  .row_dots = sums};
             optim_ops(f.device, f.type)->row_factors(f.stream, factors, sums, &x, &scaling);
             for (int i = 0; i < 3; i++) assert_true(factors[i] == 0);
         }

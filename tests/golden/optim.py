@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
 """Golden vectors of the optimizers: ten steps of the published implementations over the parameters of a tiny network.
 
-    /usr/bin/python3 tests/golden/optim.py --repo PATH --repo PATH
+    /usr/bin/python3 tests/golden/optim.py --repo PATH --repo PATH --repo PATH --repo PATH
 
-Each PATH is a checkout or a git directory; one has Keller Jordan's muon.py (github.com/KellerJordan/Muon), the other
-normuon.py (github.com/zichongli5/NorMuon). Their code is executed as it stands but for the cast to bfloat16 in the
-Newton-Schulz iteration, which is taken out, so that it computes in the type of its input: float32, and float64 for
-two of the steps. AdamW and SGD are PyTorch's; the auxiliary Adam is that of normuon.py. NorMuon as the paper's
-Algorithm 1 has it has no published code of its own: `PaperNorMuon` below is a transcription of the algorithm.
+Each PATH is a checkout or a git directory: Keller Jordan's muon.py (github.com/KellerJordan/Muon), normuon.py
+(github.com/zichongli5/NorMuon), polar_grad.py and its oracles (github.com/timlautk/polargrad), optim/rownorm.py
+(github.com/timlautk/equivariant_optimizers); the first that has a file gives it, so Muon's before PolarGrad's. Their
+code is executed as it stands but for casts to bfloat16 before the iterations for the polar factor, which are taken
+out, so that they compute in the type of their input: float32, and float64 for two of the steps. AdamW and SGD are
+PyTorch's; the auxiliary Adam is that of normuon.py. NorMuon as the paper's Algorithm 1 has it has no published code of
+its own: `PaperNorMuon` below is a transcription of the algorithm.
 
 Recorded for each case and parameter: its value and the optimizer's state before every step and after the last one;
 the gradients, the same for all cases; and for steps 0 and 9 what one step in float64 makes of the same float32 values.
 """
 import argparse
+import sys
+import types
 
 import torch
 
@@ -43,7 +47,38 @@ CASES = {
         "head": dict(optimizer="adamw", lr=0.05, beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1),
         "vector": dict(optimizer="sgd", lr=0.3, momentum=0.9, nesterov=0, weight_decay=0),
     },
+    "polargrad": {
+        "hidden": dict(optimizer="polargrad", method="ns", lr=0.05, momentum=0.9, weight_decay=0.1, polar_steps=5),
+        "embed": dict(optimizer="polargrad", method="polar_express", lr=0.1, momentum=0.5, weight_decay=0, polar_steps=9),
+        "head": dict(optimizer="polargrad", method="polar_express", lr=0.05, momentum=0.95, weight_decay=0.2,
+                     polar_steps=5, polar_first=1),
+        "vector": dict(optimizer="sgd", lr=0.3, momentum=0, nesterov=0, weight_decay=0),
+    },
+    "polarsgd": {
+        "hidden": dict(optimizer="polargrad", method="polar_express", lr=0.05, momentum=0, weight_decay=0, polar_steps=5),
+        "embed": dict(optimizer="rownorm", lr=0.1, momentum=0.95, weight_decay=0.1, row_eps=1e-8),
+        "head": dict(optimizer="rownorm", lr=0.05, momentum=0.5, weight_decay=0, row_eps=1e-3),
+        "vector": dict(optimizer="sgd", lr=0.3, momentum=0, nesterov=0, weight_decay=0),
+    },
+    "polar_first": {
+        "hidden": dict(optimizer="polargrad", method="ns", lr=0.05, momentum=0.95, weight_decay=0.3, polar_steps=5,
+                       polar_first=1),
+        "embed": dict(optimizer="polargrad", method="ns", lr=0.1, momentum=0, weight_decay=0.1, polar_steps=5),
+        "head": dict(optimizer="polargrad", method="ns", lr=0.05, momentum=0.5, weight_decay=0, polar_steps=5),
+        "vector": dict(optimizer="sgd", lr=0.3, momentum=0, nesterov=0, weight_decay=0),
+    },
+    "qdwh": {
+        "hidden": dict(optimizer="polargrad", method="qdwh", lr=0.05, momentum=0.9, weight_decay=0.1, polar_steps=2),
+        "embed": dict(optimizer="polargrad", method="qdwh", lr=0.1, momentum=0.5, weight_decay=0, polar_steps=5),
+        "head": dict(optimizer="polargrad", method="qdwh", lr=0.05, momentum=0.5, weight_decay=0, polar_steps=2,
+                     polar_first=1),
+        "vector": dict(optimizer="sgd", lr=0.3, momentum=0, nesterov=0, weight_decay=0),
+    },
 }
+
+# The files they go to.
+FIXTURES = {"optim": ["muon", "normuon_official", "normuon_paper"],
+            "polargrad": ["polargrad", "polarsgd", "polar_first", "qdwh"]}
 
 
 class PaperNorMuon(torch.optim.Optimizer):
@@ -72,12 +107,29 @@ class PaperNorMuon(torch.optim.Optimizer):
                 p.copy_(p - g["lr"] * g["weight_decay"] * p - eta_hat * O_hat)      # line 11
 
 
-def load_published(repos, name):
+def load_published(repos, name, casts=0, module=None):
+    """The names in a published file without its casts to bfloat16; others can import it as `module`."""
     source = fixture.load_source(repos, name)
-    assert source.count(".bfloat16()") == 1, f"{name}: expected one cast to bfloat16"
-    namespace = {}
-    exec(compile(source.replace(".bfloat16()", ""), name, "exec"), namespace)
-    return namespace
+    assert source.count(".bfloat16()") == casts, f"{name}: expected {casts} casts to bfloat16"
+    loaded = types.ModuleType(module or name)
+    loaded.__package__ = module.rpartition(".")[0] if module else None
+    if module:
+        sys.modules[module] = loaded
+    exec(compile(source.replace(".bfloat16()", ""), name, "exec"), loaded.__dict__)
+    return loaded.__dict__
+
+
+def load_all(repos):
+    torch.compile = lambda function: function  # PyTorch 1.13 has neither this
+    sys.modules["torch.optim.optimizer"].ParamsT = object  # nor the name of a type
+    published = {name: load_published(repos, name + ".py", 1) for name in ("muon", "normuon")}
+    for name, casts in (("newton_schulz", 2), ("polar_express", 1), ("qdwh", 0), ("polar", 0)):
+        load_published(repos, name + ".py", casts, name)
+    published["polar_grad"] = load_published(repos, "polar_grad.py")
+    sys.modules["optim"] = types.ModuleType("optim")
+    for name in ("row_ops", "utils", "rownorm"):
+        published[name] = load_published(repos, f"optim/{name}.py", 0, f"optim.{name}")
+    return published
 
 
 # Our names of the state tensors -> theirs.
@@ -88,11 +140,13 @@ STATES = {
     "adamw": {"moment1": "exp_avg", "moment2": "exp_avg_sq"},
     "aux_adam": {"moment1": "exp_avg", "moment2": "exp_avg_sq"},
     "sgd": {"momentum": "momentum_buffer"},
+    "polargrad": {"momentum": "momentum"},
+    "rownorm": {"momentum": "momentum"},
 }
 
 
 def state_names(options):
-    return {} if options["optimizer"] == "sgd" and options["momentum"] == 0 else STATES[options["optimizer"]]
+    return {} if options.get("momentum") == 0 else STATES[options["optimizer"]]
 
 
 def make_optimizer(published, options, p):
@@ -104,6 +158,11 @@ def make_optimizer(published, options, p):
         return published["normuon"]["SingleDeviceNorMuon"]([p], momentum=o["momentum"], beta2=o["beta2"], **common)
     if o["optimizer"] == "normuon_paper":
         return PaperNorMuon([p], dict(momentum=o["momentum"], beta2=o["beta2"], eps=o["eps"], **common))
+    if o["optimizer"] == "polargrad":
+        return published["polar_grad"]["PolarGrad"]([p], momentum=o["momentum"], polar_first=bool(o.get("polar_first")),
+                                                    method=o["method"], inner_steps=o["polar_steps"], c=2.0315, **common)
+    if o["optimizer"] == "rownorm":
+        return published["rownorm"]["RowNormM"]([p], beta=o["momentum"], eps=o["row_eps"], **common)
     if o["optimizer"] == "adamw":
         return torch.optim.AdamW([p], betas=(o["beta1"], o["beta2"]), eps=o["eps"], foreach=False, **common)
     if o["optimizer"] == "aux_adam":
@@ -162,11 +221,46 @@ def draw_gradients(shape, generator):
     return torch.stack([0.1 * size * (0.7 * lasting + torch.randn(shape, generator=generator)) for _ in range(STEPS)])
 
 
+def run(published, case, start, gradients):
+    """The arrays of a case."""
+    arrays, groups = {}, CASES[case]
+    for group, options in groups.items():
+        for option, value in options.items():
+            if not isinstance(value, str):
+                key = f"setting.{case}.{group}.{option.replace('_', '-')}"
+                arrays[key] = torch.tensor([value], dtype=torch.float64).numpy()
+    worst = {}
+    for name, group, _ in parameter_shapes(SIZES):
+        options, value, state = groups[group], start[name], {}
+        values, states = [value], []
+        doubles = []
+        for t in range(STEPS):
+            new_value, new_state = one_step(published, options, value, state, gradients[name][t], t, torch.float32)
+            if t == 0:
+                states.append({key: torch.zeros_like(s) for key, s in new_state.items()})
+            exact_value, exact_state = one_step(published, options, value, state, gradients[name][t], t,
+                                                torch.float64)
+            exact = exact_value - value.double()
+            error = float((new_value.double() - exact_value).norm() / exact.norm())
+            worst[group] = max(worst.get(group, 0), error)
+            if t in F64_STEPS:
+                doubles.append((exact_value, exact_state))
+            value, state = new_value, new_state
+            values.append(value)
+            states.append(state)
+        arrays[f"{case}.param.{name}"] = torch.stack(values).numpy()
+        arrays[f"{case}.f64.param.{name}"] = torch.stack([d[0] for d in doubles]).numpy()
+        for key in state:
+            arrays[f"{case}.{key}.{name}"] = torch.stack([s[key] for s in states]).numpy()
+            arrays[f"{case}.f64.{key}.{name}"] = torch.stack([d[1][key] for d in doubles]).numpy()
+    print(case, {group: f"{error:.1e}" for group, error in worst.items()}, "between float32 and float64 updates")
+    return arrays.items()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repo", action="append", required=True, metavar="PATH", help="where muon.py or normuon.py is")
-    repos = parser.parse_args().repo
-    published = {name: load_published(repos, name + ".py") for name in ("muon", "normuon")}
+    parser.add_argument("--repo", action="append", required=True, metavar="PATH", help="where some of the files are")
+    published = load_all(parser.parse_args().repo)
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(2000)
     arrays = {f"config.{key}": torch.tensor([value], dtype=torch.int32).numpy() for key, value in SIZES.items()}
@@ -180,38 +274,8 @@ def main():
             gradients[name][:, SIZES["vocab_size"]:] = 0
         arrays[f"grad.{name}"] = gradients[name].numpy()
 
-    for case, groups in CASES.items():
-        for group, options in groups.items():
-            for option, value in options.items():
-                if option != "optimizer":
-                    key = f"setting.{case}.{group}.{option.replace('_', '-')}"
-                    arrays[key] = torch.tensor([value], dtype=torch.float64).numpy()
-        worst = {}
-        for name, group, _ in parameter_shapes(SIZES):
-            options, value, state = groups[group], start[name], {}
-            values, states = [value], []
-            doubles = []
-            for t in range(STEPS):
-                new_value, new_state = one_step(published, options, value, state, gradients[name][t], t, torch.float32)
-                if t == 0:
-                    states.append({key: torch.zeros_like(s) for key, s in new_state.items()})
-                exact_value, exact_state = one_step(published, options, value, state, gradients[name][t], t,
-                                                    torch.float64)
-                exact = exact_value - value.double()
-                error = float((new_value.double() - exact_value).norm() / exact.norm())
-                worst[group] = max(worst.get(group, 0), error)
-                if t in F64_STEPS:
-                    doubles.append((exact_value, exact_state))
-                value, state = new_value, new_state
-                values.append(value)
-                states.append(state)
-            arrays[f"{case}.param.{name}"] = torch.stack(values).numpy()
-            arrays[f"{case}.f64.param.{name}"] = torch.stack([d[0] for d in doubles]).numpy()
-            for key in state:
-                arrays[f"{case}.{key}.{name}"] = torch.stack([s[key] for s in states]).numpy()
-                arrays[f"{case}.f64.{key}.{name}"] = torch.stack([d[1][key] for d in doubles]).numpy()
-        print(case, {group: f"{error:.1e}" for group, error in worst.items()}, "between float32 and float64 updates")
-    fixture.write("optim", arrays)
+    for name, cases in FIXTURES.items():
+        fixture.write(name, {**arrays, **{key: value for case in cases for key, value in run(published, case, start, gradients)}})
 
 
 if __name__ == "__main__":

@@ -69,7 +69,8 @@ static void print_config(FILE *out, const Job *s) {
     problem_config_print(out, &s->config);
 }
 
-static bool check_optimizer(const ProblemConfig *c, Error *err) {
+static bool check_optimizer(const Job *s, Error *err) {
+    const ProblemConfig *c = &s->config;
     int64_t shapes[2][2];
     ParamTable table;
     param_table_init_matrices(&table, (const int64_t(*)[2])shapes, c->def->shapes(shapes, &c->sizes));
@@ -122,10 +123,9 @@ static bool run_job(Job *s, int argc, const char *const *argv, Error *err) {
         help_print_options(&problem_options);
         return true;
     }
-    if (!check_optimizer(c, err)) return false;
     if (!c->dry_run && !c->out[0])
         return error_set(err, "say where the run goes: --out DIRECTORY (or --dry-run to see the plan only)");
-    if (!device_open(&s->device, c->device, c->threads, err)) return false;
+    if (!device_open(&s->device, c->device, c->threads, err) || !check_optimizer(s, err)) return false;
     s->plan = text_of(print_plan, s);
     if (!c->quiet || c->dry_run) printf("%s%s", s->plan, c->dry_run ? "" : "\n");
     fflush(stdout);

@@ -69,12 +69,11 @@ static void print_config(FILE *out, const Job *s) {
     problem_config_print(out, &s->config);
 }
 
-static bool check_optimizer(const Job *s, Error *err) {
-    const ProblemConfig *c = &s->config;
+static bool check_optimizer(const Device *device, const ProblemConfig *c, Error *err) {
     int64_t shapes[2][2];
     ParamTable table;
     param_table_init_matrices(&table, (const int64_t(*)[2])shapes, c->def->shapes(shapes, &c->sizes));
-    bool ok = optimizer_check(&table, c->groups, err);
+    bool ok = optimizer_check(device, &table, c->groups, err);
     param_table_free(&table);
     return ok;
 }
@@ -98,7 +97,7 @@ static bool begin(Job *s, int argc, const char *const *argv, Error *err) {
     bool ok = run_dir_create(&s->dir, c->out, c->overwrite, "./train problem", config, strlen(config), err);
     free(config);
     return ok && environment_write(&s->dir, s->device, NULL, argc, argv, err) && open_log(s, err) &&
-           metrics_open(&s->run.metrics, s->dir.path, 0, false, err);
+           metrics_open(&s->run.metrics, s->dir.path, "metrics.jsonl", 0, false, err);
 }
 
 static bool run(Job *s, int argc, const char *const *argv, Error *err) {
@@ -125,7 +124,7 @@ static bool run_job(Job *s, int argc, const char *const *argv, Error *err) {
     }
     if (!c->dry_run && !c->out[0])
         return error_set(err, "say where the run goes: --out DIRECTORY (or --dry-run to see the plan only)");
-    if (!device_open(&s->device, c->device, c->threads, err) || !check_optimizer(s, err)) return false;
+    if (!device_open(&s->device, c->device, c->threads, err) || !check_optimizer(s->device, c, err)) return false;
     s->plan = text_of(print_plan, s);
     if (!c->quiet || c->dry_run) printf("%s%s", s->plan, c->dry_run ? "" : "\n");
     fflush(stdout);

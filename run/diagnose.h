@@ -1,8 +1,8 @@
 // run/diagnose.h - what the optimizers do to every matrix: diagnostics.jsonl, one record a matrix and step.
 //
-// Of the gradient (before clipping), of the momentum after the step (AdamW: its first moment) and of the update U, each
-// singular values, row norms, and the alignment <X, W> / (||X|| ||W||) with the weight before the step. The update is
-// what the step did,
+// Of the gradient (before clipping), of the momentum after the step (AdamW: its first moment; with --polar-first that of
+// the polar factors) and of the update U, each singular values, row norms, and the alignment <X, W> / (||X|| ||W||) with
+// the weight before the step. The update is what the step did,
 //     W' = W - lr (U + rate W)   so   U = (W - W') / lr - rate W,
 // with the scheduled lr and without decoupled weight decay. W and W' are floats: U has an error of up to 6e-8 |W'| / lr
 // in every element, which a smallest singular value near zero shows. All else is exact: the values are computed in double.

@@ -166,7 +166,8 @@ def test_gradient_and_momentum(folder):
 
 def test_weight_decay_is_left_out(folder):
     """The first step's updates with and without it agree up to the rounding of the weights; SGD's is in the gradient."""
-    for name, decay in (("adamw", 0.5), ("muon", 0.5), ("normuon", 5), ("cautious", 5), ("sgd", 0.5)):
+    for name, decay in (("adamw", 0.5), ("muon", 0.5), ("normuon", 5), ("cautious", 5), ("polargrad", 0.5),
+                        ("sgd", 0.5)):
         options = ["--optimizer", "muon" if name == "cautious" else name, "--schedule", "constant", "--diagnose", "1",
                    "--diagnose-spectrum", "--steps", "1", *(["--decay", "cautious"] if name == "cautious" else [])]
         runs = [train(folder, name + str(rate), *options, "--weight-decay", str(rate)) for rate in (0, decay)]

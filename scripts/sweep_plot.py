@@ -6,6 +6,7 @@ from matplotlib.lines import Line2D
 from compare_plot import INK, new_figure, png, style, title_figure
 from sweep_points import as_number
 
+WIDTH = 10  # inches at least: what title, legend and the line below them need
 HIGHEST = 4  # times the distance from the lowest loss to the middle one: what lies above is drawn at the upper edge
 
 
@@ -25,7 +26,7 @@ def plot_axes(points, best, title, theme):
         return None
     columns = min(len(options), 3)
     rows = math.ceil(len(options) / columns)
-    figure, axes = new_figure(rows, columns, (1 + 5.2 * columns, 1.4 + 3.9 * rows), theme)
+    figure, axes = new_figure(rows, columns, (max(1 + 5.2 * columns, WIDTH), 1.4 + 3.9 * rows), theme)
     figure.subplots_adjust(wspace=0.28)
     optimizers = list(dict.fromkeys(point.optimizer for point in points))
     limits = loss_limits(points)

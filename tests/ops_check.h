@@ -11,6 +11,9 @@
 #include "device/random.h" // defines: random_normal
 #include "model/ops.h"     // defines: LayerOps
 
+#define DEVICE_THREADS 2
+#include "tests/device_fixture.h"
+
 #include <float.h>
 #include <math.h>
 #include <omp.h>
@@ -32,8 +35,6 @@ typedef struct {
 
 enum { RUNS = 3, MAX_BUFFERS = 64 };
 
-static Device *device;
-static Stream *stream;
 static int run_number;                 // of the case: run_number + 1 threads, arrays run_number elements off
 static void *run_buffers[MAX_BUFFERS]; // freed at the end of a run
 static int n_buffers;
@@ -41,21 +42,6 @@ static void *first_bits[MAX_BUFFERS];   // results of the case's first run
 static int n_results, result_index;     // of the case; the next one of the run
 static void *case_buffers[MAX_BUFFERS]; // freed at the end of a case
 static int n_case_buffers;
-
-static int open_device(void **state) {
-    (void)state;
-    Error err;
-    if (!device_open(&device, "cpu", 2, &err)) fail_msg("%s", err.text);
-    stream = stream_create(device);
-    return 0;
-}
-
-static int close_device(void **state) {
-    (void)state;
-    stream_destroy(stream);
-    device_close(device);
-    return 0;
-}
 
 // Calls check for both types and every instruction set of this machine.
 static inline void for_each_instance(void (*check)(const Instance *in)) {

@@ -4,6 +4,9 @@
 #include "device/random.h" // defines: random_normal, random_uniform
 #include "run/sample.h"
 
+#define DEVICE_THREADS 1
+#include "tests/device_fixture.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,9 +17,6 @@
 #include <string.h>
 
 enum { CONTEXT = 133, LENGTH = CONTEXT + 4 }; // more keys than a tile of the attention has; past the context's end
-
-static Device *device;
-static Stream *stream;
 
 // All the choices that have to do with positions and heads, one after the other.
 static ModelConfig config_number(int i) {
@@ -174,21 +174,6 @@ static void test_another_text(void **state) {
     assert_memory_equal(logits, decoder_logits(&decoder, second, 6), sizeof logits);
     decoder_free(&decoder);
     model_free(&model);
-}
-
-static int open_device(void **state) {
-    (void)state;
-    Error err;
-    if (!device_open(&device, "cpu", 1, &err)) return -1;
-    stream = stream_create(device);
-    return 0;
-}
-
-static int close_device(void **state) {
-    (void)state;
-    stream_destroy(stream);
-    device_close(device);
-    return 0;
 }
 
 int main(void) {

@@ -3,6 +3,9 @@
 #include "device/device.h"
 #include "device/random.h" // defines: random_normal
 
+#define DEVICE_THREADS 1
+#include "tests/device_fixture.h"
+
 #include <float.h>
 #include <math.h>
 #include <stdarg.h>
@@ -14,24 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static Device *device;
-static Stream *stream;
 enum { MAX = 40 };
-
-static int open_device(void **state) {
-    (void)state;
-    Error err;
-    if (!device_open(&device, "cpu", 1, &err)) return 1;
-    stream = stream_create(device);
-    return 0;
-}
-
-static int close_device(void **state) {
-    (void)state;
-    stream_destroy(stream);
-    device_close(device);
-    return 0;
-}
 
 static double eps_of(Type type) {
     return type == TYPE_F64 ? DBL_EPSILON : (double)FLT_EPSILON;

@@ -4,6 +4,9 @@
 
 #include "device/random.h" // defines: random_normal
 
+#define DEVICE_THREADS 0
+#include "tests/device_fixture.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,24 +15,6 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
-
-static Device *device;
-static Stream *stream;
-
-static int open_device(void **state) {
-    (void)state;
-    Error err;
-    if (!device_open(&device, "cpu", 0, &err)) return 1;
-    stream = stream_create(device);
-    return 0;
-}
-
-static int close_device(void **state) {
-    (void)state;
-    stream_destroy(stream);
-    device_close(device);
-    return 0;
-}
 
 static double polynomial(const PolarMethod *method, int steps, double s) {
     for (int i = 0; i < steps; i++) {

@@ -5,6 +5,9 @@
 
 #include "device/random.h" // defines: random_normal
 
+#define DEVICE_THREADS 1
+#include "tests/device_fixture.h"
+
 #include <float.h>
 #include <math.h>
 #include <stdarg.h>
@@ -15,24 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static Device *device;
-static Stream *stream;
-
-static int open_device(void **state) {
-    (void)state;
-    Error err;
-    if (!device_open(&device, "cpu", 1, &err)) return 1;
-    stream = stream_create(device);
-    return 0;
-}
-
-static int close_device(void **state) {
-    (void)state;
-    stream_destroy(stream);
-    device_close(device);
-    return 0;
-}
 
 static const PolarMethod *method_named(const char *name) {
     int count;

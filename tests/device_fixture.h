@@ -1,0 +1,31 @@
+// tests/device_fixture.h - the CPU device with `DEVICE_THREADS` threads (to be defined before; 0: all) and a stream, for
+// all tests of a program: cmocka_run_group_tests(tests, open_device, close_device).
+#ifndef POLAR_TESTS_DEVICE_FIXTURE_H
+#define POLAR_TESTS_DEVICE_FIXTURE_H
+
+#include "device/device.h" // defines: Device, Stream
+
+#include <stdio.h>
+
+static Device *device;
+static Stream *stream;
+
+static inline int open_device(void **state) {
+    (void)state;
+    Error err;
+    if (!device_open(&device, "cpu", DEVICE_THREADS, &err)) {
+        fprintf(stderr, "%s\n", err.text);
+        return -1;
+    }
+    stream = stream_create(device);
+    return 0;
+}
+
+static inline int close_device(void **state) {
+    (void)state;
+    stream_destroy(stream);
+    device_close(device);
+    return 0;
+}
+
+#endif

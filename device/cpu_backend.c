@@ -53,10 +53,21 @@ static void fill_bias(const Gemm *g, char *c) {
     for (int64_t i = 0; i < g->m; i++) memcpy(c + (size_t)(i * g->ldc) * element, g->bias, row);
 }
 
+// So is a matrix to add; it has the shape of c.
+static void fill_add(const Gemm *g, char *c, const char *add) {
+    size_t element = type_size(g->c_type), row = (size_t)g->n * element;
+#pragma omp parallel for schedule(static) if (g->m * g->n > CPU_PARALLEL_MIN)
+    for (int64_t i = 0; i < g->m; i++) {
+        size_t at = (size_t)(i * g->ldc) * element;
+        memcpy(c + at, add + at, row);
+    }
+}
+
 static void cpu_gemm(Stream *stream, const Gemm *g) {
     (void)stream;
     ASSERT(g->type == g->c_type && (g->type == TYPE_F32 || g->type == TYPE_F64));
     ASSERT(g->bias == NULL || g->beta == 0);
+    ASSERT(!g->symmetric || g->m == g->n);
     bool ta = g->transpose_a, tb = g->transpose_b;
     double beta = g->bias ? 1 : g->beta;
     int64_t element = (int64_t)type_size(g->type);
@@ -65,6 +76,7 @@ static void cpu_gemm(Stream *stream, const Gemm *g) {
         const char *b = (const char *)g->b + i * g->stride_b * element;
         char *c = (char *)g->c + i * g->stride_c * element;
         if (g->bias) fill_bias(g, c);
+        else if (g->add && g->beta != 0) fill_add(g, c, (const char *)g->add + i * g->stride_c * element);
         if (g->type == TYPE_F32)
             cpu_gemm_f32(ta, tb, g->m, g->n, g->k, (float)g->alpha, (const float *)a, g->lda, (const float *)b,
                          g->ldb, (float)beta, (float *)c, g->ldc);

@@ -1,8 +1,9 @@
 // optim/ops.h - the operations of the optimizers, declared once, implemented once per device.
 //
-// Conventions: master weights, gradients, states and polar factors (`void *`) have the instance's accumulation type
-// (type_accumulate), device weights its type; on the CPU the two are the same arena. All matrices are dense and
-// row-major with rows * cols elements; a vector is a matrix of one row. Sums of squares are double per row and are
+// Conventions: polar factors and what they are made of (u, o, x below) have the type of the table; master weights,
+// gradients and states (`void *`) its accumulation type (type_accumulate); device weights MatrixBatch.weights_type, on
+// the CPU always in one arena with the master weights. A network in bf16 can so take its polar factors in bf16 or, by
+// the table for f32, in f32. All matrices are dense and row-major with rows * cols elements; a vector is a matrix of one row. Sums of squares are double per row and are
 // added in the order of the rows: they depend on neither the number of threads nor on how rows are cut into calls.
 //
 // Everything that changes from step to step (rates, momentum, bias corrections, clip scale, ok) is read from
@@ -23,8 +24,9 @@ extern "C" {
 typedef struct {
     int count;
     int64_t rows, cols;
-    int64_t stride;                 // of master, weights and grads, in elements
-    void *master, *weights;         // weights is master where the types are equal
+    int64_t stride;         // of master, weights and grads, in elements
+    void *master, *weights; // weights is master where the types are equal
+    Type weights_type;
     const void *grads;              // before clipping: the operations multiply by report->clip_scale
     void *state[MAX_STATE_TENSORS]; // what the optimizer declared, in that order
     int64_t state_stride[MAX_STATE_TENSORS];

@@ -40,6 +40,7 @@ MatrixBatch step_batch(const OptimizerStep *step, const GroupView *view, int fir
                      .stride = cut ? g->rows * g->cols : g->stride,
                      .master = element_at(step->master, offset, step->acc_type),
                      .weights = element_at(step->weights, offset, step->type),
+                     .weights_type = step->type,
                      .grads = step->grads ? element_at(step->grads, offset, step->acc_type) : NULL,
                      .group = step->group,
                      .inputs = step->inputs,

@@ -50,13 +50,13 @@ void polar_gram(const PolarProducts *pp, void *gram, const void *x, double alpha
                                     .c = gram,
                                     .ldc = pp->k,
                                     .stride_c = pp->k * pp->k,
-                                    .batch = pp->batch});
+                                    .batch = pp->batch,
+                                    .symmetric = true});
 }
 
 void polar_multiply(const PolarProducts *pp, void *out, const void *left, const void *right, double alpha,
                     const void *add, double beta) {
     int64_t k = pp->k;
-    if (beta != 0) device_copy(pp->stream, out, add, (size_t)(pp->batch * k * k) * type_size(pp->type));
     device_gemm(pp->stream, &(Gemm){.type = pp->type,
                                     .c_type = pp->type,
                                     .m = k,
@@ -73,12 +73,13 @@ void polar_multiply(const PolarProducts *pp, void *out, const void *left, const 
                                     .c = out,
                                     .ldc = k,
                                     .stride_c = k * k,
-                                    .batch = pp->batch});
+                                    .batch = pp->batch,
+                                    .add = add,
+                                    .symmetric = true});
 }
 
 void polar_apply(const PolarProducts *pp, void *y, const void *x, const void *p, double alpha, double beta) {
     int64_t size = pp->rows * pp->cols, k = pp->k;
-    if (beta != 0) device_copy(pp->stream, y, x, (size_t)(pp->batch * size) * type_size(pp->type));
     device_gemm(pp->stream, &(Gemm){.type = pp->type,
                                     .c_type = pp->type,
                                     .m = pp->rows,
@@ -95,5 +96,6 @@ void polar_apply(const PolarProducts *pp, void *y, const void *x, const void *p,
                                     .c = y,
                                     .ldc = pp->cols,
                                     .stride_c = size,
-                                    .batch = pp->batch});
+                                    .batch = pp->batch,
+                                    .add = x});
 }

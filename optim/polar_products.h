@@ -33,7 +33,8 @@ double polar_multiply_flops(const PolarProducts *pp);
 // gram = alpha X X^T or alpha X^T X.
 void polar_gram(const PolarProducts *pp, void *gram, const void *x, double alpha);
 
-// out = alpha left right + beta add, all (batch, k, k); out is none of the others.
+// out = alpha left right + beta add, all (batch, k, k) polynomials of one Gram matrix, so that the result is symmetric;
+// out is none of the others.
 void polar_multiply(const PolarProducts *pp, void *out, const void *left, const void *right, double alpha,
                     const void *add, double beta);
 

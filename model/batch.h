@@ -25,6 +25,9 @@ typedef struct {
 int64_t batch_bytes(int B, int T);
 void batch_layout(Batch *batch, void *memory, int B, int T);
 
+// Copies a batch to where batch_layout has laid one of the same shape; what is left of the arrays is not touched.
+void batch_copy(Batch *to, const Batch *from);
+
 // Fills order, start, unique and n_unique from tokens (counting sort; `scratch` holds vocab_size + 1 ints).
 void batch_index(Batch *batch, int32_t *scratch, int vocab_size);
 

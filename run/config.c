@@ -1,6 +1,7 @@
 #include "run/config.h"
 
 #include "device/nearest.h" // defines: nearest_name
+#include "model/ops.h"      // defines: layer_ops
 #include "run/groups.h"     // defines: groups_resolve, group_option_names
 #include "run/init_from.h"  // defines: init_from_options
 
@@ -86,6 +87,17 @@ Vocab *config_open_vocab(const RunConfig *config, Error *err) {
         vocab = NULL;
     }
     return vocab;
+}
+
+Type config_type(DtypeChoice dtype, const Device *device) {
+    if (dtype == DTYPE_AUTO) return device->kind == DEVICE_CUDA ? TYPE_BF16 : TYPE_F32;
+    return dtype == DTYPE_BF16 ? TYPE_BF16 : TYPE_F32;
+}
+
+bool config_check_type(DtypeChoice dtype, const Device *device, Error *err) {
+    if (layer_ops(device, config_type(dtype, device))) return true;
+    return error_set(err, "--dtype %s: %s has no operations in it; use --dtype f32",
+                     dtype == DTYPE_BF16 ? "bf16" : "f32", device->name);
 }
 
 ModelRun config_model_run(const RunConfig *c) {

@@ -29,7 +29,7 @@ typedef struct {
 } MemoryPlan;
 
 // The routing has passed optimizer_check.
-MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table);
+MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table, const Device *device);
 
 // Refuses what cannot work here: more memory than there is, a training set too short for its steps.
 bool plan_check(const RunConfig *config, const RunData *data, const MemoryPlan *memory, Error *err);

@@ -164,6 +164,7 @@ static bool derive(RunConfig *config, Error *err) {
         for (int d = 1; d <= config->batch_size && (int64_t)d * config->seq_len <= MICRO_BATCH_TOKENS; d++)
             if (config->batch_size % d == 0) b = d;
         config->micro_batch = b;
+        config->micro_batch_open = true;
     }
     if (config->batch_size % config->micro_batch != 0)
         return error_set(err, "--micro-batch %d does not divide --batch-size %d", config->micro_batch,

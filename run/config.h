@@ -31,6 +31,7 @@ typedef struct {
     int64_t seed, steps;
     char init_from[OPTION_TEXT_MAX];      // a run or a Hugging Face directory; "": initial weights are drawn
     int batch_size, micro_batch, seq_len; // sequences per step, per micro-batch; tokens per sequence
+    bool micro_batch_open;                // --micro-batch 0: a device may choose a larger one
     int recompute;                        // Recompute
     double clip;
     double target_loss; // 0: none

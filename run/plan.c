@@ -61,6 +61,20 @@ MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table, const D
     return plan;
 }
 
+void plan_choose_micro_batch(RunConfig *config, const ParamTable *table, const Device *device) {
+    enum { GPU_TOKENS = 65536 };
+    if (!config->micro_batch_open || device->kind != DEVICE_CUDA) return;
+    RunConfig trial = *config;
+    for (int d = config->batch_size; d > config->micro_batch; d--) {
+        if (config->batch_size % d != 0 || (int64_t)d * config->seq_len > GPU_TOKENS) continue;
+        trial.micro_batch = d;
+        MemoryPlan plan = plan_memory(&trial, table, device);
+        if (plan.total > plan.available / 10 * 9) continue;
+        config->micro_batch = d;
+        return;
+    }
+}
+
 static void size_text(char text[32], int64_t bytes) {
     static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
     double x = (double)bytes;

@@ -65,7 +65,6 @@ Batch trainer_upload(Trainer *t, const Batch *host) {
     batch_layout(&slot, host_ring_slot(&t->batches), host->B, host->T);
     batch_copy(&slot, host);
     batch_layout(&batch, t->forward.memory, host->B, host->T);
-    batch.n_unique = host->n_unique;
     host_ring_push(&t->batches, t->stream, t->forward.memory, (size_t)batch_bytes(host->B, host->T));
     return batch;
 }

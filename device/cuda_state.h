@@ -12,7 +12,6 @@ typedef struct {
     int number;  // as CUDA counts
     const CudaLibraries *lib;
     cublasLtHandle_t blas;
-    cublasLtMatmulPreference_t preference;
     GemmPlans *plans;
     cusolverDnHandle_t solver; // these from the first solve on
     cusolverDnParams_t solver_params;

@@ -74,6 +74,13 @@ static void cuda_free_host(Device *d, void *memory) {
     CUDA_CHECK(cudaFreeHost(memory));
 }
 
+static int64_t cuda_memory_available(const Device *d) {
+    size_t available = 0, total = 0;
+    choose(d);
+    CUDA_CHECK(cudaMemGetInfo(&available, &total));
+    return (int64_t)available;
+}
+
 static void cuda_copy(Stream *s, void *to, const void *from, size_t bytes) {
     if (bytes > 0) CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, queue(s)));
 }
@@ -137,6 +144,33 @@ static double cuda_event_elapsed_ms(Event *from, Event *to) {
     return (double)ms;
 }
 
+// What other threads do meanwhile (the loader's allocates nothing on the device) is not forbidden to them.
+static void cuda_record_begin(Stream *s) {
+    CUDA_CHECK(cudaStreamBeginCapture(queue(s), cudaStreamCaptureModeThreadLocal));
+}
+
+static Recording *cuda_record_end(Stream *s) {
+    Recording *recording = calloc(1, sizeof *recording);
+    cudaGraph_t graph;
+    cudaGraphExec_t handle;
+    ASSERT(recording != NULL);
+    CUDA_CHECK(cudaStreamEndCapture(queue(s), &graph));
+    CUDA_CHECK(cudaGraphInstantiateWithFlags(&handle, graph, 0));
+    CUDA_CHECK(cudaGraphDestroy(graph));
+    recording->device = s->device;
+    recording->handle = handle;
+    return recording;
+}
+
+static void cuda_recording_run(Recording *recording, Stream *s) {
+    CUDA_CHECK(cudaGraphLaunch((cudaGraphExec_t)recording->handle, queue(s)));
+}
+
+static void cuda_recording_free(Recording *recording) {
+    CUDA_CHECK(cudaGraphExecDestroy((cudaGraphExec_t)recording->handle));
+    free(recording);
+}
+
 void *cuda_alloc_or_exit(Stream *s, size_t bytes, const char *what) {
     void *memory;
     choose(s->device);
@@ -196,6 +230,11 @@ static const DeviceBackend backend = {
     .event_record = cuda_event_record,
     .stream_wait = cuda_stream_wait,
     .event_elapsed_ms = cuda_event_elapsed_ms,
+    .record_begin = cuda_record_begin,
+    .record_end = cuda_record_end,
+    .recording_run = cuda_recording_run,
+    .recording_free = cuda_recording_free,
+    .memory_available = cuda_memory_available,
     .close = cuda_close,
 };
 

@@ -83,6 +83,22 @@ double event_elapsed_ms(Event *from, Event *to) {
     return to->device->backend->event_elapsed_ms(from, to);
 }
 
+bool device_can_record(const Device *d) {
+    return d->backend->record_begin != NULL;
+}
+void record_begin(Stream *s) {
+    s->device->backend->record_begin(s);
+}
+Recording *record_end(Stream *s) {
+    return s->device->backend->record_end(s);
+}
+void recording_run(Recording *r, Stream *s) {
+    r->device->backend->recording_run(r, s);
+}
+void recording_free(Recording *r) {
+    r->device->backend->recording_free(r);
+}
+
 bool device_can_solve(const Device *device, Error *err) {
     if (device->backend->can_solve()) return true;
     return error_set(err, "%s has no LAPACK: install OpenBLAS (apt-get install libopenblas0-openmp)", device->name);

@@ -26,6 +26,7 @@ typedef enum { DEVICE_CPU, DEVICE_CUDA } DeviceKind;
 typedef struct Device Device;
 typedef struct Stream Stream;
 typedef struct Event Event;
+typedef struct Recording Recording;
 
 // C (m, n) = alpha op(A) op(B) + beta D, row-major, `batch` products at fixed strides. op(A) is (m, k), op(B) (k, n).
 // lda, ldb, ldc are row strides of the stored matrices, in elements. D is C itself, or where `add` is not NULL that
@@ -73,6 +74,10 @@ typedef struct {
     void (*event_record)(Event *event, Stream *stream);
     void (*stream_wait)(Stream *stream, Event *event);
     double (*event_elapsed_ms)(Event *from, Event *to);
+    void (*record_begin)(Stream *stream); // the four are NULL where the device cannot record
+    Recording *(*record_end)(Stream *stream);
+    void (*recording_run)(Recording *recording, Stream *stream);
+    void (*recording_free)(Recording *recording);
     void (*close)(Device *device);
 } DeviceBackend;
 
@@ -91,6 +96,11 @@ struct Stream {
 };
 
 struct Event {
+    Device *device;
+    void *handle; // the backend's own
+};
+
+struct Recording {
     Device *device;
     void *handle; // the backend's own
 };
@@ -143,6 +153,16 @@ void event_destroy(Event *event);
 void event_record(Event *event, Stream *stream);
 void stream_wait(Stream *stream, Event *event);
 double event_elapsed_ms(Event *from, Event *to); // both recorded and reached
+
+// Recordings: work that is issued on a stream between begin and end is not done but kept, to be done again and again with
+// the same arguments at the cost of one call (CUDA graphs). The same work must have been done once before, so that
+// nothing has to be made ready while it is recorded; nothing in between may wait for the host. A device that does its
+// work at once, as the CPU, cannot record.
+bool device_can_record(const Device *device);
+void record_begin(Stream *stream);
+Recording *record_end(Stream *stream);
+void recording_run(Recording *recording, Stream *stream);
+void recording_free(Recording *recording);
 
 #ifdef __cplusplus
 }

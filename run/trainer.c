@@ -46,6 +46,8 @@ void trainer_free(Trainer *t) {
     if (t->loader) loader_free(t->loader);
     if (t->diagnose) diagnose_free(t->diagnose);
     if (t->optimizer) optimizer_free(t->optimizer);
+    for (int i = 0; i < 2; i++)
+        if (t->passes[i]) recording_free(t->passes[i]);
     host_ring_free(&t->batches);
     for (size_t i = 0; i < sizeof t->phases / sizeof *t->phases; i++)
         if (t->phases[i]) event_destroy(t->phases[i]);
@@ -82,6 +84,21 @@ static bool diagnose_step(Trainer *t, Error *err) {
     return diagnose_after(t->diagnose, t->stream, lr, step, step * config_step_tokens(t->config), err);
 }
 
+// The passes of one micro-batch: recorded once they have been done as they are, and from then on replayed.
+static void run_passes(Trainer *t, const Batch *batch, double scale, bool accumulate) {
+    Recording **recording = &t->passes[accumulate];
+    if (!t->warm || !device_can_record(t->device)) {
+        model_forward_backward(&t->model, t->stream, batch, scale, accumulate, NULL);
+        return;
+    }
+    if (*recording == NULL) {
+        record_begin(t->stream);
+        model_forward_backward(&t->model, t->stream, batch, scale, accumulate, NULL);
+        *recording = record_end(t->stream);
+    }
+    recording_run(*recording, t->stream);
+}
+
 bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err) {
     const RunConfig *c = t->config;
     double scale = 1.0 / (double)config_step_tokens(c), data_s = 0;
@@ -93,8 +110,9 @@ bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err)
         if (!loader_next(&host, t->loader, err)) return false;
         data_s += seconds_now() - before;
         Batch batch = trainer_upload(t, &host);
-        model_forward_backward(&t->model, t->stream, &batch, scale, i > 0, NULL);
+        run_passes(t, &batch, scale, i > 0);
     }
+    t->warm = true;
     event_record(t->phases[1], t->stream);
     bool diagnose = t->diagnose && (t->state.step + 1) % c->diagnose == 0;
     if (diagnose) diagnose_before(t->diagnose, t->stream);

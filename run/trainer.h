@@ -29,10 +29,12 @@ typedef struct {
     Model model;
     Optimizer *optimizer;
     Loader *loader;
-    Forward forward;   // the model with the memory of one micro-batch: host (for evaluation) and device
-    HostRing batches;  // training batches on their way to that memory
-    Event *phases[4];  // of a step: begin and end of the passes, begin and end of the update
-    double peak_flops; // FLOP/s of large products in the type of the network; 0: not known
+    Forward forward;      // the model with the memory of one micro-batch: host (for evaluation) and device
+    HostRing batches;     // training batches on their way to that memory
+    Recording *passes[2]; // of a micro-batch, the first of a step and the others; NULL: not recorded yet
+    bool warm;            // a step has been done, so that passes can be recorded
+    Event *phases[4];     // of a step: begin and end of the passes, begin and end of the update
+    double peak_flops;    // FLOP/s of large products in the type of the network; 0: not known
     Metrics metrics;
     Diagnose *diagnose; // NULL: no --diagnose
     Progress progress;

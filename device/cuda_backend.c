@@ -306,6 +306,15 @@ static void describe(CudaDevice *d, const char *name, int major, int minor) {
              driver / 1000, driver % 1000 / 10);
 }
 
+// Multiply-adds on the tensor cores of one multiprocessor in a cycle, times two (NVIDIA's architecture white papers).
+// Other generations have cards of full and of half rate under one compute capability, so that it says nothing.
+static double bf16_flops_per_cycle(int major, int minor) {
+    if (major == 8 && minor == 0) return 2048;
+    if (major == 9) return 4096;
+    if (major == 10) return 8192;
+    return 0;
+}
+
 static bool has_code_for_it(CudaDevice *d, int major, int minor, Error *err) {
     Stream *s = cuda_stream_create(&d->base);
     cudaError_t error = (cudaError_t)cuda_matrix_try(s);
@@ -334,6 +343,8 @@ static bool open_number(Device **device, int number, Error *err) {
     d->number = number;
     d->lib = lib;
     describe(d, properties.name, major, minor);
+    d->base.bf16_flops = bf16_flops_per_cycle(major, minor) * attribute(number, cudaDevAttrMultiProcessorCount) *
+                         1e3 * attribute(number, cudaDevAttrClockRate);
     if (!has_code_for_it(d, major, minor, err) || !cuda_gemm_open(d, err)) {
         free(d);
         return false;

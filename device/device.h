@@ -86,6 +86,7 @@ struct Device {
     char name[128];    // the processor, as its maker calls it
     char library[256]; // the product library in use, its version and the kernels it chose
     int n_threads;     // CPU: OpenMP threads; otherwise 1
+    double bf16_flops; // FLOP/s of dense bf16 products that its units can do at the highest clock; 0: not known
     const DeviceBackend *backend;
     void *solver; // the backend's workspace for solves, grown as they need it
 };

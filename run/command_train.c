@@ -169,8 +169,9 @@ static bool train(int *status, Job *s, int argc, const char *const *argv, Error 
     t->run = run_of(s);
     progress_begin(&t->progress, s->log, s->config.quiet, t->state.step);
     if (note[0]) progress_print(&t->progress, true, "warning: %s", note);
-    progress_print(&t->progress, false, "large products in %s run at %.4g TFLOP/s here; mfu is relative to that",
-                   type_name(t->model.type), 1e-12 * t->peak_flops);
+    progress_print(&t->progress, false,
+                   "large products in %s run at %.3g TFLOP/s here; mfu is relative to %.3g TFLOP/s",
+                   type_name(t->model.type), 1e-12 * t->product_flops, 1e-12 * t->peak_flops);
     if (is_resume(s))
         progress_print(&t->progress, false,
                        t->saved_step < 0 ? "resuming: no checkpoint yet, starting over from step %" PRId64

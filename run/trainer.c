@@ -28,7 +28,9 @@ bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, De
         ok = t->diagnose != NULL;
     }
     if (ok) {
-        t->peak_flops = peak_product_rate(device, type);
+        t->product_flops = peak_product_rate(device, type);
+        bool known = type == TYPE_BF16 && device->bf16_flops > 0;
+        t->peak_flops = known ? device->bf16_flops : t->product_flops;
         model_init_weights(&t->model, t->stream, (uint64_t)config->seed);
         return true;
     }

@@ -34,7 +34,9 @@ typedef struct {
     Recording *passes[2]; // of a micro-batch, the first of a step and the others; NULL: not recorded yet
     bool warm;            // a step has been done, so that passes can be recorded
     Event *phases[4];     // of a step: begin and end of the passes, begin and end of the update
-    double peak_flops;    // FLOP/s of large products in the type of the network; 0: not known
+    double product_flops; // FLOP/s of large products in the type of the network, measured; 0: not known
+    double
+        peak_flops; // what MFU is relative to: what the device's units can do, or where that is not known product_flops
     Metrics metrics;
     Diagnose *diagnose; // NULL: no --diagnose
     Progress progress;

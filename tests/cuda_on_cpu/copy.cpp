@@ -33,14 +33,16 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
     Entry entry;
     if (bytes == 0) return entry.leave(cudaSuccess);
     if (!kind_fits(to, from, bytes, kind)) return entry.leave(cudaErrorInvalidValue);
+    if ((pageable(from) || pageable(to)) && stream_captured(stream)) return entry.leave(stream_finish(stream)); // refused
+    cudaError_t result;
     if (pageable(from)) { // is read before the call returns
         std::vector<char> values(static_cast<const char *>(from), static_cast<const char *>(from) + bytes);
-        stream_submit(stream, [to, values] { memcpy(to, values.data(), values.size()); });
+        result = stream_submit(stream, [to, values] { memcpy(to, values.data(), values.size()); });
     } else {
-        stream_submit(stream, [=] { memmove(to, from, bytes); });
+        result = stream_submit(stream, [=] { memmove(to, from, bytes); });
     }
-    if (pageable(to)) return entry.leave(cudaStreamSynchronize(stream)); // is written before the call returns
-    return entry.leave(cudaSuccess);
+    if (pageable(to) && result == cudaSuccess) result = stream_finish(stream); // is written before the call returns
+    return entry.leave(result);
 }
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {

@@ -81,6 +81,12 @@ bool memory_is_device(const void *p, size_t bytes) {
 
 bool memory_is_pinned(const void *p) { return find(pinned, p) != nullptr; }
 
+size_t memory_owner(const void *p) {
+    for (auto &a : allocations)
+        if (p >= a.second.map && p < a.second.map + a.second.map_size) return a.second.size;
+    return 0;
+}
+
 } // namespace cuda_on_cpu
 
 using namespace cuda_on_cpu;
@@ -91,6 +97,7 @@ cudaError_t cudaMalloc(void **memory, size_t size) {
     Entry entry;
     State &s = state();
     *memory = nullptr;
+    if (cudaError_t refused = capture_forbids()) return entry.leave(refused);
     if (s.fail_alloc > 0 && --s.fail_alloc == 0) return entry.leave(cudaErrorMemoryAllocation);
     if (size > s.memory_size - s.memory_used) return entry.leave(cudaErrorMemoryAllocation);
     if (size == 0) return entry.leave(cudaSuccess);
@@ -116,6 +123,7 @@ cudaError_t cudaMalloc(void **memory, size_t size) {
 
 cudaError_t cudaFree(void *memory) {
     Entry entry;
+    if (cudaError_t refused = capture_forbids()) return entry.leave(refused);
     streams_finish();
     if (!memory) return entry.leave(cudaSuccess);
     auto found = allocations.find(static_cast<char *>(memory));
@@ -130,6 +138,7 @@ cudaError_t cudaFree(void *memory) {
 
 cudaError_t cudaHostAlloc(void **memory, size_t size, unsigned) {
     Entry entry;
+    if (cudaError_t refused = capture_forbids()) return entry.leave(refused);
     if (posix_memalign(memory, ALIGNMENT, size ? size : 1)) return entry.leave(cudaErrorMemoryAllocation);
     memset(*memory, POISON, size);
     pinned[static_cast<char *>(*memory)] = Allocation{nullptr, 0, size};
@@ -140,6 +149,7 @@ cudaError_t cudaMallocHost(void **memory, size_t size) { return cudaHostAlloc(me
 
 cudaError_t cudaFreeHost(void *memory) {
     Entry entry;
+    if (cudaError_t refused = capture_forbids()) return entry.leave(refused);
     streams_finish();
     if (!memory) return entry.leave(cudaSuccess);
     if (!pinned.erase(static_cast<char *>(memory))) return entry.leave(cudaErrorInvalidValue);

@@ -1,49 +1,24 @@
 // stream.cpp - streams and events: work is queued, and done only when something waits for it, in an order over the
 // streams that events and the default stream leave open.
-#include "imitation.h"
-
-#include <string.h>
+#include "stream.h" // defines: CUstream_st, CUevent_st, Work, Mark
 
 #include <algorithm>
-#include <chrono>
-#include <deque>
-#include <memory>
 #include <utility>
-
-namespace {
-typedef std::chrono::steady_clock Clock;
-
-struct Mark { // one recording of an event
-    bool reached = false;
-    Clock::time_point when;
-};
-
-struct Work {
-    std::function<void()> run;
-    std::shared_ptr<Mark> record, wait; // either, or neither
-    uint64_t number;                    // in the order of the host's calls
-};
-} // namespace
-
-struct CUstream_st {
-    std::deque<Work> queue;
-    bool blocking; // waits for the default stream, which waits for it
-};
-
-struct CUevent_st {
-    std::shared_ptr<Mark> mark; // of its latest recording
-};
 
 namespace cuda_on_cpu {
 
 namespace {
-CUstream_st default_stream = {{}, true};
-std::vector<CUstream_st *> streams = {&default_stream};
+CUstream_st default_stream = {{}, true, nullptr, {}};
 uint64_t n_submitted;
+} // namespace
+
+std::vector<CUstream_st *> streams = {&default_stream};
 
 CUstream_st *stream_of(cudaStream_t stream) {
     return stream == nullptr || stream == cudaStreamLegacy || stream == cudaStreamPerThread ? &default_stream : stream;
 }
+
+namespace {
 
 // Whether the first work of a stream may be done now.
 bool ready(const CUstream_st *s) {
@@ -107,9 +82,37 @@ template <class Condition> cudaError_t asked(Condition done) {
 }
 } // namespace
 
-cudaError_t stream_submit(cudaStream_t stream, std::function<void()> run) {
-    submit(stream_of(stream), Work{std::move(run), nullptr, nullptr, 0});
+// Work for the default stream would wait for a blocking stream that is captured.
+static cudaError_t default_forbidden(const CUstream_st *s) {
+    if (s != &default_stream) return cudaSuccess;
+    for (CUstream_st *o : streams)
+        if (o->blocking && o->capture) {
+            o->capture->broken = true;
+            return cudaErrorStreamCaptureImplicit;
+        }
     return cudaSuccess;
+}
+
+cudaError_t stream_submit(cudaStream_t stream, std::function<void()> run) {
+    CUstream_st *s = stream_of(stream);
+    cudaError_t result = default_forbidden(s);
+    if (result != cudaSuccess) return result;
+    if (s->capture) capture_add(s, std::move(run));
+    else submit(s, Work{std::move(run), nullptr, nullptr, 0});
+    return cudaSuccess;
+}
+
+bool stream_captured(cudaStream_t stream) { return stream_of(stream)->capture != nullptr; }
+
+cudaError_t stream_finish(cudaStream_t stream) {
+    CUstream_st *s = stream_of(stream);
+    if (s->capture) {
+        s->capture->broken = true;
+        return cudaErrorStreamCaptureUnsupported;
+    }
+    cudaError_t result = default_forbidden(s);
+    if (result == cudaSuccess) work_until(s, [=] { return s->queue.empty(); });
+    return result;
 }
 
 void streams_finish() { work_until(nullptr, all_idle); }
@@ -124,7 +127,7 @@ extern "C" {
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags) {
     Entry entry;
-    *stream = new CUstream_st{{}, !(flags & cudaStreamNonBlocking)};
+    *stream = new CUstream_st{{}, !(flags & cudaStreamNonBlocking), nullptr, {}};
     streams.push_back(*stream);
     return entry.leave(cudaSuccess);
 }
@@ -137,14 +140,13 @@ cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned flags, i
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     Entry entry;
-    CUstream_st *s = stream_of(stream);
-    work_until(s, [=] { return s->queue.empty(); });
-    return entry.leave(cudaSuccess);
+    return entry.leave(stream_finish(stream));
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     Entry entry;
     work_until(stream, [=] { return stream->queue.empty(); });
+    capture_leave(stream);
     streams.erase(std::find(streams.begin(), streams.end(), stream));
     delete stream;
     return entry.leave(cudaSuccess);
@@ -153,13 +155,15 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
     Entry entry;
     CUstream_st *s = stream_of(stream);
+    if (s->capture) return entry.leave(stream_finish(stream)); // refused
     return entry.leave(asked([=] { return s->queue.empty(); }));
 }
 
 cudaError_t cudaDeviceSynchronize(void) {
     Entry entry;
-    streams_finish();
-    return entry.leave(cudaSuccess);
+    cudaError_t result = capture_forbids();
+    if (result == cudaSuccess) streams_finish();
+    return entry.leave(result);
 }
 
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void *data) {
@@ -189,25 +193,36 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     Entry entry;
-    event->mark = std::make_shared<Mark>();
-    submit(stream_of(stream), Work{nullptr, event->mark, nullptr, 0});
+    CUstream_st *s = stream_of(stream);
+    event->capture = nullptr;
+    event->mark = nullptr;
+    if (s->capture) {
+        capture_record(event, s);
+    } else {
+        event->mark = std::make_shared<Mark>();
+        submit(s, Work{nullptr, event->mark, nullptr, 0});
+    }
     return entry.leave(cudaSuccess);
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
     Entry entry;
-    if (event->mark) submit(stream_of(stream), Work{nullptr, nullptr, event->mark, 0});
+    CUstream_st *s = stream_of(stream);
+    if (s->capture || event->capture) return entry.leave(capture_wait(s, event));
+    if (event->mark) submit(s, Work{nullptr, nullptr, event->mark, 0});
     return entry.leave(cudaSuccess);
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     Entry entry;
+    if (event->capture) return entry.leave(cudaErrorCapturedEvent);
     if (event->mark) work_until(nullptr, [=] { return event->mark->reached; });
     return entry.leave(cudaSuccess);
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
     Entry entry;
+    if (event->capture) return entry.leave(cudaErrorCapturedEvent);
     return entry.leave(asked([=] { return !event->mark || event->mark->reached; }));
 }
 

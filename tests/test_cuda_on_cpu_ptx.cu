@@ -23,7 +23,8 @@ __global__ void mma_kernel(float *d, const Half *a, const Half *b) { // d (16, 8
         int col = in_group * 2 + (i & 1) + (i >= 4 ? 8 : 0);
         fa[i / 2] = pair_of(a[row * 16 + col], a[row * 16 + col + 1]);
     }
-    for (int i = 0; i < 4; i += 2) { // "row = threadID_in_group * 2 + (i & 1), + 8 for bi where i >= 2; col = groupID"
+    for (int i = 0; i < 4;
+         i += 2) { // "row = threadID_in_group * 2 + (i & 1), + 8 for bi where i >= 2; col = groupID"
         int row = in_group * 2 + (i >= 2 ? 8 : 0);
         fb[i / 2] = pair_of(b[row * 8 + group], b[(row + 1) * 8 + group]);
     }
@@ -168,11 +169,9 @@ static void test_copies(void **) {
     float *in = device_array(std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8}), *out = device_array<float>(12);
     CUDA_LAUNCH(copy_kernel, 1, 1, 0, nullptr, out, in);
     std::vector<float> seen = host_array(out, 12);
-    for (size_t i = 0; i < 4; i++)
-        assert_true(isnan(seen[i]) && seen[4 + i] == (float)(i + 1) && seen[8 + i] == 0);
-    const char *words[] = {"no multiple of 16",        "outside of shared memory", "outside of device memory",
-                           "no multiple of 16",        "outside of shared memory",
-                           "thread (31,0,0), which has ended"};
+    for (size_t i = 0; i < 4; i++) assert_true(isnan(seen[i]) && seen[4 + i] == (float)(i + 1) && seen[8 + i] == 0);
+    const char *words[] = {"no multiple of 16", "outside of shared memory", "outside of device memory",
+                           "no multiple of 16", "outside of shared memory", "thread (31,0,0), which has ended"};
     for (int kind = 0; kind < 6; kind++)
         expect_death(words[kind], [=] {
             CUDA_LAUNCH(bad_copy_kernel, 1, 32, 0, nullptr, out, in, kind);

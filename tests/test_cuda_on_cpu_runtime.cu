@@ -56,7 +56,8 @@ static void test_work_waits(void **) {
 template <bool EVENTS> static std::vector<float> two_streams_run() {
     cudaStream_t first = new_stream(), second = new_stream();
     cudaEvent_t made = new_event();
-    float *zero = device_array(std::vector<float>(N, 0.0f)), *a = device_array<float>(N), *b = device_array<float>(N);
+    float *zero = device_array(std::vector<float>(N, 0.0f)), *a = device_array<float>(N),
+          *b = device_array<float>(N);
     add(a, zero, 1, first);
     if (EVENTS) must(cudaEventRecord(made, first));
     if (EVENTS) must(cudaStreamWaitEvent(second, made, 0));
@@ -79,7 +80,8 @@ static void test_default_stream(void **) {
     auto run = [](unsigned flags) {
         cudaStream_t stream;
         must(cudaStreamCreateWithFlags(&stream, flags));
-        float *x = device_array(std::vector<float>(N, 0.0f)), *y = device_array<float>(N), *z = device_array<float>(N);
+        float *x = device_array(std::vector<float>(N, 0.0f)), *y = device_array<float>(N),
+              *z = device_array<float>(N);
         add(y, x, 1, stream);
         add(z, y, 1, nullptr);
         add(x, z, 1, stream);
@@ -114,7 +116,8 @@ static void test_queries(void **) {
 static void test_host_function(void **) {
     static int called;
     called = 0;
-    must(cudaLaunchHostFunc(nullptr, [](void *data) { *static_cast<int *>(data) += 1; }, &called));
+    must(cudaLaunchHostFunc(
+        nullptr, [](void *data) { *static_cast<int *>(data) += 1; }, &called));
     assert_int_equal(called, 0);
     must(cudaStreamSynchronize(nullptr));
     assert_int_equal(called, 1);
@@ -306,12 +309,12 @@ int main(void) {
         return 1;
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_work_waits),     cmocka_unit_test(test_events),
-        cmocka_unit_test(test_default_stream), cmocka_unit_test(test_queries),
-        cmocka_unit_test(test_host_function),  cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_host_threads),   cmocka_unit_test(test_graph),
+        cmocka_unit_test(test_work_waits),      cmocka_unit_test(test_events),
+        cmocka_unit_test(test_default_stream),  cmocka_unit_test(test_queries),
+        cmocka_unit_test(test_host_function),   cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_host_threads),    cmocka_unit_test(test_graph),
         cmocka_unit_test(test_capture_refuses), cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_launch_failure), cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_launch_failure),  cmocka_unit_test(test_environment),
         cmocka_unit_test(test_properties),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

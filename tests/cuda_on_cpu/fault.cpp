@@ -16,6 +16,7 @@ namespace cuda_on_cpu {
 
 namespace {
 alignas(16) char handler_stack[64 * 1024]; // the one in use may be full
+struct sigaction earlier;
 
 void report(int number, siginfo_t *info, void *) {
     char text[512];
@@ -24,28 +25,28 @@ void report(int number, siginfo_t *info, void *) {
     int n = 0;
     if (launch)
         n = snprintf(text, sizeof text,
-                     "cuda_on_cpu: kernel %.200s, block (%u,%u,%u), thread (%u,%u,%u): touches %p, %s\n", launch->name,
-                     blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z, info->si_addr,
-                     bytes ? "outside of an allocation nearby" : "where there is no memory");
+                     "cuda_on_cpu: kernel %.200s, block (%u,%u,%u), thread (%u,%u,%u): touches %p, %s\n",
+                     launch->name, blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z,
+                     info->si_addr, bytes ? "outside of an allocation nearby" : "where there is no memory");
     else if (bytes)
         n = snprintf(text, sizeof text, "cuda_on_cpu: the host touches device memory, %p in or near %zu bytes\n",
                      info->si_addr, bytes);
     if (n > 0 && write(2, text, (size_t)n) < 0) _exit(1);
-    signal(number, SIG_DFL); // and again, for good
+    sigaction(number, &earlier, nullptr); // and again
 }
 
 } // namespace
 
 void faults_explain() {
+    struct sigaction action = {}, now = {};
+    action.sa_sigaction = report;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    if (sigaction(SIGSEGV, nullptr, &now) || now.sa_sigaction == report) return;
     stack_t stack = {};
     stack.ss_sp = handler_stack;
     stack.ss_size = sizeof handler_stack;
-    struct sigaction action = {}, earlier = {};
-    action.sa_sigaction = report;
-    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    if (sigaction(SIGSEGV, nullptr, &earlier) || earlier.sa_handler != SIG_DFL) return; // the program has its own
     sigaltstack(&stack, nullptr);
-    sigaction(SIGSEGV, &action, nullptr);
+    sigaction(SIGSEGV, &action, &earlier);
 }
 
 } // namespace cuda_on_cpu

@@ -83,7 +83,8 @@ cudaError_t capture_forbids() {
     cudaError_t result = cudaSuccess;
     for (CUstream_st *s : streams) {
         if (!s->capture || s->capture->mode == cudaStreamCaptureModeRelaxed) continue;
-        if (s->capture->mode == cudaStreamCaptureModeThreadLocal && s->capture->thread != std::this_thread::get_id())
+        if (s->capture->mode == cudaStreamCaptureModeThreadLocal &&
+            s->capture->thread != std::this_thread::get_id())
             continue;
         s->capture->broken = true;
         result = cudaErrorStreamCaptureUnsupported;
@@ -144,7 +145,9 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t program, cudaStream_t stream) {
     return entry.leave(stream_submit(stream, [nodes] { replay(*nodes); }));
 }
 
-cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) {
+    return cudaSuccess;
+}
 
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *count) {
     Entry entry;

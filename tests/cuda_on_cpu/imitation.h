@@ -43,12 +43,12 @@ uint64_t random_next(uint64_t below);
 
 // One line on stderr, with the kernel, block and thread that run, then abort().
 [[noreturn]] void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void faults_explain(); // from now on, what a SIGSEGV was
+void faults_explain();          // from now on, what a SIGSEGV was, before whatever else the program does then
 const Launch *running_launch(); // NULL outside of kernels
 bool running_thread();
-int thread_number(); // within its block
+int thread_number();                            // within its block
 bool shared_holds(const void *p, size_t bytes); // within one array of the running block
-void copies_forget(); // at the beginning of a block (ptx.cpp)
+void copies_forget();                           // at the beginning of a block (ptx.cpp)
 
 void grid_run(const Launch &launch);
 

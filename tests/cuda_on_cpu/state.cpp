@@ -23,7 +23,6 @@ int64_t number_of(const char *variable, int64_t otherwise) {
 
 State state_make() {
     State s;
-    faults_explain();
     s.devices = (int)number_of("CUDA_ON_CPU_DEVICES", s.devices);
     s.memory_size = (size_t)number_of("CUDA_ON_CPU_MEMORY", (int64_t)s.memory_size);
     s.fail_alloc = number_of("CUDA_ON_CPU_FAIL_ALLOC", 0);

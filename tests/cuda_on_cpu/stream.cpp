@@ -15,7 +15,8 @@ uint64_t n_submitted;
 std::vector<CUstream_st *> streams = {&default_stream};
 
 CUstream_st *stream_of(cudaStream_t stream) {
-    return stream == nullptr || stream == cudaStreamLegacy || stream == cudaStreamPerThread ? &default_stream : stream;
+    return stream == nullptr || stream == cudaStreamLegacy || stream == cudaStreamPerThread ? &default_stream
+                                                                                            : stream;
 }
 
 namespace {
@@ -50,14 +51,18 @@ CUstream_st *choose(const CUstream_st *wanted) {
     if (able.empty()) die("no stream can go on");
     std::stable_partition(able.begin(), able.end(), [=](CUstream_st *s) { return s == wanted; });
     switch (state().order) {
-    case ORDER_ASCENDING: return able.front();
-    case ORDER_DESCENDING: return able.back();
-    default: return able[random_next(able.size())];
+    case ORDER_ASCENDING:
+        return able.front();
+    case ORDER_DESCENDING:
+        return able.back();
+    default:
+        return able[random_next(able.size())];
     }
 }
 
 template <class Condition> void work_until(const CUstream_st *wanted, Condition done) {
     if (done()) return;
+    faults_explain();
     memory_expose(true);
     while (!done()) do_first(choose(wanted));
     memory_expose(false);
@@ -75,8 +80,9 @@ void submit(CUstream_st *s, Work work) {
 // A little work at every question, so that who asks again and again gets an answer.
 template <class Condition> cudaError_t asked(Condition done) {
     if (!done()) {
-        bool once = false;
-        work_until(nullptr, [&] { return std::exchange(once, true); });
+        memory_expose(true);
+        do_first(choose(nullptr));
+        memory_expose(false);
     }
     return done() ? cudaSuccess : cudaErrorNotReady;
 }
@@ -102,7 +108,9 @@ cudaError_t stream_submit(cudaStream_t stream, std::function<void()> run) {
     return cudaSuccess;
 }
 
-bool stream_captured(cudaStream_t stream) { return stream_of(stream)->capture != nullptr; }
+bool stream_captured(cudaStream_t stream) {
+    return stream_of(stream)->capture != nullptr;
+}
 
 cudaError_t stream_finish(cudaStream_t stream) {
     CUstream_st *s = stream_of(stream);
@@ -115,7 +123,9 @@ cudaError_t stream_finish(cudaStream_t stream) {
     return result;
 }
 
-void streams_finish() { work_until(nullptr, all_idle); }
+void streams_finish() {
+    work_until(nullptr, all_idle);
+}
 
 } // namespace cuda_on_cpu
 
@@ -132,7 +142,9 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags) {
     return entry.leave(cudaSuccess);
 }
 
-cudaError_t cudaStreamCreate(cudaStream_t *stream) { return cudaStreamCreateWithFlags(stream, cudaStreamDefault); }
+cudaError_t cudaStreamCreate(cudaStream_t *stream) {
+    return cudaStreamCreateWithFlags(stream, cudaStreamDefault);
+}
 
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned flags, int) {
     return cudaStreamCreateWithFlags(stream, flags);
@@ -183,7 +195,9 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
     return entry.leave(cudaSuccess);
 }
 
-cudaError_t cudaEventCreate(cudaEvent_t *event) { return cudaEventCreateWithFlags(event, cudaEventDefault); }
+cudaError_t cudaEventCreate(cudaEvent_t *event) {
+    return cudaEventCreateWithFlags(event, cudaEventDefault);
+}
 
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
     Entry entry;

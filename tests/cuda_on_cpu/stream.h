@@ -54,7 +54,7 @@ struct CUstream_st {
 };
 
 struct CUevent_st {
-    std::shared_ptr<cuda_on_cpu::Mark> mark; // of its latest recording
+    std::shared_ptr<cuda_on_cpu::Mark> mark;       // of its latest recording
     std::shared_ptr<cuda_on_cpu::Capture> capture; // of its latest recording, if that was captured
     std::vector<size_t> last;
 };

@@ -2,7 +2,6 @@
 #include "cuda_on_cpu_ptx.h"
 #include "imitation.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include <deque>
@@ -28,8 +27,11 @@ struct Copies { // of one thread of the running block
     int group; // that is open
 };
 Copies copies[THREADS_MOST];
+bool any_copies; // in the running block
 
-bool aligned(const void *p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
+bool aligned(const void *p) {
+    return reinterpret_cast<uintptr_t>(p) % 16 == 0;
+}
 
 void load_tiles(void *const operands[32], bool transposed) {
     uint16_t tile[8][8];
@@ -69,18 +71,26 @@ void multiply_combine(void *const operands[32], unsigned) {
     }
 }
 
-void load_combine(void *const operands[32], unsigned) { load_tiles(operands, false); }
-void load_transposed_combine(void *const operands[32], unsigned) { load_tiles(operands, true); }
+void load_combine(void *const operands[32], unsigned) {
+    load_tiles(operands, false);
+}
+void load_transposed_combine(void *const operands[32], unsigned) {
+    load_tiles(operands, true);
+}
 
 void load(uint32_t *r, const void *row, Combine combine, Place place) {
-    if (!aligned(row)) die("%s (%s:%d) of an address that is no multiple of 16", place.what, place.file, place.line);
-    if (!shared_holds(row, 16)) die("%s (%s:%d) of an address outside of shared memory", place.what, place.file, place.line);
+    if (!aligned(row))
+        die("%s (%s:%d) of an address that is no multiple of 16", place.what, place.file, place.line);
+    if (!shared_holds(row, 16))
+        die("%s (%s:%d) of an address outside of shared memory", place.what, place.file, place.line);
     Loaded own = {r, row};
     warp_wait(0xffffffffu, &own, combine, place);
 }
 
 void copies_forget() { // the threads of a new block have none
+    if (!any_copies) return;
     for (Copies &c : copies) c.pending.clear(), c.group = 0;
+    any_copies = false;
 }
 
 void copy_begin(void *to, const void *from, bool take) {
@@ -88,11 +98,15 @@ void copy_begin(void *to, const void *from, bool take) {
     if (!shared_holds(to, 16)) die("cp_async_16 to an address outside of shared memory");
     if (take && !memory_is_device(from, 16)) die("cp_async_16 from an address outside of device memory");
     Copies &own = copies[thread_number()];
+    any_copies = true;
     memset(to, POISON, 16);
-    own.pending.push_back(Copy{static_cast<char *>(to), take ? static_cast<const char *>(from) : nullptr, own.group});
+    own.pending.push_back(
+        Copy{static_cast<char *>(to), take ? static_cast<const char *>(from) : nullptr, own.group});
 }
 
-void copy_commit() { copies[thread_number()].group++; }
+void copy_commit() {
+    copies[thread_number()].group++;
+}
 
 void copy_wait(int groups_left) {
     Copies &own = copies[thread_number()];

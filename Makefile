@@ -26,21 +26,20 @@ endif
 CUDA_INCLUDES ?= $(wildcard $(CUDA_HOME)/include $(CUDA_HOME)/targets/*/include)
 CUDA_ARCHS    ?= 80 90a
 ifndef CUDA
-CUDA_HEADERS := cuda_runtime_api.h cublasLt.h cusolverDn.h
-CUDA := $(if $(NVCC),$(shell $(CC) -x c -E $(CUDA_INCLUDES:%=-isystem %) $(CUDA_HEADERS:%=-include %) -o /dev/null \
+CUDA_NEEDS := cuda_runtime_api.h cublasLt.h cusolverDn.h
+CUDA := $(if $(NVCC),$(shell $(CC) -x c -E $(CUDA_INCLUDES:%=-isystem %) $(CUDA_NEEDS:%=-include %) -o /dev/null \
           /dev/null 2>/dev/null && echo yes || echo no),no)
-$(if $(and $(NVCC),$(filter no,$(CUDA))),$(info make: no GPU code: $(NVCC) is here, but one of $(CUDA_HEADERS) is not (CUDA_INCLUDES=DIR)))
+$(if $(and $(NVCC),$(filter no,$(CUDA))),$(info make: no GPU code: $(NVCC) is here, but one of $(CUDA_NEEDS) is not (CUDA_INCLUDES=DIR)))
 endif
 
 CPU_OPS := $(wildcard */cpu_ops_*.c)
 SOURCES := $(filter-out $(CPU_OPS),$(wildcard device/*.c model/*.c optim/*.c data/*.c run/*.c))
 ifeq ($(CUDA),no)
 SOURCES := $(filter-out $(wildcard */cuda_*.c),$(SOURCES))
-else
-KERNELS := $(wildcard device/*.cu model/*.cu optim/*.cu run/*.cu)
-BASE    += -DPOLAR_CUDA $(CUDA_INCLUDES:%=-isystem %)
 endif
 ifeq ($(CUDA),yes)
+KERNELS := $(wildcard device/*.cu model/*.cu optim/*.cu run/*.cu)
+BASE    += -DPOLAR_CUDA $(CUDA_INCLUDES:%=-isystem %)
 CUDA_LIBRARY := $(firstword $(wildcard $(foreach d,lib64 lib targets/*/lib,$(CUDA_HOME)/$d/libcudart_static.a)))
 LIBS    += $(or $(CUDA_LIBRARY),$(wildcard $(CUDA_HOME)/lib64:%=-L%) -lcudart) -lrt
 GENCODE := $(foreach a,$(CUDA_ARCHS),-gencode=arch=compute_$a,code=sm_$a) \
@@ -67,7 +66,7 @@ LIBRARY := $(BUILD)/libpolar.a
 # The binary of the default build is ./train; other builds (asan) keep theirs in their own folder.
 TRAIN := $(if $(filter build,$(BUILD)),train,$(BUILD)/train)
 
-.PHONY: all test bench asan fuzz clean help format
+.PHONY: all test bench asan fuzz clean help format FORCE
 .SECONDARY:
 all: $(TRAIN) ## build ./train (the default)
 
@@ -129,7 +128,7 @@ $(BUILD)/flags: FORCE
 $(BUILD)/nvcc_flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(NVCC) $(NVFLAGS)' | cmp -s - $@ || echo '$(NVCC) $(NVFLAGS)' > $@
-FORCE:
+FORCE: # phony: a missing file alone remakes nothing where all are .SECONDARY
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIBRARY)
 	@echo "  LD    $@"

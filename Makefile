@@ -141,9 +141,9 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/%.o $(FUZZ_MAIN) $(LIBRARY)
 	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 TEST_LIBS := -lcmocka
-$(BUILD)/tests/bench $(BUILD)/tests/dump_logits: TEST_LIBS :=
+$(BUILD)/tests/bench $(BUILD)/tests/dump_logits $(BUILD)/tests/gpu_ceilings: TEST_LIBS :=
 
-tests: $(TESTS:%=$(BUILD)/tests/%) $(BUILD)/tests/dump_logits $(FUZZERS:%=$(BUILD)/tests/fuzz_%)
+tests: $(TESTS:%=$(BUILD)/tests/%) $(BUILD)/tests/dump_logits $(BUILD)/tests/gpu_ceilings $(FUZZERS:%=$(BUILD)/tests/fuzz_%)
 .PHONY: tests
 
 test: $(TRAIN) tests imitated ## build and run every test; ends in "N passed, N failed"

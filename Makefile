@@ -117,6 +117,9 @@ $(BUILD)/%.cu.o: %.cu $(BUILD)/nvcc_flags
 	$(Q)$(NVCC) $(NVFLAGS) -MMD -MP -c -o $@ $< >$@.log 2>&1 || { cat $@.log; exit 1; }
 endif
 
+kernels: $(KERNELS:%.cu=$(BUILD)/%.cu.o) ## compile the GPU's code alone
+.PHONY: kernels
+
 $(LIBRARY): $(OBJECTS)
 	@rm -f $@
 	@ar rcs $@ $^

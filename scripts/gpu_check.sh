@@ -58,7 +58,7 @@ PY
 capability() { nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d '. '; }
 
 run_build() {
-    local arch settings=("BUILD=$build" CUDA=yes) includes
+    local arch settings=("BUILD=$build" CUDA=yes) includes programs
     arch=$(capability)
     [ "$arch" = 90 ] && arch=90a
     [ -n "$arch" ] && settings+=("CUDA_ARCHS=$arch")
@@ -70,7 +70,8 @@ run_build() {
         settings+=(CFLAGS=-Itests/no_cmocka TEST_LIBS=)
         row "cmocka" "not here; tests/no_cmocka stands in"
     fi
-    make -j"$(nproc)" "${settings[@]}" "$train" "$build/tests/gpu_ceilings" $(test_programs | sed "s|^|$build/tests/|") || return 1
+    mapfile -t programs < <(test_programs | sed "s|^|$build/tests/|")
+    make -j"$(nproc)" "${settings[@]}" "$train" "$build/tests/gpu_ceilings" "${programs[@]}" || return 1
     row "architectures" "${arch:-80 90a (no GPU to ask)}"
     row "spills" "$(awk '/spill stores/ && !/ 0 bytes spill stores/' "$build"/*/*.cu.o.log | wc -l) kernels"
 }
@@ -89,7 +90,7 @@ run_tests() {
         fi
         cat "$work/$test.log"
     done
-    return $status
+    return "$status"
 }
 
 # Token shards: this project's own text as bytes, and draws from Zipf's law over GPT-2's vocabulary for speed.
@@ -126,9 +127,10 @@ losses() { sed -n '/"kind":"train"/s/.*"loss":\([^,}]*\).*/\1/p' "$work/$1/metri
 # The largest relative difference of two runs' losses against what is allowed.
 compare_losses() { # name, reference, allowed
     local found
-    found=$(paste <(losses "$1") <(losses "$2") | awk '{ d = ($1 - $2) / $2; if (d < 0) d = -d; if (!(d <= m)) m = d; n++ }
-        END { print (n == 20 ? m : "nan") }')
-    if awk -v f="$found" -v a="$3" 'BEGIN { exit !(f != "nan" && f + 0 <= a + 0) }'; then
+    found=$(paste <(losses "$1") <(losses "$2") | awk '
+        { if ($1 !~ /^[0-9]/ || $2 !~ /^[0-9]/ || $2 == 0) bad = 1; else { d = ($1 - $2) / $2; if (d < 0) d = -d; if (d > m) m = d; n++ } }
+        END { print (n == 20 && !bad ? m + 0 : "no number") }')
+    if awk -v f="$found" -v a="$3" 'BEGIN { exit !(f != "no number" && f + 0 <= a + 0) }'; then
         row "$1 against $2" "passed: largest difference $found, allowed $3"
     else
         row "$1 against $2" "FAILED: largest difference $found, allowed $3"
@@ -145,7 +147,7 @@ run_parity() {
     run_small cpu --device cpu || return 1
     run_small f32 --device cuda --dtype f32 && compare_losses f32 cpu 2e-4 || status=1
     run_small bf16 --device cuda --dtype bf16 && compare_losses bf16 cpu 1.6e-2 || status=1
-    return $status
+    return "$status"
 }
 
 last_checkpoint() { printf '%s\n' "$work/$1"/checkpoints/step_* | tail -n 1; }
@@ -154,14 +156,14 @@ run_rerun() {
     local dtype name status=0
     make_text || return 1
     for dtype in bf16 f32; do
-        run_small first --device cuda --dtype $dtype || return 1
-        run_small second --device cuda --dtype $dtype || return 1
+        run_small first --device cuda --dtype "$dtype" || return 1
+        run_small second --device cuda --dtype "$dtype" || return 1
         rm -rf "$work/resumed"
-        run_small resumed --device cuda --dtype $dtype --max-time 1e-9 || return 1 # stops after a step
+        run_small resumed --device cuda --dtype "$dtype" --max-time 1e-9 || return 1 # stops after a step
         "$train" --resume "$work/resumed" --max-time 0 --quiet || return 1
         for name in second resumed; do
-            if cmp -s "$(last_checkpoint first)/model.safetensors" "$(last_checkpoint $name)/model.safetensors" &&
-                cmp -s "$(last_checkpoint first)/optimizer.safetensors" "$(last_checkpoint $name)/optimizer.safetensors"; then
+            if cmp -s "$(last_checkpoint first)/model.safetensors" "$(last_checkpoint "$name")/model.safetensors" &&
+                cmp -s "$(last_checkpoint first)/optimizer.safetensors" "$(last_checkpoint "$name")/optimizer.safetensors"; then
                 row "$name run, $dtype" "passed: the same bits"
             else
                 row "$name run, $dtype" "FAILED: other bits"
@@ -169,7 +171,7 @@ run_rerun() {
             fi
         done
     done
-    return $status
+    return "$status"
 }
 
 # The median of a field over the records after the first three.
@@ -186,7 +188,7 @@ run_bench() {
         for optimizer in $optimizers; do
             name=bench_${optimizer}_$((batch * 1024))
             if timeout 40 "$train" --config configs/gpt2_124m.conf --train-data "$work/zipf.bin" --optimizer "$optimizer" --lr 1e-3 \
-                --batch-size $batch --steps $((batch == 512 ? 9 : 23)) --log-every 1 --eval-every 0 --checkpoint-every 0 --warmup 1 \
+                --batch-size "$batch" --steps $((batch == 512 ? 9 : 23)) --log-every 1 --eval-every 0 --checkpoint-every 0 --warmup 1 \
                 --device cuda --dtype bf16 --quiet --overwrite --out "$work/$name"; then
                 row "$optimizer, $((batch * 1024)) tokens a step" "$(printf '%.0f tokens/s, step %.1f ms, optimizer %.2f ms, MFU %.3f, %.2f GiB' \
                     "$(median "$name" tokens_per_s)" "$(median "$name" step_ms)" "$(median "$name" optimizer)" "$(median "$name" mfu)" \
@@ -198,7 +200,7 @@ run_bench() {
             rm -rf "${work:?}/$name/checkpoints"
         done
     done
-    return $status
+    return "$status"
 }
 
 run_train() {
@@ -225,11 +227,11 @@ run_ceilings() {
 
 run_sanitize() {
     local tool status=0 command
-    command=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | tail -n 1)
+    command=$(command -v compute-sanitizer || compgen -G '/usr/local/cuda*/bin/compute-sanitizer' | tail -n 1)
     [ -n "$command" ] || skip "compute-sanitizer" "not installed"
     make_text || return 1
     for tool in memcheck racecheck initcheck; do
-        if timeout 30 "$command" --tool $tool --error-exitcode 9 --print-limit 5 "$train" "${small[@]}" --steps 2 --n-layer 1 --seq-len 32 --batch-size 2 \
+        if timeout 30 "$command" --tool "$tool" --error-exitcode 9 --print-limit 5 "$train" "${small[@]}" --steps 2 --n-layer 1 --seq-len 32 --batch-size 2 \
             --train-data "$work/text_train_000001.bin" --device cuda --dtype bf16 --out "$work/sanitize" >"$work/$tool.log" 2>&1; then
             row "$tool" "passed: $(tail -n 1 "$work/$tool.log" | sed 's/^=* *//')"
         else
@@ -238,21 +240,23 @@ run_sanitize() {
         fi
         cat "$work/$tool.log"
     done
-    return $status
+    return "$status"
 }
 
 run_torch() {
     "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null || skip "PyTorch" "not installed, or it sees no GPU"
+    local names
+    read -ra names <<<"$optimizers"
     while IFS= read -r line; do
         echo "$line"
         case $line in *": "*) row "${line%%: *}" "${line#*: }" ;; esac
-    done < <("$python" scripts/gpu_check_torch.py $optimizers 2>"$work/torch.err" || echo "PyTorch: FAILED, $(tail -n 1 "$work/torch.err" | cut -c 1-90)")
+    done < <("$python" scripts/gpu_check_torch.py "${names[@]}" 2>"$work/torch.err" || echo "PyTorch: FAILED, $(tail -n 1 "$work/torch.err" | cut -c 1-90)")
 }
 
 # ncu reads no counters here, only how long each kernel ran.
 run_kernels() {
     local ncu
-    ncu=$(command -v ncu || ls /opt/nvidia/nsight-compute/*/ncu /usr/local/cuda*/bin/ncu 2>/dev/null | tail -n 1)
+    ncu=$(command -v ncu || { compgen -G '/opt/nvidia/nsight-compute/*/ncu'; compgen -G '/usr/local/cuda*/bin/ncu'; } | tail -n 1)
     [ -n "$ncu" ] || skip "kernels" "no ncu; the phases of a step are in the runs' metrics.jsonl"
     make_tokens || return 1
     "$ncu" --clock-control none --metrics gpu__time_duration.sum --csv "$train" --config configs/gpt2_124m.conf --train-data "$work/zipf.bin" \
@@ -297,7 +301,7 @@ run_stage() { # name, seconds
     *) row "$name" "FAILED after $((SECONDS - start)) s (log.txt)" ;;
     esac
     write_table
-    [ $status -eq 0 ]
+    [ "$status" -eq 0 ]
 }
 
 only=()

@@ -11,7 +11,7 @@ Builds for the GPU of this machine and checks and measures the program on it, in
 stage ends at its own time limit; what it had found by then is kept. Results: table.txt and log.txt in $OUT, or gpu_check/.
   --only STAGE  these stages alone (the build is needed once before the others)
   --list        the stages, their time limits in seconds, and what they do
-Settings: OUT (folder of results), PYTHON (python3), OPTIMIZERS ("adamw muon normuon").
+Settings: OUT (folder of results), PYTHON (python3), OPTIMIZERS ("adamw muon normuon"), PATIENCE (1: multiplies the limits).
 Exit status: 0 all passed, 1 something failed, 2 no GPU that can be used.
 TEXT
 }
@@ -291,7 +291,7 @@ write_table() {
 }
 
 run_stage() { # name, seconds
-    local name=$1 seconds=$2 start=$SECONDS status=0
+    local name=$1 seconds=$(($2 * ${PATIENCE:-1})) start=$SECONDS status=0
     stage=$name
     echo "== $name (at most $seconds s)" | tee -a "$out/log.txt"
     timeout -k 3 "$seconds" "$here/scripts/gpu_check.sh" --inside "$name" >>"$out/log.txt" 2>&1 || status=$?

@@ -17,6 +17,11 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef CUDA_ON_CPU
+#include <cuda_on_cpu.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
 
 static bool there_is_one;
 
@@ -299,6 +304,67 @@ static void products_of_one_element_and_of_none(void **state) {
     }
 }
 
+// ---- A GPU that fails: one line and exit status 1, in a process of its own ----
+
+#ifdef CUDA_ON_CPU // the imitation can be told to fail
+
+static void launch_that_dies(void) {
+    cuda_on_cpu_fail_launch(1);
+    float *x = device_alloc(device, 16 * sizeof *x);
+    device_invert_upper(stream, x, TYPE_F32, 4);
+    stream_synchronize(stream);
+}
+
+static void scratch_that_is_not_there(void) {
+    cuda_on_cpu_fail_alloc(1);
+    cuda_scratch(stream, 1 << 20);
+}
+
+static void product_without_workspace(void) {
+    float *x = device_alloc(device, 3 * sizeof *x);
+    cuda_on_cpu_fail_alloc(1);
+    device_gemm(
+        stream,
+        &(Gemm){.m = 1, .n = 1, .k = 1, .alpha = 1, .a = x, .lda = 1, .b = x + 1, .ldb = 1, .c = x + 2, .ldc = 1});
+}
+
+static void expect_death(void (*act)(void), const char *words) {
+    int ends[2], status;
+    char text[2048];
+    assert_int_equal(pipe(ends), 0);
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        dup2(ends[1], 2);
+        act();
+        _exit(0);
+    }
+    close(ends[1]);
+    size_t size = 0;
+    for (ssize_t n; (n = read(ends[0], text + size, sizeof text - 1 - size)) > 0;) size += (size_t)n;
+    text[size] = 0;
+    close(ends[0]);
+    assert_true(waitpid(child, &status, 0) == child);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 1 || strncmp(text, "error: ", 7) != 0 ||
+        !strstr(text, words) || strchr(text, '\n') != text + size - 1)
+        fail_msg("status %d, '%s'", status, text);
+}
+
+static void failures_end_in_one_line(void **state) {
+    (void)state;
+    expect_death(launch_that_dies, "--resume");
+    expect_death(scratch_that_is_not_there, "--micro-batch");
+    expect_death(product_without_workspace, "--micro-batch");
+    cuda_on_cpu_fail_alloc(1);
+    assert_null(device_alloc(device, 100));
+    void *memory = device_alloc(device, 100); // a refusal is not the end
+    assert_non_null(memory);
+    device_free(device, memory);
+}
+
+#endif
+
 static int open_gpu(void **state) {
     return open_device_named("cuda", state);
 }
@@ -321,6 +387,9 @@ int main(void) {
         cmocka_unit_test(products),
         cmocka_unit_test(products_with_a_bias),
         cmocka_unit_test(products_of_one_element_and_of_none),
+#ifdef CUDA_ON_CPU
+        cmocka_unit_test(failures_end_in_one_line),
+#endif
     };
     if (there_is_one) failed += cmocka_run_group_tests(working, open_gpu, close_device);
 #endif

@@ -316,15 +316,17 @@ static void launch_that_dies(void) {
 }
 
 static void scratch_that_is_not_there(void) {
+    Stream *fresh = stream_create(device);
     cuda_on_cpu_fail_alloc(1);
-    cuda_scratch(stream, 1 << 20);
+    cuda_scratch(fresh, 1 << 20);
 }
 
 static void product_without_workspace(void) {
     float *x = device_alloc(device, 3 * sizeof *x);
+    Stream *fresh = stream_create(device);
     cuda_on_cpu_fail_alloc(1);
     device_gemm(
-        stream,
+        fresh,
         &(Gemm){.m = 1, .n = 1, .k = 1, .alpha = 1, .a = x, .lda = 1, .b = x + 1, .ldb = 1, .c = x + 2, .ldc = 1});
 }
 
@@ -348,7 +350,7 @@ static void expect_death(void (*act)(void), const char *words) {
     assert_true(waitpid(child, &status, 0) == child);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 1 || strncmp(text, "error: ", 7) != 0 ||
         !strstr(text, words) || strchr(text, '\n') != text + size - 1)
-        fail_msg("status %d, '%s'", status, text);
+        fail_msg("%s: status %d, '%s'", words, status, text);
 }
 
 static void failures_end_in_one_line(void **state) {

@@ -250,7 +250,7 @@ static bool can_solve(const char *name) {
     Error err;
     bool opened = device_open(&device, name, 1, &err), solves = opened && device_can_solve(device, &err);
     if (opened) device_close(device);
-    if (!solves) printf("skipped on %s: %s\n", name, err.text);
+    if (!solves) printf("%s solves_on_%s: %s\n", strcmp(name, "cpu") ? "without" : "skipped", name, err.text);
     return solves;
 }
 

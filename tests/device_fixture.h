@@ -10,15 +10,19 @@
 static Device *device;
 static Stream *stream;
 
-static inline int open_device(void **state) {
+static inline int open_device_named(const char *name, void **state) {
     (void)state;
     Error err;
-    if (!device_open(&device, "cpu", DEVICE_THREADS, &err)) {
+    if (!device_open(&device, name, DEVICE_THREADS, &err)) {
         fprintf(stderr, "%s\n", err.text);
         return -1;
     }
     stream = stream_create(device);
     return 0;
+}
+
+static inline int open_device(void **state) {
+    return open_device_named("cpu", state);
 }
 
 static inline int close_device(void **state) {

@@ -1,5 +1,5 @@
-// The solves of device/device.h against what they promise, in both types: shapes, singular matrices, matrices that are
-// not positive definite, numbers that are not finite.
+// The solves of device/device.h against what they promise, on the CPU and where there is one on a GPU, in both types:
+// shapes, singular matrices, matrices that are not positive definite, numbers that are not finite.
 #include "device/device.h"
 #include "device/random.h" // defines: random_normal
 
@@ -23,12 +23,16 @@ static double eps_of(Type type) {
     return type == TYPE_F64 ? DBL_EPSILON : (double)FLT_EPSILON;
 }
 
-// A dense matrix of a type with its values in double.
+// A dense matrix of a type on the host, and the same on the device.
 typedef struct {
     Type type;
     int64_t rows, cols;
-    void *data;
+    void *data, *there;
 } Matrix;
+
+static size_t bytes_of(const Matrix *x) {
+    return (size_t)(x->rows * x->cols) * type_size(x->type);
+}
 
 static double at(const Matrix *x, int64_t r, int64_t c) {
     int64_t i = r * x->cols + c;
@@ -42,8 +46,10 @@ static void set(Matrix *x, int64_t r, int64_t c, double value) {
 }
 
 static Matrix matrix(Type type, int64_t rows, int64_t cols) {
-    Matrix x = {type, rows, cols, device_alloc(device, (size_t)(rows * cols) * type_size(type))};
-    assert_non_null(x.data);
+    Matrix x = {.type = type, .rows = rows, .cols = cols};
+    x.data = calloc(1, bytes_of(&x));
+    x.there = device_alloc(device, bytes_of(&x));
+    assert_true(x.data && x.there);
     return x;
 }
 
@@ -57,12 +63,24 @@ static Matrix random_matrix(Type type, int64_t rows, int64_t cols, uint64_t seed
 
 static Matrix copy(const Matrix *x) {
     Matrix y = matrix(x->type, x->rows, x->cols);
-    memcpy(y.data, x->data, (size_t)(x->rows * x->cols) * type_size(x->type));
+    memcpy(y.data, x->data, bytes_of(x));
     return y;
 }
 
 static void release(Matrix *x) {
-    device_free(device, x->data);
+    free(x->data);
+    device_free(device, x->there);
+}
+
+// What a solve reads goes to the device, what it wrote comes back.
+static void *sent(Matrix *x) {
+    device_copy(stream, x->there, x->data, bytes_of(x));
+    return x->there;
+}
+
+static void fetch(Matrix *x) {
+    device_copy(stream, x->data, x->there, bytes_of(x));
+    stream_synchronize(stream);
 }
 
 // ||a b - c||_F, of double sums; a is transposed where ta is set. c NULL: the identity.
@@ -107,8 +125,8 @@ static void orthonormal_columns_span_the_matrix(void **state) {
         Matrix a = random_matrix(type, m, n, 1), r = matrix(type, n, n);
         for (int64_t k = 0; deficient && k < m; k++) set(&a, k, 0, n > 1 ? at(&a, k, n - 1) : 0); // still a basis
         Matrix q = copy(&a);
-        device_orthonormalize(stream, q.data, type, m, n);
-        stream_synchronize(stream);
+        device_orthonormalize(stream, sent(&q), type, m, n);
+        fetch(&q);
         assert_true(residual(true, &q, &q, NULL, n, n, m) <= tolerance(type) * sqrt((double)n));
         for (int64_t k = 0; k < n; k++)
             for (int64_t l = 0; l < n; l++) {
@@ -134,8 +152,8 @@ static void solutions_from_the_right(void **state) {
                 set(&z, r, c, sum);
             }
         Matrix x = copy(&b), factor = copy(&z);
-        device_solve_right(stream, x.data, factor.data, type, m, n);
-        stream_synchronize(stream);
+        device_solve_right(stream, sent(&x), sent(&factor), type, m, n);
+        fetch(&x);
         assert_true(residual(false, &x, &z, &b, m, n, n) <= tolerance(type) * (norm(&x) * norm(&z) + norm(&b)));
         release(&b), release(&g), release(&z), release(&x), release(&factor);
     }
@@ -147,8 +165,8 @@ static void solving_needs_positive_definite(void **state) {
     FOR_TYPES for (int b = 0; b < 3; b++) {
         Matrix x = random_matrix(type, 3, 4, 4), z = matrix(type, 4, 4);
         for (int i = 0; i < 4; i++) set(&z, i, i, i == 2 ? bad[b] : 1);
-        device_solve_right(stream, x.data, z.data, type, 3, 4);
-        stream_synchronize(stream);
+        device_solve_right(stream, sent(&x), sent(&z), type, 3, 4);
+        fetch(&x);
         bool any = false;
         for (int r = 0; r < 3; r++) any = any || isnan(at(&x, r, 2));
         assert_true(any);
@@ -164,14 +182,14 @@ static void inverse_of_the_upper_triangle(void **state) {
         memcpy(x.data, r.data, (size_t)(n * n) * type_size(type)); // with numbers below the diagonal, to be ignored
         for (int64_t i = 0; i < n; i++)
             for (int64_t j = 0; j < i; j++) set(&r, i, j, 0);
-        device_invert_upper(stream, x.data, type, n);
-        stream_synchronize(stream);
+        device_invert_upper(stream, sent(&x), type, n);
+        fetch(&x);
         for (int64_t i = 0; i < n; i++)
             for (int64_t j = 0; j < i; j++) assert_true(at(&x, i, j) == 0);
         assert_true(residual(false, &x, &r, NULL, n, n, n) <= tolerance(type) * norm(&x) * norm(&r));
         set(&r, n / 2, n / 2, 0);
-        device_invert_upper(stream, r.data, type, n);
-        stream_synchronize(stream);
+        device_invert_upper(stream, sent(&r), type, n);
+        fetch(&r);
         expect_all_nan(&r);
         release(&r), release(&x);
     }
@@ -186,9 +204,9 @@ static void decompositions(void **state) {
         for (int64_t c = 0; singular && c < n; c++) set(&a, m - 1, c, m > 1 ? at(&a, 0, c) : 0);
         Matrix work = copy(&a), again = copy(&a), values = matrix(type, 1, k), alone = matrix(type, 1, k),
                u = matrix(type, m, k), vt = matrix(type, k, n), v = matrix(type, n, k);
-        device_svd(stream, values.data, u.data, vt.data, work.data, type, m, n);
-        device_svd(stream, alone.data, NULL, NULL, again.data, type, m, n);
-        stream_synchronize(stream);
+        device_svd(stream, values.there, u.there, vt.there, sent(&work), type, m, n);
+        device_svd(stream, alone.there, NULL, NULL, sent(&again), type, m, n);
+        fetch(&values), fetch(&alone), fetch(&u), fetch(&vt);
         for (int64_t j = 0; j < k; j++) {
             assert_true(at(&values, 0, j) >= 0 && (j == 0 || at(&values, 0, j) <= at(&values, 0, j - 1)));
             assert_true(fabs(at(&values, 0, j) - at(&alone, 0, j)) <= tolerance(type) * norm(&a));
@@ -213,23 +231,30 @@ static void not_finite_becomes_nan(void **state) {
                vt = matrix(type, 4, 4);
         set(&a, 3, 2, bad[b]);
         Matrix q = copy(&a);
-        device_orthonormalize(stream, q.data, type, 6, 4);
-        device_svd(stream, values.data, u.data, vt.data, a.data, type, 6, 4);
-        stream_synchronize(stream);
+        device_orthonormalize(stream, sent(&q), type, 6, 4);
+        device_svd(stream, values.there, u.there, vt.there, sent(&a), type, 6, 4);
+        fetch(&q), fetch(&values), fetch(&u), fetch(&vt);
         expect_all_nan(&q), expect_all_nan(&values), expect_all_nan(&u), expect_all_nan(&vt);
         release(&a), release(&q), release(&values), release(&u), release(&vt);
     }
 }
 
-int main(void) {
+static int on_cpu(void **state) {
+    return open_device_named("cpu", state);
+}
+static int on_gpu(void **state) {
+    return open_device_named("cuda", state);
+}
+
+static bool can_solve(const char *name) {
     Error err;
-    if (!device_open(&device, "cpu", 1, &err)) return 1;
-    bool solves = device_can_solve(device, &err);
-    device_close(device);
-    if (!solves) {
-        printf("skipped: %s\n", err.text);
-        return 0;
-    }
+    bool opened = device_open(&device, name, 1, &err), solves = opened && device_can_solve(device, &err);
+    if (opened) device_close(device);
+    if (!solves) printf("%s solves_on_%s: %s\n", strcmp(name, "cpu") ? "without" : "skipped", name, err.text);
+    return solves;
+}
+
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(orthonormal_columns_span_the_matrix),
         cmocka_unit_test(solutions_from_the_right),
@@ -238,5 +263,8 @@ int main(void) {
         cmocka_unit_test(decompositions),
         cmocka_unit_test(not_finite_becomes_nan),
     };
-    return cmocka_run_group_tests(tests, open_device, close_device);
+    int failed = 0;
+    if (can_solve("cpu")) failed += cmocka_run_group_tests_name("cpu", tests, on_cpu, close_device);
+    if (can_solve("cuda")) failed += cmocka_run_group_tests_name("cuda", tests, on_gpu, close_device);
+    return failed;
 }

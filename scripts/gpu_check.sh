@@ -1,0 +1,348 @@
+#!/usr/bin/env bash
+# Everything that needs a real GPU, in stages in order of value; the table of results is rewritten after each.
+# shellcheck disable=SC2317 # the stages are called by name
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+usage() {
+    cat <<'TEXT'
+usage: scripts/gpu_check.sh [--only STAGE]... [--list]
+Builds for the GPU of this machine and checks and measures the program on it, in under 10 minutes, without network. Each
+stage ends at its own time limit; what it had found by then is kept. Results: table.txt and log.txt in $OUT, or gpu_check/.
+  --only STAGE  these stages alone (the build is needed once before the others)
+  --list        the stages, their time limits in seconds, and what they do
+Settings: OUT (folder of results), PYTHON (python3), OPTIMIZERS ("adamw muon normuon"), PATIENCE (1: multiplies the limits).
+Exit status: 0 all passed, 1 something failed, 2 no GPU that can be used.
+TEXT
+}
+
+# Name, seconds, what it does. Together under ten minutes.
+stages=(
+    "build     120 the program and its tests, for this card only"
+    "tests      80 the tests of the CUDA operations, on the device"
+    "parity     30 losses of 20 steps: GPU in fp32 and bf16 against the CPU"
+    "rerun      30 the same bits from a second run and from a resumed one"
+    "bench     120 GPT-2 124M, T=1024, bf16: 524,288 and 65,536 tokens a step, each optimizer"
+    "train      40 a small model learns from this project's own text, in bf16"
+    "ceilings   15 copy bandwidth and matrix products"
+    "sanitize   60 compute-sanitizer: memory, races, uninitialized reads, on small sizes"
+    "torch      70 the same network in PyTorch: tokens a second"
+    "kernels    25 time of each kernel in a step"
+)
+
+here=$PWD
+out=${OUT:-gpu_check}
+work=build/gpu_check
+build=build/gpu
+rows=$work/rows.txt
+train=$build/train
+python=${PYTHON:-python3}
+optimizers=${OPTIMIZERS:-adamw muon normuon}
+export GOMP_SPINCOUNT=1000 # or the program would start itself again, which a sanitizer follows slowly
+
+limit_of() { printf '%s\n' "${stages[@]}" | awk -v name="$1" '$1 == name { print $2 }'; }
+row() { printf '%s|%s|%s\n' "$stage" "$1" "$2" >>"$rows"; } # what, value: a line of the table
+skip() { row "$1" "skipped: $2" && exit 0; }
+
+# ---- The stages: each runs in a process of its own ----
+
+# Where pip's nvidia packages are, if they are: the headers and libraries of CUDA that a toolkit may lack.
+pip_folders() { # include|lib
+    "$python" - "$1" 2>/dev/null <<'PY'
+import glob, site, sys, sysconfig
+roots = {sysconfig.get_paths()["purelib"], *site.getsitepackages()}
+print(*sorted(f for r in roots for f in glob.glob(f"{r}/nvidia/*/{sys.argv[1]}")))
+PY
+}
+
+capability() { nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d '. '; }
+
+run_build() {
+    local arch settings=("BUILD=$build" CUDA=yes) includes programs
+    arch=$(capability)
+    [ "$arch" = 90 ] && arch=90a
+    [ -n "$arch" ] && settings+=("CUDA_ARCHS=$arch")
+    includes=$(pip_folders include)
+    if ! echo '#include <cublasLt.h>' | gcc -E -x c -isystem "${CUDA_HOME:-/usr/local/cuda}/include" - >/dev/null 2>&1 && [ -n "$includes" ]; then
+        settings+=("CUDA_INCLUDES=$includes")
+    fi
+    if ! echo '#include <cmocka.h>' | gcc -E -x c -include stdarg.h -include stddef.h -include stdint.h -include setjmp.h - >/dev/null 2>&1; then
+        settings+=(CFLAGS=-Itests/no_cmocka TEST_LIBS=)
+        row "cmocka" "not here; tests/no_cmocka stands in"
+    fi
+    mapfile -t programs < <(test_programs | sed "s|^|$build/tests/|")
+    make -j"$(nproc)" "${settings[@]}" "$train" "$build/tests/gpu_ceilings" "${programs[@]}" || return 1
+    row "architectures" "${arch:-80 90a (no GPU to ask)}"
+    row "spills" "$(awk '/spill stores/ && !/ 0 bytes spill stores/' "$build"/*/*.cu.o.log | wc -l) kernels"
+}
+
+# The programs that the imitated GPU runs, without the imitation's own.
+test_programs() { sed -n 's/^IMITATED := //p' tests/cuda_on_cpu/imitation.mk | tr ' ' '\n' | grep -v '^test_cuda_on_cpu$'; }
+
+run_tests() {
+    local test status=0
+    for test in $(test_programs); do
+        if timeout 60 "$build/tests/$test" >"$work/$test.log" 2>&1; then
+            row "$test" "passed ($(grep -c '^\[ .* OK ' "$work/$test.log") tests)"
+        else
+            row "$test" "FAILED: $(grep -m 1 -E 'FAILED|error|internal' "$work/$test.log" | cut -c 1-90)"
+            status=1
+        fi
+        cat "$work/$test.log"
+    done
+    return "$status"
+}
+
+# Token shards: this project's own text as bytes, and draws from Zipf's law over GPT-2's vocabulary for speed.
+make_text() {
+    [ -e "$work/text_train_000001.bin" ] && return
+    "$train" tokenize --out "$work" --name text --overwrite README.md LICENSE docs/*.md ./*/*.[ch] ./*/*.cu
+}
+
+make_tokens() {
+    [ -e "$work/zipf.bin" ] && return
+    "$python" - "$work/zipf.bin" <<'PY'
+import array, itertools, random, sys
+n, vocab = 4 << 20, 50257
+weights = list(itertools.accumulate(1 / (i + 2.7) for i in range(vocab)))
+tokens = array.array("H", random.Random(1).choices(range(vocab), cum_weights=weights, k=n))
+with open(sys.argv[1], "wb") as file:
+    array.array("i", [20240520, 1, n] + [0] * 253).tofile(file)
+    tokens.tofile(file)
+PY
+}
+
+small=(--vocab bytes --n-layer 2 --n-head 2 --d-model 128 --seq-len 64 --batch-size 16 --steps 20 --log-every 1 --eval-every 0
+    --checkpoint-every 0 --optimizer muon --seed 3 --quiet --overwrite)
+
+run_small() { # name, options...
+    local name=$1
+    shift
+    "$train" "${small[@]}" --train-data "$work/text_train_000001.bin" --out "$work/$name" "$@" ||
+        { [ $? -eq 75 ] && [ "$name" = resumed ]; } # stopped as asked
+}
+
+losses() { sed -n '/"kind":"train"/s/.*"loss":\([^,}]*\).*/\1/p' "$work/$1/metrics.jsonl"; }
+
+# The largest relative difference of two runs' losses against what is allowed.
+compare_losses() { # name, reference, allowed
+    local found
+    found=$(paste <(losses "$1") <(losses "$2") | awk '
+        { if ($1 !~ /^[0-9]/ || $2 !~ /^[0-9]/ || $2 == 0) bad = 1; else { d = ($1 - $2) / $2; if (d < 0) d = -d; if (d > m) m = d; n++ } }
+        END { print (n == 20 && !bad ? m + 0 : "no number") }')
+    if awk -v f="$found" -v a="$3" 'BEGIN { exit !(f != "no number" && f + 0 <= a + 0) }'; then
+        row "$1 against $2" "passed: largest difference $found, allowed $3"
+    else
+        row "$1 against $2" "FAILED: largest difference $found, allowed $3"
+        return 1
+    fi
+}
+
+# A loss is a mean over 1,024 tokens of sums whose terms are off by the unit roundoff u of what they are stored in, at random.
+# fp32, u = 2^-24: 20 steps may each add a few hundred u where a step divides by a small root. bf16, u = 2^-8: logits off by u
+# relative move a token's loss by about u times the logits' spread; the mean is far better than the 4 u that are allowed.
+run_parity() {
+    local status=0
+    make_text || return 1
+    run_small cpu --device cpu || return 1
+    run_small f32 --device cuda --dtype f32 && compare_losses f32 cpu 2e-4 || status=1
+    run_small bf16 --device cuda --dtype bf16 && compare_losses bf16 cpu 1.6e-2 || status=1
+    return "$status"
+}
+
+last_checkpoint() { printf '%s\n' "$work/$1"/checkpoints/step_* | tail -n 1; }
+
+run_rerun() {
+    local dtype name status=0
+    make_text || return 1
+    for dtype in bf16 f32; do
+        run_small first --device cuda --dtype "$dtype" || return 1
+        run_small second --device cuda --dtype "$dtype" || return 1
+        rm -rf "$work/resumed"
+        run_small resumed --device cuda --dtype "$dtype" --max-time 1e-9 || return 1 # stops after a step
+        "$train" --resume "$work/resumed" --max-time 0 --quiet || return 1
+        for name in second resumed; do
+            if cmp -s "$(last_checkpoint first)/model.safetensors" "$(last_checkpoint "$name")/model.safetensors" &&
+                cmp -s "$(last_checkpoint first)/optimizer.safetensors" "$(last_checkpoint "$name")/optimizer.safetensors"; then
+                row "$name run, $dtype" "passed: the same bits"
+            else
+                row "$name run, $dtype" "FAILED: other bits"
+                status=1
+            fi
+        done
+    done
+    return "$status"
+}
+
+# The median of a field over the records after the first three.
+median() { # run, field
+    sed -n "/\"kind\":\"train\"/s/.*\"$2\":\([0-9.eE+-]*\).*/\1/p" "$work/$1/metrics.jsonl" | tail -n +4 | sort -g |
+        awk '{ x[NR] = $1 } END { print NR ? x[int((NR + 1) / 2)] : "nan" }'
+}
+
+run_bench() {
+    local batch optimizer name status=0
+    command -v "$python" >/dev/null || skip "speed" "no python3 to make tokens"
+    make_tokens || return 1
+    for batch in 512 64; do
+        for optimizer in $optimizers; do
+            name=bench_${optimizer}_$((batch * 1024))
+            if timeout 40 "$train" --config configs/gpt2_124m.conf --train-data "$work/zipf.bin" --optimizer "$optimizer" --lr 1e-3 \
+                --batch-size "$batch" --steps $((batch == 512 ? 9 : 23)) --log-every 1 --eval-every 0 --checkpoint-every 0 --warmup 1 \
+                --device cuda --dtype bf16 --quiet --overwrite --out "$work/$name"; then
+                row "$optimizer, $((batch * 1024)) tokens a step" "$(printf '%.0f tokens/s, step %.1f ms, optimizer %.2f ms, MFU %.3f, %.2f GiB' \
+                    "$(median "$name" tokens_per_s)" "$(median "$name" step_ms)" "$(median "$name" optimizer)" "$(median "$name" mfu)" \
+                    "$(median "$name" memory_bytes | awk '{ print $1 / 2^30 }')")"
+            else
+                row "$optimizer, $((batch * 1024)) tokens a step" "FAILED"
+                status=1
+            fi
+            rm -rf "${work:?}/$name/checkpoints"
+        done
+    done
+    return "$status"
+}
+
+run_train() {
+    local first last
+    make_text || return 1
+    "$train" --config configs/demo.conf --config configs/demo_normuon.conf --train-data "$work/text_train_000001.bin" \
+        --val-data "$work/text_val_000000.bin" --eval-every 50 --checkpoint-every 0 --device cuda --dtype bf16 --quiet --overwrite \
+        --out "$work/demo" || return 1
+    first=$(losses demo | head -n 1)
+    last=$(losses demo | tail -n 1)
+    # From ln 257 = 5.55; two bits a byte is what a model that has learned only the commonest pairs and words reaches.
+    if awk -v l="$last" 'BEGIN { exit !(l == l + 0 && l < 2.5) }'; then
+        row "loss" "passed: from $first to $last"
+    else
+        row "loss" "FAILED: from $first to $last, below 2.5 expected"
+        return 1
+    fi
+}
+
+run_ceilings() {
+    "$build/tests/gpu_ceilings" | tee "$work/ceilings.txt" || return 1
+    while IFS= read -r line; do row "${line%%: *}" "${line#*: }"; done < <(tail -n +2 "$work/ceilings.txt")
+}
+
+run_sanitize() {
+    local tool status=0 command
+    command=$(command -v compute-sanitizer || compgen -G '/usr/local/cuda*/bin/compute-sanitizer' | tail -n 1)
+    [ -n "$command" ] || skip "compute-sanitizer" "not installed"
+    make_text || return 1
+    for tool in memcheck racecheck initcheck; do
+        if timeout 30 "$command" --tool "$tool" --error-exitcode 9 --print-limit 5 "$train" "${small[@]}" --steps 2 --n-layer 1 --seq-len 32 --batch-size 2 \
+            --train-data "$work/text_train_000001.bin" --device cuda --dtype bf16 --out "$work/sanitize" >"$work/$tool.log" 2>&1; then
+            row "$tool" "passed: $(tail -n 1 "$work/$tool.log" | sed 's/^=* *//')"
+        else
+            row "$tool" "FAILED: $(grep -m 1 -E 'Invalid|Race|Uninit|ERROR SUMMARY|error' "$work/$tool.log" | sed 's/^=* *//' | cut -c 1-90)"
+            status=1
+        fi
+        cat "$work/$tool.log"
+    done
+    return "$status"
+}
+
+run_torch() {
+    "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null || skip "PyTorch" "not installed, or it sees no GPU"
+    local names
+    read -ra names <<<"$optimizers"
+    while IFS= read -r line; do
+        echo "$line"
+        case $line in *": "*) row "${line%%: *}" "${line#*: }" ;; esac
+    done < <("$python" scripts/gpu_check_torch.py "${names[@]}" 2>"$work/torch.err" || echo "PyTorch: FAILED, $(tail -n 1 "$work/torch.err" | cut -c 1-90)")
+}
+
+# ncu reads no counters here, only how long each kernel ran.
+run_kernels() {
+    local ncu
+    ncu=$(command -v ncu || { compgen -G '/opt/nvidia/nsight-compute/*/ncu'; compgen -G '/usr/local/cuda*/bin/ncu'; } | tail -n 1)
+    [ -n "$ncu" ] || skip "kernels" "no ncu; the phases of a step are in the runs' metrics.jsonl"
+    make_tokens || return 1
+    "$ncu" --clock-control none --metrics gpu__time_duration.sum --csv "$train" --config configs/gpt2_124m.conf --train-data "$work/zipf.bin" \
+        --optimizer normuon --lr 1e-3 --n-layer 2 --batch-size 8 --micro-batch 8 --steps 2 --eval-every 0 --checkpoint-every 0 --warmup 1 --device cuda \
+        --dtype bf16 --quiet --overwrite --out "$work/kernels" >"$work/kernels.csv" 2>"$work/kernels.err" || { tail -n 3 "$work/kernels.err" && return 1; }
+    while IFS='|' read -r name value; do row "$name" "$value"; done < <(
+        "$python" - "$work/kernels.csv" <<'PY'
+import collections, csv, sys
+lines = [l for l in open(sys.argv[1], errors="replace") if l.startswith('"')]
+total, count = collections.Counter(), collections.Counter()
+scale = {"nsecond": 1e-6, "ns": 1e-6, "usecond": 1e-3, "us": 1e-3, "msecond": 1, "ms": 1}
+for r in csv.DictReader(lines):
+    name = r["Kernel Name"].split("(")[0][:60]
+    total[name] += float(r["Metric Value"].replace(",", "")) * scale.get(r["Metric Unit"], 1e-6)
+    count[name] += 1
+everything = sum(total.values()) or 1
+for name, ms in total.most_common(25):
+    print(f"{name}|{ms:.3f} ms in 2 steps of 2 layers, {count[name]} launches, {100 * ms / everything:.1f} %")
+PY
+    )
+}
+
+# ---- Running them ----
+
+write_table() {
+    {
+        echo "GPU check of $(git describe --always --dirty 2>/dev/null || echo 'an unknown commit'), $(date -u '+%Y-%m-%d %H:%M UTC')"
+        nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null
+        awk -F'|' '$1 != last { printf "\n%s\n", $1; last = $1 } { printf "  %-44s %s\n", $2, $3 }' "$rows"
+    } >"$work/table.txt"
+    cp "$work/table.txt" "$out/table.txt"
+}
+
+run_stage() { # name, seconds
+    local name=$1 seconds=$(($2 * ${PATIENCE:-1})) start=$SECONDS status=0
+    stage=$name
+    echo "== $name (at most $seconds s)" | tee -a "$out/log.txt"
+    timeout -k 3 "$seconds" "$here/scripts/gpu_check.sh" --inside "$name" >>"$out/log.txt" 2>&1 || status=$?
+    case $status in
+    0) row "$name" "done in $((SECONDS - start)) s" ;;
+    124 | 137) row "$name" "ENDED at its limit of $seconds s" ;;
+    *) row "$name" "FAILED after $((SECONDS - start)) s (log.txt)" ;;
+    esac
+    write_table
+    [ "$status" -eq 0 ]
+}
+
+only=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --only)
+        [ -n "$(limit_of "${2:-}")" ] || { echo "error: --only ${2:-}: no such stage; see --list" >&2 && exit 1; }
+        only+=("$2")
+        shift 2
+        ;;
+    --list) printf '%s\n' "${stages[@]}" && exit 0 ;;
+    --inside) # this script's own call of itself
+        stage=$2
+        "run_$2"
+        exit
+        ;;
+    -h | --help) usage && exit 0 ;;
+    *) echo "error: unknown option '$1'; see scripts/gpu_check.sh --help" >&2 && exit 1 ;;
+    esac
+done
+
+POLAR_CUDA_LIBRARIES=${POLAR_CUDA_LIBRARIES:-$(pip_folders lib | tr ' ' ':')}
+export POLAR_CUDA_LIBRARIES
+mkdir -p "$out" "$work" || exit 1
+[ ${#only[@]} -gt 0 ] || for line in "${stages[@]}"; do only+=("${line%% *}"); done
+: >"$rows"
+: >"$out/log.txt"
+failed=0
+for name in "${only[@]}"; do
+    run_stage "$name" "$(limit_of "$name")" || failed=1
+    if [ "$name" = build ] && [ $failed -ne 0 ]; then
+        echo "error: the build failed; see $out/log.txt" >&2
+        exit 1
+    fi
+    if [ "$name" = build ] && ! why=$("$train" --device cuda --dry-run 2>&1 >/dev/null); then
+        stage=build
+        row "GPU" "none"
+        write_table
+        echo "gpu_check: the build is done, the rest needs a GPU: ${why#error: }" >&2
+        exit 2
+    fi
+done
+cat "$out/table.txt"
+exit $failed

@@ -38,9 +38,7 @@ template <class T> static __device__ inline float rounded(float x) {
     return to_float(stored);
 }
 
-template <class T> struct alignas(16) Packet {
-    T x[CHUNK<T>];
-};
+template <class T> struct alignas(16) Packet { T x[CHUNK<T>]; };
 
 // out = the W elements at p; those from `left` on count as zeros and are not read.
 template <int W, class T>

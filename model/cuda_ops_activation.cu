@@ -162,9 +162,8 @@ template <class T>
 void swiglu_backward_cuda(Stream *s, void *dgate, void *dup, const void *dout, const void *gate, const void *up,
                           int64_t n) {
     bool aligned = all_aligned<T>(0, dgate, dup, dout, gate, up);
-    each_chunk(
-        s,
-        SwigluBackward<T>{(T *)dgate, (T *)dup, (const T *)dout, (const T *)gate, (const T *)up, aligned}, n);
+    each_chunk(s, SwigluBackward<T>{(T *)dgate, (T *)dup, (const T *)dout, (const T *)gate, (const T *)up, aligned},
+               n);
 }
 template void swiglu_backward_cuda<float>(Stream *, void *, void *, const void *, const void *, const void *,
                                           int64_t);

@@ -43,8 +43,7 @@ static __global__ void cross_entropy_kernel(float *losses, T *logits, const int3
     const int target = targets[blockIdx.x], step = blockDim.x * W;
     if (target < 0) {
         float zeros[W] = {};
-        for (int c = threadIdx.x * W; scale != 0 && c < Vp; c += step)
-            chunk_store(row + c, zeros, Vp - c, aligned);
+        for (int c = threadIdx.x * W; scale != 0 && c < Vp; c += step) chunk_store(row + c, zeros, Vp - c, aligned);
         if (threadIdx.x == 0) losses[blockIdx.x] = 0;
         return;
     }

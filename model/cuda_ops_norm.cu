@@ -50,9 +50,7 @@ static __global__ void norm_forward_kernel(T *resid, T *out, float *mean, float 
         for (int j = 0; j < W; j++) v[j] = rounded<T>(v[j] + d[j]);
         chunk_store(resid + i * C + c, v, C - c, aligned);
     };
-    auto read_again = [&](int c, float(&v)[W]) {
-        chunk_load(v, (delta ? resid : x) + i * C + c, C - c, aligned);
-    };
+    auto read_again = [&](int c, float(&v)[W]) { chunk_load(v, (delta ? resid : x) + i * C + c, C - c, aligned); };
     auto add = [&](float(&v)[W]) {
 #pragma unroll
         for (int j = 0; j < W; j++) sum[0] += v[j]; // zeros beyond the end
@@ -103,9 +101,9 @@ template <class T>
 void norm_forward_cuda(Stream *s, void *resid_, void *out_, void *mean, void *rstd, const void *x_,
                        const void *delta_, const void *gain_, const void *bias_, NormKind kind, double eps,
                        int64_t N, int C) {
-    T *resid = delta_ ? (T *)resid_ : NULL, *out = (T *)out_;                           // (N, C)
-    const T *x = (const T *)x_, *delta = (const T *)delta_;                             // (N, C)
-    const T *gain = (const T *)gain_, *bias = (const T *)bias_;                         // (C)
+    T *resid = delta_ ? (T *)resid_ : NULL, *out = (T *)out_;   // (N, C)
+    const T *x = (const T *)x_, *delta = (const T *)delta_;     // (N, C)
+    const T *gain = (const T *)gain_, *bias = (const T *)bias_; // (C)
     bool aligned = all_aligned<T>(C, resid, out, x, delta, gain, bias), center = kind == NORM_LAYERNORM;
     if (C <= SHORT_ROW)
         CUDA_LAUNCH((norm_forward_kernel<T, 1>), grid_of(parts_of(N, SHORT_TEAMS)), SHORT_TEAMS * WARP, 0,
@@ -213,9 +211,9 @@ template <class T>
 void norm_backward_cuda(Stream *s, void *dx_, void *dgain, void *dbias, const void *dout_, const void *x_,
                         const void *mean_, const void *rstd_, const void *gain_, NormKind kind, int64_t N, int C,
                         bool accumulate) {
-    T *dx = (T *)dx_;                                                   // (N, C)
-    const T *dout = (const T *)dout_, *x = (const T *)x_;               // (N, C)
-    const T *gain = (const T *)gain_;                                   // (C)
+    T *dx = (T *)dx_;                                     // (N, C)
+    const T *dout = (const T *)dout_, *x = (const T *)x_; // (N, C)
+    const T *gain = (const T *)gain_;                     // (C)
     const float *mean = kind == NORM_LAYERNORM ? (const float *)mean_ : NULL, *rstd = (const float *)rstd_; // (N)
     bool sums = dgain || dbias;
     RowPieces pieces = row_pieces(N, 8, C <= SHORT_ROW ? 2048 : 512);
@@ -223,8 +221,7 @@ void norm_backward_cuda(Stream *s, void *dx_, void *dgain, void *dbias, const vo
     if (sums) partials = (float *)cuda_scratch(s, (size_t)pieces.pieces * 2 * (size_t)C * sizeof(float));
     if (C <= SHORT_ROW && sums)
         norm_backward_rows<T, 1, true>(s, dx, partials, dout, x, mean, rstd, gain, pieces, N, C);
-    else if (C <= SHORT_ROW)
-        norm_backward_rows<T, 1, false>(s, dx, NULL, dout, x, mean, rstd, gain, pieces, N, C);
+    else if (C <= SHORT_ROW) norm_backward_rows<T, 1, false>(s, dx, NULL, dout, x, mean, rstd, gain, pieces, N, C);
     else if (C <= LONG_ROW && sums)
         norm_backward_rows<T, LONG_WARPS, true>(s, dx, partials, dout, x, mean, rstd, gain, pieces, N, C);
     else {

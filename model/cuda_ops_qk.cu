@@ -34,7 +34,8 @@ template <class T> struct Heads {
     }
 
     // The pairs (a, b) turned by the angles of pairs j and on, or back.
-    __device__ void rotate(float (&a)[W], float (&b)[W], const float *cos, const float *sin, int j, bool back) const {
+    __device__ void rotate(float (&a)[W], float (&b)[W], const float *cos, const float *sin, int j,
+                           bool back) const {
         float c[W], s[W];
         chunk_load(c, cos + j, half - j, aligned);
         chunk_load(s, sin + j, half - j, aligned);

@@ -6,7 +6,7 @@
 
 // A block sums SLAB<T> columns of a piece of rows: a chunk a lane, the rows dealt out to the warps.
 constexpr int COLUMN_WARPS = 8;
-template <class T> constexpr int SLAB = WARP * CHUNK<T>;
+template <class T> constexpr int SLAB = WARP *CHUNK<T>;
 
 // A block of the second stage: columns, and the pieces dealt out to FOLD_ROWS threads for each.
 constexpr int FOLD_COLUMNS = 32, FOLD_ROWS = 16;
@@ -22,7 +22,8 @@ RowPieces row_pieces(int64_t n, int64_t least, int most) {
 
 // The warps' sums of a column, in order, to partials.
 template <int W>
-static __device__ void store_columns(float *partials, const float (&sum)[W], float *shared, int left, bool aligned) {
+static __device__ void store_columns(float *partials, const float (&sum)[W], float *shared, int left,
+                                     bool aligned) {
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     for (int j = 0; j < W; j++) shared[(warp * W + j) * WARP + lane] = sum[j];
     __syncthreads();

@@ -4,6 +4,8 @@
 
 #include "cuda_on_cpu_warp.h" // defines: warp_wait
 
+#include <float.h>
+#include <math.h>
 #include <stdint.h>
 
 namespace cuda_on_cpu {
@@ -48,6 +50,11 @@ inline void cp_async_commit() {
 }
 template <int N> void cp_async_wait() {
     cuda_on_cpu::copy_wait(N);
+}
+
+inline float exp2_approx(float x) {
+    float y = exp2f(x);
+    return y < FLT_MIN ? 0 : y; // NaN stays
 }
 
 #endif

@@ -60,7 +60,7 @@ MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table) {
     plan.weights = m.weights;
     plan.grads = m.grads;
     plan.activations = m.activations;
-    optimizer_memory(&plan.optimizer_state, &plan.optimizer_scratch, table, config->groups, TYPE_F32);
+    optimizer_memory(&plan.optimizer_state, &plan.optimizer_scratch, NULL, table, config->groups, TYPE_F32);
     plan.batches =
         4 * batch_bytes(config->micro_batch, config->seq_len); // the loader's two, ours, the validation's
     if (config->diagnose) plan.diagnostics = diagnose_memory(table);

@@ -24,8 +24,8 @@ __global__ void __launch_bounds__(BLOCK) apply_kernel(T *o, double *sums, Applie
     for (int64_t i = first_piece(); i < cut.n; i += piece_step()) {
         Piece piece = piece_at(cut, i);
         T *row = o + piece.line * cut.cols;
-        const double *across = with.numbers + piece.matrix * cut.cols;
-        A *moments = with.moments + row_at(cut, piece, with.stride);
+        const double *across = HOW == APPLY_DOWN ? nullptr : from_element(with.numbers, piece.matrix * cut.cols);
+        A *moments = from_element(with.moments, row_at(cut, piece, with.stride));
         double down = HOW == APPLY_DOWN ? with.numbers[piece.line] : 0;
         LaneSums lane;
         for (int64_t c = first_column(piece); c < piece.end; c += STRIDE) {
@@ -86,35 +86,31 @@ void center_columns_cuda(Stream *s, void *o, double *row_sums, int count, int64_
     apply<T, APPLY_SHIFT>(s, o, row_sums, scratch.partial, with, cut);
 }
 
-// The mean squares (count, n) of rows or columns become 1 / (sqrt(v) + eps) with v = b2 v + (1 - b2) mean, which is used
-// as it is before it is rounded; or, without moments, 1 / (sqrt(mean) + eps).
+// factors (count, n) = 1 / (sqrt(v) + eps) from sums of squares of rows or columns, with v = b2 v + (1 - b2) sum / divisor,
+// which is used as it is before it is rounded; v = sum where there are no moments. factors may be the sums.
 template <typename A>
-__global__ void moments_kernel(double *means, MatrixBatch x, bool moments, int64_t n, double eps) {
+__global__ void factors_kernel(double *factors, const double *sums, MatrixBatch x, bool moments, double divisor,
+                               int64_t n, double eps) {
     if (x.report->ok == 0) return;
     double beta2 = x.inputs->beta2[x.group];
     int64_t step = static_cast<int64_t>(gridDim.x) * BLOCK;
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * BLOCK + threadIdx.x; i < x.count * n; i += step) {
-        double moment = means[i];
+        double moment = sums[i];
         if (moments) {
             A *v = static_cast<A *>(x.state[1]) + i / n * x.state_stride[1] + i % n;
-            moment = beta2 * static_cast<double>(*v) + (1 - beta2) * moment;
+            moment = beta2 * static_cast<double>(*v) + (1 - beta2) * (moment / divisor);
             *v = static_cast<A>(moment);
         }
-        means[i] = 1 / (sqrt(moment) + eps);
+        factors[i] = 1 / (sqrt(moment) + eps);
     }
 }
 
 template <typename A>
-static void make_factors(Stream *s, double *means, const MatrixBatch *x, bool moments, int64_t n, double eps) {
-    CUDA_LAUNCH(moments_kernel<A>, grid_of(x->count * n, BLOCK), BLOCK, 0, cuda_stream(s), means, *x, moments, n,
-                eps);
+static void make_factors(Stream *s, double *factors, const double *sums, const MatrixBatch *x, bool moments,
+                         int64_t divisor, int64_t n, double eps) {
+    CUDA_LAUNCH(factors_kernel<A>, grid_of(x->count * n, BLOCK), BLOCK, 0, cuda_stream(s), factors, sums, *x,
+                moments, static_cast<double>(divisor), n, eps);
     CUDA_CHECK_LAUNCH();
-}
-
-__global__ void divide_kernel(double *out, const double *x, double divisor, int64_t n) {
-    int64_t step = static_cast<int64_t>(gridDim.x) * BLOCK;
-    for (int64_t i = static_cast<int64_t>(blockIdx.x) * BLOCK + threadIdx.x; i < n; i += step)
-        out[i] = x[i] / divisor;
 }
 
 template <typename T>
@@ -130,16 +126,12 @@ void normalize_cuda(Stream *s, void *o, double *row_sums, const MatrixBatch *x, 
     if (by == NORMALIZE_ELEMENTS) {
         apply<T, APPLY_MOMENTS>(s, o, row_sums, scratch.partial, with, cut);
     } else if (columns) {
-        column_term_sums<T>(s, scratch.numbers, scratch.partial, TERM_SQUARE, static_cast<const T *>(o),
-                            static_cast<double>(rows), x->count, rows, cols);
-        make_factors<A>(s, scratch.numbers, x, true, cols, eps);
+        column_term_sums<T>(s, scratch.numbers, scratch.partial, TERM_SQUARE, static_cast<const T *>(o), 1,
+                            x->count, rows, cols);
+        make_factors<A>(s, scratch.numbers, scratch.numbers, x, true, rows, cols, eps);
         apply<T, APPLY_ACROSS>(s, o, row_sums, scratch.partial, with, cut);
     } else {
-        double divisor = by == NORMALIZE_ROWS ? static_cast<double>(cols) : 1;
-        CUDA_LAUNCH(divide_kernel, grid_of(lines, BLOCK), BLOCK, 0, cuda_stream(s), scratch.numbers, row_sums,
-                    divisor, lines);
-        CUDA_CHECK_LAUNCH();
-        make_factors<A>(s, scratch.numbers, x, by == NORMALIZE_ROWS, rows, eps);
+        make_factors<A>(s, scratch.numbers, row_sums, x, by == NORMALIZE_ROWS, cols, rows, eps);
         apply<T, APPLY_DOWN>(s, o, row_sums, scratch.partial, with, cut);
     }
 }

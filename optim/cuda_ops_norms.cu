@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(BLOCK)
     for (int64_t i = first_piece(); i < cut.n; i += piece_step()) {
         Piece piece = piece_at(cut, i);
         T *row = x + piece.line * cut.cols;
-        const double *across = right + piece.matrix * cut.cols;
+        const double *across = from_element(right, piece.matrix * cut.cols);
         double factor = left ? left[piece.line] : 1;
         for (int64_t c = first_column(piece); c < piece.end; c += STRIDE) {
             int64_t left_over = piece.end - c;

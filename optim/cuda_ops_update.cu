@@ -53,8 +53,8 @@ __global__ void __launch_bounds__(TOTAL_BLOCK)
     if (x.report->ok == 0) return;
     int64_t j = blockIdx.x, rows = x.rows, cols = x.cols;
     double *factors = all_factors + j * rows;
-    const double *sums = all_sums ? all_sums + j * rows : nullptr;
-    const double *norm_sums = scaling.normalize ? sums : scaling.norm_sums ? scaling.norm_sums + j * rows : nullptr;
+    const double *sums = from_element(all_sums, j * rows);
+    const double *norm_sums = scaling.normalize ? sums : from_element(scaling.norm_sums, j * rows);
     if (scaling.normalize) {
         A *v = static_cast<A *>(x.state[1]) + j * x.state_stride[1];
         double beta2 = x.inputs->beta2[x.group];
@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(TOTAL_BLOCK)
     } else {
         for (int64_t r = threadIdx.x; r < rows; r += TOTAL_BLOCK) factors[r] = 1;
     }
-    double shape = rule_factor(scaling, scaling.row_dots + j * rows, rows, cols, shared);
+    double shape = rule_factor(scaling, from_element(scaling.row_dots, j * rows), rows, cols, shared);
     double scale = matrix_scale(factors, sums, norm_sums, rows, cols, shape, scaling, shared);
     for (int64_t r = threadIdx.x; r < rows; r += TOTAL_BLOCK) factors[r] = fmin(factors[r] * scale, MAX_FACTOR);
 }
@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(BLOCK) update_kernel(MatrixBatch x, __nv_bfloa
                 A here = !CAUTIOUS || u[e] * p[e] >= 0 ? decay : 0;
                 p[e] -= here * p[e] + scale * u[e];
             }
-            store_weights(master + c, copy ? copy + at + c : nullptr, p, left);
+            store_weights(master + c, from_element(copy, at + c), p, left);
         }
     }
 }

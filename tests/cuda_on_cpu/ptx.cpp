@@ -2,7 +2,6 @@
 #include "cuda_on_cpu_ptx.h"
 #include "imitation.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include <deque>
@@ -28,6 +27,7 @@ struct Copies { // of one thread of the running block
     int group; // that is open
 };
 Copies copies[THREADS_MOST];
+bool any_copies; // in the running block
 
 bool aligned(const void *p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
@@ -80,7 +80,9 @@ void load(uint32_t *r, const void *row, Combine combine, Place place) {
 }
 
 void copies_forget() { // the threads of a new block have none
+    if (!any_copies) return;
     for (Copies &c : copies) c.pending.clear(), c.group = 0;
+    any_copies = false;
 }
 
 void copy_begin(void *to, const void *from, bool take) {
@@ -88,6 +90,7 @@ void copy_begin(void *to, const void *from, bool take) {
     if (!shared_holds(to, 16)) die("cp_async_16 to an address outside of shared memory");
     if (take && !memory_is_device(from, 16)) die("cp_async_16 from an address outside of device memory");
     Copies &own = copies[thread_number()];
+    any_copies = true;
     memset(to, POISON, 16);
     own.pending.push_back(Copy{static_cast<char *>(to), take ? static_cast<const char *>(from) : nullptr, own.group});
 }

@@ -6,6 +6,7 @@
 
 #include <cuda_bf16.h>
 
+#include <functional>
 #include <type_traits>
 
 namespace cuda_on_cpu {

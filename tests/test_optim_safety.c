@@ -145,8 +145,7 @@ static Snapshot snapshot(const Fixture *f) {
     assert_true(optimizer_state_count(f->optimizer) <= 256);
     for (int i = 0; i < optimizer_state_count(f->optimizer); i++) {
         StateTensor t = optimizer_state(f->optimizer, i);
-        s.states[i] = malloc(state_bytes(&t));
-        memcpy(s.states[i], t.data, state_bytes(&t));
+        s.states[i] = fixture_state(f, &t);
     }
     return s;
 }
@@ -158,7 +157,9 @@ static bool unchanged(const Fixture *f, Snapshot *s) {
     free(s->master);
     for (int i = 0; i < optimizer_state_count(f->optimizer); i++) {
         StateTensor t = optimizer_state(f->optimizer, i);
-        same = same && memcmp(s->states[i], t.data, state_bytes(&t)) == 0;
+        void *now = fixture_state(f, &t);
+        same = same && memcmp(s->states[i], now, state_bytes(&t)) == 0;
+        free(now);
         free(s->states[i]);
     }
     return same;
@@ -183,7 +184,7 @@ static void bad_steps_change_nothing(void **state) {
             Snapshot before = snapshot(&f);
             fixture_put(&f, f.grads, f.table.params[f.table.n_params - 1].offset, cases[j].gradient);
             *f.loss = cases[j].loss;
-            optimizer_step(f.optimizer, f.stream, f.master, f.master, f.grads, f.loss, 1, 10, 1, 1, cases[j].limit);
+            fixture_step_judged(&f, 1, 10, 1, 1, cases[j].limit);
             assert_true(optimizer_report(f.optimizer, f.stream).ok == cases[j].ok);
             assert_true(unchanged(&f, &before) == !cases[j].ok);
             fixture_close(&f);
@@ -197,7 +198,7 @@ static void loss_is_scaled_before_it_is_judged(void **state) {
     Fixture f;
     fixture_open(&f, TYPE_F32, WIDTH, "adamw", "adamw");
     *f.loss = 40;
-    optimizer_step(f.optimizer, f.stream, f.master, f.master, f.grads, f.loss, 0, 10, 1, 0.125, 5);
+    fixture_step_judged(&f, 0, 10, 1, 0.125, 5);
     StepReport report = optimizer_report(f.optimizer, f.stream);
     assert_true(report.loss == 5 && report.ok == 1);
     fixture_close(&f);

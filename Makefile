@@ -14,8 +14,40 @@ LIBS  := -ldl -lm -lpthread
 # `make V=1` shows the commands.
 Q := $(if $(V),,@)
 
+# CUDA=yes: the GPU's code, by nvcc for the architectures CUDA_ARCHS; the default where nvcc is, with the headers that the
+# backend needs. The libraries themselves are looked for when the program runs, but for the runtime, which is linked.
+ifndef NVCC
+NVCC := $(firstword $(and $(CUDA_HOME),$(wildcard $(CUDA_HOME)/bin/nvcc)) $(shell command -v nvcc) \
+          $(wildcard /usr/local/cuda/bin/nvcc))
+endif
+ifndef CUDA_HOME
+CUDA_HOME := $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v $(NVCC))))
+endif
+CUDA_INCLUDES ?= $(wildcard $(CUDA_HOME)/include $(CUDA_HOME)/targets/*/include)
+CUDA_ARCHS    ?= 80 90a
+ifndef CUDA
+CUDA_NEEDS := cuda_runtime_api.h cublasLt.h cusolverDn.h
+CUDA := $(if $(NVCC),$(shell $(CC) -x c -E $(CUDA_INCLUDES:%=-isystem %) $(CUDA_NEEDS:%=-include %) -o /dev/null \
+          /dev/null 2>/dev/null && echo yes || echo no),no)
+$(if $(and $(NVCC),$(filter no,$(CUDA))),$(info make: no GPU code: $(NVCC) is here, but one of $(CUDA_NEEDS) is not (CUDA_INCLUDES=DIR)))
+endif
+
 CPU_OPS := $(wildcard */cpu_ops_*.c)
 SOURCES := $(filter-out $(CPU_OPS),$(wildcard device/*.c model/*.c optim/*.c data/*.c run/*.c))
+ifeq ($(CUDA),no)
+SOURCES := $(filter-out $(wildcard */cuda_*.c),$(SOURCES))
+endif
+ifeq ($(CUDA),yes)
+KERNELS := $(wildcard device/*.cu model/*.cu optim/*.cu run/*.cu)
+BASE    += -DPOLAR_CUDA $(CUDA_INCLUDES:%=-isystem %)
+CUDA_LIBRARY := $(firstword $(wildcard $(foreach d,lib64 lib targets/*/lib,$(CUDA_HOME)/$d/libcudart_static.a)))
+LIBS    += $(or $(CUDA_LIBRARY),$(wildcard $(CUDA_HOME)/lib64:%=-L%) -lcudart) -lrt
+GENCODE := $(foreach a,$(CUDA_ARCHS),-gencode=arch=compute_$a,code=sm_$a) \
+           $(foreach a,$(filter 80,$(CUDA_ARCHS)),-gencode=arch=compute_$a,code=compute_$a)
+# Without exceptions and guarded statics the launchers need no C++ library.
+NVFLAGS := -std=c++17 -O3 -lineinfo -I. -DPOLAR_CUDA --expt-relaxed-constexpr -Werror all-warnings -Xptxas -v \
+           -Xcompiler -fno-exceptions,-fno-threadsafe-statics $(GENCODE)
+endif
 TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 FUZZERS := $(filter-out replay,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
 
@@ -27,14 +59,14 @@ else
 ISAS := base
 endif
 
-OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) \
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(KERNELS:%.cu=$(BUILD)/%.cu.o) \
            $(foreach t,f32 f64,$(foreach i,$(ISAS),$(CPU_OPS:%.c=$(BUILD)/%.$t.$i.o)))
 LIBRARY := $(BUILD)/libpolar.a
 
 # The binary of the default build is ./train; other builds (asan) keep theirs in their own folder.
 TRAIN := $(if $(filter build,$(BUILD)),train,$(BUILD)/train)
 
-.PHONY: all test bench asan fuzz clean help format
+.PHONY: all test bench asan fuzz clean help format FORCE
 .SECONDARY:
 all: $(TRAIN) ## build ./train (the default)
 
@@ -43,6 +75,7 @@ include tests/cuda_on_cpu/imitation.mk
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 	@echo "Settings: CC, OPT (-O3), CFLAGS, LDFLAGS, BUILD (folder), V=1 (show the commands)"
+	@echo "          CUDA=yes|no (here: $(CUDA)), NVCC, CUDA_HOME, CUDA_INCLUDES, CUDA_ARCHS (80 90a)"
 
 $(TRAIN): $(BUILD)/train.o $(LIBRARY)
 	@echo "  LD    $@"
@@ -76,6 +109,14 @@ $(BUILD)/%.$1.$2.o: %.c $(BUILD)/flags
 endef
 $(foreach t,f32 f64,$(foreach i,$(ISAS),$(eval $(call CPU_OPS_RULE,$t,$i))))
 
+# The compiler's report of registers and spills stays beside the object.
+ifeq ($(CUDA),yes)
+$(BUILD)/%.cu.o: %.cu $(BUILD)/nvcc_flags
+	@mkdir -p $(@D)
+	@echo "  NVCC  $@"
+	$(Q)$(NVCC) $(NVFLAGS) -MMD -MP -c -o $@ $< >$@.log 2>&1 || { cat $@.log; exit 1; }
+endif
+
 $(LIBRARY): $(OBJECTS)
 	@rm -f $@
 	@ar rcs $@ $^
@@ -84,7 +125,10 @@ $(LIBRARY): $(OBJECTS)
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(CC) $(OPT) $(BASE) $(CFLAGS) $(ISAS)' | cmp -s - $@ || echo '$(CC) $(OPT) $(BASE) $(CFLAGS) $(ISAS)' > $@
-FORCE:
+$(BUILD)/nvcc_flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(NVCC) $(NVFLAGS)' | cmp -s - $@ || echo '$(NVCC) $(NVFLAGS)' > $@
+FORCE: # phony: a missing file alone remakes nothing where all are .SECONDARY
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIBRARY)
 	@echo "  LD    $@"
@@ -106,12 +150,12 @@ test: $(TRAIN) tests imitated ## build and run every test; ends in "N passed, N 
 	@BUILD=$(BUILD) TRAIN=$(TRAIN) tests/run.sh $(TESTS) $(IMITATED_TESTS)
 
 asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan
-	@$(MAKE) --no-print-directory BUILD=build/asan OPT=-O1 \
+	@$(MAKE) --no-print-directory BUILD=build/asan CUDA=no OPT=-O1 \
 	  CFLAGS='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' test
 
 FUZZ_RUNS ?= 1000000
 fuzz: ## every parser of outside files under libFuzzer with sanitizers (clang), FUZZ_RUNS inputs each
-	@$(MAKE) --no-print-directory BUILD=build/fuzz CC=clang OPT=-O1 FUZZ_MAIN= LDFLAGS=-fsanitize=fuzzer \
+	@$(MAKE) --no-print-directory BUILD=build/fuzz CUDA=no CC=clang OPT=-O1 FUZZ_MAIN= LDFLAGS=-fsanitize=fuzzer \
 	  CFLAGS='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -Wno-pass-failed' $(FUZZERS:%=build/fuzz/tests/fuzz_%)
 	@tests/fuzz/run.sh $(FUZZ_RUNS) $(FUZZERS)
 

@@ -1,7 +1,11 @@
 #include "device/device.h"
 
 #include "device/cpu_backend.h" // defines: cpu_device_open
+#ifdef POLAR_CUDA
+#include "device/cuda_backend.h" // defines: cuda_device_open
+#endif
 
+#include <stdio.h>
 #include <string.h>
 
 static const struct {
@@ -21,11 +25,31 @@ Type type_accumulate(Type type) {
     return type == TYPE_F64 ? TYPE_F64 : TYPE_F32;
 }
 
+#ifndef POLAR_CUDA
+static bool cuda_device_open(Device **device, const char *name, Error *err) {
+    (void)device;
+    (void)name;
+    return error_set(err, "this build of train has no CUDA backend; build it where nvcc is, or use --device cpu");
+}
+#endif
+
 bool device_open(Device **device, const char *name, int n_threads, Error *err) {
-    if (!strcmp(name, "cpu") || !strcmp(name, "auto")) return cpu_device_open(device, n_threads, err);
-    if (!strncmp(name, "cuda", 4))
-        return error_set(err, "this build of train has no CUDA backend; use --device cpu");
-    return error_set(err, "unknown device '%s'; there are: auto, cpu, cuda, cuda:N", name);
+    if (!strcmp(name, "cpu")) return cpu_device_open(device, n_threads, err);
+    if (!strcmp(name, "cuda") || !strncmp(name, "cuda:", 5)) return cuda_device_open(device, name, err);
+    if (strcmp(name, "auto") != 0)
+        return error_set(err, "unknown device '%s'; there are: auto, cpu, cuda, cuda:N", name);
+    Error why;
+    if (cuda_device_open(device, "cuda", &why)) return true;
+    if (!cpu_device_open(device, n_threads, err)) return false;
+    // Up to the advice, which is for those who asked for a GPU.
+    snprintf((*device)->fallback, sizeof (*device)->fallback, "%.*s", (int)strcspn(why.text, ";"), why.text);
+    return true;
+}
+
+void device_describe(char *text, size_t size, const Device *d) {
+    char threads[32] = "";
+    if (d->kind == DEVICE_CPU) snprintf(threads, sizeof threads, "%d threads, ", d->n_threads);
+    snprintf(text, size, "%s, %s%s%s%s", d->name, threads, d->library, *d->fallback ? "; no GPU: " : "", d->fallback);
 }
 
 void device_close(Device *d) {
@@ -85,6 +109,11 @@ double event_elapsed_ms(Event *from, Event *to) {
 
 bool device_can_solve(const Device *device, Error *err) {
     if (device->backend->can_solve()) return true;
+    if (device->kind == DEVICE_CUDA)
+        return error_set(err,
+                         "%s has no cuSOLVER: install it (CUDA toolkit, or pip install nvidia-cusolver) and name the "
+                         "directory of libcusolver.so in POLAR_CUDA_LIBRARIES, or use --device cpu",
+                         device->name);
     return error_set(err, "%s has no LAPACK: install OpenBLAS (apt-get install libopenblas0-openmp)", device->name);
 }
 

@@ -81,6 +81,7 @@ struct Device {
     char name[128];    // the processor, as its maker calls it
     char library[256]; // the product library in use, its version and the kernels it chose
     int n_threads;     // CPU: OpenMP threads; otherwise 1
+    char fallback[160]; // the CPU stands in for a GPU ("auto"): why; else empty
     const DeviceBackend *backend;
     void *solver; // the backend's workspace for solves, grown as they need it
 };
@@ -99,6 +100,9 @@ struct Event {
 // process may run on. Errors: no such device, not built with it.
 bool device_open(Device **device, const char *name, int n_threads, Error *err);
 void device_close(Device *device);
+
+// One line for people: name, threads, library, and why there is no GPU where "auto" found none.
+void device_describe(char *text, size_t size, const Device *device);
 
 // Zeroed memory on the device, 64-byte aligned. NULL when there is not enough.
 void *device_alloc(Device *device, size_t bytes);

@@ -311,7 +311,9 @@ static bool run_all(const Lists *l, const PolarOptions *o, Error *err) {
     bool ok = device_can_solve(device, err); // the measurements need it, whatever the methods
     if (ok) {
         Stream *stream = stream_create(device);
-        if (!o->json) printf("%s, %d threads, %s\n\n", device->name, device->n_threads, device->library);
+        char text[768];
+        device_describe(text, sizeof text, device);
+        if (!o->json) printf("%s\n\n", text);
         for (int i = 0; ok && i < l->n_shapes; i++)
             for (int j = 0; ok && j < l->n_spectra; j++) ok = run_matrix(stream, l, o, i, j, err);
         stream_destroy(stream);

@@ -62,7 +62,9 @@ static void print_plan(FILE *out, const Job *s) {
     fprintf(out, "\nOptimizer   %s\n", c->groups[GROUP_HIDDEN].def->name);
     plan_print_settings(out, &c->groups[GROUP_HIDDEN]);
     if (c->note[0]) fprintf(out, "Note        %s\n", c->note);
-    fprintf(out, "Device      %s, %d threads, %s\n", s->device->name, s->device->n_threads, s->device->library);
+    char device[768];
+    device_describe(device, sizeof device, s->device);
+    fprintf(out, "Device      %s\n", device);
 }
 
 static void print_config(FILE *out, const Job *s) {

@@ -47,7 +47,9 @@ static bool make_plan(Job *s, Error *err) {
     FILE *out = open_memstream(&s->plan, &size);
     ASSERT(out);
     plan_print(out, c, &s->table, &s->data, &s->memory);
-    fprintf(out, "Device      %s, %d threads, %s\n", s->device->name, s->device->n_threads, s->device->library);
+    char device[768];
+    device_describe(device, sizeof device, s->device);
+    fprintf(out, "Device      %s\n", device);
     fclose(out);
     return true;
 }

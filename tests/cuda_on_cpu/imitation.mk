@@ -21,18 +21,17 @@ CXX_BASE  := -std=c++17 -D_GNU_SOURCE -I. -g -Wall -Wextra -Werror -Wno-unknown-
 BASE      += $(IMITATION)
 LIBS      += -lstdc++
 TESTS     += $(patsubst tests/%.cu,%,$(wildcard tests/test_*.cu))
-OBJECTS   += $(patsubst %.cu,$(BUILD)/%.o,$(wildcard device/*.cu model/*.cu optim/*.cu run/*.cu)) \
-             $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/cuda_on_cpu/*.cpp))
+KERNELS   := $(wildcard device/*.cu model/*.cu optim/*.cu run/*.cu)
+OBJECTS   := $(sort $(OBJECTS) $(KERNELS:%=$(BUILD)/%.o) $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/cuda_on_cpu/*.cpp)))
 
-$(BUILD)/%.o: %.cu $(BUILD)/flags
-	@mkdir -p $(@D)
-	@echo "  CXX   $@"
-	$(Q)$(CXX) $(OPT) $(CXX_BASE) $(CFLAGS) -MMD -MP -x c++ -c -o $@ $<
-
+CXX_COMMAND = @mkdir -p $(@D); echo "  CXX   $@"; $(if $(V),set -x;) \
+              $(CXX) $(OPT) $(CXX_BASE) $(CFLAGS) -MMD -MP -x c++ -c -o $@ $<
+$(BUILD)/%.cu.o: %.cu $(BUILD)/flags
+	$(CXX_COMMAND)
+$(BUILD)/tests/%.o: tests/%.cu $(BUILD)/flags
+	$(CXX_COMMAND)
 $(BUILD)/%.o: %.cpp $(BUILD)/flags
-	@mkdir -p $(@D)
-	@echo "  CXX   $@"
-	$(Q)$(CXX) $(OPT) $(CXX_BASE) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(CXX_COMMAND)
 
 imitated:
 

@@ -110,9 +110,16 @@ static char *master_of(const Model *m, const Param *p) {
     return (char *)m->master + p->offset * (int64_t)type_size(m->acc_type);
 }
 
+// The weights of elements [first, first + n) become the master weights in the instance's type, where the two differ.
+static void refresh_weights(Model *m, Stream *stream, int64_t first, int64_t n) {
+    if (m->weights == m->master) return;
+    m->ops->cast_weights(stream, (char *)m->weights + first * (int64_t)type_size(m->type),
+                         (char *)m->master + first * (int64_t)type_size(m->acc_type), n);
+}
+
 void model_set_param(Model *m, Stream *stream, const Param *p, const void *values) {
-    ASSERT(m->type == m->acc_type); // an instance with a copy of the weights in another type refreshes it here
     device_copy(stream, master_of(m, p), values, (size_t)param_elements(p) * type_size(m->acc_type));
+    refresh_weights(m, stream, p->offset, param_elements(p));
     stream_synchronize(stream);
 }
 
@@ -139,10 +146,10 @@ static void init_param(Model *m, Stream *stream, const Param *p, uint64_t seed, 
 
 void model_init_weights(Model *m, Stream *stream, uint64_t seed) {
     enum { PIECE = 1 << 20 };
-    ASSERT(m->type == m->acc_type); // as in model_set_param
     double *values = malloc(PIECE * sizeof *values);
     ASSERT(values != NULL);
     for (int i = 0; i < m->table.n_params; i++) init_param(m, stream, &m->table.params[i], seed, values, PIECE);
+    refresh_weights(m, stream, 0, m->table.elements);
     free(values);
 }
 
@@ -223,6 +230,19 @@ const void *model_forward_logits(Model *m, Stream *stream, const Batch *batch, i
         m->ops->softcap(stream, logits, (SoftcapKind)m->config.softcap_kind, m->config.softcap,
                         m->config.vocab_padded);
     return logits;
+}
+
+void model_read_logits(float *logits, const Model *m, Stream *stream, int64_t n) {
+    ASSERT(m->type != TYPE_F64 && n <= m->config.vocab_padded);
+    device_copy(stream, logits, model_activation(m, ACT_LOGITS, 0), (size_t)n * type_size(m->type));
+    stream_synchronize(stream);
+    if (m->type == TYPE_F32) return;
+    for (int64_t i = n - 1; i >= 0; i--) { // BF16 is the upper half of a float; in place, as above
+        uint16_t half;
+        memcpy(&half, (char *)logits + (size_t)i * sizeof half, sizeof half);
+        uint32_t bits = (uint32_t)half << 16;
+        memcpy(&logits[i], &bits, sizeof bits);
+    }
 }
 
 void model_reset_loss(Model *m, Stream *stream) {

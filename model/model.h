@@ -82,6 +82,9 @@ bool model_can_continue(const Model *model);
 const void *model_forward_logits(Model *model, Stream *stream, const Batch *batch, int t, int position,
                                  const ModelHooks *hooks);
 
+// The first n logits of the last such call, as floats; not of an instance in F64. Waits for the stream.
+void model_read_logits(float *logits, const Model *model, Stream *stream, int64_t n);
+
 // Sets the loss sum to zero; reads it (waits for the stream).
 void model_reset_loss(Model *model, Stream *stream);
 double model_read_loss(Model *model, Stream *stream);

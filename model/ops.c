@@ -2,8 +2,15 @@
 
 #include "device/cpu.h"       // defines: cpu_isa
 #include "model/cpu_tables.h" // declares the tables
+#ifdef POLAR_CUDA
+#include "model/cuda_tables.h" // declares the tables
+#endif
 
 const LayerOps *layer_ops(const Device *device, Type type) {
+#ifdef POLAR_CUDA
+    if (device->kind == DEVICE_CUDA)
+        return type == TYPE_F32 ? &layer_ops_cuda_f32 : type == TYPE_BF16 ? &layer_ops_cuda_bf16 : NULL;
+#endif
     if (device->kind != DEVICE_CPU) return NULL;
 #if defined(__x86_64__)
     static const LayerOps *const tables[TYPE_COUNT][ISA_COUNT] = {

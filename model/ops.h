@@ -108,8 +108,12 @@ typedef struct {
     // dbias (C) = or += column sums of dout (N, C).
     void (*bias_backward)(Stream *s, void *dbias, const void *dout, int64_t N, int C, bool accumulate);
 
-    // *total (a double in device memory) += the sum of losses (n), in double, in order.
+    // *total (a double in device memory) += the sum of losses (n), in double.
     void (*loss_sum)(Stream *s, double *total, const void *losses, int64_t n);
+
+    // weights (n), of the instance's type, = master (n), of its accumulation type, rounded. NULL where the two types are
+    // equal and the master weights are the weights.
+    void (*cast_weights)(Stream *s, void *weights, const void *master, int64_t n);
 } LayerOps;
 
 // The table for a device and type; NULL where there is none.

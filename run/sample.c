@@ -67,12 +67,12 @@ static int64_t continue_tokens(int32_t *tokens, int64_t n, TextWriter *w, Model 
     int V = model->config.vocab_size;
     float *logits = malloc((size_t)V * sizeof *logits);
     Candidate *room = malloc((size_t)V * sizeof *room);
-    ASSERT(logits && room && model->type == TYPE_F32);
+    ASSERT(logits && room);
     Decoder decoder;
     decoder_create(&decoder, model, stream);
     for (int i = 0; i < c->tokens && !(c->stop && c->stop()); i++) {
-        device_copy(stream, logits, decoder_logits(&decoder, tokens, n), (size_t)V * sizeof *logits);
-        stream_synchronize(stream);
+        decoder_logits(&decoder, tokens, n);
+        model_read_logits(logits, model, stream, V);
         int token =
             draw_token(room, logits, V, &c->draw, random_uniform(c->seed, RANDOM_SAMPLE, c->index + (uint64_t)i));
         if (token == vocab_end_of_text(c->vocab)) break;

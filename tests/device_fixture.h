@@ -1,5 +1,6 @@
 // tests/device_fixture.h - the CPU device with `DEVICE_THREADS` threads (to be defined before; 0: all) and a stream, for
-// all tests of a program: cmocka_run_group_tests(tests, open_device, close_device).
+// all tests of a program: cmocka_run_group_tests(tests, open_device, close_device). Where the program is built with CUDA
+// and finds a GPU, real or imitated, also that.
 #ifndef POLAR_TESTS_DEVICE_FIXTURE_H
 #define POLAR_TESTS_DEVICE_FIXTURE_H
 
@@ -9,6 +10,8 @@
 
 static Device *device;
 static Stream *stream;
+static Device *gpu; // NULL: there is none
+static Stream *gpu_stream;
 
 static inline int open_device(void **state) {
     (void)state;
@@ -18,6 +21,8 @@ static inline int open_device(void **state) {
         return -1;
     }
     stream = stream_create(device);
+    if (device_open(&gpu, "cuda", 0, &err)) gpu_stream = stream_create(gpu);
+    else gpu = NULL;
     return 0;
 }
 
@@ -25,6 +30,10 @@ static inline int close_device(void **state) {
     (void)state;
     stream_destroy(stream);
     device_close(device);
+    if (gpu) {
+        stream_destroy(gpu_stream);
+        device_close(gpu);
+    }
     return 0;
 }
 

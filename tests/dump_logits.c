@@ -9,15 +9,14 @@
 
 static bool dump(const char *path, Model *model, Stream *stream, const int32_t *tokens, int T, Error *err) {
     FixedBatch batch = fixed_batch_create(model->device, stream, tokens, tokens, 1, T, model->config.vocab_size);
-    size_t row = (size_t)model->config.vocab_size * sizeof(float);
-    char *logits = malloc((size_t)T * row);
+    int64_t V = model->config.vocab_size;
+    float *logits = malloc((size_t)(T * V) * sizeof *logits);
     ASSERT(logits);
     for (int t = 0; t < T; t++) {
-        const void *at = model_forward_logits(model, stream, &batch.device, t, 0, NULL);
-        device_copy(stream, logits + (size_t)t * row, at, row);
+        model_forward_logits(model, stream, &batch.device, t, 0, NULL);
+        model_read_logits(logits + t * V, model, stream, V);
     }
-    stream_synchronize(stream);
-    FilePiece piece = {logits, (size_t)T * row};
+    FilePiece piece = {logits, (size_t)(T * V) * sizeof *logits};
     bool ok = file_replace(path, &piece, 1, err);
     free(logits);
     fixed_batch_free(&batch, model->device);

@@ -1,22 +1,23 @@
 // Embedding, norms of rows and of heads, rotations and sums on every instance, against references in long double. The
 // attention has tests/test_attention.c, the rest of model/ops.h tests/test_ops_nonlinear.c.
+#include "tests/fixed_batch.h"
 #include "tests/ops_check.h"
 
 // ---- embedding ----
 
-// Tokens with repetitions, a first and a last class, and some that never occur.
-static void make_batch(Batch *batch, int32_t *memory, int B, int T, int V) {
-    int32_t *scratch = calloc((size_t)V + 1, sizeof *scratch);
-    assert_non_null(scratch);
-    batch_layout(batch, memory, B, T);
+// Tokens with repetitions, a first and a last class, and some that never occur, in the memory of the instance's device.
+static FixedBatch make_batch(const Instance *in, int B, int T, int V) {
+    int32_t *tokens = calloc(2 * (size_t)(B * T), sizeof *tokens), *targets = tokens + B * T;
+    assert_non_null(tokens);
     for (int i = 0; i < B * T; i++) {
-        batch->tokens[i] = (int32_t)(random_uniform(11, RANDOM_TEST, (uint64_t)i) * V) / 3 * 3 % V;
-        batch->targets[i] = -1;
+        tokens[i] = (int32_t)(random_uniform(11, RANDOM_TEST, (uint64_t)i) * V) / 3 * 3 % V;
+        targets[i] = -1;
     }
-    batch->tokens[0] = V - 1;
-    batch->tokens[B * T - 1] = 0;
-    batch_index(batch, scratch, V);
-    free(scratch);
+    tokens[0] = V - 1;
+    tokens[B * T - 1] = 0;
+    FixedBatch batch = fixed_batch_create(in->stream->device, in->stream, tokens, targets, B, T, V);
+    free(tokens);
+    return batch;
 }
 
 static void check_embedding_case(const Instance *in, int B, int T, int V, int C, bool positions) {
@@ -26,23 +27,22 @@ static void check_embedding_case(const Instance *in, int B, int T, int V, int C,
     double *dwte = draw((int64_t)V * C, 0, 1), *dwpe = draw((int64_t)context * C, 0, 1);
     double *out_ref = case_doubles((int64_t)N * C);
     double *dwte_ref = case_doubles((int64_t)V * C), *dwpe_ref = case_doubles((int64_t)context * C);
-    int32_t *memory = malloc((size_t)batch_bytes(B, T));
-    assert_non_null(memory);
-    Batch batch;
-    make_batch(&batch, memory, B, T, V);
+    FixedBatch fixed = make_batch(in, B, T, V);
+    const Batch *batch = &fixed.device;
+    const int32_t *tokens = fixed.host.tokens;
 
     for (int64_t c = 0; c < C; c++) {
         for (int64_t v = 0; v < V; v++) {
             long double sum = dwte[v * C + c];
             for (int64_t i = 0; i < N; i++)
-                if (batch.tokens[i] == v) sum += dout[i * C + c];
+                if (tokens[i] == v) sum += dout[i * C + c];
             dwte_ref[v * C + c] = (double)sum;
         }
         for (int64_t t = 0; t < T; t++) {
             long double sum = dwpe[t * C + c];
             for (int64_t b = 0; b < B; b++) {
                 int64_t i = b * T + t;
-                out_ref[i * C + c] = wte[batch.tokens[i] * C + c] + (positions ? wpe[(t + offset) * C + c] : 0);
+                out_ref[i * C + c] = wte[tokens[i] * C + c] + (positions ? wpe[(t + offset) * C + c] : 0);
                 sum += dout[i * C + c];
             }
             dwpe_ref[t * C + c] = (double)sum;
@@ -52,19 +52,18 @@ static void check_embedding_case(const Instance *in, int B, int T, int V, int C,
     for (int run = 0; run < RUNS; run++) {
         run_begin(run);
         void *x = typed(in->type, NULL, (int64_t)N * C);
-        void *dt = typed(in->type, dwte, (int64_t)V * C), *dp = typed(in->type, dwpe, (int64_t)context * C);
+        void *dt = typed(in->acc, dwte, (int64_t)V * C), *dp = typed(in->acc, dwpe, (int64_t)context * C);
         in->ops->embedding_forward(in->stream, x, typed(in->type, wte, (int64_t)V * C),
-                                   positions ? typed(in->type, wpe, (int64_t)context * C) : NULL, &batch, C,
-                                   offset);
+                                   positions ? typed(in->type, wpe, (int64_t)context * C) : NULL, batch, C, offset);
         in->ops->embedding_backward(in->stream, dt, positions ? dp : NULL, typed(in->type, dout, (int64_t)N * C),
-                                    &batch, C);
+                                    batch, C);
         expect(in, "embedding_forward", x, out_ref, (int64_t)N * C, 1, 0);
         expect(in, "embedding_backward, tokens", dt, dwte_ref, (int64_t)V * C, terms, 1);
         if (positions) expect(in, "embedding_backward, positions", dp, dwpe_ref, (int64_t)T * C, terms, 1);
         else expect_unchanged(in, "dwpe", dp, dwpe, (int64_t)context * C);
         run_end();
     }
-    free(memory);
+    fixed_batch_free(&fixed, in->stream->device);
     case_end();
 }
 
@@ -72,6 +71,8 @@ static void check_embedding(const Instance *in) {
     check_embedding_case(in, 3, 7, 11, 5, true);
     check_embedding_case(in, 2, 9, 40, 33, false);
     check_embedding_case(in, 5, 61, 101, 67, true);
+    check_embedding_case(in, 5, 61, 11, 9, true); // tokens at very many positions
+    check_embedding_case(in, 7, 45, 2, 1040, true);
 }
 
 // ---- norm ----
@@ -94,7 +95,7 @@ static void check_norm_case(const Instance *in, NormKind kind, double eps, int64
         // The sum is rounded to the instance's type before it is normalized.
         for (int64_t j = i * C; j < (i + 1) * C; j++) {
             double s = mode == RESID_NONE ? x[j] : x[j] + delta[j];
-            sum_ref[j] = in->type == TYPE_F32 ? (float)s : s;
+            sum_ref[j] = as_stored(in->type, s);
             mean += sum_ref[j];
         }
         mean = center ? mean / C : 0;
@@ -124,8 +125,8 @@ static void check_norm_case(const Instance *in, NormKind kind, double eps, int64
         void *xx = typed(type, x, n), *dd = typed(type, delta, n);
         void *own = typed(type, NULL, n);
         void *resid = mode == RESID_NONE ? NULL : mode == RESID_OWN ? own : mode == RESID_IS_X ? xx : dd;
-        void *out = typed(type, NULL, n), *mean = center ? typed(type, NULL, N) : NULL;
-        void *rstd = typed(type, NULL, N);
+        void *out = typed(type, NULL, n), *mean = center ? typed(in->acc, NULL, N) : NULL;
+        void *rstd = typed(in->acc, NULL, N);
         void *g = affine ? typed(type, gain, C) : NULL, *b = affine ? typed(type, bias, C) : NULL;
         in->ops->norm_forward(in->stream, resid, out, mean, rstd, xx, mode == RESID_NONE ? NULL : dd, g, b, kind,
                               eps, N, C);
@@ -138,10 +139,11 @@ static void check_norm_case(const Instance *in, NormKind kind, double eps, int64
 
         // The backward pass is given the exact statistics, so that its errors are its own.
         void *dxx = typed(type, dx, n);
-        void *dgg = typed(type, accumulate ? dgain : NULL, C), *dbb = typed(type, accumulate ? dbias : NULL, C);
+        void *dgg = typed(in->acc, accumulate ? dgain : NULL, C);
+        void *dbb = typed(in->acc, accumulate ? dbias : NULL, C);
         in->ops->norm_backward(in->stream, dxx, affine ? dgg : NULL, affine ? dbb : NULL, typed(type, dout, n),
-                               typed(type, sum_ref, n), center ? typed(type, mean_ref, N) : NULL,
-                               typed(type, rstd_ref, N), g, kind, N, C, accumulate);
+                               typed(type, sum_ref, n), center ? typed(in->acc, mean_ref, N) : NULL,
+                               typed(in->acc, rstd_ref, N), g, kind, N, C, accumulate);
         expect(in, "norm_backward, dx", dxx, dx_ref, n, terms, 1);
         if (affine) {
             expect(in, "norm_backward, dgain", dgg, dgain_ref, C, 4 * sqrt((double)N), 1);
@@ -161,6 +163,9 @@ static void check_norm(const Instance *in) {
         check_norm_case(in, kind, 1e-5, 307, 65, true, RESID_IS_X, false);
         check_norm_case(in, kind, 1e-5, 307, 65, true, RESID_OWN, true);
         check_norm_case(in, kind, 1e-5, 71, 391, true, RESID_OWN, true); // several blocks of columns
+        check_norm_case(in, kind, 1e-5, 9, 1024, true, RESID_IS_DELTA, false);
+        check_norm_case(in, kind, 1e-5, 19, 1031, true, RESID_OWN, true); // rows of several warps
+        check_norm_case(in, kind, 1e-5, 9, 8203, true, RESID_OWN, true);  // longer than a GPU's registers hold
     }
 }
 
@@ -173,11 +178,11 @@ typedef struct {
     double eps;
 } HeadsCase;
 
-// One head: y = rotation of x rstd, and dx from the gradient g of y.
+// One head: y = rotation of x rstd, and dx from the gradient g of y, with x rstd as y says it after it was stored.
 static void reference_head(double *y, double *dx, double *rstd, const double *x, const double *g, const double *cos,
-                           const double *sin, const HeadsCase *c) {
+                           const double *sin, const HeadsCase *c, Type type) {
     int D = c->head_dim, half = D / 2;
-    long double square = 0, sum = 0, r = 1, back[128];
+    long double square = 0, sum = 0, r = 1, back[128], hat[128];
     for (int d = 0; d < D; d++) square += (long double)x[d] * x[d];
     if (c->norm) r = 1 / sqrtl(square / D + (long double)c->eps);
     *rstd = (double)r;
@@ -188,8 +193,13 @@ static void reference_head(double *y, double *dx, double *rstd, const double *x,
         back[j] = (long double)g[j] * cos[j] + (long double)g[j + half] * sin[j];
         back[j + half] = (long double)g[j + half] * cos[j] - (long double)g[j] * sin[j];
     }
-    for (int d = 0; d < D; d++) sum += back[d] * x[d];
-    for (int d = 0; d < D; d++) dx[d] = (double)(c->norm ? r * back[d] - r * r * r * x[d] * sum / D : back[d]);
+    for (int d = 0; d < D; d++) hat[d] = type == TYPE_BF16 ? as_stored(type, y[d]) : x[d] * r;
+    for (int j = 0; j < half && c->rotation && type == TYPE_BF16; j++) {
+        long double a = hat[j], b = hat[j + half];
+        hat[j] = a * cos[j] + b * sin[j], hat[j + half] = b * cos[j] - a * sin[j];
+    }
+    for (int d = 0; d < D; d++) sum += back[d] * hat[d];
+    for (int d = 0; d < D; d++) dx[d] = (double)(c->norm ? r * (back[d] - hat[d] * sum / D) : back[d]);
 }
 
 static void check_heads_case(const Instance *in, const HeadsCase *c) {
@@ -211,27 +221,27 @@ static void check_heads_case(const Instance *in, const HeadsCase *c) {
         for (int h = 0; h < c->n_heads; h++) {
             int64_t at = i / c->T * batch + i % c->T * row + h * D, angles = (c->offset + i % c->T) * half;
             reference_head(y_ref + at, dx_ref + at, rstd_ref + i * c->n_heads + h, x + at, g + at, cosines + angles,
-                           sines + angles, c);
+                           sines + angles, c, in->type);
         }
     HeadsShape shape = {c->B, c->T, c->n_heads, D, c->offset, row, batch, c->eps};
     Type type = in->type;
     double terms = 4 * sqrt((double)D);
     for (int run = 0; run < RUNS; run++) {
         run_begin(run);
-        void *xx = typed(type, x, n), *dx = typed(type, g, n), *rstd = c->norm ? typed(type, NULL, stats) : NULL;
-        void *cc = c->rotation ? typed(type, cosines, (int64_t)context * half) : NULL;
-        void *ss = c->rotation ? typed(type, sines, (int64_t)context * half) : NULL;
+        void *xx = typed(type, x, n), *dx = typed(type, g, n), *rstd = c->norm ? typed(in->acc, NULL, stats) : NULL;
+        void *cc = c->rotation ? typed(in->acc, cosines, (int64_t)context * half) : NULL;
+        void *ss = c->rotation ? typed(in->acc, sines, (int64_t)context * half) : NULL;
         in->ops->qk_forward(in->stream, xx, rstd, cc, ss, &shape);
         expect(in, "qk_forward", xx, y_ref, n, terms, 1);
         if (c->norm) expect(in, "qk_forward, rstd", rstd, rstd_ref, stats, terms, 0);
         // The backward pass is given the exact statistics and outputs, so that its errors are its own.
         in->ops->qk_backward(in->stream, dx, c->norm ? typed(type, y_ref, n) : NULL,
-                             c->norm ? typed(type, rstd_ref, stats) : NULL, cc, ss, &shape);
+                             c->norm ? typed(in->acc, rstd_ref, stats) : NULL, cc, ss, &shape);
         expect(in, "qk_backward", dx, dx_ref, n, terms, 1);
+        const double *x_now = values_of(xx, n), *dx_now = values_of(dx, n);
         for (int64_t i = 0; i < n; i++) {
             bool head = i % batch < c->T * row && i % batch % row < (int64_t)c->n_heads * D;
-            if (head) continue;
-            assert_true(element_of(type, xx, i) == x[i] && element_of(type, dx, i) == g[i]);
+            if (!head) assert_true(x_now[i] == x[i] && dx_now[i] == g[i]);
         }
         run_end();
     }
@@ -260,7 +270,7 @@ static void check_bias_case(const Instance *in, int64_t N, int C, bool accumulat
     }
     for (int run = 0; run < RUNS; run++) {
         run_begin(run);
-        void *dbias = typed(in->type, accumulate ? before : NULL, C);
+        void *dbias = typed(in->acc, accumulate ? before : NULL, C);
         in->ops->bias_backward(in->stream, dbias, typed(in->type, dout, N * C), N, C, accumulate);
         expect(in, "bias_backward", dbias, ref, C, sqrt((double)N), 1);
         run_end();
@@ -284,14 +294,36 @@ static void check_loss_sum(const Instance *in) {
         double first = 0;
         for (int run = 0; run < RUNS; run++) {
             run_begin(run);
-            void *x = typed(in->type, losses, n);
-            double total = 0;
-            in->ops->loss_sum(in->stream, &total, x, n);
+            void *x = typed(in->acc, losses, n), *sums = typed(TYPE_F64, &(double){0}, 1);
+            in->ops->loss_sum(in->stream, sums, x, n);
+            double total = *values_of(sums, 1);
             assert_true(fabs(total - (double)sum) <= (double)n * DBL_EPSILON * fabs((double)sum));
             if (run == 0) first = total;
             assert_true(total == first);
-            in->ops->loss_sum(in->stream, &total, x, n);
+            in->ops->loss_sum(in->stream, sums, x, n);
+            total = *values_of(sums, 1);
             assert_true(fabs(total - 2 * (double)sum) <= 3 * (double)n * DBL_EPSILON * fabs((double)sum));
+            run_end();
+        }
+        case_end();
+    }
+}
+
+// ---- weights ----
+
+static void check_cast(const Instance *in) {
+    if (in->ops->cast_weights == NULL) return assert_true(in->type == in->acc);
+    for (int64_t n = 1; n < 5000; n = n * 7 + 3) {
+        double *master = draw(n, 0, 1), *ref = case_doubles(n);
+        for (int64_t i = 0; i < n; i++) {
+            master[i] += 1e-3 * master[(i + 1) % n]; // what the type does not hold
+            ref[i] = as_stored(in->type, master[i]);
+        }
+        for (int run = 0; run < RUNS; run++) {
+            run_begin(run);
+            void *weights = typed(in->type, NULL, n);
+            in->ops->cast_weights(in->stream, weights, typed(in->acc, master, n), n);
+            expect_unchanged(in, "cast_weights", weights, ref, n);
             run_end();
         }
         case_end();
@@ -308,11 +340,12 @@ TEST(norm)
 TEST(heads)
 TEST(bias)
 TEST(loss_sum)
+TEST(cast)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_embedding), cmocka_unit_test(test_norm),     cmocka_unit_test(test_heads),
-        cmocka_unit_test(test_bias),      cmocka_unit_test(test_loss_sum),
+        cmocka_unit_test(test_bias),      cmocka_unit_test(test_loss_sum), cmocka_unit_test(test_cast),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

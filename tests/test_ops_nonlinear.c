@@ -6,21 +6,22 @@
 // everything counts as zero, as floats end soon after.
 static void expect_each(const Instance *in, const char *what, const void *data, const double *ref,
                         const double *size, int64_t n, double factor) {
-    double eps = in->type == TYPE_F64 ? DBL_EPSILON : FLT_EPSILON;
+    double eps = type_eps(in->type), stored = storage_error(data);
+    const double *x = values_of(data, n);
     for (int64_t i = 0; i < n; i++) {
-        double x = element_of(in->type, data, i), error = fabs(x - ref[i]),
-               allowed = factor * eps * size[i] + 1e-25;
-        if (!(error <= allowed))
-            fail_msg("%s, %s %s: element %lld is %.9g, not %.9g: error %.3g, allowed %.3g", what,
-                     type_name(in->type), isa_name(in->isa), (long long)i, x, ref[i], error, allowed);
+        double error = fabs(x[i] - ref[i]), allowed = factor * eps * size[i] + 1e-25;
+        if (!(error <= allowed + stored * (fabs(ref[i]) + allowed)))
+            fail_msg("%s, %s: element %lld is %.9g, not %.9g: error %.3g, allowed %.3g", what, in->name,
+                     (long long)i, x[i], ref[i], error, allowed);
     }
 }
 
 // Standard normal values times std, the first ones replaced by zeros, tiny and large numbers.
-static double *draw_with_far(int64_t n, double std) {
+static double *draw_with_far(const Instance *in, int64_t n, double std) {
     const double far[] = {0, -0.0, 30, -30, 1e4, -1e4, 1e-20, -1e-20, -6.5, 6.5, -2.25, -11};
     double *x = draw(n, 0, std);
-    for (int64_t i = 0; i < (int64_t)(sizeof far / sizeof *far) && i < n; i++) x[i] = (float)far[i];
+    for (int64_t i = 0; i < (int64_t)(sizeof far / sizeof *far) && i < n; i++)
+        x[i] = as_stored(in->type, (double)(float)far[i]);
     return x;
 }
 
@@ -47,7 +48,8 @@ static Point activation_at(ActivationKind kind, long double x) {
 }
 
 static void check_activation_case(const Instance *in, ActivationKind kind, int64_t n, bool in_place) {
-    double *x = draw_with_far(n, 2), *dout = draw(n, 0, 1), *out_ref = case_doubles(n), *din_ref = case_doubles(n);
+    double *x = draw_with_far(in, n, 2), *dout = draw(n, 0, 1), *out_ref = case_doubles(n),
+           *din_ref = case_doubles(n);
     double *out_size = case_doubles(n), *din_size = case_doubles(n);
     for (int64_t i = 0; i < n; i++) {
         Point f = activation_at(kind, (long double)x[i]);
@@ -82,7 +84,7 @@ static void check_activation(const Instance *in) {
 // ---- SwiGLU ----
 
 static void check_swiglu_case(const Instance *in, int64_t n, bool in_place) {
-    double *gate = draw_with_far(n, 2), *up = draw(n, 0.3, 1), *dout = draw(n, 0, 1);
+    double *gate = draw_with_far(in, n, 2), *up = draw(n, 0.3, 1), *dout = draw(n, 0, 1);
     double *out_ref = case_doubles(n), *dgate_ref = case_doubles(n), *dup_ref = case_doubles(n);
     double *out_size = case_doubles(n), *dgate_size = case_doubles(n), *dup_size = case_doubles(n);
     for (int64_t i = 0; i < n; i++) {
@@ -128,7 +130,7 @@ static long double cap_slope(SoftcapKind kind, long double cap, long double x) {
 }
 
 static void check_softcap_case(const Instance *in, SoftcapKind kind, double cap, int64_t n) {
-    double *x = draw_with_far(n, 1.5 * cap), *ref = case_doubles(n), *size = case_doubles(n);
+    double *x = draw_with_far(in, n, 1.5 * cap), *ref = case_doubles(n), *size = case_doubles(n);
     for (int64_t i = 0; i < n; i++) {
         ref[i] = (double)capped(kind, (long double)cap, (long double)x[i]);
         size[i] = fabs(ref[i]);
@@ -139,7 +141,8 @@ static void check_softcap_case(const Instance *in, SoftcapKind kind, double cap,
         in->ops->softcap(in->stream, logits, kind, cap, n);
         expect(in, "softcap", logits, ref, n, 8, 0);
         expect_each(in, "softcap", logits, ref, size, n, 8);
-        for (int64_t i = 0; i < n; i++) assert_true(fabs(element_of(in->type, logits, i)) <= cap);
+        const double *z = values_of(logits, n);
+        for (int64_t i = 0; i < n; i++) assert_true(fabs(z[i]) <= cap);
         run_end();
     }
     case_end();
@@ -174,7 +177,7 @@ static void check_cross_entropy_case(const Instance *in, const LossCase *c) {
         double *row = logits + i * Vp, *grad = grad_ref + i * Vp;
         targets[i] = i % 5 == 3 ? -1 : i % 7 == 1 ? V - 1 : (int32_t)(i * 13 % V);
         // Padding would win the softmax if it took part.
-        for (int64_t j = V; j < Vp; j++) row[j] = largest;
+        for (int64_t j = V; j < Vp; j++) row[j] = as_stored(in->type, largest);
         for (int64_t j = 0; j < V; j++) z[j] = c->cap > 0 ? capped(c->kind, (long double)c->cap, row[j]) : row[j];
         long double max = z[0], sum = 0;
         for (int64_t j = 1; j < V; j++) max = fmaxl(max, z[j]);
@@ -190,14 +193,16 @@ static void check_cross_entropy_case(const Instance *in, const LossCase *c) {
     double terms = sqrt((double)V), factor = c->cap > 0 ? 8 : 4, size = c->cap > 0 ? c->cap : largest;
     for (int run = 0; run < RUNS; run++) {
         run_begin(run);
-        void *x = typed(in->type, logits, n * Vp), *losses = typed(in->type, NULL, n);
-        in->ops->cross_entropy(in->stream, losses, x, targets, c->scale, c->kind, c->cap, n, V, Vp);
+        void *x = typed(in->type, logits, n * Vp), *losses = typed(in->acc, NULL, n);
+        in->ops->cross_entropy(in->stream, losses, x, on_device(TYPE_I32, targets, n), c->scale, c->kind, c->cap, n,
+                               V, Vp);
         expect(in, "cross_entropy, losses", losses, loss_ref, n, 4, terms + size);
         if (c->scale != 0)
             expect(in, "cross_entropy, gradient", x, grad_ref, n * Vp, factor * terms, fabs(c->scale) / V);
         else expect_unchanged(in, "cross_entropy, logits", x, logits, n * Vp);
+        const double *gradient = values_of(x, n * Vp);
         for (int64_t i = 0; i < n * Vp && c->scale != 0; i++)
-            if (i % Vp >= V || targets[i / Vp] < 0) assert_true(element_of(in->type, x, i) == 0);
+            if (i % Vp >= V || targets[i / Vp] < 0) assert_true(gradient[i] == 0);
         run_end();
     }
     free(targets), free(z);
@@ -231,10 +236,9 @@ enum { NAN_N = 21, NAN_AT = 13 };
 
 // A NaN among the inputs is a NaN in its place of the output, and nowhere else.
 static void expect_nan(const Instance *in, const char *what, const void *out) {
+    const double *x = values_of(out, NAN_N);
     for (int i = 0; i < NAN_N; i++)
-        if (!isnan(element_of(in->type, out, i)) != (i != NAN_AT))
-            fail_msg("%s, %s %s: element %d is %g", what, type_name(in->type), isa_name(in->isa), i,
-                     element_of(in->type, out, i));
+        if (!isnan(x[i]) != (i != NAN_AT)) fail_msg("%s, %s: element %d is %g", what, in->name, i, x[i]);
 }
 
 static void check_nan(const Instance *in) {
@@ -266,10 +270,10 @@ static void check_nan(const Instance *in) {
         expect_nan(in, "softcap", logits);
         for (int scaled = 0; scaled < 2; scaled++)
             for (int is_capped = 0; is_capped < 2; is_capped++) {
-                int32_t target = 2;
-                in->ops->cross_entropy(in->stream, out, typed(t, dirty, NAN_N), &target, scaled, kind,
+                void *loss = typed(in->acc, &(double){0}, 1), *target = on_device(TYPE_I32, &(int32_t){2}, 1);
+                in->ops->cross_entropy(in->stream, loss, typed(t, dirty, NAN_N), target, scaled, kind,
                                        is_capped ? 15 : 0, 1, NAN_N, NAN_N);
-                assert_true(isnan(element_of(t, out, 0)));
+                assert_true(isnan(*values_of(loss, 1)));
             }
     }
     run_end();

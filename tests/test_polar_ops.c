@@ -3,7 +3,7 @@
 #include "tests/ops_check.h"
 
 static const PolarOps *ops_of(const Instance *in) {
-    return optim_ops(device, in->type)->polar; // for_each_instance has set the instruction set
+    return optim_ops(device, in->type)->polar; // for_each_cpu_instance has set the instruction set
 }
 
 // Doubles that an operation gives whatever the type of the instance.
@@ -151,17 +151,17 @@ static void check_moves(const Instance *in) {
 
 static void norms(void **state) {
     (void)state;
-    for_each_instance(check_norms);
+    for_each_cpu_instance(check_norms);
 }
 
 static void scaling(void **state) {
     (void)state;
-    for_each_instance(check_scaling);
+    for_each_cpu_instance(check_scaling);
 }
 
 static void moves(void **state) {
     (void)state;
-    for_each_instance(check_moves);
+    for_each_cpu_instance(check_moves);
 }
 
 int main(void) {

@@ -1,0 +1,36 @@
+// model/cuda_ops_attention.h - attention on CUDA: the operations of model/ops.h, and the kernels that they choose from.
+#ifndef POLAR_MODEL_CUDA_OPS_ATTENTION_H
+#define POLAR_MODEL_CUDA_OPS_ATTENTION_H
+
+#include "device/cuda_kernel.h"
+#include "model/ops.h" // defines: AttentionShape
+
+enum { MAX_GRID_YZ = 65535 }; // of a launch: heads and batch entries
+
+// The operations, for T = float and __nv_bfloat16; head_dim <= 256. The same bits for a query whatever other queries
+// are asked for with it: a sequence read at once and one read through a cache agree.
+template <typename T>
+void attention_forward_cuda(Stream *s, void *out, void *lse, const void *q, const void *k, const void *v,
+                            const AttentionShape *shape);
+template <typename T>
+void attention_backward_cuda(Stream *s, void *dq, void *dk, void *dv, void *delta, const void *dout, const void *q,
+                             const void *k, const void *v, const void *out, const void *lse,
+                             const AttentionShape *shape);
+
+// Any head_dim up to 256, plain multiplications in fp32. delta is an input.
+template <typename T>
+void attention_simple_forward(cudaStream_t stream, T *out, float *lse, const T *q, const T *k, const T *v,
+                              const AttentionShape &shape);
+template <typename T>
+void attention_simple_backward(cudaStream_t stream, T *dq, T *dk, T *dv, const T *dout, const T *q, const T *k,
+                               const T *v, const float *lse, const float *delta, const AttentionShape &shape);
+
+// head_dim 64 or 128 and scale > 0, on the tensor cores. delta is an input.
+void attention_tensor_forward(cudaStream_t stream, __nv_bfloat16 *out, float *lse, const __nv_bfloat16 *q,
+                              const __nv_bfloat16 *k, const __nv_bfloat16 *v, const AttentionShape &shape);
+void attention_tensor_backward(cudaStream_t stream, __nv_bfloat16 *dq, __nv_bfloat16 *dk, __nv_bfloat16 *dv,
+                               const __nv_bfloat16 *dout, const __nv_bfloat16 *q, const __nv_bfloat16 *k,
+                               const __nv_bfloat16 *v, const float *lse, const float *delta,
+                               const AttentionShape &shape);
+
+#endif

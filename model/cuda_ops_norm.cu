@@ -29,6 +29,14 @@ template <class T, int WARPS> struct Share {
     }
 };
 
+// The chunk at p[c], or `otherwise` everywhere where there is no such array.
+template <int W, class T>
+static __device__ inline void chunk_of(float (&out)[W], const T *p, int c, int C, bool aligned, float otherwise) {
+    if (p) return chunk_load(out, p + c, C - c, aligned);
+#pragma unroll
+    for (int j = 0; j < W; j++) out[j] = otherwise;
+}
+
 // Reads x and delta once and writes resid and out once: at C = 768 in bf16 6144 bytes a row.
 template <class T, int WARPS>
 static __global__ void norm_forward_kernel(T *resid, T *out, float *mean, float *rstd, const T *x, const T *delta,
@@ -78,14 +86,10 @@ static __global__ void norm_forward_kernel(T *resid, T *out, float *mean, float 
 
     auto write = [&](int c, float(&v)[W]) {
         float g[W], b[W];
-        if (gain) chunk_load(g, gain + c, C - c, aligned);
-        if (bias) chunk_load(b, bias + c, C - c, aligned);
+        chunk_of(g, gain, c, C, aligned, 1);
+        chunk_of(b, bias, c, C, aligned, 0);
 #pragma unroll
-        for (int j = 0; j < W; j++) {
-            v[j] = (v[j] - m) * r;
-            if (gain) v[j] *= g[j];
-            if (bias) v[j] += b[j];
-        }
+        for (int j = 0; j < W; j++) v[j] = (v[j] - m) * r * g[j] + b[j];
         chunk_store(out + i * C + c, v, C - c, aligned);
     };
     share.each(held, write, [&](int c) {
@@ -140,11 +144,11 @@ static __global__ void norm_backward_kernel(T *dx, float *partials, const T *dou
             float scale[W];
             chunk_load(d, dout + i * C + c, C - c, aligned);
             chunk_load(to_hat, x + i * C + c, C - c, aligned);
-            if (gain) chunk_load(scale, gain + c, C - c, aligned);
+            chunk_of(scale, gain, c, C, aligned, 1);
 #pragma unroll
             for (int j = 0; j < W; j++) {
                 to_hat[j] = (to_hat[j] - m) * r;
-                to_g[j] = gain ? d[j] * scale[j] : d[j]; // zero beyond the end
+                to_g[j] = d[j] * scale[j]; // zero beyond the end
             }
         };
         auto add = [&](float(&from_g)[W], float(&from_hat)[W]) {

@@ -2,6 +2,7 @@
 #ifndef POLAR_TESTS_GOLDEN_H
 #define POLAR_TESTS_GOLDEN_H
 
+#include "data/float_types.h" // defines: float_type_read, float_type_write
 #include "data/safetensors.h" // defines: Safetensors
 
 #include <math.h>
@@ -66,15 +67,11 @@ static inline bool is_close(const char *what, const double *x, const double *ref
 
 // Elements of a typed array as double, and back.
 static inline void to_double(double *out, const void *in, Type type, int64_t n) {
-    for (int64_t i = 0; i < n; i++)
-        out[i] = type == TYPE_F64 ? ((const double *)in)[i] : (double)((const float *)in)[i];
+    float_type_read(out, type, in, n);
 }
 
 static inline void from_double(void *out, const double *in, Type type, int64_t n) {
-    for (int64_t i = 0; i < n; i++) {
-        if (type == TYPE_F64) ((double *)out)[i] = in[i];
-        else ((float *)out)[i] = (float)in[i];
-    }
+    float_type_write(out, type, in, n);
 }
 
 #endif

@@ -81,10 +81,12 @@ static inline void *alloc(int64_t elements) {
     return memory;
 }
 
+static const char *run_device = "cpu";
+
 static inline void run_open(Run *r, const Fixture *f, Type type, int threads, const ModelRun *shape) {
     Error err;
     if (!model_config_check(&f->config, &err)) fail_msg("%s", err.text);
-    if (!device_open(&r->device, "cpu", threads, &err)) fail_msg("%s", err.text);
+    if (!device_open(&r->device, run_device, threads, &err)) fail_msg("%s", err.text);
     r->stream = stream_create(r->device);
     if (!model_create(&r->model, &f->config, r->device, type, shape, &err)) fail_msg("%s", err.text);
     r->grads = alloc(r->model.table.elements);
@@ -97,7 +99,7 @@ static inline void run_open(Run *r, const Fixture *f, Type type, int threads, co
         const float *stored = golden_data(&f->file, TYPE_F32, n, "param.%s", p->name);
         double *wide = alloc(n), *values = alloc(n);
         to_double(wide, stored, TYPE_F32, n);
-        from_double(values, wide, type, n);
+        from_double(values, wide, type_accumulate(type), n);
         model_set_param(&r->model, r->stream, p, values);
         free(wide), free(values);
     }
@@ -128,30 +130,50 @@ static inline void read_grads(Run *r) {
     free(raw);
 }
 
-// Calls check for every fixture, type and instruction set of this machine.
-static inline void for_each_instance(bool (*check)(const Fixture *f, Type type)) {
-    char asked[16];
-    snprintf(asked, sizeof asked, "%s", isa_name(cpu_isa()));
-    bool close = true;
-    for (Isa isa = ISA_BASE, best = cpu_isa(); isa <= best; isa++)
-        for (int i = 0; i < N_FIXTURES; i++)
-            for (Type type = TYPE_F32; type <= TYPE_F64; type++) {
-                setenv("POLAR_ISA", isa_name(isa), 1);
-                Fixture f = fixture_open(fixture_names[i]);
-                bool this_one = check(&f, type);
-                if (!this_one)
-                    print_error("... in fixture %s, %s %s\n", fixture_names[i], type_name(type), isa_name(isa));
-                close &= this_one;
-                safetensors_close(&f.file);
-            }
-    setenv("POLAR_ISA", asked, 1);
-    assert_true(close);
-}
-
 // Whether the own product does the work: it adds in an order that the number of threads does not change.
 static inline bool without_blas(void) {
     const char *blas = getenv("POLAR_BLAS");
     return blas && !strcmp(blas, "none");
+}
+
+// A check of every fixture in one instance; `where` names it.
+static inline bool check_fixtures(bool (*check)(const Fixture *f, Type type), Type type, const char *where) {
+    bool close = true;
+    for (int i = 0; i < N_FIXTURES; i++) {
+        Fixture f = fixture_open(fixture_names[i]);
+        bool this_one = check(&f, type);
+        if (!this_one) print_error("... in fixture %s, %s %s\n", fixture_names[i], type_name(type), where);
+        close &= this_one;
+        safetensors_close(&f.file);
+    }
+    return close;
+}
+
+// Whether the program is built with CUDA and finds a GPU, real or imitated.
+static inline bool have_gpu(void) {
+    Device *device;
+    Error err;
+    if (!device_open(&device, "cuda", 0, &err)) return false;
+    device_close(device);
+    return true;
+}
+
+// Calls check for every fixture, type and instruction set of this machine, and on its GPU.
+static inline void for_each_instance(bool (*check)(const Fixture *f, Type type)) {
+    char asked[16];
+    snprintf(asked, sizeof asked, "%s", isa_name(cpu_isa()));
+    bool close = true;
+    for (Isa isa = ISA_BASE, best = cpu_isa(); isa <= best; isa++) {
+        setenv("POLAR_ISA", isa_name(isa), 1);
+        for (Type type = TYPE_F32; type <= TYPE_F64; type++) close &= check_fixtures(check, type, isa_name(isa));
+    }
+    setenv("POLAR_ISA", asked, 1);
+    if (!without_blas() && have_gpu()) {
+        run_device = "cuda";
+        close &= check_fixtures(check, TYPE_F32, run_device) & check_fixtures(check, TYPE_BF16, run_device);
+        run_device = "cpu";
+    }
+    assert_true(close);
 }
 
 #endif

@@ -3,10 +3,12 @@
 //
 // D(h) = (L(w + h d) - L(w - h d)) / 2h has the error h^2/6 L'''; (4 D(h/2) - D(h)) / 3 removes it and leaves terms
 // of order h^4. With h = 2e-3 and unit directions those are near 1e-11 L^(5), and rounding, a few eps L / h, is
-// near 1e-12: with derivatives of order one both stay under 1e-9, and a wrong term of any size shows.
+// near 1e-12: with derivatives of order one both stay under 1e-9, and a wrong term of any size shows. The gradients on a
+// GPU are compared with those.
 #include "model/model.h"
 
-#include "device/random.h" // defines: random_normal, random_uniform
+#include "data/float_types.h" // defines: float_type_read, float_type_write
+#include "device/random.h"    // defines: random_normal, random_uniform
 #include "tests/fixed_batch.h"
 
 #include <math.h>
@@ -82,6 +84,71 @@ static bool check_param(const Param *p, const double *gradient) {
     return close;
 }
 
+// A value that every type of instance holds exactly.
+static double in_every_type(double x) {
+    uint16_t bits;
+    x = (double)(float)x;
+    float_type_write(&bits, TYPE_BF16, &x, 1);
+    float_type_read(&x, TYPE_BF16, &bits, 1);
+    return x;
+}
+
+// What is in the gradients of one instance and in those of another (double): relative to each tensor's norm, but to no
+// less than a thousandth of the mean norm.
+static bool same_gradients(const ParamTable *table, const float *x, const double *ref, double tol, Type type) {
+    double mean = 0;
+    bool close = true;
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < table->n_params; i++) {
+            const Param *p = &table->params[i];
+            double error = 0, norm = 0;
+            for (int64_t j = p->offset; j < p->offset + param_elements(p); j++) {
+                error += (x[j] - ref[j]) * (x[j] - ref[j]);
+                norm += ref[j] * ref[j];
+            }
+            error = sqrt(error), norm = sqrt(norm);
+            if (pass == 0) mean += norm / table->n_params;
+            else if (!(error <= tol * fmax(norm, 1e-3 * mean))) {
+                print_error("%s in %s on the GPU: error %.3g of norm %.3g, relative %.3g\n", p->name,
+                            type_name(type), error, norm, error / norm);
+                close = false;
+            }
+        }
+    return close;
+}
+
+// The same network on the GPU, if there is one, with the same weights.
+static bool check_on_gpu(const ModelConfig *config, Type type, const double *gradients, double tol) {
+    Error err;
+    Device *gpu;
+    Model copy;
+    if (!device_open(&gpu, "cuda", 0, &err)) return true;
+    Stream *on = stream_create(gpu);
+    if (!model_create(&copy, config, gpu, type, &(ModelRun){.B = B, .T = T}, &err)) fail_msg("%s", err.text);
+    for (int i = 0; i < copy.table.n_params; i++) {
+        const Param *p = &copy.table.params[i];
+        int64_t n = param_elements(p);
+        double *w = doubles(n);
+        float *narrow = (float *)w;
+        model_get_param(w, &model, stream, &model.table.params[i]);
+        for (int64_t j = 0; j < n; j++) narrow[j] = (float)w[j];
+        model_set_param(&copy, on, p, narrow);
+        free(w);
+    }
+    FixedBatch moved = fixed_batch_create(gpu, on, batch.host.tokens, batch.host.targets, B, T, config->vocab_size);
+    model_forward_backward(&copy, on, &moved.device, 1.0 / (B * T), false, NULL);
+    float *found = (float *)doubles(copy.table.elements);
+    device_copy(on, found, copy.grads, (size_t)copy.table.elements * sizeof *found);
+    stream_synchronize(on);
+    bool close = same_gradients(&copy.table, found, gradients, tol, type);
+    free(found);
+    fixed_batch_free(&moved, gpu);
+    model_free(&copy);
+    stream_destroy(on);
+    device_close(gpu);
+    return close;
+}
+
 static void check_config(const ModelConfig *config) {
     Error err;
     if (!model_config_check(config, &err)) fail_msg("%s", err.text);
@@ -104,8 +171,8 @@ static void check_config(const ModelConfig *config) {
         double std = p->role == ROLE_TOKEN_EMBEDDING ? 1 : 0.3;
         bool kink = config->activation == ACTIVATION_RELU2 && p->kind == PARAM_MLP_UP_BIAS;
         for (int64_t j = 0; j < p->valid_rows * p->cols; j++)
-            w[j] = (p->role == ROLE_GAIN) + (kink ? j % 2 * 16 - 8 : 0) +
-                   std * random_normal(3, random_stream(RANDOM_TEST, p->name), (uint64_t)j);
+            w[j] = in_every_type((p->role == ROLE_GAIN) + (kink ? j % 2 * 16 - 8 : 0) +
+                                 std * random_normal(3, random_stream(RANDOM_TEST, p->name), (uint64_t)j));
         model_set_param(&model, stream, p, w);
         free(w);
     }
@@ -113,7 +180,8 @@ static void check_config(const ModelConfig *config) {
     double *gradients = doubles(model.table.elements);
     device_copy(stream, gradients, model.grads, (size_t)model.table.elements * sizeof *gradients);
     stream_synchronize(stream);
-    bool close = true;
+    // Tolerances as in tests/test_golden_model.c.
+    bool close = check_on_gpu(config, TYPE_F32, gradients, 1e-5) & check_on_gpu(config, TYPE_BF16, gradients, 0.04);
     for (int i = 0; i < model.table.n_params; i++)
         close &= check_param(&model.table.params[i], gradients + model.table.params[i].offset);
     free(gradients);

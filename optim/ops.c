@@ -2,8 +2,16 @@
 
 #include "device/cpu.h"       // defines: cpu_isa
 #include "optim/cpu_tables.h" // declares the tables
+#if defined(POLAR_CUDA)
+#include "optim/cuda_tables.h" // declares the tables
+#endif
 
 const OptimOps *optim_ops(const Device *device, Type type) {
+#if defined(POLAR_CUDA)
+    static const OptimOps *const cuda[TYPE_COUNT] = {
+        [TYPE_F32] = &optim_ops_cuda_f32, [TYPE_F64] = &optim_ops_cuda_f64, [TYPE_BF16] = &optim_ops_cuda_bf16};
+    if (device->kind == DEVICE_CUDA) return cuda[type];
+#endif
     if (device->kind != DEVICE_CPU) return NULL;
 #if defined(__x86_64__)
     static const OptimOps *const tables[TYPE_COUNT][ISA_COUNT] = {

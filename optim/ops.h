@@ -3,8 +3,10 @@
 // Conventions: polar factors and what they are made of (u, o, x below) have the type of the table; master weights,
 // gradients and states (`void *`) its accumulation type (type_accumulate); device weights MatrixBatch.weights_type, on
 // the CPU always in one arena with the master weights. A network in bf16 can so take its polar factors in bf16 or, by
-// the table for f32, in f32. All matrices are dense and row-major with rows * cols elements; a vector is a matrix of one row. Sums of squares are double per row and are
-// added in the order of the rows: they depend on neither the number of threads nor on how rows are cut into calls.
+// the table for f32, in f32. All matrices are dense and row-major with rows * cols elements; a vector is a matrix of one
+// row. Sums of squares are double, for each row and then for each matrix, in an order that the device fixes (the CPU adds
+// rows one after the other, CUDA as a tree): it depends neither on the number of threads or the shape of launches, nor on
+// how many matrices one call has.
 //
 // Everything that changes from step to step (rates, momentum, bias corrections, clip scale, ok) is read from
 // StepInputs and StepReport in device memory, so that a captured graph can be replayed; arguments by value are

@@ -10,7 +10,7 @@
 
 struct Optimizer {
     Device *device;
-    const OptimOps *ops;
+    const OptimOps *ops; // of acc_type
     Type type, acc_type;
     const ParamTable *table;
     OptimizerPlan plan;
@@ -59,11 +59,11 @@ bool optimizer_check(const Device *device, const ParamTable *table, const GroupS
     return optimizer_plan(&plan, device, table, settings, TYPE_F32, err);
 }
 
-void optimizer_memory(int64_t *state, int64_t *scratch, const ParamTable *table,
+void optimizer_memory(int64_t *state, int64_t *scratch, const Device *device, const ParamTable *table,
                       const GroupSettings settings[GROUP_COUNT], Type type) {
     OptimizerPlan plan;
     Error err;
-    ASSERT(optimizer_plan(&plan, NULL, table, settings, type_accumulate(type), &err));
+    ASSERT(optimizer_plan(&plan, device, table, settings, type, &err));
     *state = plan.state_bytes;
     *scratch = plan.scratch_bytes;
 }
@@ -130,9 +130,10 @@ Optimizer *optimizer_create(Device *device, Type type, const ParamTable *table,
     o->type = type;
     o->acc_type = type_accumulate(type);
     o->table = table;
-    o->ops = optim_ops(device, type);
-    bool ok = o->ops ? optimizer_plan(&o->plan, device, table, settings, o->acc_type, err)
-                     : error_set(err, "%s has no optimizer operations for %s", device->name, type_name(type));
+    o->ops = optim_ops(device, o->acc_type);
+    bool ok = optim_ops(device, type)
+                  ? optimizer_plan(&o->plan, device, table, settings, type, err)
+                  : error_set(err, "%s has no optimizer operations for %s", device->name, type_name(type));
     if (ok && !allocate(o))
         ok = error_set(err, "out of memory: the optimizer needs %.1f MiB of state and %.1f MiB of scratch",
                        (double)o->plan.state_bytes / (1 << 20), (double)o->plan.scratch_bytes / (1 << 20));

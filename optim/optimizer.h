@@ -75,8 +75,9 @@ struct OptimizerDef {
     // State of one parameter; returns the number of tensors. They start at zero.
     int (*declare_state)(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const GroupSettings *settings,
                          Type acc_type);
-    // Bytes of scratch for a list of matrix groups. May be NULL.
-    int64_t (*scratch_bytes)(const MatrixGroup *groups, int n_groups, const GroupSettings *settings, Type acc_type);
+    // Bytes of scratch for a list of matrix groups of a network of `type`, on a device (NULL: the CPU). May be NULL.
+    int64_t (*scratch_bytes)(const MatrixGroup *groups, int n_groups, const GroupSettings *settings,
+                             const Device *device, Type type);
     // How matrices with natural row splits (q, k, v) are viewed. May be NULL: whole.
     SplitLevel (*splits)(const GroupSettings *settings);
     // Updates all parameters of one group.
@@ -128,14 +129,16 @@ typedef struct {
 
 typedef struct Optimizer Optimizer;
 
-// Makes the optimizers of all groups over one arena of parameters. The table must outlive it; the settings are
-// copied and resolved. Errors: what optimizer_check refuses, no operations for the type, out of memory.
+// Makes the optimizers of all groups over one arena of parameters of a network of `type`; master weights, gradients and
+// states have type_accumulate(type). The table must outlive it; the settings are copied and resolved. Errors: what
+// optimizer_check refuses, no operations for the type, out of memory.
 Optimizer *optimizer_create(Device *device, Type type, const ParamTable *table,
                             const GroupSettings settings[GROUP_COUNT], Error *err);
 void optimizer_free(Optimizer *optimizer);
 
-// Bytes of state and of scratch that optimizer_create allocates, for settings that optimizer_check accepts.
-void optimizer_memory(int64_t *state, int64_t *scratch, const ParamTable *table,
+// Bytes of state and of scratch that optimizer_create allocates on a device (NULL: the CPU), for settings that
+// optimizer_check accepts.
+void optimizer_memory(int64_t *state, int64_t *scratch, const Device *device, const ParamTable *table,
                       const GroupSettings settings[GROUP_COUNT], Type type);
 
 // Checks routing and settings against the table and the device (NULL: not asked) without allocating: what optimizer_create would refuse. Groups

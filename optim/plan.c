@@ -40,7 +40,7 @@ static void plan_state(OptimizerPlan *plan, KindPlan *kind, const GroupSettings 
 }
 
 static bool plan_kind(OptimizerPlan *plan, const Device *device, const ParamTable *table, ParamKind which,
-                      Type acc_type, Error *err) {
+                      Type type, Error *err) {
     MatrixGroup whole[3];
     if (param_matrix_groups(whole, table, which, SPLIT_NONE) == 0) return true;
     KindPlan *kind = &plan->kinds[plan->n_kinds++];
@@ -53,23 +53,23 @@ static bool plan_kind(OptimizerPlan *plan, const Device *device, const ParamTabl
     kind->n_views = param_matrix_groups(kind->views, table, which, level);
     for (int i = 0; i < kind->n_views; i++) kind->views[i] = without_padding(kind->views[i]);
     plan->n_rows += kind->whole.count * kind->whole.rows;
-    plan_state(plan, kind, settings, acc_type);
+    plan_state(plan, kind, settings, type_accumulate(type));
     if (def->scratch_bytes) {
-        int64_t scratch = def->scratch_bytes(kind->views, kind->n_views, settings, acc_type);
+        int64_t scratch = def->scratch_bytes(kind->views, kind->n_views, settings, device, type);
         if (scratch > plan->scratch_bytes) plan->scratch_bytes = scratch;
     }
     return true;
 }
 
 bool optimizer_plan(OptimizerPlan *plan, const Device *device, const ParamTable *table,
-                    const GroupSettings settings[GROUP_COUNT], Type acc_type, Error *err) {
+                    const GroupSettings settings[GROUP_COUNT], Type type, Error *err) {
     *plan = (OptimizerPlan){0};
     for (int g = 0; g < GROUP_COUNT; g++) {
         plan->settings[g] = settings[g];
         if (settings[g].def && settings[g].def->resolve) settings[g].def->resolve(&plan->settings[g]);
     }
     for (int kind = 0; kind < PARAM_KIND_COUNT; kind++)
-        if (!plan_kind(plan, device, table, (ParamKind)kind, acc_type, err)) return false;
+        if (!plan_kind(plan, device, table, (ParamKind)kind, type, err)) return false;
     // The row sums of the gradient norm are done with when the optimizers start: the scratch is shared.
     int64_t sums = plan->n_rows * (int64_t)sizeof(double);
     if (sums > plan->scratch_bytes) plan->scratch_bytes = sums;

@@ -29,9 +29,9 @@ typedef struct {
     int64_t state_bytes, scratch_bytes;
 } OptimizerPlan;
 
-// Errors: what the optimizers refuse; of the device only where it is not NULL.
+// For a network of `type`. Errors: what the optimizers refuse; of the device only where it is not NULL.
 bool optimizer_plan(OptimizerPlan *plan, const Device *device, const ParamTable *table,
-                    const GroupSettings settings[GROUP_COUNT], Type acc_type, Error *err);
+                    const GroupSettings settings[GROUP_COUNT], Type type, Error *err);
 
 #ifdef __cplusplus
 }

@@ -238,6 +238,12 @@ const PolarMethod *polar_methods(int *count) {
     return methods;
 }
 
+Type polar_factor_type(const PolarMethod *method, Type type) {
+    const double bf16_eps = 0x1p-8; // largest relative error of two roundings: of X and of its Gram matrix
+    if (type == TYPE_BF16 && method->n_triples > 0 && method->sigma_max > 1 + bf16_eps) return TYPE_BF16;
+    return type_accumulate(type);
+}
+
 int polar_max_steps(const PolarMethod *method) {
     if (method->n_triples == 0) return method->max_steps;
     return method->repeat_last ? 100 : method->n_triples;

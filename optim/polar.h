@@ -61,6 +61,10 @@ const PolarMethod *polar_methods(int *count);
 // The names of it, NULL-terminated: the choices of an option whose value is the index in the registry.
 extern const char *const POLAR_NAMES[];
 
+// The type in which a method works where the network's is `type`: bf16 where that is bf16 and the method is a polynomial
+// that stays bounded for singular values a rounding of bf16 above 1; else the accumulation type.
+Type polar_factor_type(const PolarMethod *method, Type type);
+
 // The most steps a method can take, and, for polynomial ones, the triple of one (0-based) with the safety factor.
 int polar_max_steps(const PolarMethod *method);
 PolarTriple polar_triple(const PolarMethod *method, int step);

@@ -1,8 +1,8 @@
 // optim/polar_ops.h - the operations of the polar methods (optim/polar_*.c) beside products and solves, implemented
 // once per device. They are reached through OptimOps.
 //
-// x is (count, rows, cols), dense and row-major, of the instance's accumulation type. Sums are double and in the order
-// of the elements: they do not depend on the number of threads. What is not finite comes out as such.
+// x is (count, rows, cols), dense and row-major, of the type of the table. Sums are double and in an order that the
+// device fixes, as those of OptimOps: they do not depend on the number of threads. What is not finite comes out as such.
 #ifndef POLAR_OPTIM_POLAR_OPS_H
 #define POLAR_OPTIM_POLAR_OPS_H
 
@@ -45,7 +45,7 @@ typedef struct {
     // Column i of u (rows, k) becomes zero where values[i] <= tolerance values[0].
     void (*drop_small)(Stream *s, void *u, const void *values, double tolerance, int64_t rows, int64_t k);
 
-    // n elements of the instance's type to double and back.
+    // n elements of the table's type to double and back.
     void (*widen)(Stream *s, double *y, const void *x, int64_t n);
     void (*narrow)(Stream *s, void *y, const double *x, int64_t n);
 } PolarOps;

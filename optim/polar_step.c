@@ -18,9 +18,6 @@ const char *const POLAR_MOMENT_NAMES[] = {
     [MOMENT_ROW] = "row",         [MOMENT_COLUMN] = "column", [MOMENT_LONGER] = "longer",
     [MOMENT_ELEMENT] = "element", [MOMENT_NONE] = "none",     [MOMENT_COUNT] = NULL};
 
-// Matrices orthogonalized at once. On the CPU every product uses all threads, so that more would only cost memory.
-enum { POLAR_CHUNK = 1 };
-
 static const PolarMethod *settings_method(const GroupSettings *settings) {
     int count;
     const PolarMethod *methods = polar_methods(&count);
@@ -186,11 +183,32 @@ static ChunkLayout chunk_layout(const PolarChoices *c, const GroupSettings *sett
     return l;
 }
 
-int64_t polar_step_scratch(const MatrixGroup *groups, int n_groups, const GroupSettings *settings, Type acc_type) {
+// The type of U, of the polar factor and of what is between them.
+static Type factor_type(const PolarChoices *c, const GroupSettings *settings, Type type) {
+    return c->polar ? polar_factor_type(settings_method(settings), type) : type_accumulate(type);
+}
+
+enum { CHUNK_BYTES = 1 << 29 }; // of U, on a GPU
+
+// Matrices of a view that are worked on at once. On the CPU every product uses all threads, so that more would only cost
+// memory; a GPU takes a whole view where it can. Methods that stop by their data would go on until all have converged.
+static int chunk_count(const PolarChoices *c, const GroupSettings *settings, const Device *device, Type type,
+                       const MatrixGroup *view) {
+    bool cpu = device == NULL || device->kind == DEVICE_CPU;
+    if (cpu || (c->polar && settings_method(settings)->converges)) return 1;
+    int64_t bytes = view->rows * view->cols * (int64_t)type_size(factor_type(c, settings, type));
+    int64_t fit = CHUNK_BYTES / bytes, all = view->parts > 1 ? view->parts : view->count;
+    return fit < 1 ? 1 : (int)(fit < all ? fit : all);
+}
+
+int64_t polar_step_scratch(const MatrixGroup *groups, int n_groups, const GroupSettings *settings,
+                           const Device *device, Type type) {
     PolarChoices c = polar_choices(settings);
+    Type u_type = factor_type(&c, settings, type);
     int64_t most = 0;
     for (int i = 0; i < n_groups; i++) {
-        int64_t bytes = chunk_layout(&c, settings, acc_type, groups[i].rows, groups[i].cols, POLAR_CHUNK).end;
+        int count = chunk_count(&c, settings, device, type, &groups[i]);
+        int64_t bytes = chunk_layout(&c, settings, u_type, groups[i].rows, groups[i].cols, count).end;
         if (bytes > most) most = bytes;
     }
     return most;
@@ -200,6 +218,8 @@ int64_t polar_step_scratch(const MatrixGroup *groups, int n_groups, const GroupS
 typedef struct {
     const OptimizerStep *step;
     const PolarChoices *choices;
+    Type type; // of u, before and the polar factor
+    const OptimOps *ops;
     MatrixBatch x;
     SecondMoment moment;
     double *sums, *norm_sums, *dots, *factors;
@@ -207,10 +227,13 @@ typedef struct {
 } Chunk;
 
 static Chunk chunk_begin(const OptimizerStep *step, const PolarChoices *c, const MatrixBatch *x) {
-    ChunkLayout l = chunk_layout(c, step->settings, step->acc_type, x->rows, x->cols, x->count);
+    Type type = factor_type(c, step->settings, step->type);
+    ChunkLayout l = chunk_layout(c, step->settings, type, x->rows, x->cols, x->count);
     char *scratch = step->scratch;
     Chunk k = {.step = step,
                .choices = c,
+               .type = type,
+               .ops = optim_ops(step->stream->device, type),
                .x = *x,
                .moment = matrix_moment(c, x->rows, x->cols),
                .sums = (double *)(void *)(scratch + l.sums),
@@ -230,13 +253,13 @@ static Chunk chunk_begin(const OptimizerStep *step, const PolarChoices *c, const
 static void normalize_by_moment(const Chunk *k, void *o, double *row_sums) {
     static const Normalization by[MOMENT_COUNT] = {
         [MOMENT_ROW] = NORMALIZE_ROWS, [MOMENT_COLUMN] = NORMALIZE_COLUMNS, [MOMENT_ELEMENT] = NORMALIZE_ELEMENTS};
-    k->step->ops->normalize(k->step->stream, o, row_sums, &k->x, by[k->moment], k->choices->scaling.eps);
+    k->ops->normalize(k->step->stream, o, row_sums, &k->x, by[k->moment], k->choices->scaling.eps);
 }
 
 // U, from the gradient to what the polar factor is taken of.
 static void chunk_momentum(const Chunk *k) {
     const PolarChoices *c = k->choices;
-    const OptimOps *ops = k->step->ops;
+    const OptimOps *ops = k->ops;
     Stream *s = k->step->stream;
     const MatrixBatch *x = &k->x;
     MatrixBatch gradient = *x;
@@ -255,19 +278,19 @@ static void *chunk_factor(const Chunk *k) {
     const MatrixBatch *x = &k->x;
     if (!k->choices->polar) return k->u;
     bool nuclear = k->choices->scaling.rule == SCALE_NUCLEAR;
-    size_t bytes = (size_t)(x->count * x->rows * x->cols) * type_size(step->acc_type);
+    size_t bytes = (size_t)(x->count * x->rows * x->cols) * type_size(k->type);
     if (nuclear) device_copy(step->stream, k->before, k->u, bytes);
-    PolarProblem p = polar_problem(step->settings, step->acc_type, x->rows, x->cols, x->count);
-    p.stream = step->stream, p.ops = step->ops;
+    PolarProblem p = polar_problem(step->settings, k->type, x->rows, x->cols, x->count);
+    p.stream = step->stream, p.ops = k->ops;
     void *o = polar_factor(&p, k->u, k->sums, k->iteration, NULL);
-    if (nuclear) step->ops->row_dots(step->stream, k->dots, k->before, o, x->count, x->rows, x->cols);
-    if (k->choices->polar_first) step->ops->polar_average(step->stream, o, x, k->choices->ema);
+    if (nuclear) k->ops->row_dots(step->stream, k->dots, k->before, o, x->count, x->rows, x->cols);
+    if (k->choices->polar_first) k->ops->polar_average(step->stream, o, x, k->choices->ema);
     return o;
 }
 
 static void chunk_update(const Chunk *k, void *o) {
     const PolarChoices *c = k->choices;
-    const OptimOps *ops = k->step->ops;
+    const OptimOps *ops = k->ops;
     Stream *s = k->step->stream;
     const MatrixBatch *x = &k->x;
     RowScaling scaling = c->scaling;
@@ -289,8 +312,9 @@ void polar_step(const OptimizerStep *step) {
     PolarChoices c = polar_choices(step->settings);
     for (int i = 0; i < step->n_views; i++) {
         const GroupView *view = &step->views[i];
+        int count = chunk_count(&c, step->settings, step->stream->device, step->type, &view->view);
         for (int first = 0; first < view->view.count;) {
-            MatrixBatch x = step_batch(step, view, first, POLAR_CHUNK);
+            MatrixBatch x = step_batch(step, view, first, count);
             Chunk k = chunk_begin(step, &c, &x);
             chunk_momentum(&k);
             chunk_update(&k, chunk_factor(&k));

@@ -21,7 +21,7 @@ typedef struct {
 
 struct OptimizerStep {
     Stream *stream;
-    const OptimOps *ops;
+    const OptimOps *ops; // of acc_type
     Type type, acc_type;
     Group group;
     const GroupSettings *settings;

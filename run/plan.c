@@ -51,7 +51,7 @@ MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table, const D
     plan.weights = m.weights;
     plan.grads = m.grads;
     plan.activations = m.activations;
-    optimizer_memory(&plan.optimizer_state, &plan.optimizer_scratch, table, config->groups, type);
+    optimizer_memory(&plan.optimizer_state, &plan.optimizer_scratch, device, table, config->groups, type);
     // The loader's two, those on their way, the one at work, the validation's.
     plan.batches = (HOST_RING_SLOTS + 4) * batch_bytes(config->micro_batch, config->seq_len);
     if (config->diagnose) plan.diagnostics = diagnose_memory(table);

@@ -2,8 +2,14 @@
 
 #include "device/cpu.h"             // defines: cpu_isa
 #include "run/problem_cpu_tables.h" // declares the tables
+#if defined(POLAR_CUDA)
+#include "run/problem_cuda_tables.h" // declares the table
+#endif
 
 const ProblemOps *problem_ops(const Device *device, Type type) {
+#if defined(POLAR_CUDA)
+    if (device->kind == DEVICE_CUDA) return type == TYPE_F32 ? &problem_ops_cuda_f32 : NULL;
+#endif
     if (device->kind != DEVICE_CPU) return NULL;
 #if defined(__x86_64__)
     static const ProblemOps *const tables[TYPE_COUNT][ISA_COUNT] = {

@@ -122,7 +122,7 @@ static void check_counts(const Run *r, const Case *c) {
                      count_tensors(&r->file, all) - count_tensors(&r->file, f64) - n_params);
 }
 
-static void run_open(Run *r, const Case *c, Type type) {
+static void run_open(Run *r, const Case *c, const char *device, Type type) {
     Error err;
     golden_open(&r->file, c->file);
     ModelConfig config = {.n_layer = golden_int(&r->file, "config.n_layer"),
@@ -144,7 +144,7 @@ static void run_open(Run *r, const Case *c, Type type) {
     param_table_init(&r->table, &config);
     GroupSettings settings[GROUP_COUNT];
     load_settings(settings, &r->file, c);
-    if (!device_open(&r->device, "cpu", 2, &err)) fail_msg("%s", err.text);
+    if (!device_open(&r->device, device, 2, &err)) fail_msg("%s", err.text);
     r->stream = stream_create(r->device);
     r->type = type;
     r->optimizer = optimizer_create(r->device, type, &r->table, settings, &err);
@@ -251,11 +251,11 @@ static void step(const Run *r, int t) {
     stream_synchronize(r->stream);
 }
 
-static bool check_f32(const Case *c) {
+static bool check_f32(const Case *c, const char *device) {
     Run r;
     char prefix[64];
     bool close = true;
-    run_open(&r, c, TYPE_F32);
+    run_open(&r, c, device, TYPE_F32);
     snprintf(prefix, sizeof prefix, "%s.", c->name);
     for (int t = 0; t < STEPS; t++) {
         load_step(&r, prefix, t);
@@ -270,7 +270,7 @@ static bool check_f64(const Case *c) {
     Run r;
     char prefix[64], f64_prefix[64];
     bool close = true;
-    run_open(&r, c, TYPE_F64);
+    run_open(&r, c, "cpu", TYPE_F64);
     snprintf(prefix, sizeof prefix, "%s.", c->name);
     snprintf(f64_prefix, sizeof f64_prefix, "%s.f64.", c->name);
     for (int i = 0; i < F64_STEPS; i++) {
@@ -288,12 +288,20 @@ static void check_case(const Case *c) {
     snprintf(asked, sizeof asked, "%s", isa_name(cpu_isa()));
     for (Isa isa = ISA_BASE, best = cpu_isa(); isa <= best; isa++) {
         setenv("POLAR_ISA", isa_name(isa), 1);
-        bool this_one = check_f32(c);
+        bool this_one = check_f32(c, "cpu");
         this_one &= check_f64(c);
         if (!this_one) print_error("... in %s, %s\n", c->name, isa_name(isa));
         close &= this_one;
     }
     setenv("POLAR_ISA", asked, 1);
+    Device *gpu;
+    Error err;
+    if (device_open(&gpu, "cuda", 0, &err)) {
+        device_close(gpu);
+        bool this_one = check_f32(c, "cuda");
+        if (!this_one) print_error("... in %s, cuda\n", c->name);
+        close &= this_one;
+    }
     assert_true(close);
 }
 

@@ -213,18 +213,20 @@ static double polar_bound(const Fixture *f, const Param *p, const PolarCase *c) 
     double target = c->rms + c->max, slope = c->simple ? pow(2, c->simple) : pow(3.4445, 5);
     double rms = target > 0 ? target * sqrt((double)param_elements(p)) : sqrt((double)p->rows);
     double update = 8 * slope * fixture_epsilon(f->type) * c->lr * rms / 0.7 * sqrt((double)p->rows);
+    if (f->type == TYPE_BF16) update = FIXTURE_BF16_FACTOR * c->lr * rms / 0.7;
     return STEPS * (update + 2 * fixture_epsilon(f->type) * fixture_norm(f->ref + p->offset, param_elements(p)));
 }
 
 static void polar_case(Type type) {
     for (size_t i = 0; i < sizeof polar_cases / sizeof *polar_cases; i++) {
         const PolarCase *c = &polar_cases[i];
+        if (type == TYPE_BF16 && c->cautious) continue; // rounding turns the signs of small elements
         Fixture f;
         fixture_open(&f, type, WIDTH, c->settings, "sgd lr=0");
         fixture_fill(&f, f.master, f.ref, 0.5, 1);
         double *m = calloc((size_t)f.table.elements, sizeof *m), *v = calloc((size_t)f.table.elements, sizeof *v);
         for (int t = 0; t < STEPS; t++) {
-            fixture_fill(&f, f.grads, f.ref_grads, 0.1, 100 + (uint64_t)t);
+            fixture_fill_grads(&f, 0.1, 100 + (uint64_t)t);
             fixture_step(&f, t, STEPS, 0);
             reference_step(&f, m, v, c);
         }
@@ -306,7 +308,9 @@ static void momentum_warms_up(void **state) {
         fixture_fill(&f, f.grads, f.ref_grads, 0.1, 100 + (uint64_t)t);
         fixture_step(&f, t, 6, 0);
         m = expected[t] * m + (1 - expected[t]) * f.ref_grads[s.param->offset];
-        assert_true(fabs(((const double *)s.data)[0] - m) < 1e-16);
+        double *state_now = fixture_state(&f, &s);
+        assert_true(fabs(state_now[0] - m) < 1e-16);
+        free(state_now);
     }
     fixture_close(&f);
 }

@@ -12,6 +12,8 @@
 
 enum { WIDTH = 9 };
 
+static Type type = TYPE_F32; // of the network
+
 static const char *const all_settings[][2] = {
     {"adamw", "adamw"},
     {"sgd", "sgd"},
@@ -32,7 +34,7 @@ static void zero_gradients_are_harmless(void **state) {
     (void)state;
     for (int i = 0; i < ALL_SETTINGS; i++) {
         Fixture f;
-        fixture_open(&f, TYPE_F32, WIDTH, all_settings[i][0], all_settings[i][1]);
+        fixture_open(&f, type, WIDTH, all_settings[i][0], all_settings[i][1]);
         fixture_fill(&f, f.master, f.ref, 0.5, 1);
         for (int t = 0; t < 3; t++) fixture_step(&f, t, 10, 1);
         for (int64_t j = 0; j < f.table.elements; j++) // nothing but weight decay has moved them
@@ -46,18 +48,20 @@ static void zero_gradients_are_harmless(void **state) {
 static void factors_of_a_zero_matrix_are_finite(void **state) {
     (void)state;
     Fixture f;
-    fixture_open(&f, TYPE_F32, WIDTH, "sgd", "sgd");
+    fixture_open(&f, type, WIDTH, "sgd", "sgd");
     StepInputs inputs = {.beta2 = {0.95}};
     StepReport report = {.ok = 1};
     float moments[3] = {0};
-    double sums[3] = {0}, factors[3];
+    double zeros[3] = {0}, factors[3] = {1, 1, 1}, *sums = fixture_upload(&f, zeros, sizeof zeros);
+    StepInputs *device_inputs = fixture_upload(&f, &inputs, sizeof inputs);
+    StepReport *device_report = fixture_upload(&f, &report, sizeof report);
     MatrixBatch x = {.count = 1,
                      .rows = 3,
                      .cols = 2,
-                     .state = {NULL, moments},
+                     .state = {NULL, fixture_upload(&f, moments, sizeof moments)},
                      .state_stride = {6, 3},
-                     .inputs = &inputs,
-                     .report = &report};
+                     .inputs = device_inputs,
+                     .report = device_report};
     for (int rule = 0; rule < SCALE_COUNT; rule++) {
         for (int normalize = 0; normalize < 2; normalize++) {
             RowScaling scaling = {.rule = (ScaleRule)rule,
@@ -66,10 +70,16 @@ static void factors_of_a_zero_matrix_are_finite(void **state) {
                                   .eps = 1e-30,
                                   .power = 1,
                                   .row_dots = sums};
-            optim_ops(f.device, f.type)->row_factors(f.stream, factors, sums, &x, &scaling);
+            double *out = fixture_upload(&f, factors, sizeof factors);
+            optim_ops(f.device, f.type)->row_factors(f.stream, out, sums, &x, &scaling);
+            fixture_download(&f, factors, out, sizeof factors);
             for (int i = 0; i < 3; i++) assert_true(factors[i] == 0);
         }
     }
+    device_free(f.device, sums);
+    device_free(f.device, device_inputs);
+    device_free(f.device, device_report);
+    device_free(f.device, x.state[1]);
     fixture_close(&f);
 }
 
@@ -79,7 +89,7 @@ static void denormal_gradients_are_harmless(void **state) {
     for (int i = 2; i < ALL_SETTINGS; i++) {
         for (double size = 1e-30; size > 1e-44; size *= 1e-3) {
             Fixture f;
-            fixture_open(&f, TYPE_F32, WIDTH, all_settings[i][0], all_settings[i][1]);
+            fixture_open(&f, type, WIDTH, all_settings[i][0], all_settings[i][1]);
             fixture_fill(&f, f.grads, f.ref_grads, size, 3);
             for (int t = 0; t < 3; t++) fixture_step(&f, t, 10, 0);
             for (int64_t j = 0; j < f.table.elements; j++) assert_true(fabs(fixture_get(&f, f.master, j)) < 1);
@@ -92,7 +102,7 @@ static void padding_and_gaps_stay_zero(void **state) {
     (void)state;
     for (int i = 0; i < ALL_SETTINGS; i++) {
         Fixture f;
-        fixture_open(&f, TYPE_F32, WIDTH, all_settings[i][0], all_settings[i][1]);
+        fixture_open(&f, type, WIDTH, all_settings[i][0], all_settings[i][1]);
         fixture_fill(&f, f.master, f.ref, 0.5, 1);
         fixture_fill(&f, f.grads, f.ref_grads, 0.5, 2);
         for (int t = 0; t < 3; t++) fixture_step(&f, t, 10, 1);
@@ -145,8 +155,7 @@ static Snapshot snapshot(const Fixture *f) {
     assert_true(optimizer_state_count(f->optimizer) <= 256);
     for (int i = 0; i < optimizer_state_count(f->optimizer); i++) {
         StateTensor t = optimizer_state(f->optimizer, i);
-        s.states[i] = malloc(state_bytes(&t));
-        memcpy(s.states[i], t.data, state_bytes(&t));
+        s.states[i] = fixture_state(f, &t);
     }
     return s;
 }
@@ -158,7 +167,9 @@ static bool unchanged(const Fixture *f, Snapshot *s) {
     free(s->master);
     for (int i = 0; i < optimizer_state_count(f->optimizer); i++) {
         StateTensor t = optimizer_state(f->optimizer, i);
-        same = same && memcmp(s->states[i], t.data, state_bytes(&t)) == 0;
+        void *now = fixture_state(f, &t);
+        same = same && memcmp(s->states[i], now, state_bytes(&t)) == 0;
+        free(now);
         free(s->states[i]);
     }
     return same;
@@ -175,7 +186,7 @@ static void bad_steps_change_nothing(void **state) {
     for (int i = 0; i < ALL_SETTINGS; i++) {
         for (size_t j = 0; j < sizeof cases / sizeof *cases; j++) {
             Fixture f;
-            fixture_open(&f, TYPE_F32, WIDTH, all_settings[i][0], all_settings[i][1]);
+            fixture_open(&f, type, WIDTH, all_settings[i][0], all_settings[i][1]);
             fixture_fill(&f, f.master, f.ref, 0.5, 1);
             fixture_fill(&f, f.grads, f.ref_grads, 0.1, 2);
             *f.loss = 1;
@@ -183,7 +194,7 @@ static void bad_steps_change_nothing(void **state) {
             Snapshot before = snapshot(&f);
             fixture_put(&f, f.grads, f.table.params[f.table.n_params - 1].offset, cases[j].gradient);
             *f.loss = cases[j].loss;
-            optimizer_step(f.optimizer, f.stream, f.master, f.master, f.grads, f.loss, 1, 10, 1, 1, cases[j].limit);
+            fixture_step_judged(&f, 1, 10, 1, 1, cases[j].limit);
             assert_true(optimizer_report(f.optimizer, f.stream).ok == cases[j].ok);
             assert_true(unchanged(&f, &before) == !cases[j].ok);
             fixture_close(&f);
@@ -195,9 +206,9 @@ static void bad_steps_change_nothing(void **state) {
 static void loss_is_scaled_before_it_is_judged(void **state) {
     (void)state;
     Fixture f;
-    fixture_open(&f, TYPE_F32, WIDTH, "adamw", "adamw");
+    fixture_open(&f, type, WIDTH, "adamw", "adamw");
     *f.loss = 40;
-    optimizer_step(f.optimizer, f.stream, f.master, f.master, f.grads, f.loss, 0, 10, 1, 0.125, 5);
+    fixture_step_judged(&f, 0, 10, 1, 0.125, 5);
     StepReport report = optimizer_report(f.optimizer, f.stream);
     assert_true(report.loss == 5 && report.ok == 1);
     fixture_close(&f);
@@ -223,7 +234,34 @@ static void inputs_of_many_steps_are_kept_apart(void **state) {
     fixture_close(&f);
 }
 
-int main(void) {
+// Results are no other in another order of threads and blocks, or a second time.
+static void runs_are_equal_to_the_bit(void **state) {
+    (void)state;
+    for (int i = 0; i < ALL_SETTINGS; i++) {
+        void *first = NULL;
+        for (int run = 0; run < 3; run++) {
+            Fixture f;
+            fixture_order(run);
+            fixture_open(&f, type, WIDTH, all_settings[i][0], all_settings[i][1]);
+            fixture_fill(&f, f.master, f.ref, 0.5, 1);
+            for (int t = 0; t < 3; t++) {
+                fixture_fill(&f, f.grads, f.ref_grads, 0.1, 2 + (uint64_t)t);
+                fixture_step(&f, t, 3, 1);
+            }
+            if (!first) {
+                first = malloc(fixture_bytes(&f));
+                memcpy(first, f.master, fixture_bytes(&f));
+            } else if (memcmp(first, f.master, fixture_bytes(&f))) {
+                fail_msg("%s: other bits in run %d", all_settings[i][0], run);
+            }
+            fixture_close(&f);
+        }
+        free(first);
+    }
+    fixture_order(0);
+}
+
+static int all_tests(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(zero_gradients_are_harmless),
         cmocka_unit_test(factors_of_a_zero_matrix_are_finite),
@@ -233,6 +271,18 @@ int main(void) {
         cmocka_unit_test(bad_steps_change_nothing),
         cmocka_unit_test(loss_is_scaled_before_it_is_judged),
         cmocka_unit_test(inputs_of_many_steps_are_kept_apart),
+        cmocka_unit_test(runs_are_equal_to_the_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void) {
+    int failed = all_tests();
+    if (fixture_has_gpu()) {
+        fixture_device = "cuda";
+        failed += all_tests();
+        type = TYPE_BF16;
+        failed += all_tests();
+    }
+    return failed;
 }

@@ -2,7 +2,8 @@
 // come out, with p composed of the method's triples in double.
 #include "optim/polar.h"
 
-#include "device/random.h" // defines: random_normal
+#include "data/float_types.h" // defines: float_type_read, float_type_write
+#include "device/random.h"    // defines: random_normal
 
 #define DEVICE_THREADS 0
 #include "tests/device_fixture.h"
@@ -80,14 +81,35 @@ static void compose(double *x, const double *u, const double *s, const double *v
     }
 }
 
-static double get(const void *x, int64_t i, Type type) {
-    return type == TYPE_F64 ? ((const double *)x)[i] : (double)((const float *)x)[i];
+// Device memory with n elements of a type, and back.
+static void *upload(Stream *on, const double *x, Type type, int64_t n) {
+    size_t bytes = (size_t)n * type_size(type);
+    void *host = malloc(bytes), *memory = device_alloc(on->device, bytes);
+    assert_true(host && memory);
+    for (int64_t i = 0; i < n; i++) {
+        double value = type == TYPE_F64 ? x[i] : (double)(float)x[i];
+        float_type_write((char *)host + (size_t)i * type_size(type), type, &value, 1);
+    }
+    device_copy(on, memory, host, bytes);
+    stream_synchronize(on);
+    free(host);
+    return memory;
 }
 
-static PolarProblem problem(const PolarMethod *method, int steps, Type type, int64_t rows, int64_t cols,
+static void download(Stream *on, double *x, const void *memory, Type type, int64_t n) {
+    size_t bytes = (size_t)n * type_size(type);
+    void *host = malloc(bytes);
+    assert_non_null(host);
+    device_copy(on, host, memory, bytes);
+    stream_synchronize(on);
+    float_type_read(x, type, host, n);
+    free(host);
+}
+
+static PolarProblem problem(Stream *on, const PolarMethod *method, int steps, Type type, int64_t rows, int64_t cols,
                             int batch) {
-    return (PolarProblem){.stream = stream,
-                          .ops = optim_ops(device, type),
+    return (PolarProblem){.stream = on,
+                          .ops = optim_ops(on->device, type),
                           .method = method,
                           .type = type,
                           .steps = steps,
@@ -97,41 +119,39 @@ static PolarProblem problem(const PolarMethod *method, int steps, Type type, int
                           .batch = batch};
 }
 
-// Runs `steps` on two matrices at once and returns the largest Frobenius error against U p(S) V^T.
-static double iteration_error(const PolarMethod *method, int steps, int64_t rows, int64_t cols, Type type) {
+// Runs `steps` on two matrices at once, with singular values from `most` to `least`, and returns the largest Frobenius error
+// against U p(S) V^T.
+static double iteration_error(Stream *on, const PolarMethod *method, int steps, int64_t rows, int64_t cols,
+                              Type type, double most, double least) {
     enum { BATCH = 2 };
     int64_t k = rows < cols ? rows : cols, size = rows * cols;
     double *u = calloc((size_t)(k * rows), sizeof *u), *v = calloc((size_t)(k * cols), sizeof *v);
     double *s = calloc((size_t)k, sizeof *s), *ref = calloc((size_t)(BATCH * size), sizeof *ref);
-    void *x = device_alloc(device, (size_t)(BATCH * size) * type_size(type));
-    PolarProblem p = problem(method, steps, type, rows, cols, BATCH);
-    void *scratch = device_alloc(device, (size_t)polar_scratch_bytes(&p));
-    double *row_sums = calloc((size_t)(BATCH * rows), sizeof *row_sums);
+    double *in = calloc((size_t)(BATCH * size), sizeof *in), *out = calloc((size_t)(BATCH * size), sizeof *out);
+    double *sums = calloc((size_t)(BATCH * rows), sizeof *sums), worst = 0;
+    PolarProblem p = problem(on, method, steps, type, rows, cols, BATCH);
     for (int b = 0; b < BATCH; b++) {
-        row_sums[b * rows] = pow((1 - method->norm_eps) / method->norm_factor, 2); // so that x is divided by 1
+        sums[b * rows] = pow((1 - method->norm_eps) / method->norm_factor, 2); // so that x is divided by 1
         random_rows(u, k, rows, 11 + (uint64_t)b);
         random_rows(v, k, cols, 23 + (uint64_t)b);
-        for (int64_t i = 0; i < k; i++) s[i] = k == 1 ? 1 : pow(10, -4.0 * (double)i / (double)(k - 1));
-        double *out = ref + b * size;
-        compose(out, u, s, v, k, rows, cols);
-        for (int64_t i = 0; i < size; i++) {
-            if (type == TYPE_F64) ((double *)x)[b * size + i] = out[i];
-            else ((float *)x)[b * size + i] = (float)out[i];
-        }
+        for (int64_t i = 0; i < k; i++) s[i] = most * (k == 1 ? 1 : pow(least / most, (double)i / (double)(k - 1)));
+        compose(in + b * size, u, s, v, k, rows, cols);
         for (int64_t i = 0; i < k; i++) s[i] = polynomial(method, steps, s[i]);
-        compose(out, u, s, v, k, rows, cols);
+        compose(ref + b * size, u, s, v, k, rows, cols);
     }
-    const void *o = polar_factor(&p, x, row_sums, scratch, NULL);
-    stream_synchronize(stream);
-    double worst = 0;
+    void *x = upload(on, in, type, BATCH * size),
+         *scratch = device_alloc(on->device, (size_t)polar_scratch_bytes(&p));
+    double *row_sums = upload(on, sums, TYPE_F64, BATCH * rows);
+    download(on, out, polar_factor(&p, x, row_sums, scratch, NULL), type, BATCH * size);
     for (int b = 0; b < BATCH; b++) {
         double error = 0;
-        for (int64_t i = b * size; i < (b + 1) * size; i++) error += pow(get(o, i, type) - ref[i], 2);
+        for (int64_t i = b * size; i < (b + 1) * size; i++) error += pow(out[i] - ref[i], 2);
         worst = fmax(worst, sqrt(error));
     }
-    free(u), free(v), free(s), free(ref), free(row_sums);
-    device_free(device, x);
-    device_free(device, scratch);
+    free(u), free(v), free(s), free(ref), free(in), free(out), free(sums);
+    device_free(on->device, x);
+    device_free(on->device, scratch);
+    device_free(on->device, row_sums);
     return worst;
 }
 
@@ -142,26 +162,86 @@ static bool of_singular_values(const PolarMethod *method) {
 
 // A rounding error of c eps in X comes out multiplied by at most the steepest slope of the composed polynomial;
 // those of later steps by less. c = 8 covers the sums of a few dozen terms and the number of steps.
+static const int64_t shapes[][2] = {{12, 12}, {9, 30}, {30, 9}, {1, 7}, {7, 1}, {1, 1}};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+static void check_polynomial(Stream *on, const PolarMethod *method, int64_t rows, int64_t cols, Type type) {
+    int steps = method->default_steps;
+    double eps = type == TYPE_F64 ? 2.22e-16 : 1.19e-7, bound = 8 * eps * steepest(method, steps);
+    double error = iteration_error(on, method, steps, rows, cols, type, 1, 1e-4);
+    if (!(error <= bound))
+        fail_msg("%s (%d, %d): error %g above %g", method->name, (int)rows, (int)cols, error, bound);
+}
+
 static void singular_values_follow_the_polynomial(void **state) {
     (void)state;
-    const int64_t shapes[][2] = {{12, 12}, {9, 30}, {30, 9}, {1, 7}, {7, 1}, {1, 1}};
     int count;
     const PolarMethod *methods = polar_methods(&count);
     for (int m = 0; m < count; m++) {
         if (!of_singular_values(&methods[m])) continue;
-        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-            for (int f64 = 0; f64 < 2; f64++) {
-                int steps = methods[m].default_steps;
-                double eps = f64 ? 2.22e-16 : 1.19e-7;
-                double bound = 8 * eps * steepest(&methods[m], steps);
-                double error =
-                    iteration_error(&methods[m], steps, shapes[i][0], shapes[i][1], f64 ? TYPE_F64 : TYPE_F32);
-                if (!(error <= bound))
-                    fail_msg("%s (%d, %d): error %g above %g", methods[m].name, (int)shapes[i][0],
-                             (int)shapes[i][1], error, bound);
-            }
+        for (int i = 0; i < SHAPES; i++) {
+            int64_t rows = shapes[i][0], cols = shapes[i][1];
+            check_polynomial(stream, &methods[m], rows, cols, TYPE_F32);
+            check_polynomial(stream, &methods[m], rows, cols, TYPE_F64);
+            if (gpu) check_polynomial(gpu_stream, &methods[m], rows, cols, TYPE_F32);
         }
     }
+}
+
+// How much larger an error of the iterate before step `from` can be at the end, where singular values began in [0.2, 0.8]:
+// by the slope of the remaining polynomial, or by what it makes of a number over that.
+static double gain(const PolarMethod *method, int steps, int from) {
+    double most = 0;
+    for (double start = 0.2; start <= 0.8; start += 1e-4) {
+        double s = polynomial(method, from, start), slope = 1, before = s;
+        for (int i = from; i < steps; i++) {
+            PolarTriple t = polar_triple(method, i);
+            slope *= t.a + 3 * t.b * s * s + 5 * t.c * s * s * s * s;
+            s = t.a * s + t.b * s * s * s + t.c * s * s * s * s * s;
+        }
+        most = fmax(most, fmax(fabs(slope), s / before));
+    }
+    return most;
+}
+
+// Every step rounds X, its Gram matrix A and the polynomial P of that to bf16, by at most 2^-9 of each element and
+// independently of the others, so that squares add up. At a singular value s the three move the result of the step by 2^-9
+// times a s, |b| s^3 + 2 |c| s^5 and |b s^2 + c s^4| s. Singular values that are smaller than 0.2 would be lost in the first.
+static void check_bf16(const PolarMethod *method, int64_t rows, int64_t cols) {
+    int steps = method->default_steps;
+    int64_t k = rows < cols ? rows : cols;
+    double squares = 0;
+    for (int i = 0; i < steps; i++) {
+        PolarTriple t = polar_triple(method, i);
+        double now = gain(method, steps, i), later = gain(method, steps, i + 1);
+        for (int64_t j = 0; j < k; j++) {
+            double start = 0.8 * (k == 1 ? 1 : pow(0.25, (double)j / (double)(k - 1)));
+            double s = polynomial(method, i, start), s3 = s * s * s, s5 = s3 * s * s;
+            squares += pow(0x1p-9 * now * s, 2) + pow(0x1p-9 * later * (fabs(t.b) * s3 + 2 * fabs(t.c) * s5), 2) +
+                       pow(0x1p-9 * later * (t.b * s3 + t.c * s5), 2);
+        }
+    }
+    double error = iteration_error(gpu_stream, method, steps, rows, cols, TYPE_BF16, 0.8, 0.2);
+    double bound = sqrt(squares) + 0x1p-9 * sqrt((double)k) * 1.2; // the result is rounded too
+    if (!(error <= bound))
+        fail_msg("%s (%d, %d) in bf16: error %g above %g", method->name, (int)rows, (int)cols, error, bound);
+}
+
+static void factors_in_bf16(void **state) {
+    (void)state;
+    if (gpu == NULL) {
+        print_message("skipped: no GPU\n");
+        skip();
+    }
+    int count, in_bf16 = 0;
+    const PolarMethod *methods = polar_methods(&count);
+    for (int m = 0; m < count; m++) {
+        if (polar_factor_type(&methods[m], TYPE_BF16) != TYPE_BF16) continue;
+        in_bf16++;
+        for (int i = 0; i < SHAPES && of_singular_values(&methods[m]); i++)
+            check_bf16(&methods[m], shapes[i][0], shapes[i][1]);
+    }
+    assert_int_equal(in_bf16, 9); // all polynomials but cans5 and cubic5, which have no margin above 1
 }
 
 // What is known of the sets: slope at 0, smallest s that reaches 0.7, and the range from there to 1.
@@ -228,7 +308,7 @@ static void zero_matrix_gives_zero(void **state) {
     for (int m = 0; m < count; m++) {
         if (methods[m].solves && !device_can_solve(device, &(Error){""})) continue;
         float *x = device_alloc(device, 12 * sizeof *x);
-        PolarProblem p = problem(&methods[m], methods[m].default_steps, TYPE_F32, 4, 3, 1);
+        PolarProblem p = problem(stream, &methods[m], methods[m].default_steps, TYPE_F32, 4, 3, 1);
         void *scratch = device_alloc(device, (size_t)polar_scratch_bytes(&p));
         const double row_sums[4] = {0};
         const float *o = polar_factor(&p, x, row_sums, scratch, NULL);
@@ -261,6 +341,7 @@ static void registry_is_consistent(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(singular_values_follow_the_polynomial),
+        cmocka_unit_test(factors_in_bf16),
         cmocka_unit_test(ranges_are_the_published_ones),
         cmocka_unit_test(sigma_max_is_safe),
         cmocka_unit_test(long_iterations_converge),

@@ -31,6 +31,7 @@ static const PolarMethod *method_named(const char *name) {
 // ---- one call ----
 
 typedef struct {
+    Stream *on; // NULL: the CPU's
     const PolarMethod *method;
     Type type;
     int steps, batch;
@@ -56,8 +57,9 @@ static void put(void *x, int64_t i, Type type, double value) {
 static void call(Call *c, const double *matrix) {
     int64_t n = c->batch * c->rows * c->cols;
     size_t bytes = (size_t)n * type_size(c->type);
-    PolarProblem p = {.stream = stream,
-                      .ops = optim_ops(device, c->type),
+    Stream *on = c->on ? c->on : stream;
+    PolarProblem p = {.stream = on,
+                      .ops = optim_ops(on->device, c->type),
                       .method = c->method,
                       .type = c->type,
                       .steps = c->steps,
@@ -65,21 +67,27 @@ static void call(Call *c, const double *matrix) {
                       .rows = c->rows,
                       .cols = c->cols,
                       .batch = c->batch};
-    size_t scratch_bytes = (size_t)polar_scratch_bytes(&p);
-    void *x = device_alloc(device, bytes), *scratch = device_alloc(device, scratch_bytes);
-    double *row_sums = calloc((size_t)(c->batch * c->rows), sizeof *row_sums);
+    size_t scratch_bytes = (size_t)polar_scratch_bytes(&p),
+           sums_bytes = (size_t)(c->batch * c->rows) * sizeof(double);
+    void *x = device_alloc(on->device, bytes), *scratch = device_alloc(on->device, scratch_bytes);
+    double *row_sums = calloc(1, sums_bytes), *device_sums = device_alloc(on->device, sums_bytes);
+    char *poison = malloc(scratch_bytes);
     c->a = malloc(bytes), c->u = malloc(bytes);
-    memset(scratch, 0xff, scratch_bytes);
+    memset(poison, 0xff, scratch_bytes);
     for (int64_t i = 0; i < n; i++) {
         put(c->a, i, c->type, matrix[i]);
         row_sums[i / c->cols] += pow(get(c->a, i, c->type), 2);
     }
-    memcpy(x, c->a, bytes);
-    const void *u = polar_factor(&p, x, row_sums, scratch, &c->steps_taken);
-    memcpy(c->u, u, bytes);
-    free(row_sums);
-    device_free(device, x);
-    device_free(device, scratch);
+    device_copy(on, scratch, poison, scratch_bytes);
+    device_copy(on, x, c->a, bytes);
+    device_copy(on, device_sums, row_sums, sums_bytes);
+    const void *u = polar_factor(&p, x, device_sums, scratch, &c->steps_taken);
+    device_copy(on, c->u, u, bytes);
+    stream_synchronize(on);
+    free(row_sums), free(poison);
+    device_free(on->device, x);
+    device_free(on->device, scratch);
+    device_free(on->device, device_sums);
 }
 
 static void call_free(Call *c) {
@@ -149,6 +157,32 @@ static void converging_methods_give_the_polar_factor(void **state) {
                 }
 }
 
+// On a GPU the same within the same bounds; fewer spectra, of which each kind of step has one.
+static void a_gpu_gives_the_polar_factor(void **state) {
+    (void)state;
+    if (gpu == NULL) {
+        print_message("skipped: no GPU\n");
+        skip();
+    }
+    static const int some[] = {0, 2, 7};
+    for (int m = 0; m < CONVERGING; m++)
+        for (int s = 0; s < 3; s++)
+            for (int i = 0; i < SHAPES; i++)
+                for (Type type = TYPE_F32; type <= TYPE_F64; type++) {
+                    double *a = matrix_of(spectra[some[s]], shapes[i][0], shapes[i][1], 5);
+                    Call c = {.on = gpu_stream,
+                              .method = method_named(converging[m]),
+                              .type = type,
+                              .batch = 1,
+                              .rows = shapes[i][0],
+                              .cols = shapes[i][1]};
+                    call(&c, a);
+                    expect_polar_factor(&c, spectra[some[s]]);
+                    call_free(&c);
+                    free(a);
+                }
+}
+
 // The number of steps, of matrices that are not small: 5 in float and 6 in double for conditions up to 1e6.
 static void qdwh_takes_the_known_steps(void **state) {
     (void)state;
@@ -164,8 +198,7 @@ static void qdwh_takes_the_known_steps(void **state) {
 
 // A batch gives what its matrices alone give, bit for bit; and a scale that squares leave the range of floats for
 // changes nothing but rounding.
-static void batches_and_scales(void **state) {
-    (void)state;
+static void check_batches_and_scales(Stream *on) {
     int count;
     const PolarMethod *methods = polar_methods(&count);
     enum { ROWS = 13, COLS = 7, SIZE = ROWS * COLS };
@@ -173,8 +206,12 @@ static void batches_and_scales(void **state) {
         double pair[2 * SIZE], *first = matrix_of("gaussian", ROWS, COLS, 8),
                                *second = matrix_of("two-large", ROWS, COLS, 9);
         for (int i = 0; i < SIZE; i++) pair[i] = first[i], pair[SIZE + i] = second[i];
-        Call both = {
-            .method = &methods[m], .steps = methods[m].default_steps, .batch = 2, .rows = ROWS, .cols = COLS};
+        Call both = {.on = on,
+                     .method = &methods[m],
+                     .steps = methods[m].default_steps,
+                     .batch = 2,
+                     .rows = ROWS,
+                     .cols = COLS};
         Call one = both;
         one.batch = 1;
         call(&both, pair);
@@ -199,6 +236,12 @@ static void batches_and_scales(void **state) {
         call_free(&both), call_free(&one);
         free(first), free(second);
     }
+}
+
+static void batches_and_scales(void **state) {
+    (void)state;
+    check_batches_and_scales(stream);
+    if (gpu) check_batches_and_scales(gpu_stream);
 }
 
 static void zero_columns_stay_zero(void **state) {
@@ -418,6 +461,7 @@ int main(void) {
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(converging_methods_give_the_polar_factor),
+        cmocka_unit_test(a_gpu_gives_the_polar_factor),
         cmocka_unit_test(qdwh_takes_the_known_steps),
         cmocka_unit_test(batches_and_scales),
         cmocka_unit_test(zero_columns_stay_zero),

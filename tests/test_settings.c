@@ -162,7 +162,7 @@ static void states_follow_their_parameters(void **state) {
     }
     GroupSettings settings[GROUP_COUNT];
     fixture_settings(settings, "normuon", "adamw");
-    optimizer_memory(&planned, &scratch, &f.table, settings, TYPE_F32);
+    optimizer_memory(&planned, &scratch, f.device, &f.table, settings, TYPE_F32);
     assert_true(planned >= bytes && planned < 4 * bytes + 65536 && scratch > 0);
     optimizer_set_applied(f.optimizer, f.stream, 17);
     fixture_step(&f, 0, 10, 1);

@@ -21,14 +21,14 @@ void *__libc_memalign(size_t alignment, size_t size);
 
 static atomic_long calls;
 
-static void count(void *caller) {
+static void count_call(void *caller) {
     Dl_info info;
     bool ours = dladdr(caller, &info) == 0 || info.dli_fname == NULL ||
                 (!strstr(info.dli_fname, "libgomp") && !strstr(info.dli_fname, "openblas"));
     calls += ours;
 }
 
-#define COUNT() count(__builtin_return_address(0))
+#define COUNT() count_call(__builtin_return_address(0))
 
 void *malloc(size_t size) {
     COUNT();

@@ -17,7 +17,7 @@ def allocations(folder, library, optimizer, steps, threads):
     tiny_runs.run("--n-layer", "2", "--n-head", "2", "--d-model", "64", "--vocab-size", "257", "--seq-len", "32",
                   "--batch-size", "8", "--micro-batch", "4", "--steps", str(steps), "--warmup", "1", "--threads",
                   str(threads), "--train-data", os.path.join(folder, "t_train_000003.bin"), "--out",
-                  os.path.join(folder, "run"), "--overwrite", "--optimizer", optimizer, "--log-every", "100",
+                  os.path.join(folder, f"{optimizer}_{threads}_{steps}"), "--optimizer", optimizer, "--log-every", "100",
                   environment=environment)
     with open(count) as file:
         return int(file.read())

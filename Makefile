@@ -135,7 +135,7 @@ FORCE: # phony: a missing file alone remakes nothing where all are .SECONDARY
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIBRARY)
 	@echo "  LD    $@"
-	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(TEST_LIBS) $(LIBS)
+	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(TEST_LIBS) $(LIBS)
 
 # A fuzzer is run by libFuzzer in `make fuzz`, by replay.c elsewhere.
 FUZZ_MAIN ?= $(BUILD)/tests/fuzz/replay.o
@@ -145,6 +145,8 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/%.o $(FUZZ_MAIN) $(LIBRARY)
 
 TEST_LIBS := -lcmocka
 $(BUILD)/tests/bench $(BUILD)/tests/dump_logits $(BUILD)/tests/gpu_ceilings: TEST_LIBS :=
+$(BUILD)/tests/bench: $(BUILD)/tests/bench_profile.o
+$(BUILD)/tests/bench: LDFLAGS += -Wl,--wrap=optim_ops
 
 tests: $(TESTS:%=$(BUILD)/tests/%) $(BUILD)/tests/dump_logits $(BUILD)/tests/gpu_ceilings $(FUZZERS:%=$(BUILD)/tests/fuzz_%)
 .PHONY: tests

@@ -51,6 +51,19 @@ void cpu_gemm_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha
 void cpu_gemm_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a, int64_t lda,
                   const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
 
+// The same by type, the matrices F32 or F64.
+void cpu_gemm(Type type, bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const void *a,
+              int64_t lda, const void *b, int64_t ldb, double beta, void *c, int64_t ldc);
+
+// The lower triangle of C (n, n) = alpha op(A) op(A)^T + beta C, op(A) (n, k); the rest of C is left alone. False, and
+// nothing done, where the library has no such product.
+bool cpu_syrk_lower(Type type, bool ta, int64_t n, int64_t k, double alpha, const void *a, int64_t lda, double beta,
+                    void *c, int64_t ldc);
+
+// One product of g's batch where g->symmetric: c = alpha op(a) op(b) + beta add (NULL: c). The tiles of one triangle are
+// computed, each by one thread, and mirrored, so that c is exactly symmetric.
+void cpu_gemm_symmetric(const Gemm *g, const void *a, const void *b, void *c, const void *add);
+
 // The blocked kernel itself: what stands in where no BLAS is found, and the reference the tests hold BLAS against.
 void cpu_gemm_own_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
                       const float *b, int64_t ldb, float beta, float *c, int64_t ldc);

@@ -1,6 +1,6 @@
 #include "device/cpu_backend.h"
 
-#include "device/cpu.h" // defines: cpu_gemm_f32, cpu_blas_load, cpu_isa
+#include "device/cpu.h" // defines: cpu_gemm, cpu_blas_load
 
 #include <omp.h>
 #include <stdio.h>
@@ -63,26 +63,26 @@ static void fill_add(const Gemm *g, char *c, const char *add) {
     }
 }
 
-static void cpu_gemm(Stream *stream, const Gemm *g) {
+static void cpu_device_gemm(Stream *stream, const Gemm *g) {
     (void)stream;
     ASSERT(g->type == g->c_type && (g->type == TYPE_F32 || g->type == TYPE_F64));
     ASSERT(g->bias == NULL || g->beta == 0);
     ASSERT(!g->symmetric || g->m == g->n);
-    bool ta = g->transpose_a, tb = g->transpose_b;
     double beta = g->bias ? 1 : g->beta;
     int64_t element = (int64_t)type_size(g->type);
     for (int64_t i = 0; i < (g->batch ? g->batch : 1); i++) {
         const char *a = (const char *)g->a + i * g->stride_a * element;
         const char *b = (const char *)g->b + i * g->stride_b * element;
         char *c = (char *)g->c + i * g->stride_c * element;
+        const char *add = g->add ? (const char *)g->add + i * g->stride_c * element : NULL;
+        if (g->symmetric && g->bias == NULL) {
+            cpu_gemm_symmetric(g, a, b, c, add);
+            continue;
+        }
         if (g->bias) fill_bias(g, c);
-        else if (g->add && g->beta != 0) fill_add(g, c, (const char *)g->add + i * g->stride_c * element);
-        if (g->type == TYPE_F32)
-            cpu_gemm_f32(ta, tb, g->m, g->n, g->k, (float)g->alpha, (const float *)a, g->lda, (const float *)b,
-                         g->ldb, (float)beta, (float *)c, g->ldc);
-        else
-            cpu_gemm_f64(ta, tb, g->m, g->n, g->k, g->alpha, (const double *)a, g->lda, (const double *)b, g->ldb,
-                         beta, (double *)c, g->ldc);
+        else if (add && g->beta != 0) fill_add(g, c, add);
+        cpu_gemm(g->type, g->transpose_a, g->transpose_b, g->m, g->n, g->k, g->alpha, a, g->lda, b, g->ldb, beta, c,
+                 g->ldc);
     }
 }
 
@@ -141,7 +141,7 @@ static const DeviceBackend backend = {
     .memory_available = cpu_memory_available,
     .copy = cpu_copy,
     .zero = cpu_zero,
-    .gemm = cpu_gemm,
+    .gemm = cpu_device_gemm,
     .can_solve = cpu_can_solve,
     .orthonormalize = cpu_orthonormalize,
     .solve_right = cpu_solve_right,

@@ -5,13 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-// The CBLAS interface, as far as it is used. Layout 101 is row-major; 111 and 112 are "as is" and "transposed".
+// The CBLAS interface, as far as it is used. Layout 101 is row-major; 111 and 112 are "as is" and "transposed",
+// 122 is the lower triangle.
 typedef void Sgemm(int, int, int, int, int, int, float, const float *, int, const float *, int, float, float *,
                    int);
 typedef void Dgemm(int, int, int, int, int, int, double, const double *, int, const double *, int, double, double *,
                    int);
+typedef void Ssyrk(int, int, int, int, int, float, const float *, int, float, float *, int);
+typedef void Dsyrk(int, int, int, int, int, double, const double *, int, double, double *, int);
 static Sgemm *sgemm;
 static Dgemm *dgemm;
+static Ssyrk *ssyrk; // both, or neither
+static Dsyrk *dsyrk;
 static void *library;
 
 // Debian's names in order of preference: the OpenMP build shares our threads; the pthreads build brings its own.
@@ -46,6 +51,7 @@ bool cpu_blas_load(int n_threads, char *description, size_t size, Error *err) {
             library = dlopen(path = candidates[i], RTLD_NOW | RTLD_LOCAL);
         if (library && (!cpu_blas_find(&sgemm, "cblas_sgemm") || !cpu_blas_find(&dgemm, "cblas_dgemm")))
             sgemm = NULL, dgemm = NULL;
+        if (!sgemm || !cpu_blas_find(&ssyrk, "cblas_ssyrk") || !cpu_blas_find(&dsyrk, "cblas_dsyrk")) ssyrk = NULL;
     }
     if (sgemm == NULL) {
         snprintf(description, size, "own kernels (%s)",
@@ -78,4 +84,20 @@ void cpu_gemm_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alph
         dgemm(101, ta ? 112 : 111, tb ? 112 : 111, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c,
               (int)ldc);
     else cpu_gemm_own_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+void cpu_gemm(Type type, bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const void *a,
+              int64_t lda, const void *b, int64_t ldb, double beta, void *c, int64_t ldc) {
+    if (type == TYPE_F32) cpu_gemm_f32(ta, tb, m, n, k, (float)alpha, a, lda, b, ldb, (float)beta, c, ldc);
+    else cpu_gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+bool cpu_syrk_lower(Type type, bool ta, int64_t n, int64_t k, double alpha, const void *a, int64_t lda, double beta,
+                    void *c, int64_t ldc) {
+    if (ssyrk == NULL || !fits(n, n, k, lda, lda, ldc)) return false;
+    int transpose = ta ? 112 : 111;
+    if (type == TYPE_F32)
+        ssyrk(101, 122, transpose, (int)n, (int)k, (float)alpha, a, (int)lda, (float)beta, c, (int)ldc);
+    else dsyrk(101, 122, transpose, (int)n, (int)k, alpha, a, (int)lda, beta, c, (int)ldc);
+    return true;
 }

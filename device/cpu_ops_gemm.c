@@ -1,62 +1,148 @@
-// The blocked product that stands in where no BLAS is found: packed panels and one small kernel that the compiler
-// turns into registers. Rows of C are shared out over the threads, so the order of every sum is fixed.
+// Our own product: packed panels and a kernel whose sums stay in registers (Goto and van de Geijn, "Anatomy of
+// high-performance matrix multiplication", 2008). Blocks of C are shared out over the threads and the inner dimension is cut
+// at fixed places, so that the order of every sum is fixed.
 #include "device/cpu_gemm.h"
 
 #include <omp.h>
 #include <string.h>
 
-enum { MR = 4, NR = 128 / sizeof(real), KC = 256, MC = 64 };
+#if defined(__AVX512F__)
+enum { VECTOR_BYTES = 64, MR = 8 };
+#elif defined(__AVX2__)
+enum { VECTOR_BYTES = 32, MR = 6 };
+#else
+enum { VECTOR_BYTES = 16, MR = 6 };
+#endif
 
-// A panel of B: (kc, NR) with columns beyond n zero.
-static void pack_b(real *restrict to, const real *b, int64_t ldb, bool tb, int64_t p0, int64_t kc, int64_t j0,
-                   int64_t nr) {
-    for (int64_t p = 0; p < kc; p++)
-        for (int64_t j = 0; j < NR; j++)
-            to[p * NR + j] = j >= nr ? 0 : tb ? b[(j0 + j) * ldb + p0 + p] : b[(p0 + p) * ldb + j0 + j];
+// Rows and columns of the kernel's tile of C (MR, NR), and of the blocks of A (MC, KC) and B (KC, NC) that are packed
+// for it: both stay in the second-level cache. MC and NC are multiples of MR and NR.
+enum { LANES = VECTOR_BYTES / sizeof(real), NR = 2 * LANES, KC = 160, MC = 240, NC = 768 };
+
+typedef real Vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+typedef real Quad __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias));
+#if defined(REAL_F64)
+typedef int64_t QuadIndex __attribute__((vector_size(32)));
+#else
+typedef int32_t QuadIndex __attribute__((vector_size(16)));
+#endif
+
+// A product by its parts.
+typedef struct {
+    bool ta, tb;
+    int64_t k;
+    real alpha, beta;
+    const real *a, *b;
+    real *c;
+    int64_t lda, ldb, ldc;
+} Product;
+
+static int64_t min_size(int64_t x, int64_t y) {
+    return x < y ? x : y;
 }
 
-// A panel of A: (kc, MR) with rows beyond m zero.
-static void pack_a(real *restrict to, const real *a, int64_t lda, bool ta, int64_t i0, int64_t mr, int64_t p0,
-                   int64_t kc) {
-    for (int64_t p = 0; p < kc; p++)
-        for (int64_t i = 0; i < MR; i++)
-            to[p * MR + i] = i >= mr ? 0 : ta ? a[(p0 + p) * lda + i0 + i] : a[(i0 + i) * lda + p0 + p];
+// One row of every panel: n values, then zeros to the end of the last panel. Panels are `panel` elements apart.
+static inline void pack_row(real *restrict to, const real *from, int64_t n, int64_t panel, const int width) {
+    int64_t j = 0;
+    for (; j + width <= n; j += width, to += panel) memcpy(to, from + j, (size_t)width * sizeof(real));
+    for (int64_t i = j; i < n; i++) to[i - j] = from[i];
+    for (int64_t i = n; j < n && i < j + width; i++) to[i - j] = 0;
 }
 
-// C (mr, nr) += alpha A B for one panel of each.
-static void kernel(real *restrict c, int64_t ldc, int64_t mr, int64_t nr, real alpha, const real *restrict a,
-                   const real *restrict b, int64_t kc) {
-    real sum[MR][NR] = {{0}};
-    for (int64_t p = 0; p < kc; p++)
-        for (int i = 0; i < MR; i++)
-#pragma omp simd
-            for (int j = 0; j < NR; j++) sum[i][j] += a[p * MR + i] * b[p * NR + j];
-    for (int64_t i = 0; i < mr; i++)
-        for (int64_t j = 0; j < nr; j++) c[i * ldc + j] += alpha * sum[i][j];
+// to (4, 4) of row stride `width` = the transpose of from (4, 4) of row stride ld.
+static inline void transpose_4x4(real *restrict to, int64_t width, const real *from, int64_t ld) {
+    Quad r0 = *(const Quad *)from, r1 = *(const Quad *)(from + ld), r2 = *(const Quad *)(from + 2 * ld),
+         r3 = *(const Quad *)(from + 3 * ld);
+    const QuadIndex low = {0, 4, 1, 5}, high = {2, 6, 3, 7}, first = {0, 1, 4, 5}, second = {2, 3, 6, 7};
+    Quad a = __builtin_shuffle(r0, r1, low), b = __builtin_shuffle(r2, r3, low);
+    Quad c = __builtin_shuffle(r0, r1, high), d = __builtin_shuffle(r2, r3, high);
+    *(Quad *)to = __builtin_shuffle(a, b, first);
+    *(Quad *)(to + width) = __builtin_shuffle(a, b, second);
+    *(Quad *)(to + 2 * width) = __builtin_shuffle(c, d, first);
+    *(Quad *)(to + 3 * width) = __builtin_shuffle(c, d, second);
 }
 
-// Rows [i0, i0 + m) of C.
-static void block(bool ta, bool tb, int64_t i0, int64_t m, int64_t n, int64_t k, real alpha, const real *a,
-                  int64_t lda, const real *b, int64_t ldb, real beta, real *c, int64_t ldc) {
-    real pa[MC * KC], pb[NR * KC];
-    for (int64_t i = i0; i < i0 + m; i++)
-        for (int64_t j = 0; j < n; j++) c[i * ldc + j] = beta == 0 ? 0 : beta * c[i * ldc + j];
-    for (int64_t p0 = 0; p0 < k; p0 += KC) {
-        int64_t kc = k - p0 < KC ? k - p0 : KC;
-        for (int64_t i = 0; i < m; i += MR)
-            pack_a(pa + i * KC, a, lda, ta, i0 + i, m - i < MR ? m - i : MR, p0, kc);
-        for (int64_t j = 0; j < n; j += NR) {
-            int64_t nr = n - j < NR ? n - j : NR;
-            pack_b(pb, b, ldb, tb, p0, kc, j, nr);
-            for (int64_t i = 0; i < m; i += MR)
-                kernel(c + (i0 + i) * ldc + j, ldc, m - i < MR ? m - i : MR, nr, alpha, pa + i * KC, pb, kc);
+// A panel of the columns of x^T (depth, columns), x at `from`, with zeros up to the width.
+static inline void pack_transposed(real *restrict to, const real *from, int64_t ld, int64_t depth, int64_t columns,
+                                   const int width) {
+    if (columns < width) memset(to, 0, (size_t)(depth * width) * sizeof(real));
+    int64_t i = 0;
+    for (; i + 4 <= columns; i += 4) {
+        int64_t p = 0;
+        for (; p + 4 <= depth; p += 4) transpose_4x4(to + p * width + i, width, from + i * ld + p, ld);
+        for (; p < depth; p++)
+            for (int64_t q = i; q < i + 4; q++) to[p * width + q] = from[q * ld + p];
+    }
+    for (; i < columns; i++)
+        for (int64_t p = 0; p < depth; p++) to[p * width + i] = from[i * ld + p];
+}
+
+// Panels of `width` columns, one after the other, each (depth, width) with what lies beyond n zero, of x (depth, n) at
+// `from`, or where `transpose` of x^T.
+static inline void pack(real *restrict to, const real *from, int64_t ld, bool transpose, int64_t depth, int64_t n,
+                        const int width) {
+    for (int64_t p = 0; p < depth && !transpose; p++)
+        pack_row(to + p * width, from + p * ld, n, depth * width, width);
+    for (int64_t j = 0; j < n && transpose; j += width)
+        pack_transposed(to + j * depth, from + j * ld, ld, depth, min_size(n - j, width), width);
+}
+
+// c (m, n), at most (MR, NR), = beta c + alpha A B for one panel of each.
+static void kernel(real *restrict c, int64_t ldc, int64_t m, int64_t n, real alpha, real beta,
+                   const real *restrict a, const real *restrict b, int64_t depth) {
+    Vec sum[MR][2];
+    memset(sum, 0, sizeof sum);
+    for (int64_t p = 0; p < depth; p++, a += MR, b += NR) {
+        Vec b0 = *(const Vec *)b, b1 = *(const Vec *)(b + LANES);
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; i++) {
+            sum[i][0] += a[i] * b0;
+            sum[i][1] += a[i] * b1;
         }
+    }
+    if (m == MR && n == NR) {
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; i++)
+            for (int v = 0; v < 2; v++) {
+                Vec *to = (Vec *)(c + i * ldc + v * LANES);
+                *to = beta == 0 ? alpha * sum[i][v] : beta * *to + alpha * sum[i][v];
+            }
+        return;
+    }
+    real tile[MR][NR];
+    memcpy(tile, sum, sizeof tile);
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++)
+            c[i * ldc + j] = (beta == 0 ? 0 : beta * c[i * ldc + j]) + alpha * tile[i][j];
+}
+
+// Rows [i0, i0 + m) and columns [j0, j0 + n) of C, at most (MC, NC).
+static void block(const Product *g, int64_t i0, int64_t m, int64_t j0, int64_t n) {
+    real a[MC * KC] __attribute__((aligned(64))), b[KC * NC] __attribute__((aligned(64)));
+    for (int64_t p = 0; p < g->k; p += KC) {
+        int64_t depth = min_size(g->k - p, KC);
+        pack(a, g->a + (g->ta ? p * g->lda + i0 : i0 * g->lda + p), g->lda, !g->ta, depth, m, MR);
+        pack(b, g->b + (g->tb ? j0 * g->ldb + p : p * g->ldb + j0), g->ldb, g->tb, depth, n, NR);
+        for (int64_t j = 0; j < n; j += NR)
+            for (int64_t i = 0; i < m; i += MR)
+                kernel(g->c + (i0 + i) * g->ldc + j0 + j, g->ldc, min_size(m - i, MR), min_size(n - j, NR),
+                       g->alpha, p == 0 ? g->beta : 1, a + i * depth, b + j * depth, depth);
     }
 }
 
 void OP_TABLE(gemm_own)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, real alpha, const real *a, int64_t lda,
                         const real *b, int64_t ldb, real beta, real *c, int64_t ldc) {
-#pragma omp parallel for schedule(static) if (m * n * k > 64 * CPU_PARALLEL_MIN && !omp_in_parallel())
-    for (int64_t i0 = 0; i0 < m; i0 += MC)
-        block(ta, tb, i0, m - i0 < MC ? m - i0 : MC, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    Product g = {ta, tb, k, alpha, beta, a, b, c, lda, ldb, ldc};
+    if (k == 0)
+        for (int64_t i = 0; i < m; i++)
+            for (int64_t j = 0; j < n; j++) c[i * ldc + j] = beta == 0 ? 0 : beta * c[i * ldc + j];
+    // Blocks enough for the threads; where they are cut does not change a sum.
+    int64_t rows = MC, columns = NC;
+    while (((m + rows - 1) / rows) * ((n + columns - 1) / columns) < 4 * omp_get_max_threads() && columns > 4 * NR)
+        columns /= 2;
+    int64_t down = (m + rows - 1) / rows, across = (n + columns - 1) / columns;
+#pragma omp parallel for schedule(dynamic, 1) if (m * n * k > 64 * CPU_PARALLEL_MIN && !omp_in_parallel())
+    for (int64_t t = 0; t < down * across; t++) {
+        int64_t i = t % down * rows, j = t / down * columns;
+        block(&g, i, min_size(m - i, rows), j, min_size(n - j, columns));
+    }
 }

@@ -57,8 +57,10 @@ void polar_gram(const PolarProducts *pp, void *gram, const void *x, double alpha
 void polar_multiply(const PolarProducts *pp, void *out, const void *left, const void *right, double alpha,
                     const void *add, double beta) {
     int64_t k = pp->k;
+    // right is its own transpose: so A A is seen to be A A^T, which costs half.
     device_gemm(pp->stream, &(Gemm){.type = pp->type,
                                     .c_type = pp->type,
+                                    .transpose_b = true,
                                     .m = k,
                                     .n = k,
                                     .k = k,

@@ -1,10 +1,10 @@
 // Speed of the parts and of whole steps on this machine, as medians, against what the machine can do: the rate of one
-// large product and the bandwidth of a copy, both measured in the same run. `make bench`.
+// large product and the bandwidth of a triad, both measured in the same run. `make bench`; the arguments, if any, are
+// the parts to run: demo, short, long, tokenizer.
 #include "data/file.h"
 #include "data/vocab.h"
 #include "device/cpu.h"
-#include "model/model.h"
-#include "optim/optimizer.h"
+#include "tests/bench.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -14,11 +14,13 @@
 
 static Device *device;
 static Stream *stream;
-static double peak_flops, copy_bandwidth; // per second
+static Ceilings ceilings;
 
-static double now(void) {
+double bench_now(void) {
+    static int cpu = -1;
+    if (cpu < 0) cpu = getenv("BENCH_CLOCK") && !strcmp(getenv("BENCH_CLOCK"), "cpu");
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(cpu ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -33,16 +35,16 @@ static double median_time(void (*call)(void *), void *context) {
     int n = 0;
     call(context);
     while (n < 200 && (n < 5 || total < 1)) {
-        double start = now();
+        double start = bench_now();
         call(context);
-        times[n] = now() - start;
+        times[n] = bench_now() - start;
         total += times[n++];
     }
     qsort(times, (size_t)n, sizeof *times, by_value);
     return times[n / 2];
 }
 
-static void *filled(int64_t n, double scale) {
+static float *filled(int64_t n, double scale) {
     float *x = device_alloc(device, (size_t)n * sizeof *x);
     if (x == NULL) exit((fprintf(stderr, "error: not enough memory for the benchmark\n"), 1));
     for (int64_t i = 0; i < n; i++) x[i] = (float)(scale * ((double)(i * 7919 % 1000) / 500 - 1));
@@ -54,33 +56,32 @@ static void run_gemm(void *g) {
 }
 
 typedef struct {
-    void *to, *from;
-    size_t bytes;
-} Copy;
+    float *a;
+    const float *b, *c;
+    int64_t n;
+} Triad;
 
-// A copy by all threads: memcpy alone would use one.
-static void run_copy(void *context) {
-    Copy *c = context;
-    enum { PIECES = 64 };
-#pragma omp parallel for schedule(static)
-    for (int i = 0; i < PIECES; i++)
-        memcpy((char *)c->to + c->bytes / PIECES * (size_t)i, (char *)c->from + c->bytes / PIECES * (size_t)i,
-               c->bytes / PIECES);
+static void run_triad(void *context) {
+    Triad t = *(Triad *)context;
+#pragma omp parallel for simd schedule(static)
+    for (int64_t i = 0; i < t.n; i++) t.a[i] = t.b[i] + 0.5f * t.c[i];
 }
 
+// The line that is written is read first, so that a triad moves four arrays (STREAM counts three).
 static void measure_ceilings(void) {
-    int64_t n = 2048, m = 64 << 20;
+    int64_t n = 2048, m = 16 << 20;
     Gemm g = {
         .type = TYPE_F32, .c_type = TYPE_F32, .m = n, .n = n, .k = n, .alpha = 1, .lda = n, .ldb = n, .ldc = n};
-    g.a = filled(n * n, 1), g.b = filled(n * n, 1), g.c = filled(n * n, 1);
-    peak_flops = 2.0 * (double)n * (double)n * (double)n / median_time(run_gemm, &g);
-    Copy c = {filled(m / 4, 1), filled(m / 4, 1), (size_t)m};
-    copy_bandwidth = 2.0 * (double)m / median_time(run_copy, &c);
-    void *blocks[] = {(void *)g.a, (void *)g.b, g.c, c.to, c.from};
-    for (int i = 0; i < 5; i++) device_free(device, blocks[i]);
+    float *a = filled(n * n, 1), *b = filled(n * n, 1), *c = filled(n * n, 1);
+    g.a = a, g.b = b, g.c = c;
+    ceilings.flops = 2.0 * (double)n * (double)n * (double)n / median_time(run_gemm, &g);
+    Triad t = {filled(m, 1), filled(m, 1), filled(m, 1), m};
+    ceilings.bandwidth = 4.0 * 4 * (double)m / median_time(run_triad, &t);
+    void *blocks[] = {a, b, c, t.a, (void *)t.b, (void *)t.c};
+    for (int i = 0; i < 6; i++) device_free(device, blocks[i]);
     printf("%s, %d threads\n%s\n", device->name, device->n_threads, device->library);
-    printf("product 2048^3  %7.1f GFLOP/s      copy of 64 MiB  %6.1f GB/s (read and written)\n\n",
-           peak_flops * 1e-9, copy_bandwidth * 1e-9);
+    printf("product 2048^3  %7.1f GFLOP/s      triad of 3 x 64 MiB  %6.1f GB/s\n\n", ceilings.flops * 1e-9,
+           ceilings.bandwidth * 1e-9);
 }
 
 typedef struct {
@@ -103,54 +104,57 @@ static Batch random_batch(int B, int T, int vocab) {
     return batch;
 }
 
-static void run_forward(void *context) {
-    Bench *b = context;
+static void run_forward(Bench *b) {
+    profile_begin("forward");
     model_forward_loss(&b->model, stream, &b->batch, NULL);
+    profile_end();
 }
 
-static void run_forward_backward(void *context) {
-    Bench *b = context;
+static void run_forward_backward(Bench *b) {
+    profile_begin("forward and backward");
     model_forward_backward(&b->model, stream, &b->batch, 1.0 / (b->batch.B * b->batch.T), false, NULL);
+    profile_end();
 }
 
-static void run_optimizer(void *context) {
-    Bench *b = context;
+static void run_optimizer(Bench *b, const char *name) {
     Model *m = &b->model;
+    profile_begin(name);
     optimizer_step(b->optimizer, stream, m->master, m->weights, m->grads, m->loss, b->t++, 1000, 1, 0, INFINITY);
+    profile_end();
 }
 
-static void bench_optimizer(Bench *b, const char *name, double *adamw) {
+// The first step is not counted.
+static void bench_optimizer(Bench *b, const char *name, int steps) {
     Error err;
     GroupSettings settings[GROUP_COUNT];
     for (int g = 0; g < GROUP_COUNT; g++)
         group_settings_init(&settings[g], optimizer_find(g == GROUP_HIDDEN ? name : "adamw", &err));
     b->optimizer = optimizer_create(device, TYPE_F32, &b->model.table, settings, &err);
     if (b->optimizer == NULL) exit((fprintf(stderr, "error: %s\n", err.text), 1));
-    double seconds = median_time(run_optimizer, b);
-    if (*adamw == 0) *adamw = seconds;
-    printf("  %-10s %9.1f ms  %6.2f times AdamW\n", name, seconds * 1e3, seconds / *adamw);
+    Model *m = &b->model;
+    optimizer_step(b->optimizer, stream, m->master, m->weights, m->grads, m->loss, b->t++, 1000, 1, 0, INFINITY);
+    for (int i = 0; i < steps; i++) run_optimizer(b, name);
     optimizer_free(b->optimizer);
 }
 
-static void bench_model(const char *title, const ModelConfig *config, int B, int T, bool optimizers) {
+static void bench_model(const char *title, const ModelConfig *config, int B, int T, int repeats, double least_ms,
+                        const char *const *optimizers) {
     Error err;
     Bench b = {.t = 0};
     if (!model_create(&b.model, config, device, TYPE_F32, &(ModelRun){.B = B, .T = T}, &err))
         exit((fprintf(stderr, "error: %s\n", err.text), 1));
+    profile_layers(&b.model);
     model_init_weights(&b.model, stream, 1);
     b.batch = random_batch(B, T, config->vocab_size);
-    double flops = model_flops_per_token(config, T) * B * T, floor = flops / peak_flops;
-    double both = median_time(run_forward_backward, &b), forward = median_time(run_forward, &b);
-    printf("%s, batch %d x %d tokens, %.0f M parameters\n", title, B, T, (double)b.model.table.total * 1e-6);
-    printf("  forward    %9.1f ms\n", forward * 1e3);
-    printf("  + backward %9.1f ms  %6.0f GFLOP/s nominal, %.0f %% of the product's rate, %.0f tokens/s\n",
-           both * 1e3, flops / both * 1e-9, 100 * floor / both, B * T / both);
-    double adamw = 0;
-    int count = 0;
-    const OptimizerDef *const *registry = optimizer_registry(&count);
-    if (optimizers) bench_optimizer(&b, "adamw", &adamw);
-    for (int i = 0; i < count && optimizers; i++)
-        if (strcmp(registry[i]->name, "adamw")) bench_optimizer(&b, registry[i]->name, &adamw);
+    printf("%s, batch %d x %d tokens, %.1f M parameters\n", title, B, T, (double)b.model.table.total * 1e-6);
+    model_forward_backward(&b.model, stream, &b.batch, 1.0 / (B * T), false, NULL);
+    for (int i = 0; i < repeats; i++) run_forward(&b);
+    for (int i = 0; i < repeats; i++) run_forward_backward(&b);
+    profile_print(&ceilings, least_ms);
+    for (; *optimizers; optimizers++) {
+        bench_optimizer(&b, *optimizers, strcmp(*optimizers, "adamw") ? 3 : 5);
+        profile_print(&ceilings, least_ms);
+    }
     printf("\n");
     model_free(&b.model);
     device_free(device, b.batch.tokens);
@@ -187,14 +191,24 @@ static void bench_tokenizer(const char *folder) {
     vocab_close(e.vocab);
 }
 
+static bool asked(char **parts, const char *part) {
+    if (*parts == NULL) return true;
+    for (; *parts; parts++)
+        if (!strcmp(*parts, part)) return true;
+    return false;
+}
+
 int main(int argc, char **argv) {
     (void)argc;
     cpu_threads_settle(argv); // as ./train does
+    setvbuf(stdout, NULL, _IOLBF, 0);
     Error err;
     if (!device_open(&device, "cpu", 0, &err)) exit((fprintf(stderr, "error: %s\n", err.text), 1));
     stream = stream_create(device);
     measure_ceilings();
-    if (getenv("TEST_DATA")) bench_tokenizer(getenv("TEST_DATA"));
+    profile_device(device);
+    char **parts = argv + 1;
+    if (getenv("TEST_DATA") && asked(parts, "tokenizer")) bench_tokenizer(getenv("TEST_DATA"));
     ModelConfig gpt2 = {.n_layer = 12,
                         .n_head = 12,
                         .n_kv_head = 12,
@@ -211,12 +225,13 @@ int main(int argc, char **argv) {
                         .tied_head = true,
                         .mask_padding = true,
                         .init_std = 0.02};
-    ModelConfig demo = gpt2;
-    demo.n_layer = 4, demo.n_head = demo.n_kv_head = 4, demo.d_model = 128, demo.head_dim = 32, demo.d_ff = 512;
+    ModelConfig demo = gpt2; // configs/demo.conf
+    demo.n_layer = 4, demo.n_head = demo.n_kv_head = 2, demo.d_model = 128, demo.head_dim = 64, demo.d_ff = 512;
     demo.vocab_size = 257, demo.vocab_padded = 272, demo.context = 128;
-    bench_model("the demo's byte-level network", &demo, 32, 128, true);
-    bench_model("GPT-2 124M", &gpt2, 4, 64, true);
-    bench_model("GPT-2 124M", &gpt2, 1, 1024, false);
+    static const char *const several[] = {"adamw", "muon", "normuon", NULL}, *const adamw[] = {"adamw", NULL};
+    if (asked(parts, "demo")) bench_model("the demo's network", &demo, 32, 128, 15, 0.2, several);
+    if (asked(parts, "short")) bench_model("GPT-2 124M", &gpt2, 4, 64, 5, 2, several);
+    if (asked(parts, "long")) bench_model("GPT-2 124M", &gpt2, 1, 1024, 3, 5, adamw);
     stream_destroy(stream);
     device_close(device);
     return 0;

@@ -2,6 +2,8 @@
 // against sums in long double.
 #include "tests/ops_check.h"
 
+#include <unistd.h>
+
 typedef struct {
     int64_t m, n, k, batch;
     bool ta, tb, bias;
@@ -95,6 +97,94 @@ static void check_device(const Instance *in) {
     check_case(in, &(Case){130, 261, 517, 1, false, true, true, 1, 0, false});
 }
 
+// Products that are symmetric, of exact symmetry: A A^T and A^T A of one array and of two, and S S of symmetric S.
+typedef struct {
+    int64_t n, k, batch;
+    bool ta, tb, one_array, symmetric_a;
+    double alpha, beta;
+    bool add; // a matrix of its own in place of C
+} SymmetricCase;
+
+static void check_symmetric_case(const Instance *in, const SymmetricCase *c) {
+    int64_t n = c->n, k = c->k, ld = (c->ta ? n : k) + 3, stride = ld * (c->ta ? k : n) + 5, ldc = n + 2,
+            sc = ldc * n + 4;
+    double *a = draw(stride * c->batch, 0.1, 1), *d = draw(sc * c->batch, 0, 1), *ref = case_doubles(sc * c->batch);
+    double *before = draw(sc * c->batch, 0, 1), *diff = case_doubles(n * n);
+    for (int64_t z = 0; z < c->batch; z++)
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = 0; j < i; j++) {
+                d[z * sc + j * ldc + i] = d[z * sc + i * ldc + j];
+                if (c->symmetric_a) a[z * stride + j * ld + i] = a[z * stride + i * ld + j];
+            }
+    for (int64_t i = 0; i < sc * c->batch; i++) ref[i] = c->add ? before[i] : d[i];
+    for (int64_t z = 0; z < c->batch; z++)
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = 0; j < n; j++) {
+                long double sum = 0;
+                const double *x = a + z * stride;
+                for (int64_t p = 0; p < k; p++)
+                    sum += (long double)x[c->ta ? p * ld + i : i * ld + p] * x[c->ta ? p * ld + j : j * ld + p];
+                int64_t at = z * sc + i * ldc + j;
+                ref[at] = (double)(c->alpha * sum + c->beta * (long double)d[at]);
+                before[at] = c->beta == 0 ? (double)NAN : before[at]; // must not be read
+                if (c->beta == 0) d[at] = (double)NAN;
+            }
+    Type type = in->type;
+    run_begin(0);
+    omp_set_num_threads(device->n_threads);
+    void *aa = typed(type, a, stride * c->batch), *other = typed(type, a, stride * c->batch);
+    void *cc = typed(type, c->add ? before : d, sc * c->batch);
+    device_gemm(in->stream, &(Gemm){.type = type,
+                                    .c_type = type,
+                                    .transpose_a = c->ta,
+                                    .transpose_b = c->tb,
+                                    .m = n,
+                                    .n = n,
+                                    .k = k,
+                                    .alpha = c->alpha,
+                                    .beta = c->beta,
+                                    .a = aa,
+                                    .lda = ld,
+                                    .stride_a = stride,
+                                    .b = c->one_array ? aa : other,
+                                    .ldb = ld,
+                                    .stride_b = stride,
+                                    .c = cc,
+                                    .ldc = ldc,
+                                    .stride_c = sc,
+                                    .batch = c->batch,
+                                    .add = c->add ? typed(type, d, sc * c->batch) : NULL,
+                                    .symmetric = true});
+    expect(in, "symmetric device_gemm", cc, ref, sc * c->batch, 2 + sqrt((double)k), 1);
+    for (int64_t z = 0; z < c->batch; z++)
+        for (int64_t i = 0; i < n * n; i++)
+            diff[i] = element_of(type, cc, z * sc + i / n * ldc + i % n) -
+                      element_of(type, cc, z * sc + i % n * ldc + i / n);
+    for (int64_t i = 0; i < n * n; i++) assert_true(diff[i] == 0);
+    run_end();
+    case_end();
+}
+
+static void check_symmetric(const Instance *in) {
+    static const int64_t sizes[][2] = {{1, 1}, {5, 3}, {64, 20}, {67, 130}, {129, 31}, {300, 17}};
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+        for (int variant = 0; variant < (s < 5 ? 24 : 4); variant++)
+            check_symmetric_case(in, &(SymmetricCase){.n = sizes[s][0],
+                                                      .k = sizes[s][1],
+                                                      .batch = s < 4 ? 2 : 1,
+                                                      .ta = variant & 1,
+                                                      .tb = !(variant & 1),
+                                                      .one_array = variant & 2,
+                                                      .add = variant & 4,
+                                                      .alpha = ALPHAS[variant & 1],
+                                                      .beta = BETAS[s < 5 ? variant / 8 : 2]});
+    // Both as they are, or both transposed, and above the size of the largest tile.
+    for (int variant = 0; variant < 4; variant++)
+        check_symmetric_case(
+            in, &(SymmetricCase){131, 131, 1, variant & 1, variant & 1, variant & 2, true, 1, 0.625, true});
+    check_symmetric_case(in, &(SymmetricCase){545, 9, 1, false, true, true, false, -0.75, 0.625, true});
+}
+
 #define TEST(name)                                                                                                 \
     static void test_gemm_##name(void **state) {                                                                   \
         (void)state;                                                                                               \
@@ -102,8 +192,16 @@ static void check_device(const Instance *in) {
     }
 TEST(own)
 TEST(device)
+TEST(symmetric)
 
-int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gemm_own), cmocka_unit_test(test_gemm_device)};
-    return cmocka_run_group_tests(tests, open_device, close_device);
+// Once with the library and, where there is one, once more without.
+int main(int argc, char **argv) {
+    (void)argc;
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gemm_own), cmocka_unit_test(test_gemm_device),
+                                       cmocka_unit_test(test_gemm_symmetric)};
+    int failed = cmocka_run_group_tests(tests, open_device, close_device);
+    if (failed || getenv("POLAR_BLAS")) return failed;
+    setenv("POLAR_BLAS", "none", 1);
+    execv("/proc/self/exe", argv);
+    return 1;
 }

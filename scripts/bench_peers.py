@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""A training step with AdamW by ./train, by PyTorch (eager, f32) and by llm.c's train_gpt2 on this machine, one after the
+other in every round: the median and the best of all their steps.
+
+  scripts/bench_peers.py [--network demo|gpt2] [--rounds 3] [--threads 2]
+
+PyTorch takes part where a Python has it; llm.c where LLMC_DIR names a checkout whose train_gpt2 is built
+(gcc -Ofast -march=native -fopenmp train_gpt2.c -lm -o train_gpt2).
+"""
+import json
+import os
+import re
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from cli import ROOT, Parser, print_rows  # noqa: E402
+
+# n_layer, n_head, d_model, vocabulary, batch, tokens, steps of a round (the first two are not counted)
+NETWORKS = {"demo": (4, 2, 128, 257, 32, 128, 30), "gpt2": (12, 12, 768, 50257, 4, 64, 6)}
+SKIPPED = 2
+
+
+def write_tokens(path, n, vocab):
+    """A shard in llm.c's format: a fixed sequence that has every token."""
+    with open(path, "wb") as file:
+        file.write(struct.pack("<256i", 20240520, 1, n, *[0] * 253))
+        file.write(struct.pack(f"<{n}H", *(i * i * 31 % vocab for i in range(n))))
+
+
+def ours(folder, network, threads):
+    n_layer, n_head, d_model, vocab, batch, tokens, steps = network
+    out = folder / "run"
+    padded = (vocab + 15) // 16 * 16 if vocab < 1000 else 50304
+    subprocess.run([ROOT / "train", "--n-layer", str(n_layer), "--n-head", str(n_head), "--d-model", str(d_model),
+                    "--vocab-size", str(vocab), "--vocab-padded", str(padded), "--seq-len", str(tokens), "--batch-size",
+                    str(batch), "--steps", str(steps), "--train-data", folder / "tokens.bin", "--out", out, "--overwrite",
+                    "--optimizer", "adamw", "--log-every", "1", "--threads", str(threads), "--quiet"], check=True,
+                   stdout=subprocess.DEVNULL)
+    records = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+    return [record["step_ms"] for record in records if "step_ms" in record]
+
+
+def find_torch():
+    for python in (sys.executable, "/usr/bin/python3", str(ROOT / ".venv/bin/python")):
+        if os.path.exists(python) and subprocess.run([python, "-c", "import torch"], capture_output=True).returncode == 0:
+            return python
+    return None
+
+
+def torch_steps(python, network, threads):
+    command = [python, ROOT / "scripts/bench_torch.py", *map(str, network), str(threads)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [float(line) for line in printed.split()]
+
+
+def write_llmc_files(folder):
+    """What train_gpt2 reads: a checkpoint of GPT-2 124M (its numbers do not matter to the time) and tokens."""
+    data = folder / "dev/data/tinyshakespeare"
+    data.mkdir(parents=True)
+    for name in ("train", "val"):
+        write_tokens(data / f"tiny_shakespeare_{name}.bin", 1 << 14, 50257)
+    with open(folder / "gpt2_124M.bin", "wb") as file:
+        file.write(struct.pack("<256i", 20240326, 3, 1024, 50257, 12, 12, 768, 50304, *[0] * 248))
+        block = struct.pack("<4096f", *(0.02 * ((i * 7919 % 1000) / 500 - 1) for i in range(4096)))
+        for _ in range(124475904 // 4096 + 1):
+            file.write(block)
+
+
+def llmc_steps(folder, steps, threads):
+    command = ["stdbuf", "-oL", Path(os.environ["LLMC_DIR"]).resolve() / "train_gpt2"]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                               env=dict(os.environ, OMP_NUM_THREADS=str(threads)))
+    times = []
+    for line in process.stdout:
+        times += map(float, re.findall(r"took ([\d.]+) ms", line))
+        if len(times) == steps:
+            process.kill()
+            break
+    process.wait()
+    return times
+
+
+def compare(name, rounds, threads):
+    network = NETWORKS[name]
+    steps = network[-1]
+    python = find_torch()
+    with tempfile.TemporaryDirectory(prefix="polar_peers_") as temporary:
+        folder = Path(temporary)
+        write_tokens(folder / "tokens.bin", 1 << 18, network[3])
+        programs = {"train": lambda: ours(folder, network, threads)}
+        if python:
+            programs["PyTorch eager"] = lambda: torch_steps(python, network, threads)
+        if name == "gpt2" and os.environ.get("LLMC_DIR"):
+            write_llmc_files(folder)
+            programs["llm.c train_gpt2"] = lambda: llmc_steps(folder, steps, threads)
+        times = {program: [] for program in programs}
+        for _ in range(rounds):
+            for program, run in programs.items():
+                times[program] += run()[SKIPPED:]
+    base, best = statistics.median(times["train"]), min(times["train"])
+    print_rows([f"{name}, AdamW, {network[4]} x {network[5]} tokens", "median ms", "best ms", "of ours: median", "best"],
+               [[program, f"{statistics.median(t):.1f}", f"{min(t):.1f}", f"{statistics.median(t) / base:.2f}",
+                 f"{min(t) / best:.2f}"] for program, t in times.items()])
+
+
+def main():
+    parser = Parser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--network", choices=sorted(NETWORKS), action="append", help="both unless given")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    args = parser.parse_args()
+    for name in args.network or NETWORKS:
+        compare(name, args.rounds, args.threads)
+
+
+if __name__ == "__main__":
+    main()

@@ -11,13 +11,15 @@ WARN  := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 BASE  := -std=c11 -D_GNU_SOURCE -I. -g $(WARN) -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=off
 LIBS  := -ldl -lm -lpthread
 
+comma := ,
+
 # `make V=1` shows the commands.
 Q := $(if $(V),,@)
 
 CPU_OPS := $(wildcard */cpu_ops_*.c)
 SOURCES := $(filter-out $(CPU_OPS),$(wildcard device/*.c model/*.c optim/*.c data/*.c run/*.c))
 TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
-FUZZERS := $(filter-out replay,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
+FUZZERS := $(filter-out replay memory_files,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
 
 ifeq ($(shell uname -m),x86_64)
 ISAS := base avx2 avx512
@@ -88,11 +90,12 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIBRARY)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(TEST_LIBS) $(LIBS)
 
-# A fuzzer is run by libFuzzer in `make fuzz`, by replay.c elsewhere.
+# A fuzzer is run by libFuzzer in `make fuzz`, by replay.c elsewhere. Its files are those of memory_files.c.
 FUZZ_MAIN ?= $(BUILD)/tests/fuzz/replay.o
-$(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/%.o $(FUZZ_MAIN) $(LIBRARY)
+FUZZ_WRAP := $(patsubst %,-Wl$(comma)--wrap=%,open close access fstat pread write fsync posix_fadvise unlink rename mmap munmap fopen)
+$(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/memory_files.o $(FUZZ_MAIN) $(LIBRARY)
 	@echo "  LD    $@"
-	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) $(FUZZ_WRAP) -o $@ $^ $(LIBS)
 
 TEST_LIBS := -lcmocka
 $(BUILD)/tests/bench $(BUILD)/tests/dump_logits: TEST_LIBS :=
@@ -107,9 +110,9 @@ asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer, in bui
 	@$(MAKE) --no-print-directory BUILD=build/asan OPT=-O1 \
 	  CFLAGS='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' test
 
-FUZZ_RUNS ?= 1000000
-fuzz: ## every parser of outside files under libFuzzer with sanitizers (clang), FUZZ_RUNS inputs each
-	@$(MAKE) --no-print-directory BUILD=build/fuzz CC=clang OPT=-O1 FUZZ_MAIN= LDFLAGS=-fsanitize=fuzzer \
+FUZZ_RUNS ?= 1500000
+fuzz: ## every parser of outside files under libFuzzer with sanitizers (clang), ten million inputs; FUZZ_RUNS each
+	@$(MAKE) --no-print-directory BUILD=build/fuzz CC=clang OPT=-O2 FUZZ_MAIN= LDFLAGS=-fsanitize=fuzzer \
 	  CFLAGS='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -Wno-pass-failed' $(FUZZERS:%=build/fuzz/tests/fuzz_%)
 	@tests/fuzz/run.sh $(FUZZ_RUNS) $(FUZZERS)
 
@@ -122,4 +125,4 @@ format: ## rewrite the sources in the style of .clang-format
 clean: ## remove everything that was built
 	rm -rf build train
 
--include $(OBJECTS:.o=.d) $(BUILD)/train.d $(wildcard $(BUILD)/tests/*.d)
+-include $(OBJECTS:.o=.d) $(BUILD)/train.d $(wildcard $(BUILD)/tests/*.d $(BUILD)/tests/fuzz/*.d)

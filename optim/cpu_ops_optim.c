@@ -61,10 +61,11 @@ static void step_guard(Stream *s, StepReport *report, const StepInputs *inputs, 
     report->grad_norm = sqrt(sum_in_order(row_sums, n));
     report->loss = *loss * inputs->loss_scale;
     bool ok = isfinite(report->grad_norm) && isfinite(report->loss) && report->loss <= inputs->loss_limit;
-    report->ok = ok ? 1 : 0;
-    report->applied += report->ok;
     report->clip_scale =
         inputs->max_grad_norm > 0 && ok ? fmin(1, inputs->max_grad_norm / (report->grad_norm + 1e-6)) : 1;
+    ok = ok && report->clip_scale * report->grad_norm <= MAX_APPLIED_NORM;
+    report->ok = ok ? 1 : 0;
+    report->applied += report->ok;
     for (int g = 0; g < GROUP_COUNT; g++) {
         report->bias_correction1[g] = 1 - pow(inputs->beta1[g], report->applied);
         report->bias_correction2[g] = 1 - pow(inputs->beta2[g], report->applied);

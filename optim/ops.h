@@ -83,7 +83,7 @@ typedef struct {
 
     // Decides the step from the n row sums of all gradients and the device's sum of losses:
     //   grad_norm = sqrt(sum of row_sums), loss = *loss * loss_scale
-    //   ok = both finite and loss <= loss_limit; applied += ok
+    //   ok = both finite, loss <= loss_limit and clip_scale grad_norm <= MAX_APPLIED_NORM; applied += ok
     //   clip_scale = min(1, max_grad_norm / (grad_norm + 1e-6)), 1 where max_grad_norm is 0 (the convention of
     //   torch.nn.utils.clip_grad_norm_)
     //   bias_correction = 1 - beta^applied for every group

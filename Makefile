@@ -36,7 +36,7 @@ LIBRARY := $(BUILD)/libpolar.a
 # The binary of the default build is ./train; other builds (asan) keep theirs in their own folder.
 TRAIN := $(if $(filter build,$(BUILD)),train,$(BUILD)/train)
 
-.PHONY: all test bench asan fuzz clean help format
+.PHONY: all test bench asan fuzz leaks tsan soak clean help format
 .SECONDARY:
 all: $(TRAIN) ## build ./train (the default)
 
@@ -115,6 +115,18 @@ fuzz: ## every parser of outside files under libFuzzer with sanitizers (clang), 
 	@$(MAKE) --no-print-directory BUILD=build/fuzz CC=clang OPT=-O2 FUZZ_MAIN= LDFLAGS=-fsanitize=fuzzer \
 	  CFLAGS='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -Wno-pass-failed' $(FUZZERS:%=build/fuzz/tests/fuzz_%)
 	@tests/fuzz/run.sh $(FUZZ_RUNS) $(FUZZERS)
+
+leaks: $(TRAIN) ## every command under valgrind: no leaks, no invalid or uninitialized reads
+	@TRAIN=$(TRAIN) tests/leaks.sh
+
+tsan: ## the loader's thread and training under ThreadSanitizer (clang with its OpenMP runtime), in build/tsan
+	@$(MAKE) --no-print-directory BUILD=build/tsan CC=clang OPT=-O1 \
+	  CFLAGS='-fsanitize=thread -Wno-pass-failed' build/tsan/train build/tsan/tests/test_loader
+	@BUILD=build/tsan tests/tsan.sh
+
+MINUTES ?= 60
+soak: $(TRAIN) ## a run of MINUTES (60) whose memory, files and threads must not grow
+	@TRAIN=$(TRAIN) $$(scripts/find_python.sh) tests/soak.py $(MINUTES)
 
 bench: $(TRAIN) $(BUILD)/tests/bench ## speed: products, operations, optimizers, whole steps
 	@$(BUILD)/tests/bench

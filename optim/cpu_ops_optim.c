@@ -270,7 +270,10 @@ static void row_factors(Stream *s, double *factors, const double *row_sums, cons
         }
         double shape = rule_factor(scaling, rows, cols, j);
         double scale = matrix_scale(factors, sums, norm_sums, rows, cols, shape, scaling);
-        for (int64_t r = 0; r < rows; r++) factors[r] = fmin(factors[r] * scale, MAX_FACTOR);
+        for (int64_t r = 0; r < rows; r++) {
+            double factor = factors[r] * scale;
+            factors[r] = factor > MAX_FACTOR ? MAX_FACTOR : factor; // fmin would hide a NaN
+        }
     }
 }
 

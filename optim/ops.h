@@ -116,8 +116,8 @@ typedef struct {
     //   normalize: v = b2 v + (1 - b2) row_sums / cols;  s = 1 / (sqrt(v) + eps)   (state[1]: v (rows))
     //   otherwise: s = 1
     //   factors (count, rows) = s times the scaling rule, which sees ||s O||_F through the row sums.
-    // Every factor is finite in the type of the weights; those of a matrix of zeros whose row_sums are given
-    // are 0. row_sums may be NULL where nothing needs them (neither SCALE_RMS nor normalization).
+    // Every factor is finite in the type of the weights, but NaN where what it is made of is: that must not be hidden.
+    // Those of a matrix of zeros whose row_sums are given are 0. row_sums may be NULL where nothing needs them (neither SCALE_RMS nor normalization).
     void (*row_factors)(Stream *s, double *factors, const double *row_sums, const MatrixBatch *x,
                         const RowScaling *scaling);
 

@@ -32,7 +32,7 @@ static bool refuse(Error *err, const Numbers *x, int64_t at, double value) {
     if (x->rows == 1) snprintf(place, sizeof place, "element %" PRId64, at);
     else snprintf(place, sizeof place, "row %" PRId64 ", column %" PRId64, at / x->cols, at % x->cols);
     if (isfinite(value)) snprintf(size, sizeof size, "as large as %g", fabs(value));
-    return error_set(err, "the %s of %s is %s (%s)", x->what, x->name, size, place);
+    return error_set(err, "%s %s is %s (%s)", x->what, x->name, size, place);
 }
 
 static bool check(const Numbers *x, const void *device_data, Stream *stream, Error *err) {
@@ -56,7 +56,9 @@ static bool check(const Numbers *x, const void *device_data, Stream *stream, Err
 bool finite_state(const Optimizer *optimizer, Stream *stream, Error *err) {
     for (int i = 0; i < optimizer_state_count(optimizer); i++) {
         StateTensor s = optimizer_state(optimizer, i);
-        Numbers x = {s.spec.name, s.param->name, s.spec.type, s.spec.rows, s.spec.cols, DBL_MAX};
+        char what[128];
+        snprintf(what, sizeof what, "the %s of", s.spec.name);
+        Numbers x = {what, s.param->name, s.spec.type, s.spec.rows, s.spec.cols, DBL_MAX};
         if (!check(&x, s.data, stream, err)) return false;
     }
     return true;
@@ -75,11 +77,11 @@ static bool check_arena(const char *what, const void *arena, double limit, const
 }
 
 bool finite_weights(const Model *model, Stream *stream, Error *err) {
-    return check_arena("weight", model->master, LARGEST_WEIGHT, model, stream, err);
+    return check_arena("the weight of", model->master, LARGEST_WEIGHT, model, stream, err);
 }
 
 bool finite_gradients(const Model *model, Stream *stream, Error *err) {
-    return check_arena("gradient", model->grads, DBL_MAX, model, stream, err);
+    return check_arena("the gradient of", model->grads, DBL_MAX, model, stream, err);
 }
 
 bool finite_file(const char *path, bool weights, Error *err) {

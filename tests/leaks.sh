@@ -61,7 +61,7 @@ check 1 export adamw --out exported
 check 0 eval exported --val-data book_val_000000.bin --vocab bytes
 check 0 "${network[@]}" --init-from exported --out again
 check 0 polar --method ns5,polar-express,gram-ns,turbo-muon,precond-ns --shape 12x20 --repeat 1
-check 0 problem quadratic --optimizer muon --polar ns5 --steps 3 --rows 20 --cols 10 --x-rows 12 --x-cols 8 --out quadratic
+check 0 problem completion --optimizer muon --steps 3 --rows 20 --cols 12 --rank 2 --diagnose 0 --out completion
 dd if=/dev/zero of="$tmp/adamw/checkpoints/step_00000004/model.safetensors" bs=1 count=64 conv=notrunc 2>/dev/null
 check 1 eval adamw
 check 1 --resume adamw

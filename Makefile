@@ -11,6 +11,8 @@ WARN  := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 BASE  := -std=c11 -D_GNU_SOURCE -I. -g $(WARN) -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=off
 LIBS  := -ldl -lm -lpthread
 
+comma := ,
+
 # `make V=1` shows the commands.
 Q := $(if $(V),,@)
 
@@ -49,7 +51,7 @@ NVFLAGS := -std=c++17 -O3 -lineinfo -I. -DPOLAR_CUDA --expt-relaxed-constexpr -W
            -Xcompiler -fno-exceptions,-fno-threadsafe-statics $(GENCODE)
 endif
 TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
-FUZZERS := $(filter-out replay,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
+FUZZERS := $(filter-out replay memory_files,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
 
 ifeq ($(shell uname -m),x86_64)
 ISAS := base avx2 avx512
@@ -66,7 +68,7 @@ LIBRARY := $(BUILD)/libpolar.a
 # The binary of the default build is ./train; other builds (asan) keep theirs in their own folder.
 TRAIN := $(if $(filter build,$(BUILD)),train,$(BUILD)/train)
 
-.PHONY: all test bench asan fuzz clean help format FORCE
+.PHONY: all test bench asan fuzz leaks tsan soak clean help format FORCE
 .SECONDARY:
 all: $(TRAIN) ## build ./train (the default)
 
@@ -137,11 +139,12 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIBRARY)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(TEST_LIBS) $(LIBS)
 
-# A fuzzer is run by libFuzzer in `make fuzz`, by replay.c elsewhere.
+# A fuzzer is run by libFuzzer in `make fuzz`, by replay.c elsewhere. Its files are those of memory_files.c.
 FUZZ_MAIN ?= $(BUILD)/tests/fuzz/replay.o
-$(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/%.o $(FUZZ_MAIN) $(LIBRARY)
+FUZZ_WRAP := $(patsubst %,-Wl$(comma)--wrap=%,open close access fstat pread write fsync posix_fadvise unlink rename mmap munmap fopen)
+$(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/memory_files.o $(FUZZ_MAIN) $(LIBRARY)
 	@echo "  LD    $@"
-	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) $(FUZZ_WRAP) -o $@ $^ $(LIBS)
 
 TEST_LIBS := -lcmocka
 $(BUILD)/tests/bench $(BUILD)/tests/dump_logits $(BUILD)/tests/gpu_ceilings: TEST_LIBS :=
@@ -158,11 +161,21 @@ asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer, in bui
 	@$(MAKE) --no-print-directory BUILD=build/asan CUDA=no OPT=-O1 \
 	  CFLAGS='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' test
 
-FUZZ_RUNS ?= 1000000
-fuzz: ## every parser of outside files under libFuzzer with sanitizers (clang), FUZZ_RUNS inputs each
-	@$(MAKE) --no-print-directory BUILD=build/fuzz CUDA=no CC=clang OPT=-O1 FUZZ_MAIN= LDFLAGS=-fsanitize=fuzzer \
+.PHONY: all test bench asan fuzz leaks tsan soak clean help format FORCE
 	  CFLAGS='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -Wno-pass-failed' $(FUZZERS:%=build/fuzz/tests/fuzz_%)
 	@tests/fuzz/run.sh $(FUZZ_RUNS) $(FUZZERS)
+
+leaks: $(TRAIN) ## every command under valgrind: no leaks, no invalid or uninitialized reads
+	@TRAIN=$(TRAIN) tests/leaks.sh
+
+tsan: ## the loader's thread and training under ThreadSanitizer (clang with its OpenMP runtime), in build/tsan
+	@$(MAKE) --no-print-directory BUILD=build/tsan CC=clang OPT=-O1 \
+	  CFLAGS='-fsanitize=thread -Wno-pass-failed' build/tsan/train build/tsan/tests/test_loader
+	@BUILD=build/tsan tests/tsan.sh
+
+MINUTES ?= 60
+soak: $(TRAIN) ## a run of MINUTES (60) whose memory, files and threads must not grow
+	@TRAIN=$(TRAIN) $$(scripts/find_python.sh) tests/soak.py $(MINUTES)
 
 bench: $(TRAIN) $(BUILD)/tests/bench ## speed: products, operations, optimizers, whole steps
 	@$(BUILD)/tests/bench
@@ -173,4 +186,4 @@ format: ## rewrite the sources in the style of .clang-format
 clean: ## remove everything that was built
 	rm -rf build train
 
--include $(OBJECTS:.o=.d) $(BUILD)/train.d $(wildcard $(BUILD)/tests/*.d)
+-include $(OBJECTS:.o=.d) $(BUILD)/train.d $(wildcard $(BUILD)/tests/*.d $(BUILD)/tests/fuzz/*.d)

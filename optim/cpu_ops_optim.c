@@ -61,10 +61,11 @@ static void step_guard(Stream *s, StepReport *report, const StepInputs *inputs, 
     report->grad_norm = sqrt(sum_in_order(row_sums, n));
     report->loss = *loss * inputs->loss_scale;
     bool ok = isfinite(report->grad_norm) && isfinite(report->loss) && report->loss <= inputs->loss_limit;
-    report->ok = ok ? 1 : 0;
-    report->applied += report->ok;
     report->clip_scale =
         inputs->max_grad_norm > 0 && ok ? fmin(1, inputs->max_grad_norm / (report->grad_norm + 1e-6)) : 1;
+    ok = ok && report->clip_scale * report->grad_norm <= MAX_APPLIED_NORM;
+    report->ok = ok ? 1 : 0;
+    report->applied += report->ok;
     for (int g = 0; g < GROUP_COUNT; g++) {
         report->bias_correction1[g] = 1 - pow(inputs->beta1[g], report->applied);
         report->bias_correction2[g] = 1 - pow(inputs->beta2[g], report->applied);
@@ -269,7 +270,10 @@ static void row_factors(Stream *s, double *factors, const double *row_sums, cons
         }
         double shape = rule_factor(scaling, rows, cols, j);
         double scale = matrix_scale(factors, sums, norm_sums, rows, cols, shape, scaling);
-        for (int64_t r = 0; r < rows; r++) factors[r] = fmin(factors[r] * scale, MAX_FACTOR);
+        for (int64_t r = 0; r < rows; r++) {
+            double factor = factors[r] * scale;
+            factors[r] = factor > MAX_FACTOR ? MAX_FACTOR : factor; // fmin would hide a NaN
+        }
     }
 }
 

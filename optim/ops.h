@@ -85,7 +85,7 @@ typedef struct {
 
     // Decides the step from the n row sums of all gradients and the device's sum of losses:
     //   grad_norm = sqrt(sum of row_sums), loss = *loss * loss_scale
-    //   ok = both finite and loss <= loss_limit; applied += ok
+    //   ok = both finite, loss <= loss_limit and clip_scale grad_norm <= MAX_APPLIED_NORM; applied += ok
     //   clip_scale = min(1, max_grad_norm / (grad_norm + 1e-6)), 1 where max_grad_norm is 0 (the convention of
     //   torch.nn.utils.clip_grad_norm_)
     //   bias_correction = 1 - beta^applied for every group
@@ -118,8 +118,8 @@ typedef struct {
     //   normalize: v = b2 v + (1 - b2) row_sums / cols;  s = 1 / (sqrt(v) + eps)   (state[1]: v (rows))
     //   otherwise: s = 1
     //   factors (count, rows) = s times the scaling rule, which sees ||s O||_F through the row sums.
-    // Every factor is finite in the type of the weights; those of a matrix of zeros whose row_sums are given
-    // are 0. row_sums may be NULL where nothing needs them (neither SCALE_RMS nor normalization).
+    // Every factor is finite in the type of the weights, but NaN where what it is made of is: that must not be hidden.
+    // Those of a matrix of zeros whose row_sums are given are 0. row_sums may be NULL where nothing needs them (neither SCALE_RMS nor normalization).
     void (*row_factors)(Stream *s, double *factors, const double *row_sums, const MatrixBatch *x,
                         const RowScaling *scaling);
 

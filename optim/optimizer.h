@@ -117,6 +117,10 @@ typedef struct {
     double loss_limit;    // a mean loss above this makes the step a bad one; infinity: none
 } StepInputs;
 
+// A larger gradient, after clipping, makes a step a bad one: its squares would overflow a float, and an infinite second
+// moment holds its weight still without a sign of it.
+#define MAX_APPLIED_NORM 1e19
+
 // What the device keeps and reports. `applied` is state and stands in checkpoints.
 typedef struct {
     double applied; // steps applied so far (bad ones left out): the t of bias corrections
@@ -124,7 +128,7 @@ typedef struct {
     double loss;                                                         // mean loss of this step
     double grad_norm;                                                    // global norm before clipping
     double clip_scale;                                                   // factor on every gradient
-    double ok; // 1: the step is applied; 0: loss or gradient not finite, or loss above the limit
+    double ok; // 1: the step is applied; 0: loss or gradient not finite or above their limits
 } StepReport;
 
 typedef struct Optimizer Optimizer;

@@ -5,6 +5,7 @@
 #include "run/checkpoint_dir.h"     // defines: checkpoint_path, checkpoint_list, checkpoint_remove
 #include "run/checkpoint_state.h"   // defines: state_to_text, state_from_file
 #include "run/checkpoint_tensors.h" // defines: tensors_write, tensors_read
+#include "run/finite.h"             // defines: finite_file
 
 #include <errno.h>
 #include <inttypes.h>
@@ -94,7 +95,7 @@ static bool verify(RunState *state, Json **json, const char *folder, int64_t ste
     bool ok = state->step == step || error_set(err, "%s is of step %" PRId64, path, state->step);
     for (int f = 0; f < files_wanted(parts) && ok; f++) {
         run_path(path, folder, tensors_file_name((TensorsFile)f));
-        ok = check_sum(path, &sums[f], err);
+        ok = check_sum(path, &sums[f], err) && finite_file(path, f == TENSORS_MODEL, err);
     }
     if (ok) return true;
     json_free(*json);

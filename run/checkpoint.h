@@ -27,7 +27,7 @@ typedef struct {
 // Writes the checkpoint of state->step, then removes all but the newest `keep` (0: none is removed).
 bool checkpoint_save(const char *run, const CheckpointParts *parts, const RunState *state, int keep, Error *err);
 
-// Loads the newest checkpoint that is complete and unharmed. *found is false when the run has none yet. `note`
+// Loads the newest checkpoint that is complete and unharmed, and holds nothing but finite numbers. *found is false when the run has none yet. `note`
 // says which newer ones were passed over and why, "" if none. Errors: all are harmed; one that is complete does not
 // fit the network, the optimizer or the data.
 bool checkpoint_load(RunState *state, bool *found, char note[1024], const char *run, const CheckpointParts *parts,

@@ -112,6 +112,9 @@ static bool report(Trainer *t, Error *err) {
 
 static bool save(Trainer *t, Error *err) {
     if (t->saved_step == t->state.step) return true;
+    if (!trainer_is_finite(t, err))
+        return error_prefix(err, "step %" PRId64 " is not saved, so that the checkpoints before it are kept",
+                            t->state.step);
     CheckpointParts parts = trainer_parts(t);
     t->state.applied = optimizer_applied(t->optimizer, t->stream);
     if (!metrics_sync(&t->metrics, err)) return false;

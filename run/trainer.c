@@ -1,6 +1,7 @@
 #include "run/trainer.h"
 
-#include "run/peak.h" // defines: peak_product_rate
+#include "run/finite.h" // defines: finite_state, finite_weights, finite_gradients
+#include "run/peak.h"   // defines: peak_product_rate
 
 #include <math.h>
 #include <stdlib.h>
@@ -148,30 +149,24 @@ HellaswagResult trainer_hellaswag(bool *complete, Trainer *t) {
     return result;
 }
 
-// The name of the first parameter whose gradient is not finite; NULL if all are.
-static const char *first_bad_gradient(Trainer *t) {
-    const ParamTable *table = &t->model.table;
-    ASSERT(t->model.acc_type == TYPE_F32);
-    for (int i = 0; i < table->n_params; i++) {
-        const Param *p = &table->params[i];
-        size_t n = (size_t)param_elements(p);
-        float *grad = malloc(n * sizeof *grad);
-        ASSERT(grad);
-        device_copy(t->stream, grad, (const float *)t->model.grads + p->offset, n * sizeof *grad);
-        stream_synchronize(t->stream);
-        bool bad = false;
-        for (size_t j = 0; j < n && !bad; j++) bad = !isfinite(grad[j]);
-        free(grad);
-        if (bad) return p->name;
-    }
-    return NULL;
+// The cause comes before what it causes: a bad number in the state makes the weights bad with the next update, one in
+// a weight every gradient.
+static bool find_bad_number(Trainer *t, Error *found) {
+    return !finite_state(t->optimizer, t->stream, found) || !finite_weights(&t->model, t->stream, found) ||
+           !finite_gradients(&t->model, t->stream, found);
+}
+
+bool trainer_is_finite(Trainer *t, Error *err) {
+    return finite_state(t->optimizer, t->stream, err) && finite_weights(&t->model, t->stream, err);
 }
 
 void trainer_explain_bad_step(char *text, size_t size, Trainer *t, const StepReport *report, double loss_limit) {
-    const char *name = first_bad_gradient(t);
+    Error found;
     int n = snprintf(text, size, "loss %g, gradient norm %g", report->loss, report->grad_norm);
-    if (name) snprintf(text + n, size - (size_t)n, "; the gradient of %s is not finite", name);
+    if (find_bad_number(t, &found)) snprintf(text + n, size - (size_t)n, "; %s", found.text);
     else if (isfinite(report->loss) && report->loss > loss_limit)
         snprintf(text + n, size - (size_t)n,
                  "; the loss is above the limit of %g, its running mean plus --loss-jump", loss_limit);
+    else if (isfinite(report->grad_norm))
+        snprintf(text + n, size - (size_t)n, "; squares of a gradient above %g overflow", MAX_APPLIED_NORM);
 }

@@ -74,7 +74,11 @@ bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err)
 bool trainer_evaluate(ValidationResult *result, bool *complete, Trainer *t, Error *err);
 HellaswagResult trainer_hellaswag(bool *complete, Trainer *t);
 
-// Says what was bad about a step that was not applied, from the gradients as they lie there.
+// Whether the weights and the optimizer's state are numbers that can be gone on with; the error names the first that
+// is not.
+bool trainer_is_finite(Trainer *t, Error *err);
+
+// Says what was bad about a step that was not applied, from the state, the weights and the gradients as they lie there.
 void trainer_explain_bad_step(char *text, size_t size, Trainer *t, const StepReport *report, double loss_limit);
 
 // How a run came to its end.

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Installs what the project needs from Debian's or Ubuntu's packages, and only what is missing.
-# usage: scripts/setup.sh [build] [test] [plot] [download] [peers]      (none named: all)
+# usage: scripts/setup.sh [build] [test] [plot] [download] [peers] [sanitize]      (none named: all but the last)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'TEXT'
-usage: scripts/setup.sh [build] [test] [plot] [download] [peers]
+usage: scripts/setup.sh [build] [test] [plot] [download] [peers] [sanitize]
 Installs, by apt-get as root or with sudo, what is missing for
   build   the program: gcc, make, the C library's headers, OpenBLAS (for speed)
   test    the tests: cmocka, a C++ compiler (headers are checked in both languages), and what `plot` and
@@ -15,7 +15,8 @@ Installs, by apt-get as root or with sudo, what is missing for
   download  get_fineweb.sh and get_vocab.sh: curl with certificates
   peers   what results are compared with and exported to, where it can be had: PyTorch, and in .venv the Python packages
           of tests/requirements.txt (transformers, tokenizers, tiktoken, tensorboard, wandb)
-No profile named: all of them. Where nothing is missing it does nothing.
+  sanitize  make fuzz, leaks and tsan: clang with its OpenMP runtime, valgrind
+No profile named: all but sanitize. Where nothing is missing it does nothing.
 TEXT
 }
 
@@ -25,6 +26,7 @@ declare -A PACKAGE=(
     [cxx]="g++" [cmocka]="libcmocka-dev" [python]="python3" [plotting]="python3-numpy python3-matplotlib"
     [curl]="curl ca-certificates"
     [venv]="python3-venv" [torch]="python3-torch"
+    [clang]="clang" [libomp]="libomp-dev" [valgrind]="valgrind"
 )
 declare -A WHAT=(
     [compiler]="a C11 compiler with OpenMP (the command gcc, or set CC)"
@@ -38,6 +40,9 @@ declare -A WHAT=(
     [curl]="curl (the command curl)"
     [venv]="Python's venv (optional: .venv, which some tests need, cannot be made without it)"
     [torch]="PyTorch for Python (optional: some tests compare with it)"
+    [clang]="clang (the command clang)"
+    [libomp]="the OpenMP runtime of clang with libarcher.so"
+    [valgrind]="valgrind (the command valgrind)"
 )
 is_optional() { case $1 in openblas | venv | torch) ;; *) false ;; esac }
 
@@ -69,6 +74,9 @@ has() {
     python) command -v python3 >/dev/null && python3 -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null ;;
     plotting) scripts/find_python.sh >/dev/null 2>&1 ;;
     curl) command -v curl >/dev/null ;;
+    clang) command -v clang >/dev/null ;;
+    libomp) compgen -G '/usr/lib/llvm-*/lib/libarcher.so' >/dev/null ;;
+    valgrind) command -v valgrind >/dev/null ;;
     venv) "$(system_python)" -c 'import ensurepip, venv' 2>/dev/null ;;
     torch) "$(system_python)" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' 2>/dev/null ;;
     esac
@@ -166,8 +174,9 @@ for profile in "$@"; do
     plot) needs+=(python plotting) ;;
     download) needs+=(curl) ;;
     peers) needs+=(python venv torch) peers=yes ;;
+    sanitize) needs+=(clang libomp valgrind) ;;
     -h | --help) usage && exit 0 ;;
-    *) echo "error: unknown profile '$profile'; there are build, test, plot, download and peers" >&2 && exit 1 ;;
+    *) echo "error: unknown profile '$profile'; there are build, test, plot, download, peers and sanitize" >&2 && exit 1 ;;
     esac
 done
 

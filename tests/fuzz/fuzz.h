@@ -14,17 +14,14 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-// The path of a file in memory with this content, the same one in every call.
+// Files of this process alone (memory_files.c): what lies in this folder.
+#define FUZZ_FOLDER "/fuzz"
+void memory_file_write(const char *path, const uint8_t *data, size_t size);
+
+// The path of a file with this content, the same one in every call.
 static inline const char *fuzz_file(const uint8_t *data, size_t size) {
-    static int fd = -1;
-    static char path[32];
-    if (fd < 0) {
-        fd = memfd_create("fuzz", 0);
-        ASSERT(fd >= 0);
-        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    }
-    ASSERT(ftruncate(fd, 0) == 0 && pwrite(fd, data, size, 0) == (ssize_t)size);
-    return path;
+    memory_file_write(FUZZ_FOLDER "/input", data, size);
+    return FUZZ_FOLDER "/input";
 }
 
 // An error is a text of one line that ends within its array.

@@ -5,16 +5,12 @@
 
 #include <stdlib.h>
 
-static char folder[32], path[64];
-
-static void remove_folder(void) {
-    rmdir(folder);
-}
+static const char path[] = FUZZ_FOLDER "/metrics.jsonl";
 
 static char *trimmed(size_t *size) {
     Error err;
     Metrics metrics = {.fd = -1};
-    ASSERT(metrics_open(&metrics, folder, "metrics.jsonl", 20, true, &err));
+    ASSERT(metrics_open(&metrics, FUZZ_FOLDER, "metrics.jsonl", 20, true, &err));
     metrics_close(&metrics);
     char *text = file_read_whole(size, path, 1 << 24, &err);
     ASSERT(text);
@@ -22,20 +18,12 @@ static char *trimmed(size_t *size) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    if (!folder[0]) {
-        strcpy(folder, access("/dev/shm", W_OK) == 0 ? "/dev/shm/polar_XXXXXX" : "/tmp/polar_XXXXXX");
-        ASSERT(mkdtemp(folder));
-        snprintf(path, sizeof path, "%s/metrics.jsonl", folder);
-        atexit(remove_folder);
-    }
-    FILE *file = fopen(path, "wb");
-    ASSERT(file && fwrite(data, 1, size, file) == size && fclose(file) == 0);
+    memory_file_write(path, data, size);
     size_t n_once, n_twice;
     char *once = trimmed(&n_once), *twice = trimmed(&n_twice);
     ASSERT(n_once <= size && (n_once == 0 || once[n_once - 1] == '\n'));
     ASSERT(n_once == n_twice && memcmp(once, twice, n_once) == 0);
     free(once);
     free(twice);
-    unlink(path);
     return 0;
 }

@@ -55,6 +55,7 @@ static bool open_log(Job *s, Error *err) {
     s->log = fopen(path, "a");
     if (!s->log) return error_set(err, "cannot open %s: %s", path, strerror(errno));
     setvbuf(s->log, NULL, _IOLBF, BUFSIZ);
+    signals_set_log(fileno(s->log));
     fputs(s->plan, s->log);
     return true;
 }
@@ -160,7 +161,7 @@ static bool train(int *status, Job *s, int argc, const char *const *argv, Error 
     char note[1024] = "";
     Trainer *t = &s->trainer;
     RunEnd end;
-    signals_install();
+    signals_install("finishing the step, then a checkpoint");
     bool ok = is_resume(s) ? begin_resumed(s, argc, argv, note, err) : begin_new(s, argc, argv, err);
     if (!ok) return false;
     t->run = run_of(s);
@@ -211,6 +212,7 @@ bool command_train(int *status, int argc, const char *const *argv, Error *err) {
     *status = 0;
     bool ok = run_job(status, s, argc, argv, err);
     trainer_free(&s->trainer);
+    signals_set_log(-1);
     if (s->log) fclose(s->log);
     run_dir_unlock(&s->dir);
     run_data_close(&s->data);

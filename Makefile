@@ -34,7 +34,7 @@ LIBRARY := $(BUILD)/libpolar.a
 # The binary of the default build is ./train; other builds (asan) keep theirs in their own folder.
 TRAIN := $(if $(filter build,$(BUILD)),train,$(BUILD)/train)
 
-.PHONY: all test bench asan fuzz clean help format
+.PHONY: all test bench asan fuzz kill clean help format
 .SECONDARY:
 all: $(TRAIN) ## build ./train (the default)
 
@@ -97,7 +97,13 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/%.o $(FUZZ_MAIN) $(LIBRARY)
 TEST_LIBS := -lcmocka
 $(BUILD)/tests/bench $(BUILD)/tests/dump_logits: TEST_LIBS :=
 
-tests: $(TESTS:%=$(BUILD)/tests/%) $(BUILD)/tests/dump_logits $(FUZZERS:%=$(BUILD)/tests/fuzz_%)
+# Loaded into ./train by LD_PRELOAD: writes that fail, a clock that jumps. Without a sanitizer of its own.
+$(BUILD)/tests/fault_write.so: tests/fault_write.c
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	$(Q)$(CC) -O1 -std=c11 -D_GNU_SOURCE $(WARN) -fPIC -shared -o $@ $< -ldl
+
+tests: $(TESTS:%=$(BUILD)/tests/%) $(BUILD)/tests/fault_write.so $(BUILD)/tests/dump_logits $(FUZZERS:%=$(BUILD)/tests/fuzz_%)
 .PHONY: tests
 
 test: $(TRAIN) tests ## build and run every test; ends in "N passed, N failed"
@@ -112,6 +118,10 @@ fuzz: ## every parser of outside files under libFuzzer with sanitizers (clang), 
 	@$(MAKE) --no-print-directory BUILD=build/fuzz CC=clang OPT=-O1 FUZZ_MAIN= LDFLAGS=-fsanitize=fuzzer \
 	  CFLAGS='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -Wno-pass-failed' $(FUZZERS:%=build/fuzz/tests/fuzz_%)
 	@tests/fuzz/run.sh $(FUZZ_RUNS) $(FUZZERS)
+
+KILLS ?= 1000
+kill: $(TRAIN) ## kill -9 at KILLS random moments of small runs, which must all end as if they had been left alone
+	@TRAIN=$(abspath $(TRAIN)) KILLS=$(KILLS) $$(scripts/find_python.sh) tests/test_kill.py
 
 bench: $(TRAIN) $(BUILD)/tests/bench ## speed: products, operations, optimizers, whole steps
 	@$(BUILD)/tests/bench

@@ -5,11 +5,11 @@
 //   FAULT_KIND=KIND  once: only that one fails; full: from there on everything that needs room fails, a write only after
 //                    half of its bytes, as on a disk without room
 //   FAULT_ERROR=E    the errno of "once"
-//   FAULT_COUNT=FILE how many calls were counted is written there at the end
+//   FAULT_LIST=FILE  the names of the counted calls are written there, one a line
 //   FAULT_CLOCK=1    CLOCK_REALTIME and time() jump by up to ten years either way at every call
 //
-// Counted: write, pwrite, fsync, ftruncate, rename, unlink, mkdir, rmdir, close and flock of a descriptor, and open
-// and fopen for writing. Calls that give room back (unlink, rmdir, ftruncate) do not fail on a full disk.
+// Counted: write (but not to standard output and error), fsync, ftruncate, rename, unlink, mkdir, rmdir, flock, and
+// open and fopen for writing. Calls that give room back (unlink, rmdir, ftruncate) do not fail on a full disk.
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static long count, fault_at;
 static bool full;
+static FILE *list;
 static int fault_errno = ENOSPC;
 
 static void *next(const char *name) {
@@ -40,22 +42,15 @@ __attribute__((constructor)) static void read_environment(void) {
     fault_at = at ? atol(at) : 0;
     full = kind && strcmp(kind, "full") == 0;
     if (error) fault_errno = atoi(error);
-}
-
-__attribute__((destructor)) static void write_count(void) {
-    const char *path = getenv("FAULT_COUNT");
-    if (!path) return;
     FILE *(*real)(const char *, const char *) = (FILE * (*)(const char *, const char *)) next("fopen");
-    FILE *file = real(path, "w");
-    if (!file) return;
-    fprintf(file, "%ld\n", count);
-    fclose(file);
+    if (getenv("FAULT_LIST")) list = real(getenv("FAULT_LIST"), "w");
 }
 
 // Counts a call and tells whether it fails; `needs_room`: on a full disk too.
-static bool fails(bool needs_room) {
+static bool fails(const char *name, bool needs_room) {
     pthread_mutex_lock(&lock);
     long number = ++count;
+    if (list) fprintf(list, "%s\n", name);
     pthread_mutex_unlock(&lock);
     if (fault_at == 0 || number < fault_at || (full ? !needs_room : number > fault_at)) return false;
     errno = full ? ENOSPC : fault_errno;
@@ -65,38 +60,38 @@ static bool fails(bool needs_room) {
 ssize_t write(int fd, const void *data, size_t size) {
     ssize_t (*real)(int, const void *, size_t) = (ssize_t(*)(int, const void *, size_t))next("write");
     long before = count;
-    if (fd <= STDERR_FILENO || !fails(true)) return real(fd, data, size);
+    if (fd <= STDERR_FILENO || !fails("write", true)) return real(fd, data, size);
     if (full && size > 1 && before + 1 == fault_at) return real(fd, data, size / 2);
     errno = full ? ENOSPC : fault_errno;
     return -1;
 }
 
 int fsync(int fd) {
-    return fails(true) ? -1 : ((int (*)(int))next("fsync"))(fd);
+    return fails("fsync", true) ? -1 : ((int (*)(int))next("fsync"))(fd);
 }
 
 int ftruncate(int fd, off_t size) {
-    return fails(false) ? -1 : ((int (*)(int, off_t))next("ftruncate"))(fd, size);
+    return fails("ftruncate", false) ? -1 : ((int (*)(int, off_t))next("ftruncate"))(fd, size);
 }
 
 int rename(const char *from, const char *to) {
-    return fails(true) ? -1 : ((int (*)(const char *, const char *))next("rename"))(from, to);
+    return fails("rename", true) ? -1 : ((int (*)(const char *, const char *))next("rename"))(from, to);
 }
 
 int unlink(const char *path) {
-    return fails(false) ? -1 : ((int (*)(const char *))next("unlink"))(path);
+    return fails("unlink", false) ? -1 : ((int (*)(const char *))next("unlink"))(path);
 }
 
 int mkdir(const char *path, mode_t mode) {
-    return fails(true) ? -1 : ((int (*)(const char *, mode_t))next("mkdir"))(path, mode);
+    return fails("mkdir", true) ? -1 : ((int (*)(const char *, mode_t))next("mkdir"))(path, mode);
 }
 
 int rmdir(const char *path) {
-    return fails(false) ? -1 : ((int (*)(const char *))next("rmdir"))(path);
+    return fails("rmdir", false) ? -1 : ((int (*)(const char *))next("rmdir"))(path);
 }
 
 int flock(int fd, int operation) {
-    return fails(false) ? -1 : ((int (*)(int, int))next("flock"))(fd, operation);
+    return fails("flock", false) ? -1 : ((int (*)(int, int))next("flock"))(fd, operation);
 }
 
 int open(const char *path, int flags, ...) {
@@ -107,12 +102,12 @@ int open(const char *path, int flags, ...) {
         mode = va_arg(args, mode_t);
         va_end(args);
     }
-    if ((flags & O_ACCMODE) != O_RDONLY && fails((flags & O_CREAT) != 0)) return -1;
+    if ((flags & O_ACCMODE) != O_RDONLY && fails("open", (flags & O_CREAT) != 0)) return -1;
     return ((int (*)(const char *, int, ...))next("open"))(path, flags, mode);
 }
 
 FILE *fopen(const char *path, const char *mode) {
-    if (mode[0] != 'r' && fails(true)) return NULL;
+    if (mode[0] != 'r' && fails("fopen", true)) return NULL;
     return ((FILE * (*)(const char *, const char *)) next("fopen"))(path, mode);
 }
 

@@ -130,6 +130,10 @@ static bool begin_resumed(Job *s, int argc, const char *const *argv, char note[1
     if (!trainer_create(t, &s->config, &s->data, s->device, &s->table, err)) return false;
     CheckpointParts parts = trainer_parts(t);
     if (!checkpoint_load(&t->state, &found, note, run, &parts, err)) return false;
+    if (t->state.step > s->config.steps)
+        return error_set(err,
+                         "%s: its checkpoint is of step %" PRId64 ", but config.conf ends the run at step %" PRId64,
+                         run, t->state.step, s->config.steps);
     if (found) t->saved_step = t->state.step;
     else if (s->config.init_from[0] && !init_from_weights(&t->model, t->stream, &s->config, err))
         return error_prefix(err, "%s has no checkpoint yet, so it starts over", run);

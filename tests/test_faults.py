@@ -21,6 +21,7 @@ from runs import RunError, read_run  # noqa: E402
 LIBRARY = os.path.join(tiny.HERE, "..", os.environ.get("BUILD", "build"), "tests", "fault_write.so")
 SANITIZED = "asan" in tiny.TRAIN
 STEPS = 4
+EXPORTABLE = ("--biases", "yes", "--positions", "learned")
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
 
 
@@ -35,17 +36,6 @@ def faulty(**settings):
     """The environment of a process with the library, without the restart that would count anew."""
     return dict(tiny.ENVIRONMENT, LD_PRELOAD=LIBRARY, GOMP_SPINCOUNT="1000",
                 **{f"FAULT_{key.upper()}": str(value) for key, value in settings.items()})
-
-
-def train(*arguments, environment=tiny.ENVIRONMENT, timeout=120, **popen):
-    return subprocess.run([tiny.TRAIN, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          timeout=timeout, check=False, **popen)
-
-
-def check_one_line(result, words=""):
-    """Refused: status 1 and one line that says why."""
-    assert result.returncode == 1, f"status {result.returncode}: {result.stderr}"
-    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1 and words in result.stderr, result.stderr
 
 
 def check_log(run):
@@ -65,7 +55,7 @@ def short_run(folder):
 def list_calls(folder, *arguments):
     """The names of the calls that can fail."""
     path = os.path.join(folder, "calls")
-    result = train(*arguments, environment=faulty(at=0, list=path))
+    result = tiny.train(*arguments, environment=faulty(at=0, list=path))
     assert result.returncode == 0, result.stderr
     with open(path) as file:
         return file.read().split()
@@ -97,10 +87,10 @@ def go_on(run, begin, reference):
     newest = tiny.checkpoints(run)[-1:]
     if not os.path.exists(os.path.join(run, "config.conf")):
         assert not newest
-        result = train(*begin, "--out", run)
+        result = tiny.train(*begin, "--out", run)
     else:
         check_log(run)
-        result = train("--resume", run)
+        result = tiny.train("--resume", run)
         assert "passed over" not in result.stdout, result.stdout
         for step in newest:
             assert step == STEPS or f"from the checkpoint of step {step}" in result.stdout, result.stdout
@@ -116,13 +106,13 @@ def test_disk_full_at_every_call(folder):
 
     def one(_, name, environment):
         run = os.path.join(folder, name)
-        result = train(*begin, "--out", run, environment=environment)
+        result = tiny.train(*begin, "--out", run, environment=environment)
         statuses.append(result.returncode)
         if result.returncode == 0:  # a failure that is no harm
             assert result.stderr == "", result.stderr
             tiny.check_same_end(run, reference, STEPS)
         else:
-            check_one_line(result)
+            tiny.check_one_line(result)
         go_on(run, begin, reference)
         shutil.rmtree(run)
 
@@ -152,11 +142,11 @@ def test_disk_full_at_every_call_of_a_resume(folder):
     def one(_, name, environment):
         run = os.path.join(folder, name)
         shutil.copytree(killed, run)
-        result = train("--resume", run, "--max-time", "0", environment=environment)
+        result = tiny.train("--resume", run, "--max-time", "0", environment=environment)
         if result.returncode == 1:  # what the killed process left is mended before anything is added, or left as it was
-            check_one_line(result)
+            tiny.check_one_line(result)
             assert read_run(run).torn_lines <= 1
-            assert train("--resume", run, "--max-time", "0").returncode == 0
+            assert tiny.train("--resume", run, "--max-time", "0").returncode == 0
         else:
             assert result.returncode == 0 and result.stderr == "", result.stderr
         check_log(run)
@@ -169,7 +159,7 @@ def test_disk_full_at_every_call_of_a_resume(folder):
 def test_disk_full_at_every_call_of_tokenize_and_export(folder):
     """What is there is whole, and the command works when it is called again."""
     need_library()
-    begin, run = short_run(folder), os.path.join(folder, "run")
+    begin, run = [*short_run(folder), *EXPORTABLE], os.path.join(folder, "run")
     tiny.run(*begin, "--out", run)
     text = os.path.join(folder, "text.txt")
     with open(text, "w") as file:
@@ -177,36 +167,25 @@ def test_disk_full_at_every_call_of_tokenize_and_export(folder):
     for what, command in (("tokenize", ["tokenize", "--vocab", "bytes", "--shard-tokens", "1000", text]), ("export", ["export", run])):
         reference = os.path.join(folder, what)
         calls = list_calls(folder, *command, "--out", reference)
-        whole = read_tree(reference)
+        whole = tiny.read_tree(reference)
 
         def one(_, name, environment, command=command, whole=whole):
             out = os.path.join(folder, name)
-            result = train(*command, "--out", out, environment=environment)
+            result = tiny.train(*command, "--out", out, environment=environment)
             if result.returncode == 0:
-                assert result.stderr == "" and read_tree(out) == whole, result.stderr
+                assert result.stderr == "" and tiny.read_tree(out) == whole, result.stderr
             else:
-                check_one_line(result)
-                for path, data in read_tree(out).items():
+                tiny.check_one_line(result)
+                for path, data in tiny.read_tree(out).items():
                     assert whole.get(path) == data, f"{path} is left, and not whole"
-                again = train(*command, "--out", out)
+                again = tiny.train(*command, "--out", out)
                 if again.returncode:  # whole files are in the way, which is said
-                    check_one_line(again, "overwrite")
-                    again = train(*command, "--out", out, "--overwrite")
-                assert again.returncode == 0 and read_tree(out) == whole, again.stderr
+                    tiny.check_one_line(again, "overwrite")
+                    again = tiny.train(*command, "--out", out, "--overwrite")
+                assert again.returncode == 0 and tiny.read_tree(out) == whole, again.stderr
             shutil.rmtree(out, ignore_errors=True)
 
         every_fault(calls, one)
-
-
-def read_tree(folder):
-    """What every file below a folder holds, by its path."""
-    found = {}
-    for here, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(here, name)
-            with open(path, "rb") as file:
-                found[os.path.relpath(path, folder)] = file.read()
-    return found
 
 
 def test_full_disk(folder):
@@ -215,7 +194,7 @@ def test_full_disk(folder):
     os.mkdir(disk)
     begin, reference = short_run(folder), os.path.join(folder, "reference")
     tiny.run(*begin, "--out", reference)
-    size = sum(map(len, read_tree(reference).values()))
+    size = sum(map(len, tiny.read_tree(reference).values()))
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size * 3}", "none", disk], stderr=subprocess.DEVNULL,
                       check=False).returncode != 0:
         raise tiny.Skip("mounting a tmpfs is not allowed here")
@@ -225,11 +204,11 @@ def test_full_disk(folder):
         for left in range(0, room, max(4096, room // 24) // 4096 * 4096):
             with open(ballast, "wb") as file:
                 file.write(bytes(room - left))
-            result = train(*begin, "--out", run)
+            result = tiny.train(*begin, "--out", run)
             ended += result.returncode == 0
             os.remove(ballast)
             if result.returncode != 0:
-                check_one_line(result)
+                tiny.check_one_line(result)
             go_on(run, begin, reference)
             shutil.rmtree(run)
         assert ended > 0, "no run ended, with however much room"
@@ -248,7 +227,7 @@ def test_log_on_a_full_disk(folder):
     os.remove(os.path.join(run, "metrics.jsonl"))
     os.symlink("/dev/full", os.path.join(run, "metrics.jsonl"))
     shutil.rmtree(os.path.join(run, "checkpoints"))
-    check_one_line(train("--resume", run), "metrics.jsonl")
+    tiny.check_one_line(tiny.train("--resume", run), "metrics.jsonl")
 
 
 def test_clock_that_jumps(folder):
@@ -284,29 +263,29 @@ def unprivileged(folder):
 
 
 def test_no_permission(folder):
-    begin, run = short_run(folder), os.path.join(folder, "run")
+    begin, run = [*short_run(folder), *EXPORTABLE], os.path.join(folder, "run")
     other = unprivileged(folder)
     tiny.run(*begin, "--out", run, "--max-time", "1e-9")
     for here, folders, names in os.walk(run):
         os.chmod(here, 0o555)
         for name in names:
             os.chmod(os.path.join(here, name), 0o444)
-    before = read_tree(folder)
+    before = tiny.read_tree(folder)
     shard = os.path.join(folder, "t_train_000002.bin")
     try:
-        check_one_line(train("--resume", run, **other), "Permission denied")
-        check_one_line(train(*begin, "--out", run, "--overwrite", **other), "Permission denied")
-        check_one_line(train(*begin, "--out", os.path.join(run, "new"), **other), "Permission denied")
-        check_one_line(train("tokenize", "--vocab", "bytes", "--out", run, shard, **other), "Permission denied")
-        check_one_line(train("export", run, "--out", os.path.join(run, "export"), **other), "Permission denied")
-        assert train("eval", run, **other).returncode == 0  # which writes nothing
+        tiny.check_one_line(tiny.train("--resume", run, **other), "Permission denied")
+        tiny.check_one_line(tiny.train(*begin, "--out", run, "--overwrite", **other), "Permission denied")
+        tiny.check_one_line(tiny.train(*begin, "--out", os.path.join(run, "new"), **other), "Permission denied")
+        tiny.check_one_line(tiny.train("tokenize", "--vocab", "bytes", "--out", run, shard, **other), "Permission denied")
+        tiny.check_one_line(tiny.train("export", run, "--out", os.path.join(run, "export"), **other), "Permission denied")
+        assert tiny.train("eval", run, **other).returncode == 0  # which writes nothing
         os.chmod(shard, 0)
-        check_one_line(train(*begin, "--out", os.path.join(folder, "new"), **other), "t_train_000002.bin: Permission denied")
+        tiny.check_one_line(tiny.train(*begin, "--out", os.path.join(folder, "new"), **other), "t_train_000002.bin: Permission denied")
     finally:
         os.chmod(shard, 0o644)
         for here, _, _ in os.walk(run):
             os.chmod(here, 0o755)
-    assert read_tree(folder) == before
+    assert tiny.read_tree(folder) == before
 
 
 def replace(path, change=1):
@@ -325,11 +304,11 @@ def test_shard_replaced(folder):
     tiny.run(*begin, "--out", run, "--max-time", "1e-9")
     for path, option in ((shard, "--train-data"), (os.path.join(folder, "t_val_000000.bin"), "--val-data")):
         replace(path)
-        before = read_tree(run)
-        result = train("--resume", run)
-        check_one_line(result, "is not the file that the run was made with")
+        before = tiny.read_tree(run)
+        result = tiny.train("--resume", run)
+        tiny.check_one_line(result, "is not the file that the run was made with")
         assert os.path.basename(path) in result.stderr and option in result.stderr, result.stderr
-        assert read_tree(run) == before
+        assert tiny.read_tree(run) == before
         replace(path, -1)
     # Between steps of a run at work, which notices it at the next read.
     endless = os.path.join(folder, "endless")
@@ -363,13 +342,13 @@ def test_two_processes(folder):
             if loser is not first:
                 _, err = loser.communicate()
                 assert loser.returncode == 1 and err.count("\n") == 1 and ("another process" in err or "holds a run" in err), err
-        check_one_line(train("--resume", run), "another process")
-        check_one_line(train(*begin, "--out", run, "--overwrite"), "another process")
+        tiny.check_one_line(tiny.train("--resume", run), "another process")
+        tiny.check_one_line(tiny.train(*begin, "--out", run, "--overwrite"), "another process")
         assert first.poll() is None and tiny.checkpoints(run)
     finally:
         first.kill()
         first.communicate()
-    assert train("--resume", run, "--max-time", "1e-9").returncode == 0
+    assert tiny.train("--resume", run, "--max-time", "1e-9").returncode == 0
     check_log(run)
 
 
@@ -388,7 +367,7 @@ def test_little_memory(folder):
             enough += 1
         else:
             refused += 1
-            check_one_line(result, "memory")
+            tiny.check_one_line(result, "memory")
     assert enough and refused, f"{enough} enough, {refused} refused"
 
 

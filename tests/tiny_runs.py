@@ -48,6 +48,28 @@ def run(*arguments, status=0, environment=ENVIRONMENT):
     return out, err
 
 
+def train(*arguments, environment=ENVIRONMENT, timeout=120, **popen):
+    return subprocess.run([TRAIN, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          timeout=timeout, check=False, **popen)
+
+
+def check_one_line(result, words=""):
+    """Refused: status 1 and one line that says why."""
+    assert result.returncode == 1, f"status {result.returncode}: {result.stderr}"
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1 and words in result.stderr, result.stderr
+
+
+def read_tree(folder):
+    """What every file below a folder holds, by its path."""
+    found = {}
+    for here, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(here, name)
+            with open(path, "rb") as file:
+                found[os.path.relpath(path, folder)] = file.read()
+    return found
+
+
 def checkpoints(folder):
     """The steps of the checkpoints, ascending."""
     try:

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Input from outside that is wrong in every way we know, given to ./train as a user would: each is refused within seconds by
 one line on standard error and exit status 1, and nothing that was there is changed."""
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -11,6 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 sys.dont_write_bytecode = True
 import tiny_runs as tiny  # noqa: E402
+
+sys.path.insert(0, os.path.join(tiny.HERE, "..", "scripts"))
+from runs import RunError, read_run  # noqa: E402
 
 STEPS = 3
 SECONDS = 100 if "asan" in tiny.TRAIN else 30
@@ -89,7 +94,7 @@ def bad_shards():
                 "wide version": shard(200, tokens, magic=20240801), "wide cut": shard(200, tokens, 20240801, 7),
                 "text": "a text, not tokens\n" * 100, "headerless": struct.pack("<2000H", *[40] * 2000), "elf": b"\x7fELF" + bytes(2000),
                 "vocabulary, at the start": shard(200, [257] + tokens[1:]), "vocabulary, at the end": shard(130, tokens[:129] + [65535]),
-                "short": shard(64, tokens[:64]), "one token": shard(1, [1])}.items()
+                "short": shard(63, tokens[:63]), "one token": shard(1, [1])}.items()
 
 
 def test_shards(folder):
@@ -109,7 +114,7 @@ def test_shards(folder):
     cases.append([*with_data(options, train="x" * 3000), "--out", "new"])
     refuse(folder, cases)
     refuse(folder, [[*options, "--batch-size", "10000", "--out", "new"]], "too few for one batch")
-    refuse(folder, [[*options, "--shard-tail", "drop", "--batch-size", "100", "--micro-batch", "4", "--out", "new"]], "t_train_000001.bin")
+    refuse(folder, [[*options, "--shard-tail", "drop", "--batch-size", "100", "--micro-batch", "4", "--out", "new"]], "--shard-tail drop")
 
 
 def test_token_beyond_the_vocabulary_in_the_middle(folder):
@@ -510,6 +515,137 @@ def test_hellaswag_files(folder):
         path = put(os.path.join(folder, f"h{number}.bin"), what)
         cases += [[*options, "--hellaswag", path, "--out", "new"], ["eval", run, "--hellaswag", path]]
     refuse(folder, cases)
+
+
+TRAIN_RECORD = {"kind": "train", "step": 1, "tokens": 64, "loss": 5.5, "lr": {"hidden": 1}, "grad_norm": 1, "elapsed_s": 0.1,
+                "tokens_per_s": 100, "ms": {"optimizer": 1}}
+VAL_RECORD = {"kind": "val", "step": 1, "tokens": 64, "val_loss": 5.5, "bits_per_byte": 1.2, "elapsed_s": 0.1}
+VALUES = ("null", '"x"', "[]", "{}", "true", "NaN", "-Infinity", "1e999", "-1", "1" + "0" * 400, "1" + "0" * 5000, "2.5", "[[1]]", '{"optimizer":"x"}')
+NO_RECORDS = ("", "x", "\0", "[]", "3", "null", "{}", "[" * 100000, '{"a":' * 100000, '{"kind":3}', '{"kind":[]}', '{"kind":"train"}', '{"step":3}',
+              '{"kind":"val","step":"x"}', '{"step":"x"}', '{"kind":"resume"}', '{"kind":"resume","step":-5}', '{"kind":"end","reason":{}}',
+              '{"kind":"x","step":null}', json.dumps(TRAIN_RECORD)[:30])
+
+
+def foreign_lines():
+    yield from NO_RECORDS
+    for record in (TRAIN_RECORD, VAL_RECORD):
+        for key in record:
+            for value in VALUES:
+                yield json.dumps({**record, key: "@"}).replace('"@"', value)
+
+
+def test_foreign_records(folder):
+    """Whatever stands in metrics.jsonl, it is read, or refused with its line."""
+    metrics = os.path.join(folder, "metrics.jsonl")
+    put(os.path.join(folder, "config.conf"), "steps = 5\n")
+    before, after = json.dumps(TRAIN_RECORD), json.dumps({**VAL_RECORD, "step": 2})
+    refused = 0
+    for line in foreign_lines():
+        for text in (line, f"{before}\n{line}\n{after}\n", f"{after}\n{line}\n{before}\n"):
+            put(metrics, text)
+            try:
+                read_run(folder)
+            except RunError as error:
+                assert "metrics.jsonl line" in str(error) and "\n" not in str(error), error
+                refused += 1
+            except Exception as error:
+                raise AssertionError(f"{text[:300]}: {error!r}") from error
+    assert refused > 100
+
+
+def script_ends_well(main, *arguments, words=""):
+    """Status 0, or 1 with one line; returns it. An exception is a failed test."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = main([str(a) for a in arguments])
+        except SystemExit as end:
+            status = end.code
+    if status:
+        assert status == 1 and err.getvalue().startswith("error: ") and err.getvalue().count("\n") == 1, err.getvalue()
+        assert words in err.getvalue(), err.getvalue()
+    return status
+
+
+def test_scripts_on_foreign_runs(folder):
+    """What reads runs, on files that are torn, foreign or something else altogether."""
+    import compare
+    import compare_problems
+    import diagnose
+    from export import read_runs, steps_of
+    options, run, problem = short_run(folder), os.path.join(folder, "run"), os.path.join(folder, "problem")
+    tiny.run(*options, "--out", run)
+    tiny.run("problem", "completion", "--rows", "20", "--cols", "10", "--rank", "2", "--steps", "20", "--diagnose", "0", "--out", problem)
+
+    def read_and_sum_up(arguments):  # exporters and compare.py without their drawing
+        try:
+            list(map(steps_of, read_runs(arguments[:1])))
+            json.dumps(compare.compare(arguments[:1]))
+        except RunError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        return 0
+
+    files = [(name, what) for name in ("metrics.jsonl", "environment.json", "config.conf", "diagnostics.jsonl")
+             for what in (FOLDER, LOOP, ABSENT, b"", b"\xff\xfe\0\n", "[" * 100000, "{}\n", "[1, 2]\n", '{"threads": "x", "time": 3}', "steps = x\n")]
+    statuses = []
+    for number, (name, what) in enumerate(files):
+        for source, main in ((run, read_and_sum_up), (run, diagnose.main), (problem, compare_problems.main)):
+            copy = os.path.join(folder, f"copy{number}")
+            shutil.copytree(source, copy)
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.join(copy, name))
+            put(os.path.join(copy, name), what)
+            try:
+                if main is not compare_problems.main or name in ("metrics.jsonl", "config.conf"):
+                    statuses.append(script_ends_well(main, copy, "--out", os.path.join(folder, "report")))
+            except Exception as error:
+                raise AssertionError(f"{main.__module__} of a run with {name} {what[:50]!r}: {error!r}") from error
+            shutil.rmtree(copy)
+    with open(os.path.join(run, "metrics.jsonl")) as file:
+        torn = file.read()[:-10]
+    put(os.path.join(run, "metrics.jsonl"), torn)
+    assert script_ends_well(compare.main, run, "--out", os.path.join(folder, "report")) == 0
+    assert statuses.count(1) > 20
+
+
+def test_foreign_diagnostics(folder):
+    import diagnostics
+    stats = {key: 1.0 for key in diagnostics.NUMBERS} | {quantiles: [1.0] * 11 for _, quantiles in diagnostics.LISTS}
+    good = {"kind": "matrix", "step": 1, "matrix": "h.0", "role": "hidden matrix", "layer": 0, "optimizer": "muon", "gradient": stats, "update": stats}
+    put(os.path.join(folder, "config.conf"), "steps = 5\n")
+    put(os.path.join(folder, "metrics.jsonl"), json.dumps(TRAIN_RECORD) + "\n")
+    lines = [*NO_RECORDS] + [json.dumps({**good, key: "@"}).replace('"@"', value) for key in good for value in VALUES]
+    lines += [json.dumps({**good, "update": {**stats, key: "@"}}).replace('"@"', value) for key in stats for value in VALUES]
+    run = read_run(folder)
+    for line in lines:
+        put(os.path.join(folder, "diagnostics.jsonl"), f"{line}\n{json.dumps(good)}\n{line[:40]}")
+        try:
+            diagnostics.read_diagnostics(run)
+            diagnostics.Diagnosed("", [run], {}, steps=diagnostics.read_diagnostics(run)).values("hidden", "update", "condition")
+        except RunError as error:
+            assert "diagnostics.jsonl line" in str(error), error
+        except Exception as error:
+            raise AssertionError(f"{line[:300]}: {error!r}") from error
+
+
+def test_searches_on_foreign_files(folder):
+    """sweep.py and tune.py on a directory whose record of the search is damaged, and on impossible grids."""
+    import sweep
+    import tune
+    out = os.path.join(folder, "search")
+    os.mkdir(out)
+    config = put(os.path.join(folder, "tiny.conf"), "d-model = 48\nn-layer = 1\nvocab-size = 100\n")
+    common = ["--config", config, "--optimizer", "adamw", "--out", out, "--train", tiny.TRAIN]
+    for name in ("sweep.json", "tune.json"):
+        for what in ("", "{", "[" * 100000, "[]", '{"settings": 3}', '{"settings": 3, "results": []}', b"\xff\0"):
+            put(os.path.join(out, name), what)
+            main, more = (sweep.main, ["--grid", "adamw:lr=1e-3", "--steps", "2"]) if name == "sweep.json" else (tune.main, ["--lr", "1e-3", "--steps", "2"])
+            try:
+                assert script_ends_well(main, *more, *common, words=name) == 1
+            except Exception as error:
+                raise AssertionError(f"{name} {what[:50]!r}: {error!r}") from error
+            os.remove(os.path.join(out, name))
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ LIBRARY := $(BUILD)/libpolar.a
 # The binary of the default build is ./train; other builds (asan) keep theirs in their own folder.
 TRAIN := $(if $(filter build,$(BUILD)),train,$(BUILD)/train)
 
-.PHONY: all test bench asan fuzz leaks tsan soak clean help format FORCE
+.PHONY: all test bench asan fuzz kill leaks tsan soak clean help format FORCE
 .SECONDARY:
 all: $(TRAIN) ## build ./train (the default)
 
@@ -151,7 +151,14 @@ $(BUILD)/tests/bench $(BUILD)/tests/dump_logits $(BUILD)/tests/gpu_ceilings: TES
 $(BUILD)/tests/bench: $(BUILD)/tests/bench_profile.o
 $(BUILD)/tests/bench: LDFLAGS += -Wl,--wrap=optim_ops
 
-tests: $(TESTS:%=$(BUILD)/tests/%) $(BUILD)/tests/dump_logits $(BUILD)/tests/gpu_ceilings $(FUZZERS:%=$(BUILD)/tests/fuzz_%)
+# Loaded into ./train by LD_PRELOAD: writes that fail, a clock that jumps. Without a sanitizer of its own.
+$(BUILD)/tests/fault_write.so: tests/fault_write.c
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	$(Q)$(CC) -O1 -std=c11 -D_GNU_SOURCE $(WARN) -fPIC -shared -o $@ $< -ldl
+
+tests: $(TESTS:%=$(BUILD)/tests/%) $(BUILD)/tests/fault_write.so $(BUILD)/tests/dump_logits $(BUILD)/tests/gpu_ceilings \
+       $(FUZZERS:%=$(BUILD)/tests/fuzz_%)
 .PHONY: tests
 
 test: $(TRAIN) tests imitated ## build and run every test; ends in "N passed, N failed"
@@ -161,7 +168,9 @@ asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer, in bui
 	@$(MAKE) --no-print-directory BUILD=build/asan CUDA=no OPT=-O1 \
 	  CFLAGS='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' test
 
-.PHONY: all test bench asan fuzz leaks tsan soak clean help format FORCE
+FUZZ_RUNS ?= 1500000
+fuzz: ## every parser of outside files under libFuzzer with sanitizers (clang), ten million inputs; FUZZ_RUNS each
+	@$(MAKE) --no-print-directory BUILD=build/fuzz CUDA=no CC=clang OPT=-O2 FUZZ_MAIN= LDFLAGS=-fsanitize=fuzzer \
 	  CFLAGS='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -Wno-pass-failed' $(FUZZERS:%=build/fuzz/tests/fuzz_%)
 	@tests/fuzz/run.sh $(FUZZ_RUNS) $(FUZZERS)
 
@@ -169,13 +178,17 @@ leaks: $(TRAIN) ## every command under valgrind: no leaks, no invalid or uniniti
 	@TRAIN=$(TRAIN) tests/leaks.sh
 
 tsan: ## the loader's thread and training under ThreadSanitizer (clang with its OpenMP runtime), in build/tsan
-	@$(MAKE) --no-print-directory BUILD=build/tsan CC=clang OPT=-O1 \
+	@$(MAKE) --no-print-directory BUILD=build/tsan CUDA=no CC=clang OPT=-O1 \
 	  CFLAGS='-fsanitize=thread -Wno-pass-failed' build/tsan/train build/tsan/tests/test_loader
 	@BUILD=build/tsan tests/tsan.sh
 
 MINUTES ?= 60
 soak: $(TRAIN) ## a run of MINUTES (60) whose memory, files and threads must not grow
 	@TRAIN=$(TRAIN) $$(scripts/find_python.sh) tests/soak.py $(MINUTES)
+
+KILLS ?= 1000
+kill: $(TRAIN) ## kill -9 at KILLS random moments of small runs, which must all end as if they had been left alone
+	@TRAIN=$(abspath $(TRAIN)) KILLS=$(KILLS) $$(scripts/find_python.sh) tests/test_kill.py
 
 bench: $(TRAIN) $(BUILD)/tests/bench ## speed: products, operations, optimizers, whole steps
 	@$(BUILD)/tests/bench

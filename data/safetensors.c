@@ -3,10 +3,8 @@
 #include "data/file.h"
 #include "data/json.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are read and written as they lie in memory");
@@ -76,8 +74,8 @@ static int compare_tensors(const void *a, const void *b) {
     return strcmp(x->name, y->name);
 }
 
-static bool check_contiguous(const Safetensors *file, Error *err) {
-    int64_t end = 0, size = file->map_size - file->data_start;
+static bool check_contiguous(const Safetensors *file, int64_t size, Error *err) {
+    int64_t end = 0;
     for (int i = 0; i < file->n_tensors; i++) {
         const SafeTensor *t = &file->tensors[i];
         if (t->begin != end)
@@ -93,7 +91,8 @@ static bool check_contiguous(const Safetensors *file, Error *err) {
     return true;
 }
 
-static bool parse_tensors(Safetensors *file, const Json *root, Error *err) {
+// `size`: bytes behind the header.
+static bool parse_tensors(Safetensors *file, const Json *root, int64_t size, Error *err) {
     if (root->kind != JSON_OBJECT || root->count > INT32_MAX) return error_set(err, "the header is not an object");
     file->tensors = calloc(root->count + 1, sizeof *file->tensors);
     if (!file->tensors) return error_set(err, "out of memory");
@@ -105,47 +104,47 @@ static bool parse_tensors(Safetensors *file, const Json *root, Error *err) {
         }
     }
     qsort(file->tensors, (size_t)file->n_tensors, sizeof *file->tensors, compare_tensors);
-    return check_contiguous(file, err);
+    return check_contiguous(file, size, err);
 }
 
-static bool parse_file(Safetensors *file, Error *err) {
+static bool parse_file(Safetensors *file, int64_t size, Error *err) {
     uint64_t length;
-    memcpy(&length, file->map, LENGTH_BYTES);
-    if (length > MAX_HEADER_BYTES || (int64_t)length > file->map_size - LENGTH_BYTES)
-        return error_set(err, "its header would have %llu bytes: not a safetensors file, or cut short",
-                         (unsigned long long)length);
-    const char *header = (const char *)file->map + LENGTH_BYTES;
-    if (length == 0 || header[0] != '{')
-        return error_set(err, "its header does not begin with '{': not a safetensors file");
+    if (size < LENGTH_BYTES)
+        return error_set(err, "%s: %lld bytes are no safetensors file", file->path, (long long)size);
+    if (!file_read_at(&length, file->fd, file->path, 0, LENGTH_BYTES, err)) return false;
+    if (length > MAX_HEADER_BYTES || (int64_t)length > size - LENGTH_BYTES)
+        return error_set(err, "%s: its header would have %llu bytes: not a safetensors file, or cut short",
+                         file->path, (unsigned long long)length);
+    char *header = malloc(length + 1);
+    if (!header) return error_set(err, "out of memory for the header of %s", file->path);
+    Json *root = NULL;
+    bool ok = file_read_at(header, file->fd, file->path, LENGTH_BYTES, length, err);
+    if (ok && (length == 0 || header[0] != '{'))
+        ok = error_set(err, "%s: its header does not begin with '{': not a safetensors file", file->path);
+    if (ok && !(root = json_parse(header, length, err))) ok = error_prefix(err, "%s: header", file->path);
+    free(header);
     file->data_start = LENGTH_BYTES + (int64_t)length;
-    Json *root = json_parse(header, length, err);
-    if (!root) return error_prefix(err, "header");
-    bool ok = parse_tensors(file, root, err);
+    if (ok && !parse_tensors(file, root, size - file->data_start, err)) ok = error_prefix(err, "%s", file->path);
     json_free(root);
     return ok;
 }
 
 bool safetensors_open(Safetensors *file, const char *path, Error *err) {
-    *file = (Safetensors){0};
     int64_t size;
-    int fd = file_open_read(&size, path, err);
-    if (fd < 0) return false;
-    bool ok = size >= LENGTH_BYTES || error_set(err, "%lld bytes are no safetensors file", (long long)size);
-    if (ok) {
-        void *map = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
-        ok = map != MAP_FAILED || error_set(err, "cannot map it: %s", strerror(errno));
-        if (ok) *file = (Safetensors){.map = map, .map_size = size};
-    }
-    close(fd);
-    if (ok && parse_file(file, err)) return true;
+    *file = (Safetensors){.fd = file_open_read(&size, path, err)};
+    if (file->fd < 0) return false;
+    file->path = strdup(path);
+    ASSERT(file->path);
+    if (parse_file(file, size, err)) return true;
     safetensors_close(file);
-    return error_prefix(err, "%s", path);
+    return false;
 }
 
 void safetensors_close(Safetensors *file) {
-    if (file->map) munmap((void *)file->map, (size_t)file->map_size);
+    if (file->fd >= 0) close(file->fd);
+    free(file->path);
     free(file->tensors);
-    *file = (Safetensors){0};
+    *file = (Safetensors){.fd = -1};
 }
 
 const SafeTensor *safetensors_find(const Safetensors *file, const char *name) {
@@ -154,12 +153,22 @@ const SafeTensor *safetensors_find(const Safetensors *file, const char *name) {
     return NULL;
 }
 
-const void *safetensors_data(const Safetensors *file, const SafeTensor *tensor) {
-    return file->map + file->data_start + tensor->begin;
+bool safetensors_read_bytes(void *out, const Safetensors *file, const SafeTensor *t, Error *err) {
+    return file_read_at(out, file->fd, file->path, file->data_start + t->begin, (size_t)(t->end - t->begin), err);
 }
 
-void safetensors_read(double *out, const Safetensors *file, const SafeTensor *t, int64_t first, int64_t n) {
+bool safetensors_read(double *out, const Safetensors *file, const SafeTensor *t, int64_t first, int64_t n,
+                      Error *err) {
+    enum { CHUNK = 8192 };
+    unsigned char bytes[CHUNK];
+    int64_t size = (int64_t)type_size(t->type), most = CHUNK / size;
     ASSERT(first >= 0 && n >= 0 && first <= t->elements - n);
-    const unsigned char *data = safetensors_data(file, t);
-    float_type_read(out, t->type, data + first * (int64_t)type_size(t->type), n);
+    for (int64_t i = 0; i < n; i += most) {
+        int64_t count = n - i < most ? n - i : most;
+        if (!file_read_at(bytes, file->fd, file->path, file->data_start + t->begin + (first + i) * size,
+                          (size_t)(count * size), err))
+            return false;
+        float_type_read(out + i, t->type, bytes, count);
+    }
+    return true;
 }

@@ -19,22 +19,25 @@ typedef struct {
     int64_t begin, end; // bytes, from the start of the data area
 } SafeTensor;
 
-// An open file, mapped read-only. Every size and offset has been checked: tensors are contiguous, in range, and as
-// large as their shapes say. Tensors of types this program does not have are refused with their name.
+// An open file. Every size and offset has been checked: tensors are contiguous, in range, and as large as their shapes
+// say. Tensors of types this program does not have are refused with their name. Data are read when they are asked for,
+// not mapped: a file that is cut short meanwhile is then an error, where a mapping would end the process (SIGBUS).
 typedef struct {
     SafeTensor *tensors; // in order of begin
     int n_tensors;
-    const unsigned char *map;
-    int64_t map_size, data_start;
+    int fd; // -1: not open
+    char *path;
+    int64_t data_start;
 } Safetensors;
 
 bool safetensors_open(Safetensors *file, const char *path, Error *err);
 void safetensors_close(Safetensors *file);
 const SafeTensor *safetensors_find(const Safetensors *file, const char *name); // NULL if absent
-// The data of a tensor; the format does not promise alignment, so copy it out with memcpy.
-const void *safetensors_data(const Safetensors *file, const SafeTensor *tensor);
+// All bytes of a tensor, end - begin of them. Errors: the file changed since it was opened.
+bool safetensors_read_bytes(void *out, const Safetensors *file, const SafeTensor *tensor, Error *err);
 // Elements [first, first + n) of a tensor of a floating-point type (float_type_is), as doubles.
-void safetensors_read(double *out, const Safetensors *file, const SafeTensor *tensor, int64_t first, int64_t n);
+bool safetensors_read(double *out, const Safetensors *file, const SafeTensor *tensor, int64_t first, int64_t n,
+                      Error *err);
 
 // Writes a file: fill name, type, n_dims, shape of every tensor (begin, end, elements are filled in); then the data
 // of each in that order; then finish, which fsyncs. The CRC-32C of the whole file goes to *crc. After an error the

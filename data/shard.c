@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "shards are read and written as they lie in memory");
@@ -90,11 +91,32 @@ static bool compute_fingerprint(Shard *shard, int fd, const unsigned char *head,
     return true;
 }
 
+static ShardVersion shard_version(int fd) {
+    struct stat st;
+    if (fstat(fd, &st) != 0) return (ShardVersion){0};
+    return (ShardVersion){(int64_t)st.st_dev, (int64_t)st.st_ino, st.st_ctim.tv_sec, st.st_ctim.tv_nsec};
+}
+
+// Refuses a file that is not the one that was opened under its name.
+static bool check_unchanged(const Shard *shard, int fd, int64_t size, Error *err) {
+    ShardVersion now = shard_version(fd);
+    if (memcmp(&now, &shard->version, sizeof now) == 0) return true;
+    Shard fresh = {.path = shard->path};
+    unsigned char head[SHARD_HEADER_BYTES];
+    bool ok = size == shard_bytes(shard) && file_read_at(head, fd, shard->path, 0, sizeof head, err) &&
+              compute_fingerprint(&fresh, fd, head, size, err) && fresh.fingerprint == shard->fingerprint;
+    return ok || error_set(err,
+                           "%s changed while it was in use: it is not the file that the run began with (it now has "
+                           "%lld bytes); bring that one back",
+                           shard->path, (long long)size);
+}
+
 static bool shard_open(Shard *shard, const char *path, Error *err) {
     int64_t size;
     int fd = file_open_read(&size, path, err);
     if (fd < 0) return false;
     shard->path = strdup(path);
+    shard->version = shard_version(fd); // before its bytes: a later change is seen
     unsigned char head[SHARD_HEADER_BYTES];
     bool ok = shard->path || error_set(err, "out of memory");
     if (ok && size == 0) ok = error_set(err, "%s is empty: remove it or get it again", path);
@@ -153,12 +175,9 @@ static bool read_within(uint32_t *tokens, const Shard *shard, int64_t offset, in
     int64_t size;
     int fd = file_open_read(&size, shard->path, err);
     if (fd < 0) return false;
-    bool ok;
-    if (size != shard_bytes(shard))
-        ok = error_set(err, "%s changed while it was in use: it now has %lld bytes", shard->path, (long long)size);
-    else
-        ok = file_read_at(tokens, fd, shard->path, SHARD_HEADER_BYTES + shard->token_bytes * offset,
-                          (size_t)(shard->token_bytes * n), err);
+    bool ok = check_unchanged(shard, fd, size, err) &&
+              file_read_at(tokens, fd, shard->path, SHARD_HEADER_BYTES + shard->token_bytes * offset,
+                           (size_t)(shard->token_bytes * n), err);
     close(fd);
     for (int64_t i = n - 1; i >= 0 && ok && shard->token_bytes == 2; i--) {
         uint16_t token;

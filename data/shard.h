@@ -17,12 +17,18 @@ extern "C" {
 enum { SHARD_MAGIC = 20240520, SHARD_VERSION = 1, SHARD_HEADER_BYTES = 1024 };
 enum { SHARD_WIDE_MAGIC = 20240801, SHARD_WIDE_VERSION = 7 };
 
+// Changes whenever a file is written to or another takes its name.
+typedef struct {
+    int64_t device, inode, seconds, nanoseconds;
+} ShardVersion;
+
 typedef struct {
     char *path; // opened for each read: a set may have more shards than a process may have open files
     int64_t n_tokens;
     int token_bytes;      // 2 or 4
     int64_t first;        // index of its first token in the set's stream
     uint32_t fingerprint; // CRC-32C of header, size and 64 evenly spaced pages: enough to see a replaced file
+    ShardVersion version; // while it is the file's, so is the fingerprint
 } Shard;
 
 // All shards that match a pattern, in name order: one stream of total_tokens tokens.
@@ -42,7 +48,7 @@ void shard_set_close(ShardSet *set);
 const Shard *shard_set_find(const ShardSet *set, int64_t index);
 
 // Reads tokens [index, index + n) of the stream, which wraps around at its end. Any number of threads may read one
-// set. Errors: a file changed under us.
+// set. Errors: a file changed under us, by its size or its fingerprint; one that was only touched or copied is read on.
 bool shard_set_read(uint32_t *tokens, const ShardSet *set, int64_t index, int64_t n, Error *err);
 
 // A 16-bit shard file in the making: PATH.tmp until all of its tokens, 1 to 2^31 - 1, are there and on the disk.

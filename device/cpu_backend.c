@@ -173,9 +173,12 @@ static void processor_name(char *name, size_t size) {
     fclose(file);
 }
 
+enum { MAX_THREADS = 1024 }; // libgomp ends the process where it cannot make them
+
 bool cpu_device_open(Device **device, int n_threads, Error *err) {
     int available = omp_get_num_procs();
-    if (n_threads < 0) return error_set(err, "--threads %d: must be 0 (all) or more", n_threads);
+    if (n_threads < 0 || n_threads > MAX_THREADS)
+        return error_set(err, "--threads %d: must be 0 (all) to %d", n_threads, MAX_THREADS);
     if (n_threads == 0) n_threads = available;
     omp_set_dynamic(0);
     omp_set_num_threads(n_threads);

@@ -111,13 +111,18 @@ static bool get_state(RunState *s, FileSum sums[TENSORS_FILES], const Json *json
     s->val_loss = val_loss && val_loss->kind == JSON_NUMBER ? val_loss->number : NAN;
     for (int f = 0; f < TENSORS_FILES; f++)
         if (!get_sum(&sums[f], json, tensors_file_name((TensorsFile)f), err)) return false;
-    return json_get_int(&s->step, json, "step", err) && get_data_position(&s->data_position, json, err) &&
-           get_bool(&s->reported, json, "reported", err) && json_get_double(&s->applied, json, "applied", err) &&
-           json_get_double(&s->loss_sum, json, "loss_sum", err) &&
-           json_get_double(&s->loss_weight, json, "loss_weight", err) &&
-           json_get_int(&s->skipped, json, "skipped", err) &&
-           json_get_int(&s->skipped_in_row, json, "skipped_in_row", err) &&
-           json_get_double(&s->elapsed_s, json, "elapsed_s", err);
+    bool ok = json_get_int(&s->step, json, "step", err) && get_data_position(&s->data_position, json, err) &&
+              get_bool(&s->reported, json, "reported", err) && json_get_double(&s->applied, json, "applied", err) &&
+              json_get_double(&s->loss_sum, json, "loss_sum", err) &&
+              json_get_double(&s->loss_weight, json, "loss_weight", err) &&
+              json_get_int(&s->skipped, json, "skipped", err) &&
+              json_get_int(&s->skipped_in_row, json, "skipped_in_row", err) &&
+              json_get_double(&s->elapsed_s, json, "elapsed_s", err);
+    if (!ok) return false;
+    if (s->step < 0 || s->skipped < 0 || s->skipped_in_row < 0 || !(s->applied >= 0) || !(s->elapsed_s >= 0) ||
+        !isfinite(s->loss_sum) || !(s->loss_weight >= 0))
+        return error_set(err, "it has a number that no run has: it was not made by this program");
+    return true;
 }
 
 bool state_from_file(RunState *state, FileSum sums[TENSORS_FILES], Json **json, const char *path, Error *err) {

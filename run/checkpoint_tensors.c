@@ -115,6 +115,15 @@ static bool check_tensor(const Safetensors *in, const SafeTensor *want, const ch
     return error_set(err, "%s: tensor %s is %s, but this run needs %s", path, want->name, a, b);
 }
 
+static int64_t largest_tensor(const Safetensors *file) {
+    int64_t most = 0;
+    for (int i = 0; i < file->n_tensors; i++) {
+        int64_t bytes = file->tensors[i].end - file->tensors[i].begin;
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+
 bool tensors_read(const char *path, TensorsFile file, const CheckpointParts *parts, Error *err) {
     Safetensors in;
     if (!safetensors_open(&in, path, err)) return false;
@@ -124,10 +133,14 @@ bool tensors_read(const char *path, TensorsFile file, const CheckpointParts *par
     for (int i = 0; i < n && ok; i++) ok = check_tensor(&in, &tensors[i], path, err);
     if (ok && in.n_tensors != n)
         ok = error_set(err, "%s has %d tensors where this run has %d: it is another run's", path, in.n_tensors, n);
+    void *data = ok ? malloc((size_t)largest_tensor(&in) + 1) : NULL;
+    if (ok && !data) ok = error_set(err, "out of memory for the largest tensor of %s", path);
     for (int i = 0; i < n && ok; i++) {
         const SafeTensor *t = safetensors_find(&in, tensors[i].name);
-        to_device(safetensors_data(&in, t), (size_t)(t->end - t->begin), file, parts, i);
+        ok = safetensors_read_bytes(data, &in, t, err);
+        if (ok) to_device(data, (size_t)(t->end - t->begin), file, parts, i);
     }
+    free(data);
     free(tensors);
     safetensors_close(&in);
     return ok;

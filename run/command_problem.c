@@ -104,7 +104,7 @@ static bool begin(Job *s, int argc, const char *const *argv, Error *err) {
 
 static bool run(Job *s, int argc, const char *const *argv, Error *err) {
     ProblemRun *r = &s->run;
-    signals_install();
+    signals_install("finishing the step");
     if (!begin(s, argc, argv, err)) return false;
     progress_begin(&r->progress, s->log, s->config.quiet, 0);
     if (!problem_run_steps(r, err)) {

@@ -104,7 +104,7 @@ static bool tokenize(const TokenizeOptions *o, const Vocab *vocab, const char *c
                              .stop = signals_received};
     TokenizeResult r;
     double start = seconds_now();
-    signals_install();
+    signals_install(NULL);
     bool ok = tokenize_files(&r, &config, err);
     double seconds = seconds_now() - start;
     if (terminal) printf("\r\033[K");

@@ -60,6 +60,7 @@ static bool open_log(Job *s, Error *err) {
     s->log = fopen(path, "a");
     if (!s->log) return error_set(err, "cannot open %s: %s", path, strerror(errno));
     setvbuf(s->log, NULL, _IOLBF, BUFSIZ);
+    signals_set_log(fileno(s->log));
     fputs(s->plan, s->log);
     return true;
 }
@@ -134,6 +135,10 @@ static bool begin_resumed(Job *s, int argc, const char *const *argv, char note[1
     if (!trainer_create(t, &s->config, &s->data, s->device, &s->table, err)) return false;
     CheckpointParts parts = trainer_parts(t);
     if (!checkpoint_load(&t->state, &found, note, run, &parts, err)) return false;
+    if (t->state.step > s->config.steps)
+        return error_set(err,
+                         "%s: its checkpoint is of step %" PRId64 ", but config.conf ends the run at step %" PRId64,
+                         run, t->state.step, s->config.steps);
     if (found) t->saved_step = t->state.step;
     else if (s->config.init_from[0] && !init_from_weights(&t->model, t->stream, &s->config, err))
         return error_prefix(err, "%s has no checkpoint yet, so it starts over", run);
@@ -165,7 +170,7 @@ static bool train(int *status, Job *s, int argc, const char *const *argv, Error 
     char note[1024] = "";
     Trainer *t = &s->trainer;
     RunEnd end;
-    signals_install();
+    signals_install("finishing the step, then a checkpoint");
     bool ok = is_resume(s) ? begin_resumed(s, argc, argv, note, err) : begin_new(s, argc, argv, err);
     if (!ok) return false;
     t->run = run_of(s);
@@ -219,6 +224,7 @@ bool command_train(int *status, int argc, const char *const *argv, Error *err) {
     *status = 0;
     bool ok = run_job(status, s, argc, argv, err);
     trainer_free(&s->trainer);
+    signals_set_log(-1);
     if (s->log) fclose(s->log);
     run_dir_unlock(&s->dir);
     run_data_close(&s->data);

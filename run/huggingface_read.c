@@ -145,8 +145,8 @@ static bool check_tied(const Found *embedding, const Safetensors *file, const Sa
     bool same = float_type_is(head->type) && head->elements == t->elements;
     for (int64_t at = 0; same && at < t->elements; at += CHUNK) {
         int64_t n = t->elements - at < CHUNK ? t->elements - at : CHUNK;
-        safetensors_read(a, embedding->file, t, at, n);
-        safetensors_read(b, file, head, at, n);
+        if (!safetensors_read(a, embedding->file, t, at, n, err) || !safetensors_read(b, file, head, at, n, err))
+            return false;
         same = memcmp(a, b, (size_t)n * sizeof *a) == 0;
     }
     return same || error_set(err, "tensor lm_head.weight differs from the embedding, but config.json ties the two "
@@ -188,15 +188,15 @@ static bool find_all(Found *found, const HfArch *arch, const Shards *s, const Hf
 }
 
 // A tensor's numbers to their places within the parameter.
-static void place(double *values, const HfPiece *piece, const Found *found, double *scratch) {
-    if (!piece->transposed) {
-        safetensors_read(values + piece->first, found->file, found->tensor, 0, piece->rows * piece->cols);
-        return;
-    }
-    safetensors_read(scratch, found->file, found->tensor, 0, piece->rows * piece->cols);
+static bool place(double *values, const HfPiece *piece, const Found *found, double *scratch, Error *err) {
+    int64_t n = piece->rows * piece->cols;
+    double *read = piece->transposed ? scratch : values + piece->first;
+    if (!safetensors_read(read, found->file, found->tensor, 0, n, err)) return false;
+    if (!piece->transposed) return true;
     for (int64_t r = 0; r < piece->rows; r++)
         for (int64_t c = 0; c < piece->cols; c++)
             values[piece->first + r * piece->cols + c] = scratch[c * piece->rows + r];
+    return true;
 }
 
 static bool load_all(Model *model, Stream *stream, const HfPiece *pieces, const Found *found, int n, Error *err) {
@@ -208,7 +208,8 @@ static bool load_all(Model *model, Stream *stream, const HfPiece *pieces, const 
     for (int i = 0; i < n && ok;) {
         const Param *p = pieces[i].param;
         memset(values, 0, (size_t)param_elements(p) * sizeof *values); // the vocabulary's padding
-        for (; i < n && pieces[i].param == p; i++) place(values, &pieces[i], &found[i], scratch);
+        for (; i < n && ok && pieces[i].param == p; i++) ok = place(values, &pieces[i], &found[i], scratch, err);
+        if (!ok) break;
         float_type_write(scratch, model->acc_type, values, param_elements(p));
         model_set_param(model, stream, p, scratch);
     }

@@ -51,7 +51,9 @@ bool metrics_open(Metrics *metrics, const char *run, const char *name, int64_t s
     run_path(metrics->path, run, name);
     if (!metrics_trim(run, name, step, reported, err)) return false;
     metrics->fd = open(metrics->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    return metrics->fd >= 0 || error_set(err, "cannot open %s: %s", metrics->path, strerror(errno));
+    if (metrics->fd < 0) return error_set(err, "cannot open %s: %s", metrics->path, strerror(errno));
+    metrics->size = lseek(metrics->fd, 0, SEEK_END);
+    return metrics->size >= 0 || error_set(err, "%s is not a regular file", metrics->path);
 }
 
 bool metrics_write(Metrics *metrics, JsonWriter *record, Error *err) {
@@ -61,6 +63,9 @@ bool metrics_write(Metrics *metrics, JsonWriter *record, Error *err) {
     line[record->size] = '\n';
     bool ok = file_write(metrics->fd, metrics->path, line, record->size + 1, err);
     free(line);
+    // The end of a line that was cut off: if this fails too, readers and metrics_trim pass over a torn last line.
+    if (ok) metrics->size += (int64_t)record->size + 1;
+    else if (ftruncate(metrics->fd, metrics->size) != 0) error_prefix(err, "a torn line is left");
     json_writer_free(record);
     return ok;
 }

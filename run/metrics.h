@@ -10,6 +10,7 @@ extern "C" {
 
 typedef struct {
     int fd;
+    int64_t size; // bytes of whole lines
     char path[4096];
 } Metrics;
 
@@ -21,7 +22,7 @@ bool metrics_trim(const char *run, const char *name, int64_t step, bool reported
 // Trims the file and opens it for appending.
 bool metrics_open(Metrics *metrics, const char *run, const char *name, int64_t step, bool reported, Error *err);
 
-// Appends the finished object and frees it.
+// Appends the finished object and frees it. After an error, as on a full disk, nothing of the line is left.
 bool metrics_write(Metrics *metrics, JsonWriter *record, Error *err);
 
 // What has been written is on the disk when this returns.

@@ -1,8 +1,10 @@
 #include "run/progress.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,6 +31,13 @@ static const char *duration(char text[32], double seconds) {
     return text;
 }
 
+// The log repeats what was printed: a disk too full for it is no reason to end the run.
+static void give_up_log(Progress *p) {
+    p->log = NULL;
+    progress_print(p, true, "warning: cannot write log.txt: %s; what is printed from here on is not in it",
+                   strerror(errno));
+}
+
 // A longer line would wrap, and could then not be taken back.
 static int terminal_width(void) {
     struct winsize size;
@@ -47,7 +56,7 @@ void progress_step(Progress *p, const StepLine *l) {
              "step %" PRId64 "/%" PRId64 "  loss %.4f%s  norm %.3f  lr %.3g  %.0f tok/s%s%s  %.1f%%  %s left",
              l->step, l->steps, l->loss, val, l->grad_norm, l->lr, l->tokens_per_s, mfu, skipped,
              100.0 * (double)l->step / (double)l->steps, duration(left, remaining));
-    if (l->logged && p->log) fprintf(p->log, "%s\n", text);
+    if (l->logged && p->log && fprintf(p->log, "%s\n", text) < 0) give_up_log(p);
     if (p->terminal) {
         printf("\r\033[K%.*s", terminal_width() - 1, text);
         p->status_showing = true;
@@ -88,9 +97,9 @@ void progress_print(Progress *p, bool important, const char *format, ...) {
     va_list args;
     if (p->log) {
         va_start(args, format);
-        vfprintf(p->log, format, args);
+        bool ok = vfprintf(p->log, format, args) >= 0 && putc('\n', p->log) != EOF;
         va_end(args);
-        putc('\n', p->log);
+        if (!ok) give_up_log(p);
     }
     if (p->quiet && !important) return;
     progress_end(p);

@@ -1,9 +1,9 @@
 // Settings from the command line and from configuration files.
+#include "data/file.h"      // defines: file_read_whole
 #include "device/nearest.h" // defines: nearest_name
 #include "run/options.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -177,22 +177,21 @@ static bool parse_line(Settings *settings, char *line, const char *path, int num
 }
 
 bool settings_from_file(Settings *settings, const char *path, Error *err) {
-    FILE *file = fopen(path, "r");
-    if (!file) return error_set(err, "cannot read the configuration %s: %s", path, strerror(errno));
-    char *line = NULL;
-    size_t capacity = 0;
+    enum { MAX_BYTES = 1 << 20 };
+    size_t size;
+    char *text = file_read_whole(&size, path, MAX_BYTES, err);
+    if (!text) return error_prefix(err, "configuration");
     bool ok = true;
-    for (int number = 1; ok; number++) {
-        ssize_t length = getline(&line, &capacity, file);
-        if (length < 0) break;
-        if (line[length - 1] == '\n') line[--length] = 0;
-        if (strlen(line) != (size_t)length)
+    int number = 1;
+    for (char *line = text, *end; ok && line < text + size; line = end + 1, number++) {
+        end = memchr(line, '\n', (size_t)(text + size - line));
+        if (!end) end = text + size;
+        *end = 0;
+        if (strlen(line) != (size_t)(end - line))
             ok = error_set(err, "%s:%d: not a text file (a zero byte)", path, number);
         else ok = parse_line(settings, line, path, number, err);
     }
-    if (ok && ferror(file)) ok = error_set(err, "cannot read the configuration %s: %s", path, strerror(errno));
-    free(line);
-    fclose(file);
+    free(text);
     return ok;
 }
 

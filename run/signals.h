@@ -9,8 +9,11 @@ extern "C" {
 enum { EXIT_STOPPED = 75 }; // exit status of a run that a signal stopped and --resume continues (EX_TEMPFAIL)
 
 // From now on the three signals only raise the flag; a second SIGINT ends the process at once. SIGPIPE is ignored:
-// a run does not die with the terminal or pager it was watched through.
-void signals_install(void);
+// a run does not die with the terminal or pager it was watched through. `notice` is printed behind the signal's name at
+// once, so that who sent it sees that it was heard: the step under way may take minutes. NULL: nothing is printed.
+void signals_install(const char *notice);
+// Where the notice goes beside standard output: the descriptor of the run's log, -1 before and after it.
+void signals_set_log(int fd);
 
 // The first signal that came; 0 if none.
 int signals_received(void);

@@ -29,6 +29,8 @@ def read_problem_run(path):
     run = read_run(path)
     if not run.config.get("problem") or not any(r.get("kind") == "problem" for r in run.records):
         raise RunError(f"{path}: not a run of ./train problem, or one that has not begun; scripts/compare.py is for others")
+    if run.config["problem"] not in TITLES:
+        raise RunError(f"{path}: its problem {run.config['problem']!r} is none of {', '.join(TITLES)}")
     return run
 
 
@@ -43,6 +45,8 @@ def curve(run, *keys):
     records = [r for r in run.records if r.get("kind") == "problem"]
     has = [r for r in records if keys[0] in r]
     values = [value_at(r, keys) for r in has]
+    if not all(v is None or isinstance(v, (int, float)) for v in values):
+        raise RunError(f"{run.path}/metrics.jsonl: its \"{'/'.join(keys)}\" are not all numbers")
     return (np.array([r["step"] for r in has], dtype=float),
             np.array([math.nan if v is None else v for v in values], dtype=float))
 
@@ -65,7 +69,8 @@ def panels_of(runs):
     for key, name in NAMES.items():
         if any(curve(run, key)[0].size for run in runs):
             panels.append((name, (key,), key != "relative_error"))
-    matrices = list(dict.fromkeys(name for run in runs for r in run.records for name in r.get("gradient", {})))
+    matrices = list(dict.fromkeys(name for run in runs for r in run.records if isinstance(r.get("gradient"), dict)
+                                  for name in r["gradient"]))
     for quantity, words in (("condition", "condition number"), ("nuclear_norm", "nuclear norm")):
         for name in matrices:
             of = f" by {name.upper()}" if len(matrices) > 1 else ""

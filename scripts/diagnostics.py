@@ -1,11 +1,10 @@
 """Reads what ./train --diagnose recorded: RUN/diagnostics.jsonl."""
-import json
 from dataclasses import dataclass
 
 import numpy as np
 
 from compare import Series, comparable_config, label_series
-from runs import RunError, read_run
+from runs import RunError, parse_record, read_run
 
 OBJECTS = ("gradient", "momentum", "update")
 PARTS = {"token embedding": "embedding", "head": "head", "hidden matrix": "hidden"}  # roles that are drawn, in this order
@@ -35,7 +34,7 @@ class Diagnosed(Series):
 
 
 def is_number(value):
-    return value is None or isinstance(value, (int, float))
+    return value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
 
 
 def check_record(record, where):
@@ -63,10 +62,7 @@ def read_diagnostics(run):
         raise RunError(f"{run.path}: has no diagnostics.jsonl; train with --diagnose N")
     steps = {}
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
-        try:
-            record = json.loads(line)
-        except ValueError:  # the end, or cut short by a crash
-            continue
+        record = parse_record(line)  # None: the end, or cut short by a crash
         if isinstance(record, dict) and record.get("kind") == "matrix":
             check_record(record, f"{path} line {number}")
             steps.setdefault(record["step"], {})[record["matrix"]] = record

@@ -216,7 +216,7 @@ class Results:
             settings, results = saved["settings"], saved["results"]
             if not isinstance(results, dict):
                 raise TypeError
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise SearchError(f"{self.file}: not what this script writes; use another --out") from None
         if settings == self.settings:
             self.content["results"] = results

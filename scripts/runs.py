@@ -78,6 +78,7 @@ class Run:
         return self.end_reason in ("finished", "target")
 
 
+STEP_KINDS = ("train", "val", "resume", "problem")  # records that are nothing without their step
 ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
 
 
@@ -109,10 +110,38 @@ def _number(record, key, where, default=None):
     return value
 
 
+def parse_record(line):
+    """The value of a line of JSON, or None for one that is none: cut short by a crash, or not ours."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _numbers_are_ours(value):
+    """Whether the whole numbers in a value have at most 64 bits: arithmetic with a thousand digits ends in exceptions."""
+    if isinstance(value, dict):
+        return all(map(_numbers_are_ours, value.values()))
+    if isinstance(value, list):
+        return all(map(_numbers_are_ours, value))
+    return not isinstance(value, int) or abs(value) < 2**63
+
+
+def _check(record, where):
+    """Refuses a record that no run writes, whatever its kind."""
+    kind, step = record.get("kind"), record.get("step")
+    if not isinstance(kind, str):
+        raise RunError(f"{where}: not a record of ./train (it has no \"kind\")")
+    if ("step" in record or kind in STEP_KINDS) and (isinstance(step, bool) or not isinstance(step, int) or step < 0):
+        raise RunError(f"{where}: \"step\" is {'missing' if step is None else 'not a step'}")
+    if not _numbers_are_ours(record):
+        raise RunError(f"{where}: it has a number that no run has")
+
+
 def _apply(run, record, where):
     """Takes one record of metrics.jsonl; kinds and keys that it does not know are left alone."""
     kind = record.get("kind")
-    if kind == "resume" and isinstance(record.get("step"), int):
+    if kind == "resume":
         run.train.truncate(record["step"] + 1)
         run.val.truncate(record["step"] + 1)
         run.end_reason = ""
@@ -140,7 +169,7 @@ def _apply(run, record, where):
 def _keep(records, record):
     """Appends it, and drops what it replaces: a resumed run repeats the steps after its checkpoint."""
     kind, step = record.get("kind"), record.get("step")
-    if isinstance(step, int) and kind in ("resume", "train", "val"):
+    if kind in ("resume", "train", "val"):
         after = step + 1 if kind == "resume" else step
         while records and records[-1].get("step", -1) >= after and (kind == "resume" or records[-1]["step"] > step
                                                                     or records[-1]["kind"] == kind):
@@ -164,7 +193,7 @@ def read_run(path):
         if (path / "environment.json").is_file():
             environment = json.loads((path / "environment.json").read_text(encoding="utf-8"))
         lines = metrics_path.read_text(encoding="utf-8", errors="replace").split("\n")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path}/environment.json: not JSON ({error})") from None
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror})") from None
@@ -172,12 +201,11 @@ def read_run(path):
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        try:
-            record = json.loads(line)
-        except ValueError:  # cut short by a crash; what follows it after a resume is whole again
+        record = parse_record(line)
+        if not isinstance(record, dict):  # cut short by a crash; what follows it after a resume is whole again
             run.torn_lines += 1
-            continue
-        if isinstance(record, dict):
+        else:
+            _check(record, f"{metrics_path} line {number}")
             _apply(run, record, f"{metrics_path} line {number}")
             _keep(run.records, record)
     return run

@@ -323,10 +323,12 @@ def main(arguments):
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
     except (SearchError, RunError) as error:
-        print(f"\nerror: {error}", file=sys.stderr)
+        print(flush=True)  # ends the line of progress
+        print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"\nerror: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
+        print(flush=True)
+        print(f"error: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
         return 1
     for what, why in sweep.failures.items():
         print(f"error: {what}: {why}", file=sys.stderr)

@@ -160,10 +160,12 @@ def main(arguments):
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
     except (SearchError, RunError) as error:
-        print(f"\nerror: {error}", file=sys.stderr)
+        print(flush=True)  # ends the line of progress
+        print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"\nerror: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(flush=True)
+        print(f"error: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
         return 1
     print_table(search, axes, best)
     print(f"\nbest for {options.optimizer}: " + " ".join(f"--{axis}={value:.6g}" for axis, value in best[0].items())

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,6 +23,12 @@ static inline void golden_open(Safetensors *file, const char *name) {
     if (!safetensors_open(file, path, &err)) fail_msg("%s", err.text);
 }
 
+// What golden_data has read stays until the test program ends.
+static struct GoldenData {
+    struct GoldenData *next;
+    _Alignas(16) unsigned char bytes[];
+} * golden_loaded;
+
 // The data of a tensor named by a format, which must have this type and number of elements.
 __attribute__((format(printf, 4, 5))) static inline const void *
 golden_data(const Safetensors *file, Type type, int64_t elements, const char *format, ...) {
@@ -35,7 +42,13 @@ golden_data(const Safetensors *file, Type type, int64_t elements, const char *fo
     if (tensor->type != type || tensor->elements != elements)
         fail_msg("%s is %lld elements of %s, not %lld of %s", name, (long long)tensor->elements,
                  type_name(tensor->type), (long long)elements, type_name(type));
-    return safetensors_data(file, tensor);
+    struct GoldenData *loaded = malloc(sizeof *loaded + (size_t)(tensor->end - tensor->begin));
+    Error err;
+    assert_non_null(loaded);
+    if (!safetensors_read_bytes(loaded->bytes, file, tensor, &err)) fail_msg("%s", err.text);
+    loaded->next = golden_loaded;
+    golden_loaded = loaded;
+    return loaded->bytes;
 }
 
 static inline int golden_int(const Safetensors *file, const char *name) {

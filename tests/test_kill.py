@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""kill -9 at a hundred random moments, before the first checkpoint and while checkpoints are written among them, never
-leaves a run that cannot go on, and it ends in the same bits as a run that was left alone."""
+"""kill -9 at random moments (forty of them, or as many as KILLS in the environment says), before the first checkpoint and
+while checkpoints are written among them, never leaves a run that cannot go on, and it ends in the same bits as a run that
+was left alone."""
 import os
 import random
 import time
 
 import tiny_runs as tiny
 
-KILLS = 100
+KILLS = int(os.environ.get("KILLS", "40"))
 
 
 def timed(*arguments):

@@ -17,6 +17,7 @@ typedef struct {
     uint16_t *stream; // all tokens
     int64_t sizes[MAX_SHARDS];
     int n_shards;
+    char pattern[64];
 } Corpus;
 
 // With `gap` > 0 a token in so many, drawn at random, is DOCUMENT; with -1 none is.
@@ -37,8 +38,8 @@ static Corpus make_documents(const char *name, const int64_t *sizes, int n_shard
         snprintf(file, sizeof file, "%s_%02d.bin", name, i);
         assert_true(shard_write(temp_path(file), c.stream + at, sizes[i], &err));
     }
-    snprintf(file, sizeof file, "%s_*.bin", name);
-    if (!shard_set_open(&c.set, temp_path(file), &err)) fail_msg("%s", err.text);
+    snprintf(c.pattern, sizeof c.pattern, "%s_*.bin", name);
+    if (!shard_set_open(&c.set, temp_path(c.pattern), &err)) fail_msg("%s", err.text);
     assert_int_equal(c.set.total_tokens, total);
     return c;
 }
@@ -47,12 +48,14 @@ static Corpus make_corpus(const char *name, const int64_t *sizes, int n_shards) 
     return make_documents(name, sizes, n_shards, 0);
 }
 
-// Writes one token of the stream anew.
+// Writes one token of the stream anew and opens the shards again.
 static void set_token(Corpus *c, int64_t index, uint16_t token) {
     Error err;
     const Shard *shard = shard_set_find(&c->set, index);
     c->stream[index] = token;
     assert_true(shard_write(shard->path, c->stream + shard->first, shard->n_tokens, &err));
+    shard_set_close(&c->set);
+    assert_true(shard_set_open(&c->set, temp_path(c->pattern), &err));
 }
 
 static void free_corpus(Corpus *c) {
@@ -306,9 +309,8 @@ static void test_bad_token(void **state) {
     (void)state;
     static const int64_t sizes[] = {100, 100};
     Corpus c = make_corpus("bad", sizes, 2);
-    c.stream[100 + 37] = VOCAB; // token 37 of the second shard
+    set_token(&c, 100 + 37, VOCAB); // token 37 of the second shard
     Error err;
-    assert_true(shard_write(c.set.shards[1].path, c.stream + 100, 100, &err));
     LoaderConfig config = in_order(2, 1, 16, SHARD_TAIL_JOIN);
     Loader *loader = loader_create(&c.set, &config, 0, 0, &err);
     assert_non_null(loader);
@@ -343,6 +345,27 @@ static void test_shard_lost_while_running(void **state) {
     assert_true(more <= 3); // what was read ahead
     assert_non_null(strstr(err.text, "changed while it was in use"));
     loader_free(loader);
+    free_corpus(&c);
+}
+
+// Another file of the same size is refused, the same one copied over is read on.
+static void test_shard_replaced_while_running(void **state) {
+    (void)state;
+    static const int64_t size = 1000;
+    Corpus c = make_corpus("replaced", &size, 1);
+    const Shard *shard = &c.set.shards[0];
+    uint32_t tokens[10];
+    Error err = {""};
+    assert_true(shard_write(shard->path, c.stream, size, &err));
+    assert_true(shard_set_read(tokens, &c.set, 500, 10, &err));
+    c.stream[505] ^= 1;
+    assert_true(shard_write(shard->path, c.stream, size, &err));
+    assert_false(shard_set_read(tokens, &c.set, 500, 10, &err));
+    assert_non_null(strstr(err.text, "changed while it was in use"));
+    assert_non_null(strstr(err.text, "replaced_00.bin"));
+    c.stream[505] ^= 1;
+    assert_true(shard_write(shard->path, c.stream, size, &err));
+    assert_true(shard_set_read(tokens, &c.set, 500, 10, &err));
     free_corpus(&c);
 }
 
@@ -422,6 +445,7 @@ int main(void) {
         cmocka_unit_test(test_aligned_neighbours),
         cmocka_unit_test(test_bad_token),
         cmocka_unit_test(test_shard_lost_while_running),
+        cmocka_unit_test(test_shard_replaced_while_running),
         cmocka_unit_test(test_read_at),
         cmocka_unit_test(test_batch_layout),
         cmocka_unit_test(test_stop_at_any_moment),

@@ -48,6 +48,28 @@ def run(*arguments, status=0, environment=ENVIRONMENT):
     return out, err
 
 
+def train(*arguments, environment=ENVIRONMENT, timeout=120, **popen):
+    return subprocess.run([TRAIN, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          timeout=timeout, check=False, **popen)
+
+
+def check_one_line(result, words=""):
+    """Refused: status 1 and one line that says why."""
+    assert result.returncode == 1, f"status {result.returncode}: {result.stderr}"
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1 and words in result.stderr, result.stderr
+
+
+def read_tree(folder):
+    """What every file below a folder holds, by its path."""
+    found = {}
+    for here, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(here, name)
+            with open(path, "rb") as file:
+                found[os.path.relpath(path, folder)] = file.read()
+    return found
+
+
 def checkpoints(folder):
     """The steps of the checkpoints, ascending."""
     try:
@@ -69,12 +91,12 @@ def records(folder):
     return found
 
 
-def check_same_end(folder, reference):
+def check_same_end(folder, reference, steps=STEPS):
     """Both runs are finished; weights, optimizer state and records agree to the last bit."""
     for name in ("model.safetensors", "optimizer.safetensors"):
         data = []
         for run_folder in (folder, reference):
-            with open(os.path.join(run_folder, "checkpoints", f"step_{STEPS:08d}", name), "rb") as file:
+            with open(os.path.join(run_folder, "checkpoints", f"step_{steps:08d}", name), "rb") as file:
                 data.append(file.read())
         assert data[0] == data[1], f"{name} of {folder} differs from that of a run that was never stopped"
     mine, other = records(folder), records(reference)
@@ -83,17 +105,26 @@ def check_same_end(folder, reference):
     assert not left, f"left behind: {left}"
 
 
+class Skip(Exception):
+    """Raised by a test that cannot run here; the text says why."""
+
+
 def run_tests(*tests):
-    """Runs test functions, each with a folder of its own, and reports as tests/run.sh wants it."""
+    """Runs test functions (those named on the command line, or all), each with a folder of its own, and reports as
+    tests/run.sh wants it."""
     import sys
     import tempfile
     import traceback
     failed = False
     for test in tests:
+        if sys.argv[1:] and test.__name__ not in sys.argv[1:]:
+            continue
         with tempfile.TemporaryDirectory(prefix="polar_test_") as folder:
             try:
                 test(folder)
                 print(f"ok {test.__name__}")
+            except Skip as why:
+                print(f"skipped {test.__name__}: {why}")
             except Exception:
                 failed = True
                 traceback.print_exc(file=sys.stdout)

@@ -1,7 +1,8 @@
 // Safetensors: every byte of every tensor that an accepted file names is there, and reads as its type.
-#include "data/checksum.h"
 #include "data/safetensors.h"
 #include "tests/fuzz/fuzz.h"
+
+#include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     Error err;
@@ -12,10 +13,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     for (int i = 0; i < file.n_tensors; i++) {
         const SafeTensor *t = &file.tensors[i];
-        const unsigned char *bytes = safetensors_data(&file, t);
+        size_t bytes = (size_t)(t->end - t->begin);
+        unsigned char *data_of = malloc(bytes + 1);
         ASSERT(t->end - t->begin == t->elements * (int64_t)type_size(t->type));
         ASSERT(safetensors_find(&file, t->name) != NULL);
-        (void)crc32c(0, bytes, (size_t)(t->end - t->begin)); // reads them all
+        ASSERT(data_of && safetensors_read_bytes(data_of, &file, t, &err));
+        free(data_of);
     }
     safetensors_close(&file);
     return 0;

@@ -96,8 +96,8 @@ bool finite_file(const char *path, bool weights, Error *err) {
         Numbers x = {"tensor", t->name, t->type, rows, cols, weights ? LARGEST_WEIGHT : DBL_MAX};
         for (int64_t at = 0; at < t->elements && ok && float_type_is(t->type); at += PIECE) {
             int64_t count = t->elements - at < PIECE ? t->elements - at : PIECE;
-            safetensors_read(piece, &file, t, at, count);
-            int64_t found = first_bad(piece, count, x.limit);
+            ok = safetensors_read(piece, &file, t, at, count, err);
+            int64_t found = ok ? first_bad(piece, count, x.limit) : -1;
             if (found >= 0) ok = refuse(err, &x, at + found, piece[found]) || error_prefix(err, "%s", path);
         }
     }

@@ -109,7 +109,7 @@ static void check_symmetric_case(const Instance *in, const SymmetricCase *c) {
     int64_t n = c->n, k = c->k, ld = (c->ta ? n : k) + 3, stride = ld * (c->ta ? k : n) + 5, ldc = n + 2,
             sc = ldc * n + 4;
     double *a = draw(stride * c->batch, 0.1, 1), *d = draw(sc * c->batch, 0, 1), *ref = case_doubles(sc * c->batch);
-    double *before = draw(sc * c->batch, 0, 1), *diff = case_doubles(n * n);
+    double *before = draw(sc * c->batch, 0, 1);
     for (int64_t z = 0; z < c->batch; z++)
         for (int64_t i = 0; i < n; i++)
             for (int64_t j = 0; j < i; j++) {
@@ -156,11 +156,11 @@ static void check_symmetric_case(const Instance *in, const SymmetricCase *c) {
                                     .add = c->add ? typed(type, d, sc * c->batch) : NULL,
                                     .symmetric = true});
     expect(in, "symmetric device_gemm", cc, ref, sc * c->batch, 2 + sqrt((double)k), 1);
-    for (int64_t z = 0; z < c->batch; z++)
+    const double *out = values_of(cc, sc * c->batch);
+    bool exact = in->stream->device->kind == DEVICE_CPU; // a backend need not compute one triangle only
+    for (int64_t z = 0; z < c->batch && exact; z++)
         for (int64_t i = 0; i < n * n; i++)
-            diff[i] = element_of(type, cc, z * sc + i / n * ldc + i % n) -
-                      element_of(type, cc, z * sc + i % n * ldc + i / n);
-    for (int64_t i = 0; i < n * n; i++) assert_true(diff[i] == 0);
+            assert_true(out[z * sc + i / n * ldc + i % n] == out[z * sc + i % n * ldc + i / n]);
     run_end();
     case_end();
 }
@@ -185,14 +185,14 @@ static void check_symmetric(const Instance *in) {
     check_symmetric_case(in, &(SymmetricCase){545, 9, 1, false, true, true, false, -0.75, 0.625, true});
 }
 
-#define TEST(name)                                                                                                 \
+#define TEST(name, instances)                                                                                      \
     static void test_gemm_##name(void **state) {                                                                   \
         (void)state;                                                                                               \
-        for_each_instance(check_##name);                                                                           \
+        instances(check_##name);                                                                                   \
     }
-TEST(own)
-TEST(device)
-TEST(symmetric)
+TEST(own, for_each_cpu_instance)
+TEST(device, for_each_instance)
+TEST(symmetric, for_each_instance)
 
 // Once with the library and, where there is one, once more without.
 int main(int argc, char **argv) {

@@ -154,7 +154,8 @@ __global__ void shared_write_kernel(float *out, int at) {
 __global__ void shared_array_write_kernel(float *out, int at) {
     CUDA_SHARED_ARRAY(float, values, 5);
     CUDA_SHARED_ARRAY(float, others, 5);
-    others[at] = values[at] = 1;
+    float *first = values, *second = others; // pointers: UndefinedBehaviorSanitizer knows the sizes of arrays
+    second[at] = first[at] = 1;
     *out = values[0] + others[0];
 }
 

@@ -29,16 +29,19 @@ static cublasLtMatrixLayout_t layout(const Matrix &x, int32_t batch) {
     int64_t stride = x.size();
     assert_int_equal(cublasLtMatrixLayoutCreate(&l, CUDA_R_64F, (uint64_t)x.m, (uint64_t)x.n, x.ld), 0);
     assert_int_equal(cublasLtMatrixLayoutSetAttribute(l, CUBLASLT_MATRIX_LAYOUT_ORDER, &order, sizeof order), 0);
-    assert_int_equal(cublasLtMatrixLayoutSetAttribute(l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch), 0);
+    assert_int_equal(cublasLtMatrixLayoutSetAttribute(l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch),
+                     0);
     assert_int_equal(
-        cublasLtMatrixLayoutSetAttribute(l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride), 0);
+        cublasLtMatrixLayoutSetAttribute(l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride),
+        0);
     return l;
 }
 
 // d (m, n) = alpha op(a) op(b) + beta c, twice, in every combination of transposes and orders.
 static void product_check(bool ta, bool tb, bool by_rows) {
     const int64_t m = 5, n = 4, k = 3, batch = 2;
-    const Matrix a = {ta ? k : m, ta ? m : k, 7, by_rows}, b = {tb ? n : k, tb ? k : n, 6, !by_rows}, c = {m, n, 8, by_rows};
+    const Matrix a = {ta ? k : m, ta ? m : k, 7, by_rows}, b = {tb ? n : k, tb ? k : n, 6, !by_rows},
+                 c = {m, n, 8, by_rows};
     std::vector<double> xa = draw((size_t)(batch * a.size())), xb = draw((size_t)(batch * b.size()));
     std::vector<double> xc = draw((size_t)(batch * c.size()));
     double *da = device_array(xa), *db = device_array(xb), *dc = device_array(xc);
@@ -49,10 +52,11 @@ static void product_check(bool ta, bool tb, bool by_rows) {
     assert_int_equal(cublasLtCreate(&handle), 0);
     assert_int_equal(cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_64F, CUDA_R_64F), 0);
     assert_int_equal(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first), 0);
-    assert_int_equal(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second), 0);
-    cublasLtMatrixLayout_t la = layout(a, batch), lb = layout(b, batch), lc = layout(c, batch);
-    assert_int_equal(cublasLtMatmul(handle, product, &alpha, da, la, db, lb, &beta, dc, lc, dd, lc, NULL, NULL, 0, nullptr),
+    assert_int_equal(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second),
                      0);
+    cublasLtMatrixLayout_t la = layout(a, batch), lb = layout(b, batch), lc = layout(c, batch);
+    assert_int_equal(
+        cublasLtMatmul(handle, product, &alpha, da, la, db, lb, &beta, dc, lc, dd, lc, NULL, NULL, 0, nullptr), 0);
     std::vector<double> d = host_array(dd, xc.size());
     for (int64_t at = 0; at < batch; at++) {
         std::vector<double> pa(xa.begin() + at * a.size(), xa.end()), pb(xb.begin() + at * b.size(), xb.end());
@@ -117,13 +121,14 @@ static void test_qr(void **) {
     Solver s;
     std::vector<double> a = draw((size_t)(m * n)), r((size_t)(n * n));
     double *da = device_array(a), *tau = device_array<double>((size_t)n);
-    assert_int_equal(cusolverDnXgeqrf(s.handle, NULL, m, n, CUDA_R_64F, da, m, CUDA_R_64F, tau, CUDA_R_64F, s.work, 4096,
-                                      s.host, 4096, s.info),
+    assert_int_equal(cusolverDnXgeqrf(s.handle, NULL, m, n, CUDA_R_64F, da, m, CUDA_R_64F, tau, CUDA_R_64F, s.work,
+                                      4096, s.host, 4096, s.info),
                      0);
     std::vector<double> factored = host_array(da, a.size());
     for (int64_t j = 0; j < n; j++)
         for (int64_t i = 0; i <= j; i++) r[(size_t)(j * n + i)] = factored[(size_t)(j * m + i)];
-    assert_int_equal(cusolverDnDorgqr(s.handle, (int)m, (int)n, (int)n, da, (int)m, tau, (double *)s.work, 512, s.info), 0);
+    assert_int_equal(
+        cusolverDnDorgqr(s.handle, (int)m, (int)n, (int)n, da, (int)m, tau, (double *)s.work, 512, s.info), 0);
     std::vector<double> q = host_array(da, a.size());
     assert_close(times(q, r, m, n, n, false, false), a, m);
     assert_close(times(q, q, n, n, m, true, false), identity(n), m);
@@ -133,18 +138,19 @@ static void test_qr(void **) {
 static void test_cholesky(void **) {
     const int64_t n = 6, columns = 4;
     Solver s;
-    std::vector<double> a = draw((size_t)(n * n)), b = draw((size_t)(n * columns)), z = times(a, a, n, n, n, true, false);
+    std::vector<double> a = draw((size_t)(n * n)), b = draw((size_t)(n * columns)),
+                        z = times(a, a, n, n, n, true, false);
     for (int64_t i = 0; i < n; i++) z[(size_t)(i * n + i)] += 1;
     double *dz = device_array(z), *db = device_array(b);
     auto factor = [&] {
-        return cusolverDnXpotrf(s.handle, NULL, CUBLAS_FILL_MODE_LOWER, n, CUDA_R_64F, dz, n, CUDA_R_64F, s.work, 4096,
-                                s.host, 4096, s.info);
+        return cusolverDnXpotrf(s.handle, NULL, CUBLAS_FILL_MODE_LOWER, n, CUDA_R_64F, dz, n, CUDA_R_64F, s.work,
+                                4096, s.host, 4096, s.info);
     };
     assert_int_equal(factor(), 0);
     assert_int_equal(s.report(), 0);
-    assert_int_equal(
-        cusolverDnXpotrs(s.handle, NULL, CUBLAS_FILL_MODE_LOWER, n, columns, CUDA_R_64F, dz, n, CUDA_R_64F, db, n, s.info),
-        0);
+    assert_int_equal(cusolverDnXpotrs(s.handle, NULL, CUBLAS_FILL_MODE_LOWER, n, columns, CUDA_R_64F, dz, n,
+                                      CUDA_R_64F, db, n, s.info),
+                     0);
     assert_close(times(z, host_array(db, b.size()), n, columns, n, false, false), b, n * n);
     z[7] = -1; // a minor of order 2 that is not positive
     must(cudaMemcpy(dz, z.data(), z.size() * sizeof(double), cudaMemcpyHostToDevice));
@@ -160,8 +166,8 @@ static void test_inverse(void **) {
     for (int64_t j = 0; j < n; j++)
         for (int64_t i = 0; i <= j; i++) l[(size_t)(j * n + i)] = i == j ? 2 : 0;
     double *dl = device_array(l);
-    assert_int_equal(cusolverDnXtrtri(s.handle, CUBLAS_FILL_MODE_LOWER, CUBLAS_DIAG_NON_UNIT, n, CUDA_R_64F, dl, n, s.work,
-                                      4096, s.host, 4096, s.info),
+    assert_int_equal(cusolverDnXtrtri(s.handle, CUBLAS_FILL_MODE_LOWER, CUBLAS_DIAG_NON_UNIT, n, CUDA_R_64F, dl, n,
+                                      s.work, 4096, s.host, 4096, s.info),
                      0);
     assert_int_equal(s.report(), 0);
     assert_close(times(l, host_array(dl, l.size()), n, n, n, false, false), identity(n), n);
@@ -176,11 +182,12 @@ static void svd_check(int64_t rank) {
     for (int64_t j = rank; j < n; j++) std::copy(a.begin(), a.begin() + m, a.begin() + j * m);
     double *da = device_array(a), *ds = device_array<double>((size_t)n);
     double *du = device_array<double>(a.size()), *dvt = device_array<double>((size_t)(n * n));
-    assert_int_equal(cusolverDnXgesvd(s.handle, NULL, 'S', 'S', m, n, CUDA_R_64F, da, m, CUDA_R_64F, ds, CUDA_R_64F, du, m,
-                                      CUDA_R_64F, dvt, n, CUDA_R_64F, s.work, 4096, s.host, 4096, s.info),
+    assert_int_equal(cusolverDnXgesvd(s.handle, NULL, 'S', 'S', m, n, CUDA_R_64F, da, m, CUDA_R_64F, ds, CUDA_R_64F,
+                                      du, m, CUDA_R_64F, dvt, n, CUDA_R_64F, s.work, 4096, s.host, 4096, s.info),
                      0);
     assert_int_equal(s.report(), 0);
-    std::vector<double> u = host_array(du, a.size()), vt = host_array(dvt, (size_t)(n * n)), values = host_array(ds, (size_t)n);
+    std::vector<double> u = host_array(du, a.size()), vt = host_array(dvt, (size_t)(n * n)),
+                        values = host_array(ds, (size_t)n);
     for (int64_t j = 0; j < n; j++) {
         assert_true(j == 0 || values[(size_t)j] <= values[(size_t)j - 1]);
         for (int64_t i = 0; i < m; i++) us[(size_t)(j * m + i)] = u[(size_t)(j * m + i)] * values[(size_t)j];

@@ -1,21 +1,23 @@
 # The CUDA part of the program compiled for the CPU (README.md here): `make BUILD=build/cuda_on_cpu CUDA=imitation tests`
 # builds everything that way; `make test` builds and runs the programs IMITATED beside the others.
 
-IMITATED := test_cuda_on_cpu test_cuda_device test_device_solve
+IMITATED := test_cuda_on_cpu test_cuda_on_cpu_runtime test_cuda_on_cpu_ptx test_cuda_on_cpu_libraries \
+            test_cuda_device test_device_solve
 
 # The toolkit's headers, found by nvcc's place, CUDA_HOME or the usual folder.
-CUDA_PLACES  := $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v nvcc))) $(CUDA_HOME) /usr/local/cuda
-CUDA_HEADERS := $(firstword $(foreach p,$(CUDA_PLACES),$(if $(wildcard $p/include/cuda_bf16.h),$p/include)))
+CUDA_PLACES := $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v nvcc))) $(CUDA_HOME) /usr/local/cuda
+IMITATION_HEADERS := $(firstword $(foreach p,$(CUDA_PLACES),$(if $(and $(wildcard $p/include/cuda_bf16.h), \
+                       $(wildcard $p/include/cublasLt.h),$(wildcard $p/include/cusolverDn.h)),$p/include)))
 
 ifeq ($(CUDA),imitation)
 
-ifeq ($(CUDA_HEADERS),)
+ifeq ($(IMITATION_HEADERS),)
 $(error CUDA=imitation needs the headers of the CUDA toolkit: none beside nvcc, in CUDA_HOME or in /usr/local/cuda)
 endif
 ifeq ($(origin CXX),default)
 CXX := g++
 endif
-IMITATION := -DPOLAR_CUDA -DCUDA_ON_CPU -Itests/cuda_on_cpu/include -isystem $(CUDA_HEADERS)
+IMITATION := -DPOLAR_CUDA -DCUDA_ON_CPU -Itests/cuda_on_cpu/include -isystem $(IMITATION_HEADERS)
 CXX_BASE  := -std=c++17 -D_GNU_SOURCE -I. -g -Wall -Wextra -Werror -Wno-unknown-pragmas -fno-math-errno \
              -fno-trapping-math -ffp-contract=off $(IMITATION)
 BASE      += $(IMITATION)
@@ -23,6 +25,12 @@ LIBS      += -lstdc++
 TESTS     += $(patsubst tests/%.cu,%,$(wildcard tests/test_*.cu))
 KERNELS   := $(wildcard device/*.cu model/*.cu optim/*.cu run/*.cu)
 OBJECTS   := $(sort $(OBJECTS) $(KERNELS:%=$(BUILD)/%.o) $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/cuda_on_cpu/*.cpp)))
+
+# What is the same with and without CUDA is taken from the folder of another build, if one is named.
+ifdef OBJECTS_FROM
+SAME    := $(filter $(foreach i,$(ISAS),%.$i.o) $(BUILD)/data/%.o,$(OBJECTS))
+OBJECTS := $(filter-out $(SAME),$(OBJECTS)) $(SAME:$(BUILD)/%=$(OBJECTS_FROM)/%)
+endif
 
 CXX_COMMAND = @mkdir -p $(@D); echo "  CXX   $@"; $(if $(V),set -x;) \
               $(CXX) $(OPT) $(CXX_BASE) $(CFLAGS) -MMD -MP -x c++ -c -o $@ $<
@@ -35,11 +43,12 @@ $(BUILD)/%.o: %.cpp $(BUILD)/flags
 
 imitated:
 
-else ifneq ($(CUDA_HEADERS),)
+else ifneq ($(IMITATION_HEADERS),)
 
 IMITATED_TESTS := $(IMITATED:%=cuda_on_cpu/%)
-imitated:
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/cuda_on_cpu CUDA=imitation $(IMITATED:%=$(BUILD)/cuda_on_cpu/tests/%)
+imitated: $(LIBRARY)
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/cuda_on_cpu OBJECTS_FROM=$(BUILD) CUDA=imitation \
+	  $(IMITATED:%=$(BUILD)/cuda_on_cpu/tests/%)
 
 else
 

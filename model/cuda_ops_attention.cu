@@ -19,7 +19,7 @@ __global__ void delta_kernel(float *delta, const T *dout, const T *out, Attentio
         // The rows of a position's heads lie side by side, so neighbours in the grid are neighbours in memory.
         int64_t h = row % a.n_head, t = row / a.n_head % a.q_len, b = row / a.n_head / a.q_len;
         int64_t at = b * a.out_batch + t * a.out_row + h * a.head_dim + first;
-        int n = min(PER_LANE, a.head_dim - first);
+        int n = min((int)PER_LANE, a.head_dim - first);
         T x[PER_LANE], y[PER_LANE];
         if (n == PER_LANE && ((uintptr_t)(dout + at) | (uintptr_t)(out + at)) % 16 == 0) {
 #pragma unroll

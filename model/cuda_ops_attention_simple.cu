@@ -31,7 +31,7 @@ template <typename T> static __device__ T *head_start(T *x, int64_t batch, int64
 }
 
 template <typename T> static __device__ Rows<T> rows_from(const T *head, int64_t stride, int first, int len) {
-    return Rows<T>{head + first * stride, stride, min(TILE, len - first)};
+    return Rows<T>{head + first * stride, stride, min((int)TILE, len - first)};
 }
 
 // `to` (TILE, width) with row stride to_row = columns [d, d + width) of the rows.

@@ -4,6 +4,8 @@
 
 #include "cuda_on_cpu_warp.h" // defines: warp_wait
 
+#include <float.h>
+#include <math.h>
 #include <stdint.h>
 
 namespace cuda_on_cpu {
@@ -43,5 +45,10 @@ inline void ldmatrix_x4_trans(uint32_t (&r)[4], const void *row, CUDA_ON_CPU_PLA
 inline void cp_async_16(void *to, const void *from, bool take = true) { cuda_on_cpu::copy_begin(to, from, take); }
 inline void cp_async_commit() { cuda_on_cpu::copy_commit(); }
 template <int N> void cp_async_wait() { cuda_on_cpu::copy_wait(N); }
+
+inline float exp2_approx(float x) {
+    float y = exp2f(x);
+    return y < FLT_MIN ? 0 : y; // NaN stays
+}
 
 #endif

@@ -50,13 +50,15 @@ static __device__ __forceinline__ void ldmatrix_x4_trans(uint32_t (&r)[4], const
 // others after a barrier that follows.
 static __device__ __forceinline__ void cp_async_16(void *to, const void *from, bool take = true) {
     const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(address), "l"(__cvta_generic_to_global(from)),
-                 "r"(take ? 16 : 0)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(address),
+                 "l"(__cvta_generic_to_global(from)), "r"(take ? 16 : 0)
                  : "memory");
 }
 
 // Closes a group: the thread's copies since the last call.
-static __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
+static __device__ __forceinline__ void cp_async_commit() {
+    asm volatile("cp.async.commit_group;\n" ::: "memory");
+}
 
 // Waits for all of the thread's groups but the latest N.
 template <int N> static __device__ __forceinline__ void cp_async_wait() {

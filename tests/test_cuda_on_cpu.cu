@@ -64,8 +64,8 @@ template <bool SYNC> static std::vector<float> transpose_run() {
     std::vector<float> values((size_t)(rows * cols));
     for (size_t i = 0; i < values.size(); i++) values[i] = (float)i;
     float *in = device_array(values), *out = device_array<float>(values.size());
-    CUDA_LAUNCH((transpose_kernel<float, SYNC>), dim3(3, 2), dim3(side, side), side * (side + 1) * sizeof(float), nullptr,
-                out, in, rows, cols);
+    CUDA_LAUNCH((transpose_kernel<float, SYNC>), dim3(3, 2), dim3(side, side), side * (side + 1) * sizeof(float),
+                nullptr, out, in, rows, cols);
     std::vector<float> result = host_array(out, values.size());
     must(cudaFree(in)), must(cudaFree(out));
     return result;
@@ -138,8 +138,12 @@ static void test_uninitialized(void **) {
     must(cudaFree(fresh)), must(cudaFree(out));
 }
 
-__global__ void write_kernel(float *out, int at) { out[at] = 1; }
-__global__ void read_kernel(float *out, const float *in, int at) { *out = in[at]; }
+__global__ void write_kernel(float *out, int at) {
+    out[at] = 1;
+}
+__global__ void read_kernel(float *out, const float *in, int at) {
+    *out = in[at];
+}
 
 __global__ void shared_write_kernel(float *out, int at) {
     CUDA_SHARED(float, values);
@@ -235,8 +239,9 @@ static void test_refused_launches(void **) {
     assert_int_equal(cudaPeekAtLastError(), cudaErrorInvalidValue);
     assert_int_equal(cudaGetLastError(), cudaErrorInvalidValue);
     assert_int_equal(cudaGetLastError(), cudaSuccess);
-    assert_int_equal(cudaFuncSetAttribute(shared_write_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 228 * 1024),
-                     cudaErrorInvalidValue);
+    assert_int_equal(
+        cudaFuncSetAttribute(shared_write_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 228 * 1024),
+        cudaErrorInvalidValue);
     assert_int_equal(cudaGetLastError(), cudaErrorInvalidValue);
     must(cudaFuncSetAttribute(shared_write_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 100 * 1024));
     CUDA_LAUNCH(shared_write_kernel, 1, 1, 100 * 1024, nullptr, out, 25599);
@@ -247,10 +252,14 @@ static void test_refused_launches(void **) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sum),           cmocka_unit_test(test_transpose),
-        cmocka_unit_test(test_collectives),   cmocka_unit_test(test_missing_barrier),
-        cmocka_unit_test(test_uninitialized), cmocka_unit_test(test_out_of_bounds),
-        cmocka_unit_test(test_lonely_threads), cmocka_unit_test(test_refused_launches),
+        cmocka_unit_test(test_sum),
+        cmocka_unit_test(test_transpose),
+        cmocka_unit_test(test_collectives),
+        cmocka_unit_test(test_missing_barrier),
+        cmocka_unit_test(test_uninitialized),
+        cmocka_unit_test(test_out_of_bounds),
+        cmocka_unit_test(test_lonely_threads),
+        cmocka_unit_test(test_refused_launches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,7 +31,9 @@ struct Preference {
     uint64_t workspace = 0;
 };
 
-size_t size_of(cudaDataType_t type) { return type == CUDA_R_16BF ? 2 : type == CUDA_R_32F ? 4 : 8; }
+size_t size_of(cudaDataType_t type) {
+    return type == CUDA_R_16BF ? 2 : type == CUDA_R_32F ? 4 : 8;
+}
 
 // Element (row, col) of a matrix, as a double: exact for all types.
 int64_t place(const Layout &l, int64_t row, int64_t col) {
@@ -67,8 +69,8 @@ void multiply(const std::vector<float> &a, const std::vector<float> &b, std::vec
     cpu_gemm_own_f32(false, false, m, n, k, 1, a.data(), k, b.data(), n, 0, c.data(), n);
 }
 
-void multiply(const std::vector<double> &a, const std::vector<double> &b, std::vector<double> &c, int64_t m, int64_t n,
-              int64_t k) {
+void multiply(const std::vector<double> &a, const std::vector<double> &b, std::vector<double> &c, int64_t m,
+              int64_t n, int64_t k) {
     cpu_gemm_own_f64(false, false, m, n, k, 1, a.data(), k, b.data(), n, 0, c.data(), n);
 }
 
@@ -92,7 +94,8 @@ template <class T> void call_run(const Call &call) {
             for (int64_t col = 0; col < n; col++) {
                 T value = (T)call.alpha * sums[(size_t)(row * n + col)];
                 if (call.beta != 0)
-                    value += (T)call.beta * load<T>(call.c, call.lc.type, i * call.lc.stride + place(call.lc, row, col));
+                    value +=
+                        (T)call.beta * load<T>(call.c, call.lc.type, i * call.lc.stride + place(call.lc, row, col));
                 if (p.epilogue == CUBLASLT_EPILOGUE_BIAS) value += load<T>(p.bias, call.ld.type, row);
                 store<T>(call.d, call.ld.type, i * call.ld.stride + place(call.ld, row, col), value);
             }
@@ -103,7 +106,8 @@ template <class T> void call_run(const Call &call) {
 void reachable(const char *name, const Layout &l, const void *memory) {
     int64_t last = (l.batch - 1) * l.stride + place(l, (int64_t)l.rows - 1, (int64_t)l.cols - 1);
     if (!memory_is_device(memory, (size_t)(last + 1) * size_of(l.type)))
-        die("cublasLtMatmul: matrix %s (%llu x %llu, leading dimension %lld, %d of them) is not within device memory",
+        die("cublasLtMatmul: matrix %s (%llu x %llu, leading dimension %lld, %d of them) is not within device "
+            "memory",
             name, (unsigned long long)l.rows, (unsigned long long)l.cols, (long long)l.ld, l.batch);
 }
 
@@ -124,8 +128,10 @@ bool layout_valid(const Layout &l) {
 
 cublasStatus_t supported(const Product &p, const Layout &a, const Layout &b, const Layout &c, const Layout &d) {
     bool ta = p.transpose_a != CUBLAS_OP_N, tb = p.transpose_b != CUBLAS_OP_N;
-    uint64_t m = ta ? a.cols : a.rows, k = ta ? a.rows : a.cols, kb = tb ? b.cols : b.rows, n = tb ? b.rows : b.cols;
-    if (!layout_valid(a) || !layout_valid(b) || !layout_valid(c) || !layout_valid(d)) return CUBLAS_STATUS_INVALID_VALUE;
+    uint64_t m = ta ? a.cols : a.rows, k = ta ? a.rows : a.cols, kb = tb ? b.cols : b.rows,
+             n = tb ? b.rows : b.cols;
+    if (!layout_valid(a) || !layout_valid(b) || !layout_valid(c) || !layout_valid(d))
+        return CUBLAS_STATUS_INVALID_VALUE;
     if (k != kb || d.rows != m || d.cols != n || c.rows != m || c.cols != n) return CUBLAS_STATUS_INVALID_VALUE;
     if (a.batch != d.batch || b.batch != d.batch || c.batch != d.batch) return CUBLAS_STATUS_INVALID_VALUE;
     if (!types_supported(p, a, b, c, d)) return CUBLAS_STATUS_NOT_SUPPORTED;
@@ -140,8 +146,12 @@ template <class T> cublasStatus_t set(T *field, const void *value, size_t size) 
     return CUBLAS_STATUS_SUCCESS;
 }
 
-Product *product_of(cublasLtMatmulDesc_t p) { return reinterpret_cast<Product *>(p); }
-const Layout &layout_of(cublasLtMatrixLayout_t l) { return *reinterpret_cast<Layout *>(l); }
+Product *product_of(cublasLtMatmulDesc_t p) {
+    return reinterpret_cast<Product *>(p);
+}
+const Layout &layout_of(cublasLtMatrixLayout_t l) {
+    return *reinterpret_cast<Layout *>(l);
+}
 } // namespace
 
 } // namespace cuda_on_cpu
@@ -150,7 +160,9 @@ using namespace cuda_on_cpu;
 
 extern "C" {
 
-size_t cublasLtGetVersion(void) { return CUBLAS_VER_MAJOR * 10000 + CUBLAS_VER_MINOR * 100 + CUBLAS_VER_PATCH; }
+size_t cublasLtGetVersion(void) {
+    return CUBLAS_VER_MAJOR * 10000 + CUBLAS_VER_MINOR * 100 + CUBLAS_VER_PATCH;
+}
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle) {
     *handle = reinterpret_cast<cublasLtHandle_t>(new int);
@@ -162,7 +174,8 @@ cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *p, cublasComputeType_t compute, cudaDataType_t scale) {
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *p, cublasComputeType_t compute,
+                                        cudaDataType_t scale) {
     Product *product = new Product;
     product->compute = compute, product->scale = scale;
     *p = reinterpret_cast<cublasLtMatmulDesc_t>(product);
@@ -174,25 +187,30 @@ cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t p) {
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t descriptor, cublasLtMatmulDescAttributes_t attribute,
-                                              const void *value, size_t size) {
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t descriptor,
+                                              cublasLtMatmulDescAttributes_t attribute, const void *value,
+                                              size_t size) {
     Product *p = product_of(descriptor);
     cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
     switch (attribute) {
-    case CUBLASLT_MATMUL_DESC_TRANSA: return set(&p->transpose_a, value, size);
-    case CUBLASLT_MATMUL_DESC_TRANSB: return set(&p->transpose_b, value, size);
-    case CUBLASLT_MATMUL_DESC_BIAS_POINTER: return set(&p->bias, value, size);
+    case CUBLASLT_MATMUL_DESC_TRANSA:
+        return set(&p->transpose_a, value, size);
+    case CUBLASLT_MATMUL_DESC_TRANSB:
+        return set(&p->transpose_b, value, size);
+    case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
+        return set(&p->bias, value, size);
     case CUBLASLT_MATMUL_DESC_EPILOGUE:
         status = set(&p->epilogue, value, size);
         if (p->epilogue != CUBLASLT_EPILOGUE_DEFAULT && p->epilogue != CUBLASLT_EPILOGUE_BIAS)
             die("cublasLt: epilogue %d is not imitated", (int)p->epilogue);
         return status;
-    default: die("cublasLtMatmulDescSetAttribute: attribute %d is not imitated", (int)attribute);
+    default:
+        die("cublasLtMatmulDescSetAttribute: attribute %d is not imitated", (int)attribute);
     }
 }
 
-cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataType type, uint64_t rows, uint64_t cols,
-                                          int64_t ld) {
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataType type, uint64_t rows,
+                                          uint64_t cols, int64_t ld) {
     Layout *layout = new Layout;
     layout->type = type, layout->rows = rows, layout->cols = cols, layout->ld = ld;
     *l = reinterpret_cast<cublasLtMatrixLayout_t>(layout);
@@ -204,14 +222,19 @@ cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t l) {
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout, cublasLtMatrixLayoutAttribute_t attribute,
-                                                const void *value, size_t size) {
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
+                                                cublasLtMatrixLayoutAttribute_t attribute, const void *value,
+                                                size_t size) {
     Layout *l = reinterpret_cast<Layout *>(layout);
     switch (attribute) {
-    case CUBLASLT_MATRIX_LAYOUT_ORDER: return set(&l->order, value, size);
-    case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT: return set(&l->batch, value, size);
-    case CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET: return set(&l->stride, value, size);
-    default: die("cublasLtMatrixLayoutSetAttribute: attribute %d is not imitated", (int)attribute);
+    case CUBLASLT_MATRIX_LAYOUT_ORDER:
+        return set(&l->order, value, size);
+    case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT:
+        return set(&l->batch, value, size);
+    case CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET:
+        return set(&l->stride, value, size);
+    default:
+        die("cublasLtMatrixLayoutSetAttribute: attribute %d is not imitated", (int)attribute);
     }
 }
 
@@ -226,21 +249,22 @@ cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t p) {
 }
 
 cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p,
-                                                    cublasLtMatmulPreferenceAttributes_t attribute, const void *value,
-                                                    size_t size) {
-    if (attribute != CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES) return CUBLAS_STATUS_SUCCESS; // only limits the choice
+                                                    cublasLtMatmulPreferenceAttributes_t attribute,
+                                                    const void *value, size_t size) {
+    if (attribute != CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES)
+        return CUBLAS_STATUS_SUCCESS; // only limits the choice
     return set(&reinterpret_cast<Preference *>(p)->workspace, value, size);
 }
 
 // One algorithm, which wants a quarter of the workspace.
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t product, cublasLtMatrixLayout_t a,
-                                              cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
-                                              cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference,
-                                              int wanted, cublasLtMatmulHeuristicResult_t results[], int *found) {
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t product,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t preference, int wanted,
+                                              cublasLtMatmulHeuristicResult_t results[], int *found) {
     *found = 0;
     if (wanted < 1) return CUBLAS_STATUS_INVALID_VALUE;
-    cublasStatus_t status =
-        supported(*product_of(product), layout_of(a), layout_of(b), layout_of(c), layout_of(d));
+    cublasStatus_t status = supported(*product_of(product), layout_of(a), layout_of(b), layout_of(c), layout_of(d));
     if (status != CUBLAS_STATUS_SUCCESS) return status;
     memset(&results[0], 0, sizeof results[0]);
     results[0].state = CUBLAS_STATUS_SUCCESS;
@@ -257,7 +281,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t product, co
                               const cublasLtMatmulAlgo_t *algorithm, void *workspace, size_t workspace_bytes,
                               cudaStream_t stream) {
     Entry entry;
-    Call call = {*product_of(product), 0, 0, a, b, c, d, layout_of(la), layout_of(lb), layout_of(lc), layout_of(ld)};
+    Call call = {*product_of(product), 0, 0, a, b, c, d, layout_of(la), layout_of(lb), layout_of(lc),
+                 layout_of(ld)};
     cublasStatus_t status = supported(call.product, call.la, call.lb, call.lc, call.ld);
     if (status != CUBLAS_STATUS_SUCCESS) return status;
     size_t wanted = algorithm ? (size_t)algorithm->data[0] : 0;
@@ -270,7 +295,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t product, co
     if (call.product.epilogue == CUBLASLT_EPILOGUE_BIAS &&
         !memory_is_device(call.product.bias, call.ld.rows * size_of(call.ld.type)))
         die("cublasLtMatmul: the bias is not within device memory");
-    if (wanted && !memory_is_device(workspace, wanted)) die("cublasLtMatmul: the workspace is not within device memory");
+    if (wanted && !memory_is_device(workspace, wanted))
+        die("cublasLtMatmul: the workspace is not within device memory");
     size_t dirty = wanted < 4096 ? wanted : 4096; // whoever keeps something in it will lose it
     stream_submit(stream, [=] {
         if (dirty) memset(workspace, POISON, dirty);

@@ -19,7 +19,9 @@ namespace cuda_on_cpu {
 namespace {
 const size_t DEVICE_BYTES = 512, HOST_BYTES = 64; // of workspace that every solve asks for, and spoils
 
-bool type_known(cudaDataType type) { return type == CUDA_R_32F || type == CUDA_R_64F; }
+bool type_known(cudaDataType type) {
+    return type == CUDA_R_32F || type == CUDA_R_64F;
+}
 
 template <class T> double dot(const T *x, const T *y, int64_t n) {
     double sum = 0;
@@ -160,8 +162,7 @@ int svd(T *s, T *u, int64_t ldu, T *vt, int64_t ldvt, T *a, int64_t lda, int64_t
     for (int64_t j = 0; j < n; j++)
         for (int64_t i = 0; i < m; i++) largest = std::max(largest, fabs((double)a[j * lda + i]));
     for (int64_t j = 0; j < n; j++) { // scaled, so that squares neither vanish nor overflow
-        for (int64_t i = 0; i < m; i++)
-            b[(size_t)(j * m + i)] = largest > 0 ? (double)a[j * lda + i] / largest : 0;
+        for (int64_t i = 0; i < m; i++) b[(size_t)(j * m + i)] = largest > 0 ? (double)a[j * lda + i] / largest : 0;
         v[(size_t)(j * n + j)] = 1;
     }
     bool turned = true;
@@ -198,7 +199,8 @@ cusolverStatus_t submit(cusolverDnHandle_t handle, cudaDataType type, void *work
                         size_t host_bytes, int *info, Solve solve) {
     Entry entry;
     if (!type_known(type)) return CUSOLVER_STATUS_NOT_SUPPORTED;
-    if (work_bytes && (work_bytes < DEVICE_BYTES || !memory_is_device(work, work_bytes))) return CUSOLVER_STATUS_INVALID_VALUE;
+    if (work_bytes && (work_bytes < DEVICE_BYTES || !memory_is_device(work, work_bytes)))
+        return CUSOLVER_STATUS_INVALID_VALUE;
     if (host_bytes && host_bytes < HOST_BYTES) return CUSOLVER_STATUS_INVALID_VALUE;
     if (!memory_is_device(info, sizeof *info)) die("cuSOLVER: info is not in device memory");
     stream_submit(handle->stream, [=] {
@@ -214,11 +216,12 @@ cusolverStatus_t sizes(cudaDataType type, size_t *device, size_t *host) {
     return type_known(type) ? CUSOLVER_STATUS_SUCCESS : CUSOLVER_STATUS_NOT_SUPPORTED;
 }
 
-template <class T> cusolverStatus_t orgqr(cusolverDnHandle_t handle, int m, int n, int k, T *a, int lda, const T *tau,
-                                          T *work, int lwork, int *info) {
+template <class T>
+cusolverStatus_t orgqr(cusolverDnHandle_t handle, int m, int n, int k, T *a, int lda, const T *tau, T *work,
+                       int lwork, int *info) {
     if (m < n || n < k || lda < m) return CUSOLVER_STATUS_INVALID_VALUE;
-    return submit(handle, sizeof(T) == 8 ? CUDA_R_64F : CUDA_R_32F, work, (size_t)lwork * sizeof(T), nullptr, 0, info,
-                  [=](auto) { return form_q(a, (int64_t)lda, tau, (int64_t)m, (int64_t)n, (int64_t)k); });
+    return submit(handle, sizeof(T) == 8 ? CUDA_R_64F : CUDA_R_32F, work, (size_t)lwork * sizeof(T), nullptr, 0,
+                  info, [=](auto) { return form_q(a, (int64_t)lda, tau, (int64_t)m, (int64_t)n, (int64_t)k); });
 }
 } // namespace
 
@@ -251,15 +254,15 @@ cusolverStatus_t cusolverDnDestroyParams(cusolverDnParams_t params) {
 
 // ---- QR ----
 
-cusolverStatus_t cusolverDnXgeqrf_bufferSize(cusolverDnHandle_t, cusolverDnParams_t, int64_t, int64_t, cudaDataType type,
-                                             const void *, int64_t, cudaDataType, const void *, cudaDataType,
-                                             size_t *device, size_t *host) {
+cusolverStatus_t cusolverDnXgeqrf_bufferSize(cusolverDnHandle_t, cusolverDnParams_t, int64_t, int64_t,
+                                             cudaDataType type, const void *, int64_t, cudaDataType, const void *,
+                                             cudaDataType, size_t *device, size_t *host) {
     return sizes(type, device, host);
 }
 
-cusolverStatus_t cusolverDnXgeqrf(cusolverDnHandle_t handle, cusolverDnParams_t, int64_t m, int64_t n, cudaDataType type,
-                                  void *a, int64_t lda, cudaDataType, void *tau, cudaDataType, void *work,
-                                  size_t work_bytes, void *host, size_t host_bytes, int *info) {
+cusolverStatus_t cusolverDnXgeqrf(cusolverDnHandle_t handle, cusolverDnParams_t, int64_t m, int64_t n,
+                                  cudaDataType type, void *a, int64_t lda, cudaDataType, void *tau, cudaDataType,
+                                  void *work, size_t work_bytes, void *host, size_t host_bytes, int *info) {
     if (lda < m) return CUSOLVER_STATUS_INVALID_VALUE;
     return submit(handle, type, work, work_bytes, host, host_bytes, info, [=](auto t) {
         using T = decltype(t);
@@ -275,12 +278,12 @@ cusolverStatus_t cusolverDnDorgqr_bufferSize(cusolverDnHandle_t, int, int, int, 
                                              int *lwork) {
     return *lwork = (int)(DEVICE_BYTES / sizeof(double)), CUSOLVER_STATUS_SUCCESS;
 }
-cusolverStatus_t cusolverDnSorgqr(cusolverDnHandle_t handle, int m, int n, int k, float *a, int lda, const float *tau,
-                                  float *work, int lwork, int *info) {
+cusolverStatus_t cusolverDnSorgqr(cusolverDnHandle_t handle, int m, int n, int k, float *a, int lda,
+                                  const float *tau, float *work, int lwork, int *info) {
     return orgqr(handle, m, n, k, a, lda, tau, work, lwork, info);
 }
-cusolverStatus_t cusolverDnDorgqr(cusolverDnHandle_t handle, int m, int n, int k, double *a, int lda, const double *tau,
-                                  double *work, int lwork, int *info) {
+cusolverStatus_t cusolverDnDorgqr(cusolverDnHandle_t handle, int m, int n, int k, double *a, int lda,
+                                  const double *tau, double *work, int lwork, int *info) {
     return orgqr(handle, m, n, k, a, lda, tau, work, lwork, info);
 }
 
@@ -292,9 +295,9 @@ cusolverStatus_t cusolverDnXpotrf_bufferSize(cusolverDnHandle_t, cusolverDnParam
     return sizes(type, device, host);
 }
 
-cusolverStatus_t cusolverDnXpotrf(cusolverDnHandle_t handle, cusolverDnParams_t, cublasFillMode_t triangle, int64_t n,
-                                  cudaDataType type, void *a, int64_t lda, cudaDataType, void *work, size_t work_bytes,
-                                  void *host, size_t host_bytes, int *info) {
+cusolverStatus_t cusolverDnXpotrf(cusolverDnHandle_t handle, cusolverDnParams_t, cublasFillMode_t triangle,
+                                  int64_t n, cudaDataType type, void *a, int64_t lda, cudaDataType, void *work,
+                                  size_t work_bytes, void *host, size_t host_bytes, int *info) {
     if (triangle != CUBLAS_FILL_MODE_LOWER || lda < n) return CUSOLVER_STATUS_INVALID_VALUE;
     return submit(handle, type, work, work_bytes, host, host_bytes, info, [=](auto t) {
         using T = decltype(t);
@@ -302,9 +305,9 @@ cusolverStatus_t cusolverDnXpotrf(cusolverDnHandle_t handle, cusolverDnParams_t,
     });
 }
 
-cusolverStatus_t cusolverDnXpotrs(cusolverDnHandle_t handle, cusolverDnParams_t, cublasFillMode_t triangle, int64_t n,
-                                  int64_t columns, cudaDataType type, const void *a, int64_t lda, cudaDataType, void *b,
-                                  int64_t ldb, int *info) {
+cusolverStatus_t cusolverDnXpotrs(cusolverDnHandle_t handle, cusolverDnParams_t, cublasFillMode_t triangle,
+                                  int64_t n, int64_t columns, cudaDataType type, const void *a, int64_t lda,
+                                  cudaDataType, void *b, int64_t ldb, int *info) {
     if (triangle != CUBLAS_FILL_MODE_LOWER || lda < n || ldb < n) return CUSOLVER_STATUS_INVALID_VALUE;
     return submit(handle, type, nullptr, 0, nullptr, 0, info, [=](auto t) {
         using T = decltype(t);
@@ -330,23 +333,25 @@ cusolverStatus_t cusolverDnXtrtri(cusolverDnHandle_t handle, cublasFillMode_t tr
 
 // ---- SVD: at least as many rows as columns, economy size or none ----
 
-cusolverStatus_t cusolverDnXgesvd_bufferSize(cusolverDnHandle_t, cusolverDnParams_t, signed char, signed char, int64_t m,
-                                             int64_t n, cudaDataType type, const void *, int64_t, cudaDataType,
-                                             const void *, cudaDataType, const void *, int64_t, cudaDataType, const void *,
-                                             int64_t, cudaDataType, size_t *device, size_t *host) {
+cusolverStatus_t cusolverDnXgesvd_bufferSize(cusolverDnHandle_t, cusolverDnParams_t, signed char, signed char,
+                                             int64_t m, int64_t n, cudaDataType type, const void *, int64_t,
+                                             cudaDataType, const void *, cudaDataType, const void *, int64_t,
+                                             cudaDataType, const void *, int64_t, cudaDataType, size_t *device,
+                                             size_t *host) {
     return m < n ? CUSOLVER_STATUS_INVALID_VALUE : sizes(type, device, host);
 }
 
-cusolverStatus_t cusolverDnXgesvd(cusolverDnHandle_t handle, cusolverDnParams_t, signed char left, signed char right,
-                                  int64_t m, int64_t n, cudaDataType type, void *a, int64_t lda, cudaDataType, void *s,
-                                  cudaDataType, void *u, int64_t ldu, cudaDataType, void *vt, int64_t ldvt, cudaDataType,
-                                  void *work, size_t work_bytes, void *host, size_t host_bytes, int *info) {
+cusolverStatus_t cusolverDnXgesvd(cusolverDnHandle_t handle, cusolverDnParams_t, signed char left,
+                                  signed char right, int64_t m, int64_t n, cudaDataType type, void *a, int64_t lda,
+                                  cudaDataType, void *s, cudaDataType, void *u, int64_t ldu, cudaDataType, void *vt,
+                                  int64_t ldvt, cudaDataType, void *work, size_t work_bytes, void *host,
+                                  size_t host_bytes, int *info) {
     if (m < n || lda < m || left != right || (left != 'S' && left != 'N')) return CUSOLVER_STATUS_INVALID_VALUE;
     if (left == 'S' && (ldu < m || ldvt < n)) return CUSOLVER_STATUS_INVALID_VALUE;
     return submit(handle, type, work, work_bytes, host, host_bytes, info, [=](auto t) {
         using T = decltype(t);
-        return svd(static_cast<T *>(s), static_cast<T *>(u), ldu, static_cast<T *>(vt), ldvt, static_cast<T *>(a), lda, m,
-                   n, left == 'S');
+        return svd(static_cast<T *>(s), static_cast<T *>(u), ldu, static_cast<T *>(vt), ldvt, static_cast<T *>(a),
+                   lda, m, n, left == 'S');
     });
 }
 }

@@ -44,11 +44,13 @@ cuda_on_cpu_switch:
     .size cuda_on_cpu_switch, .-cuda_on_cpu_switch
 )");
 
-static void context_switch(Context *from, Context *to) { cuda_on_cpu_switch(from, *to); }
+static void context_switch(Context *from, Context *to) {
+    cuda_on_cpu_switch(from, *to);
+}
 
 static void context_make(Context *context, char *stack, size_t size, void (*entry)()) {
     void **top = reinterpret_cast<void **>(stack + size);
-    *--top = nullptr;                          // entry's return address: it never returns; and the alignment of a call
+    *--top = nullptr; // entry's return address: it never returns; and the alignment of a call
     *--top = reinterpret_cast<void *>(entry); // for `ret`
     for (int i = 0; i < 6; i++) *--top = nullptr;
     *context = top;
@@ -59,7 +61,9 @@ static void context_make(Context *context, char *stack, size_t size, void (*entr
 
 typedef ucontext_t Context;
 
-static void context_switch(Context *from, Context *to) { swapcontext(from, to); }
+static void context_switch(Context *from, Context *to) {
+    swapcontext(from, to);
+}
 
 static void context_make(Context *context, char *stack, size_t size, void (*entry)()) {
     getcontext(context);

@@ -41,10 +41,13 @@ size_t shared_end, shared_asked;
 std::vector<Shared> shared;
 
 std::string name_of(const Thread &t) {
-    return "(" + std::to_string(t.index.x) + "," + std::to_string(t.index.y) + "," + std::to_string(t.index.z) + ")";
+    return "(" + std::to_string(t.index.x) + "," + std::to_string(t.index.y) + "," + std::to_string(t.index.z) +
+           ")";
 }
 
-bool same_place(const Place &a, const Place &b) { return a.line == b.line && strcmp(a.file, b.file) == 0; }
+bool same_place(const Place &a, const Place &b) {
+    return a.line == b.line && strcmp(a.file, b.file) == 0;
+}
 
 // ---- shared memory ----
 
@@ -103,18 +106,20 @@ void thread_resume(int index) {
     for (int i = first; i < end && missing < 0; i++) {
         if (t.state == AT_WARP && !(t.mask >> (i - first) & 1)) continue;
         const Thread &o = threads[i];
-        if (o.state != t.state || !same_place(o.place, t.place) || (t.state == AT_WARP && o.mask != t.mask)) missing = i;
+        if (o.state != t.state || !same_place(o.place, t.place) || (t.state == AT_WARP && o.mask != t.mask))
+            missing = i;
     }
-    if (missing < 0) die("waits at %s (%s:%d) with values of another type than others bring", t.place.what,
-                         t.place.file, t.place.line);
+    if (missing < 0)
+        die("waits at %s (%s:%d) with values of another type than others bring", t.place.what, t.place.file,
+            t.place.line);
     const Thread &o = threads[missing];
     std::string where = o.state == ENDED ? "which has ended"
-                                         : std::string("which waits at ") + o.place.what + " (" + o.place.file + ":" +
-                                               std::to_string(o.place.line) + ")";
+                                         : std::string("which waits at ") + o.place.what + " (" + o.place.file +
+                                               ":" + std::to_string(o.place.line) + ")";
     if (o.state == AT_WARP) where += " with another mask or another partner";
     if (t.state == AT_WARP)
-        die("waits at %s (%s:%d) with mask 0x%08x for thread %s, %s", t.place.what, t.place.file, t.place.line, t.mask,
-            name_of(o).c_str(), where.c_str());
+        die("waits at %s (%s:%d) with mask 0x%08x for thread %s, %s", t.place.what, t.place.file, t.place.line,
+            t.mask, name_of(o).c_str(), where.c_str());
     die("waits at %s (%s:%d) for thread %s, %s", t.place.what, t.place.file, t.place.line, name_of(o).c_str(),
         where.c_str());
 }
@@ -141,7 +146,8 @@ void block_run() {
 }
 
 uint3 index_in(int64_t i, dim3 extent) {
-    return uint3{(unsigned)(i % extent.x), (unsigned)(i / extent.x % extent.y), (unsigned)(i / extent.x / extent.y)};
+    return uint3{(unsigned)(i % extent.x), (unsigned)(i / extent.x % extent.y),
+                 (unsigned)(i / extent.x / extent.y)};
 }
 } // namespace
 
@@ -162,9 +168,15 @@ void grid_run(const Launch &launch) {
     current = nullptr;
 }
 
-const Launch *running_launch() { return current; }
-bool running_thread() { return self >= 0; }
-int thread_number() { return self; }
+const Launch *running_launch() {
+    return current;
+}
+bool running_thread() {
+    return self >= 0;
+}
+int thread_number() {
+    return self;
+}
 
 bool shared_holds(const void *p, size_t bytes) {
     const char *begin = static_cast<const char *>(p);
@@ -205,7 +217,9 @@ int block_wait(int value, Place place) {
     return result_votes;
 }
 
-unsigned lane_id() { return (unsigned)self % 32; }
+unsigned lane_id() {
+    return (unsigned)self % 32;
+}
 
 unsigned warp_present() {
     unsigned mask = 0;
@@ -218,10 +232,11 @@ void warp_wait(unsigned mask, void *operand, Combine combine, Place place) {
     int first = self / 32 * 32, size = n_threads - first < 32 ? n_threads - first : 32;
     unsigned there = size == 32 ? 0xffffffffu : (1u << size) - 1;
     if (!(mask >> (self - first) & 1))
-        die("comes to %s (%s:%d) with a mask, 0x%08x, that does not name it", place.what, place.file, place.line, mask);
+        die("comes to %s (%s:%d) with a mask, 0x%08x, that does not name it", place.what, place.file, place.line,
+            mask);
     if (mask & ~there)
-        die("comes to %s (%s:%d) with a mask, 0x%08x, of more threads than the %d of its warp", place.what, place.file,
-            place.line, mask, size);
+        die("comes to %s (%s:%d) with a mask, 0x%08x, of more threads than the %d of its warp", place.what,
+            place.file, place.line, mask, size);
     Thread &t = threads[self];
     t.place = place, t.mask = mask, t.combine = combine, t.operand = operand;
     t.state = AT_WARP;
@@ -241,7 +256,9 @@ void warp_wait(unsigned mask, void *operand, Combine combine, Place place) {
     fiber_yield();
 }
 
-void shuffle_refused(int source) { die("takes the value of lane %d, which is not in the mask", source); }
+void shuffle_refused(int source) {
+    die("takes the value of lane %d, which is not in the mask", source);
+}
 
 void vote_combine(void *const operands[32], unsigned mask) {
     unsigned result = 0;

@@ -43,11 +43,12 @@ uint64_t random_next(uint64_t below);
 
 // One line on stderr, with the kernel, block and thread that run, then abort().
 [[noreturn]] void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void faults_explain();          // from now on, what a SIGSEGV was, before whatever else the program does then
 const Launch *running_launch(); // NULL outside of kernels
 bool running_thread();
-int thread_number(); // within its block
+int thread_number();                            // within its block
 bool shared_holds(const void *p, size_t bytes); // within one array of the running block
-void copies_forget(); // at the beginning of a block (ptx.cpp)
+void copies_forget();                           // at the beginning of a block (ptx.cpp)
 
 void grid_run(const Launch &launch);
 
@@ -62,10 +63,16 @@ void memory_check();
 void memory_expose(bool exposed);
 bool memory_is_device(const void *p, size_t bytes); // all of it within one allocation
 bool memory_is_pinned(const void *p);
+size_t memory_owner(const void *p); // bytes of the allocation in or beside whose guards p lies; 0: none
 
-// Queues work on a stream.
+// Queues work on a stream, or adds it to the graph that the stream is captured into.
 cudaError_t stream_submit(cudaStream_t stream, std::function<void()> work);
+cudaError_t stream_finish(cudaStream_t stream); // all of its work is done; refused where it is captured
+bool stream_captured(cudaStream_t stream);
 void streams_finish(); // everything queued anywhere
+
+// What CUDA does not allow while a stream is captured, as to allocate: an error, which spoils the capture, or success.
+cudaError_t capture_forbids();
 
 } // namespace cuda_on_cpu
 

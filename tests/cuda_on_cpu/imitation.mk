@@ -1,7 +1,8 @@
 # The CUDA part of the program compiled for the CPU (README.md here): `make BUILD=build/cuda_on_cpu CUDA=imitation tests`
 # builds everything that way; `make test` builds and runs the programs IMITATED beside the others.
 
-IMITATED := test_cuda_on_cpu test_ops test_ops_nonlinear test_gradients test_golden_model test_recompute
+IMITATED := test_cuda_on_cpu test_cuda_on_cpu_runtime test_cuda_on_cpu_ptx test_cuda_on_cpu_libraries \
+            test_ops test_ops_nonlinear test_gradients test_golden_model test_recompute
 
 # The toolkit's headers, found by nvcc's place, CUDA_HOME or the usual folder.
 CUDA_PLACES  := $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v nvcc))) $(CUDA_HOME) /usr/local/cuda

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <deque>
 #include <map>
 
 #ifdef __SANITIZE_ADDRESS__
@@ -17,11 +18,19 @@
 namespace cuda_on_cpu {
 
 #ifdef __SANITIZE_ADDRESS__
-void guard_set(char *begin, char *end) { ASAN_POISON_MEMORY_REGION(begin, (size_t)(end - begin)); }
-void guard_clear(char *begin, char *end) { ASAN_UNPOISON_MEMORY_REGION(begin, (size_t)(end - begin)); }
-bool guard_intact(const char *, const char *) { return true; }
+void guard_set(char *begin, char *end) {
+    ASAN_POISON_MEMORY_REGION(begin, (size_t)(end - begin));
+}
+void guard_clear(char *begin, char *end) {
+    ASAN_UNPOISON_MEMORY_REGION(begin, (size_t)(end - begin));
+}
+bool guard_intact(const char *, const char *) {
+    return true;
+}
 #else
-void guard_set(char *begin, char *end) { memset(begin, POISON, (size_t)(end - begin)); }
+void guard_set(char *begin, char *end) {
+    memset(begin, POISON, (size_t)(end - begin));
+}
 void guard_clear(char *, char *) {}
 bool guard_intact(const char *begin, const char *end) {
     for (; begin < end; begin++)
@@ -41,14 +50,32 @@ struct Allocation {
 std::map<char *, Allocation> allocations, pinned;
 bool exposed;
 
-char *pages_begin(const Allocation &a) { return a.map + PAGE; }
-char *pages_end(const Allocation &a) { return a.map + a.map_size - PAGE; }
+char *pages_begin(const Allocation &a) {
+    return a.map + PAGE;
+}
+char *pages_end(const Allocation &a) {
+    return a.map + a.map_size - PAGE;
+}
 
 void allocation_expose(const Allocation &a, bool open) {
-    if (mprotect(pages_begin(a), (size_t)(pages_end(a) - pages_begin(a)), open ? PROT_READ | PROT_WRITE : PROT_NONE)) {
+    if (mprotect(pages_begin(a), (size_t)(pages_end(a) - pages_begin(a)),
+                 open ? PROT_READ | PROT_WRITE : PROT_NONE)) {
         perror("cuda_on_cpu: mprotect");
         abort();
     }
+}
+
+// Gives the memory back, but keeps its addresses out of use for a while, so that who still has them is found.
+void retire(const Allocation &a) {
+    static std::deque<Allocation> retired;
+    const size_t kept = 256;
+    if (mmap(a.map, a.map_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) ==
+        MAP_FAILED)
+        die("mmap of freed memory");
+    retired.push_back(a);
+    if (retired.size() <= kept) return;
+    munmap(retired.front().map, retired.front().map_size);
+    retired.pop_front();
 }
 
 // The allocation that holds p, or NULL.
@@ -56,7 +83,8 @@ const std::pair<char *const, Allocation> *find(const std::map<char *, Allocation
     auto after = where.upper_bound(const_cast<char *>(static_cast<const char *>(p)));
     if (after == where.begin()) return nullptr;
     auto &found = *--after;
-    return static_cast<const char *>(p) < found.first + (found.second.size ? found.second.size : 1) ? &found : nullptr;
+    return static_cast<const char *>(p) < found.first + (found.second.size ? found.second.size : 1) ? &found
+                                                                                                    : nullptr;
 }
 } // namespace
 
@@ -79,7 +107,15 @@ bool memory_is_device(const void *p, size_t bytes) {
     return a && bytes <= a->second.size - (size_t)(static_cast<const char *>(p) - a->first);
 }
 
-bool memory_is_pinned(const void *p) { return find(pinned, p) != nullptr; }
+bool memory_is_pinned(const void *p) {
+    return find(pinned, p) != nullptr;
+}
+
+size_t memory_owner(const void *p) {
+    for (auto &a : allocations)
+        if (p >= a.second.map && p < a.second.map + a.second.map_size) return a.second.size;
+    return 0;
+}
 
 } // namespace cuda_on_cpu
 
@@ -91,6 +127,7 @@ cudaError_t cudaMalloc(void **memory, size_t size) {
     Entry entry;
     State &s = state();
     *memory = nullptr;
+    if (cudaError_t refused = capture_forbids()) return entry.leave(refused);
     if (s.fail_alloc > 0 && --s.fail_alloc == 0) return entry.leave(cudaErrorMemoryAllocation);
     if (size > s.memory_size - s.memory_used) return entry.leave(cudaErrorMemoryAllocation);
     if (size == 0) return entry.leave(cudaSuccess);
@@ -109,6 +146,7 @@ cudaError_t cudaMalloc(void **memory, size_t size) {
     guard_set(data + size, pages_end(a));
     if (!exposed) allocation_expose(a, false);
     allocations[data] = a;
+    faults_explain();
     s.memory_used += size;
     *memory = data;
     return entry.leave(cudaSuccess);
@@ -116,13 +154,14 @@ cudaError_t cudaMalloc(void **memory, size_t size) {
 
 cudaError_t cudaFree(void *memory) {
     Entry entry;
+    if (cudaError_t refused = capture_forbids()) return entry.leave(refused);
     streams_finish();
     if (!memory) return entry.leave(cudaSuccess);
     auto found = allocations.find(static_cast<char *>(memory));
     if (found == allocations.end()) return entry.leave(cudaErrorInvalidValue);
     Allocation a = found->second;
     guard_clear(pages_begin(a), pages_end(a));
-    munmap(a.map, a.map_size);
+    retire(a);
     state().memory_used -= a.size;
     allocations.erase(found);
     return entry.leave(cudaSuccess);
@@ -130,16 +169,20 @@ cudaError_t cudaFree(void *memory) {
 
 cudaError_t cudaHostAlloc(void **memory, size_t size, unsigned) {
     Entry entry;
+    if (cudaError_t refused = capture_forbids()) return entry.leave(refused);
     if (posix_memalign(memory, ALIGNMENT, size ? size : 1)) return entry.leave(cudaErrorMemoryAllocation);
     memset(*memory, POISON, size);
     pinned[static_cast<char *>(*memory)] = Allocation{nullptr, 0, size};
     return entry.leave(cudaSuccess);
 }
 
-cudaError_t cudaMallocHost(void **memory, size_t size) { return cudaHostAlloc(memory, size, cudaHostAllocDefault); }
+cudaError_t cudaMallocHost(void **memory, size_t size) {
+    return cudaHostAlloc(memory, size, cudaHostAllocDefault);
+}
 
 cudaError_t cudaFreeHost(void *memory) {
     Entry entry;
+    if (cudaError_t refused = capture_forbids()) return entry.leave(refused);
     streams_finish();
     if (!memory) return entry.leave(cudaSuccess);
     if (!pinned.erase(static_cast<char *>(memory))) return entry.leave(cudaErrorInvalidValue);
@@ -157,9 +200,9 @@ cudaError_t cudaMemGetInfo(size_t *available, size_t *total) {
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *attributes, const void *p) {
     Entry entry;
     *attributes = cudaPointerAttributes{};
-    attributes->type = memory_is_device(p, 0)  ? cudaMemoryTypeDevice
-                       : memory_is_pinned(p) ? cudaMemoryTypeHost
-                                             : cudaMemoryTypeUnregistered;
+    attributes->type = memory_is_device(p, 0) ? cudaMemoryTypeDevice
+                       : memory_is_pinned(p)  ? cudaMemoryTypeHost
+                                              : cudaMemoryTypeUnregistered;
     if (attributes->type == cudaMemoryTypeDevice) attributes->devicePointer = const_cast<void *>(p);
     else attributes->hostPointer = const_cast<void *>(p);
     return entry.leave(cudaSuccess);

@@ -29,7 +29,9 @@ struct Copies { // of one thread of the running block
 Copies copies[THREADS_MOST];
 bool any_copies; // in the running block
 
-bool aligned(const void *p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
+bool aligned(const void *p) {
+    return reinterpret_cast<uintptr_t>(p) % 16 == 0;
+}
 
 void load_tiles(void *const operands[32], bool transposed) {
     uint16_t tile[8][8];
@@ -69,12 +71,18 @@ void multiply_combine(void *const operands[32], unsigned) {
     }
 }
 
-void load_combine(void *const operands[32], unsigned) { load_tiles(operands, false); }
-void load_transposed_combine(void *const operands[32], unsigned) { load_tiles(operands, true); }
+void load_combine(void *const operands[32], unsigned) {
+    load_tiles(operands, false);
+}
+void load_transposed_combine(void *const operands[32], unsigned) {
+    load_tiles(operands, true);
+}
 
 void load(uint32_t *r, const void *row, Combine combine, Place place) {
-    if (!aligned(row)) die("%s (%s:%d) of an address that is no multiple of 16", place.what, place.file, place.line);
-    if (!shared_holds(row, 16)) die("%s (%s:%d) of an address outside of shared memory", place.what, place.file, place.line);
+    if (!aligned(row))
+        die("%s (%s:%d) of an address that is no multiple of 16", place.what, place.file, place.line);
+    if (!shared_holds(row, 16))
+        die("%s (%s:%d) of an address outside of shared memory", place.what, place.file, place.line);
     Loaded own = {r, row};
     warp_wait(0xffffffffu, &own, combine, place);
 }
@@ -92,10 +100,13 @@ void copy_begin(void *to, const void *from, bool take) {
     Copies &own = copies[thread_number()];
     any_copies = true;
     memset(to, POISON, 16);
-    own.pending.push_back(Copy{static_cast<char *>(to), take ? static_cast<const char *>(from) : nullptr, own.group});
+    own.pending.push_back(
+        Copy{static_cast<char *>(to), take ? static_cast<const char *>(from) : nullptr, own.group});
 }
 
-void copy_commit() { copies[thread_number()].group++; }
+void copy_commit() {
+    copies[thread_number()].group++;
+}
 
 void copy_wait(int groups_left) {
     Copies &own = copies[thread_number()];

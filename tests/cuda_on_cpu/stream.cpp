@@ -1,49 +1,25 @@
 // stream.cpp - streams and events: work is queued, and done only when something waits for it, in an order over the
 // streams that events and the default stream leave open.
-#include "imitation.h"
-
-#include <string.h>
+#include "stream.h" // defines: CUstream_st, CUevent_st, Work, Mark
 
 #include <algorithm>
-#include <chrono>
-#include <deque>
-#include <memory>
 #include <utility>
-
-namespace {
-typedef std::chrono::steady_clock Clock;
-
-struct Mark { // one recording of an event
-    bool reached = false;
-    Clock::time_point when;
-};
-
-struct Work {
-    std::function<void()> run;
-    std::shared_ptr<Mark> record, wait; // either, or neither
-    uint64_t number;                    // in the order of the host's calls
-};
-} // namespace
-
-struct CUstream_st {
-    std::deque<Work> queue;
-    bool blocking; // waits for the default stream, which waits for it
-};
-
-struct CUevent_st {
-    std::shared_ptr<Mark> mark; // of its latest recording
-};
 
 namespace cuda_on_cpu {
 
 namespace {
-CUstream_st default_stream = {{}, true};
-std::vector<CUstream_st *> streams = {&default_stream};
+CUstream_st default_stream = {{}, true, nullptr, {}};
 uint64_t n_submitted;
+} // namespace
+
+std::vector<CUstream_st *> streams = {&default_stream};
 
 CUstream_st *stream_of(cudaStream_t stream) {
-    return stream == nullptr || stream == cudaStreamLegacy || stream == cudaStreamPerThread ? &default_stream : stream;
+    return stream == nullptr || stream == cudaStreamLegacy || stream == cudaStreamPerThread ? &default_stream
+                                                                                            : stream;
 }
+
+namespace {
 
 // Whether the first work of a stream may be done now.
 bool ready(const CUstream_st *s) {
@@ -75,14 +51,18 @@ CUstream_st *choose(const CUstream_st *wanted) {
     if (able.empty()) die("no stream can go on");
     std::stable_partition(able.begin(), able.end(), [=](CUstream_st *s) { return s == wanted; });
     switch (state().order) {
-    case ORDER_ASCENDING: return able.front();
-    case ORDER_DESCENDING: return able.back();
-    default: return able[random_next(able.size())];
+    case ORDER_ASCENDING:
+        return able.front();
+    case ORDER_DESCENDING:
+        return able.back();
+    default:
+        return able[random_next(able.size())];
     }
 }
 
 template <class Condition> void work_until(const CUstream_st *wanted, Condition done) {
     if (done()) return;
+    faults_explain();
     memory_expose(true);
     while (!done()) do_first(choose(wanted));
     memory_expose(false);
@@ -100,19 +80,52 @@ void submit(CUstream_st *s, Work work) {
 // A little work at every question, so that who asks again and again gets an answer.
 template <class Condition> cudaError_t asked(Condition done) {
     if (!done()) {
-        bool once = false;
-        work_until(nullptr, [&] { return std::exchange(once, true); });
+        memory_expose(true);
+        do_first(choose(nullptr));
+        memory_expose(false);
     }
     return done() ? cudaSuccess : cudaErrorNotReady;
 }
 } // namespace
 
-cudaError_t stream_submit(cudaStream_t stream, std::function<void()> run) {
-    submit(stream_of(stream), Work{std::move(run), nullptr, nullptr, 0});
+// Work for the default stream would wait for a blocking stream that is captured.
+static cudaError_t default_forbidden(const CUstream_st *s) {
+    if (s != &default_stream) return cudaSuccess;
+    for (CUstream_st *o : streams)
+        if (o->blocking && o->capture) {
+            o->capture->broken = true;
+            return cudaErrorStreamCaptureImplicit;
+        }
     return cudaSuccess;
 }
 
-void streams_finish() { work_until(nullptr, all_idle); }
+cudaError_t stream_submit(cudaStream_t stream, std::function<void()> run) {
+    CUstream_st *s = stream_of(stream);
+    cudaError_t result = default_forbidden(s);
+    if (result != cudaSuccess) return result;
+    if (s->capture) capture_add(s, std::move(run));
+    else submit(s, Work{std::move(run), nullptr, nullptr, 0});
+    return cudaSuccess;
+}
+
+bool stream_captured(cudaStream_t stream) {
+    return stream_of(stream)->capture != nullptr;
+}
+
+cudaError_t stream_finish(cudaStream_t stream) {
+    CUstream_st *s = stream_of(stream);
+    if (s->capture) {
+        s->capture->broken = true;
+        return cudaErrorStreamCaptureUnsupported;
+    }
+    cudaError_t result = default_forbidden(s);
+    if (result == cudaSuccess) work_until(s, [=] { return s->queue.empty(); });
+    return result;
+}
+
+void streams_finish() {
+    work_until(nullptr, all_idle);
+}
 
 } // namespace cuda_on_cpu
 
@@ -124,12 +137,14 @@ extern "C" {
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags) {
     Entry entry;
-    *stream = new CUstream_st{{}, !(flags & cudaStreamNonBlocking)};
+    *stream = new CUstream_st{{}, !(flags & cudaStreamNonBlocking), nullptr, {}};
     streams.push_back(*stream);
     return entry.leave(cudaSuccess);
 }
 
-cudaError_t cudaStreamCreate(cudaStream_t *stream) { return cudaStreamCreateWithFlags(stream, cudaStreamDefault); }
+cudaError_t cudaStreamCreate(cudaStream_t *stream) {
+    return cudaStreamCreateWithFlags(stream, cudaStreamDefault);
+}
 
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned flags, int) {
     return cudaStreamCreateWithFlags(stream, flags);
@@ -137,14 +152,13 @@ cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned flags, i
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     Entry entry;
-    CUstream_st *s = stream_of(stream);
-    work_until(s, [=] { return s->queue.empty(); });
-    return entry.leave(cudaSuccess);
+    return entry.leave(stream_finish(stream));
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     Entry entry;
     work_until(stream, [=] { return stream->queue.empty(); });
+    capture_leave(stream);
     streams.erase(std::find(streams.begin(), streams.end(), stream));
     delete stream;
     return entry.leave(cudaSuccess);
@@ -153,13 +167,15 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
     Entry entry;
     CUstream_st *s = stream_of(stream);
+    if (s->capture) return entry.leave(stream_finish(stream)); // refused
     return entry.leave(asked([=] { return s->queue.empty(); }));
 }
 
 cudaError_t cudaDeviceSynchronize(void) {
     Entry entry;
-    streams_finish();
-    return entry.leave(cudaSuccess);
+    cudaError_t result = capture_forbids();
+    if (result == cudaSuccess) streams_finish();
+    return entry.leave(result);
 }
 
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void *data) {
@@ -179,7 +195,9 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
     return entry.leave(cudaSuccess);
 }
 
-cudaError_t cudaEventCreate(cudaEvent_t *event) { return cudaEventCreateWithFlags(event, cudaEventDefault); }
+cudaError_t cudaEventCreate(cudaEvent_t *event) {
+    return cudaEventCreateWithFlags(event, cudaEventDefault);
+}
 
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
     Entry entry;
@@ -189,25 +207,36 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     Entry entry;
-    event->mark = std::make_shared<Mark>();
-    submit(stream_of(stream), Work{nullptr, event->mark, nullptr, 0});
+    CUstream_st *s = stream_of(stream);
+    event->capture = nullptr;
+    event->mark = nullptr;
+    if (s->capture) {
+        capture_record(event, s);
+    } else {
+        event->mark = std::make_shared<Mark>();
+        submit(s, Work{nullptr, event->mark, nullptr, 0});
+    }
     return entry.leave(cudaSuccess);
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
     Entry entry;
-    if (event->mark) submit(stream_of(stream), Work{nullptr, nullptr, event->mark, 0});
+    CUstream_st *s = stream_of(stream);
+    if (s->capture || event->capture) return entry.leave(capture_wait(s, event));
+    if (event->mark) submit(s, Work{nullptr, nullptr, event->mark, 0});
     return entry.leave(cudaSuccess);
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     Entry entry;
+    if (event->capture) return entry.leave(cudaErrorCapturedEvent);
     if (event->mark) work_until(nullptr, [=] { return event->mark->reached; });
     return entry.leave(cudaSuccess);
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
     Entry entry;
+    if (event->capture) return entry.leave(cudaErrorCapturedEvent);
     return entry.leave(asked([=] { return !event->mark || event->mark->reached; }));
 }
 

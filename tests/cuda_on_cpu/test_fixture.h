@@ -56,7 +56,7 @@ template <class Run> int different_results(Run run) {
         std::vector<float> result = run();
         bool known = false;
         for (const std::vector<float> &s : seen)
-            known = known || memcmp(s.data(), result.data(), result.size() * sizeof(float)) == 0;
+            known = known || result.empty() || memcmp(s.data(), result.data(), result.size() * sizeof(float)) == 0;
         if (!known) seen.push_back(result);
     }
     cuda_on_cpu_set_order(ORDER_ASCENDING, 0);
@@ -73,7 +73,8 @@ template <class Run> void expect_death(const char *word, Run run) {
     if (child == 0) {
         dup2(ends[1], 2);
         close(ends[0]), close(ends[1]);
-        signal(SIGABRT, SIG_DFL), signal(SIGSEGV, SIG_DFL);
+        signal(SIGABRT, SIG_DFL), signal(SIGSEGV, SIG_DFL); // not cmocka's
+        device_array<char>(1);                              // sets the imitation's up again
         run();
         _exit(0);
     }

@@ -33,7 +33,7 @@ struct Launch {
 };
 
 void launch(Launch &&launch, cudaStream_t stream); // checks the shape as CUDA does, then queues it
-void *shared_dynamic();                             // of the running block
+void *shared_dynamic();                            // of the running block
 void *shared_array(const void *key, const char *name, size_t bytes, size_t alignment);
 
 template <class... P, class... A>
@@ -41,8 +41,8 @@ void launch_kernel(const char *name, void (*kernel)(P...), dim3 grid, dim3 block
                    A &&...arguments) {
     static_assert(sizeof...(P) == sizeof...(A), "a kernel gets all of its arguments");
     std::tuple<P...> values(static_cast<P>(arguments)...); // by value, as of now
-    launch(Launch{name, reinterpret_cast<const void *>(kernel), [kernel, values] { std::apply(kernel, values); }, grid,
-                  block, bytes},
+    launch(Launch{name, reinterpret_cast<const void *>(kernel), [kernel, values] { std::apply(kernel, values); },
+                  grid, block, bytes},
            stream);
 }
 
@@ -70,7 +70,8 @@ template <class T> cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *attribu
 }
 template <class T>
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, T *kernel, int threads, size_t bytes) {
-    return cudaOccupancyMaxActiveBlocksPerMultiprocessor(blocks, reinterpret_cast<const void *>(kernel), threads, bytes);
+    return cudaOccupancyMaxActiveBlocksPerMultiprocessor(blocks, reinterpret_cast<const void *>(kernel), threads,
+                                                         bytes);
 }
 
 #endif

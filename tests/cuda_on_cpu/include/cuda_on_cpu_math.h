@@ -36,40 +36,102 @@ template <class A, class B> cuda_on_cpu::Number<A, B> max(A a, B b) {
 
 // ---- single precision ------------------------------------------------------------------------------------------------
 
-inline float rsqrtf(float x) { return (float)(1.0 / sqrt((double)x)); }
-inline double rsqrt(double x) { return 1.0 / sqrt(x); }
-inline float __frsqrt_rn(float x) { return rsqrtf(x); }
-inline float __fsqrt_rn(float x) { return sqrtf(x); }
-inline float __frcp_rn(float x) { return 1.0f / x; }
-inline float __fadd_rn(float a, float b) { return a + b; }
-inline float __fsub_rn(float a, float b) { return a - b; }
-inline float __fmul_rn(float a, float b) { return a * b; }
-inline float __fdiv_rn(float a, float b) { return a / b; }
-inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
-inline float __fdividef(float a, float b) { return a / b; }
-inline float fdividef(float a, float b) { return a / b; }
-inline float __saturatef(float x) { return x > 0 ? (x < 1 ? x : 1.0f) : 0.0f; }
-inline float __expf(float x) { return expf(x); }
-inline float __exp10f(float x) { return (float)exp2((double)x * 3.321928094887362); }
-inline float __logf(float x) { return logf(x); }
-inline float __log2f(float x) { return log2f(x); }
-inline float __log10f(float x) { return log10f(x); }
-inline float __powf(float x, float y) { return powf(x, y); }
-inline float __sinf(float x) { return sinf(x); }
-inline float __cosf(float x) { return cosf(x); }
-inline float __tanf(float x) { return tanf(x); }
-inline float __tanhf(float x) { return tanhf(x); }
-inline void __sincosf(float x, float *sine, float *cosine) { *sine = sinf(x), *cosine = cosf(x); }
+inline float rsqrtf(float x) {
+    return (float)(1.0 / sqrt((double)x));
+}
+inline double rsqrt(double x) {
+    return 1.0 / sqrt(x);
+}
+inline float __frsqrt_rn(float x) {
+    return rsqrtf(x);
+}
+inline float __fsqrt_rn(float x) {
+    return sqrtf(x);
+}
+inline float __frcp_rn(float x) {
+    return 1.0f / x;
+}
+inline float __fadd_rn(float a, float b) {
+    return a + b;
+}
+inline float __fsub_rn(float a, float b) {
+    return a - b;
+}
+inline float __fmul_rn(float a, float b) {
+    return a * b;
+}
+inline float __fdiv_rn(float a, float b) {
+    return a / b;
+}
+inline float __fmaf_rn(float a, float b, float c) {
+    return fmaf(a, b, c);
+}
+inline float __fdividef(float a, float b) {
+    return a / b;
+}
+inline float fdividef(float a, float b) {
+    return a / b;
+}
+inline float __saturatef(float x) {
+    return x > 0 ? (x < 1 ? x : 1.0f) : 0.0f;
+}
+inline float __expf(float x) {
+    return expf(x);
+}
+inline float __exp10f(float x) {
+    return (float)exp2((double)x * 3.321928094887362);
+}
+inline float __logf(float x) {
+    return logf(x);
+}
+inline float __log2f(float x) {
+    return log2f(x);
+}
+inline float __log10f(float x) {
+    return log10f(x);
+}
+inline float __powf(float x, float y) {
+    return powf(x, y);
+}
+inline float __sinf(float x) {
+    return sinf(x);
+}
+inline float __cosf(float x) {
+    return cosf(x);
+}
+inline float __tanf(float x) {
+    return tanf(x);
+}
+inline float __tanhf(float x) {
+    return tanhf(x);
+}
+inline void __sincosf(float x, float *sine, float *cosine) {
+    *sine = sinf(x), *cosine = cosf(x);
+}
 
 // ---- double precision ------------------------------------------------------------------------------------------------
 
-inline double __dadd_rn(double a, double b) { return a + b; }
-inline double __dsub_rn(double a, double b) { return a - b; }
-inline double __dmul_rn(double a, double b) { return a * b; }
-inline double __ddiv_rn(double a, double b) { return a / b; }
-inline double __dsqrt_rn(double x) { return sqrt(x); }
-inline double __drcp_rn(double x) { return 1 / x; }
-inline double __fma_rn(double a, double b, double c) { return fma(a, b, c); }
+inline double __dadd_rn(double a, double b) {
+    return a + b;
+}
+inline double __dsub_rn(double a, double b) {
+    return a - b;
+}
+inline double __dmul_rn(double a, double b) {
+    return a * b;
+}
+inline double __ddiv_rn(double a, double b) {
+    return a / b;
+}
+inline double __dsqrt_rn(double x) {
+    return sqrt(x);
+}
+inline double __drcp_rn(double x) {
+    return 1 / x;
+}
+inline double __fma_rn(double a, double b, double c) {
+    return fma(a, b, c);
+}
 
 // ---- conversions -----------------------------------------------------------------------------------------------------
 
@@ -89,32 +151,78 @@ template <class To, class From> To to_integer(From x) { // saturating, NaN to 0,
 }
 } // namespace cuda_on_cpu
 
-inline unsigned __float_as_uint(float x) { return cuda_on_cpu::bits<unsigned>(x); }
-inline int __float_as_int(float x) { return cuda_on_cpu::bits<int>(x); }
-inline float __uint_as_float(unsigned x) { return cuda_on_cpu::bits<float>(x); }
-inline float __int_as_float(int x) { return cuda_on_cpu::bits<float>(x); }
-inline long long __double_as_longlong(double x) { return cuda_on_cpu::bits<long long>(x); }
-inline double __longlong_as_double(long long x) { return cuda_on_cpu::bits<double>(x); }
-inline float __double2float_rn(double x) { return (float)x; }
-inline int __float2int_rn(float x) { return cuda_on_cpu::to_integer<int>(rintf(x)); }
-inline int __float2int_rz(float x) { return cuda_on_cpu::to_integer<int>(truncf(x)); }
-inline int __float2int_rd(float x) { return cuda_on_cpu::to_integer<int>(floorf(x)); }
-inline int __float2int_ru(float x) { return cuda_on_cpu::to_integer<int>(ceilf(x)); }
-inline unsigned __float2uint_rn(float x) { return cuda_on_cpu::to_integer<unsigned>(rintf(x)); }
-inline float __int2float_rn(int x) { return (float)x; }
-inline float __uint2float_rn(unsigned x) { return (float)x; }
-inline float __ll2float_rn(long long x) { return (float)x; }
-inline double __ll2double_rn(long long x) { return (double)x; }
-inline double __int2double_rn(int x) { return x; }
+inline unsigned __float_as_uint(float x) {
+    return cuda_on_cpu::bits<unsigned>(x);
+}
+inline int __float_as_int(float x) {
+    return cuda_on_cpu::bits<int>(x);
+}
+inline float __uint_as_float(unsigned x) {
+    return cuda_on_cpu::bits<float>(x);
+}
+inline float __int_as_float(int x) {
+    return cuda_on_cpu::bits<float>(x);
+}
+inline long long __double_as_longlong(double x) {
+    return cuda_on_cpu::bits<long long>(x);
+}
+inline double __longlong_as_double(long long x) {
+    return cuda_on_cpu::bits<double>(x);
+}
+inline float __double2float_rn(double x) {
+    return (float)x;
+}
+inline int __float2int_rn(float x) {
+    return cuda_on_cpu::to_integer<int>(rintf(x));
+}
+inline int __float2int_rz(float x) {
+    return cuda_on_cpu::to_integer<int>(truncf(x));
+}
+inline int __float2int_rd(float x) {
+    return cuda_on_cpu::to_integer<int>(floorf(x));
+}
+inline int __float2int_ru(float x) {
+    return cuda_on_cpu::to_integer<int>(ceilf(x));
+}
+inline unsigned __float2uint_rn(float x) {
+    return cuda_on_cpu::to_integer<unsigned>(rintf(x));
+}
+inline float __int2float_rn(int x) {
+    return (float)x;
+}
+inline float __uint2float_rn(unsigned x) {
+    return (float)x;
+}
+inline float __ll2float_rn(long long x) {
+    return (float)x;
+}
+inline double __ll2double_rn(long long x) {
+    return (double)x;
+}
+inline double __int2double_rn(int x) {
+    return x;
+}
 
 // ---- bits and integers -----------------------------------------------------------------------------------------------
 
-inline int __popc(unsigned x) { return __builtin_popcount(x); }
-inline int __popcll(unsigned long long x) { return __builtin_popcountll(x); }
-inline int __clz(int x) { return x ? __builtin_clz((unsigned)x) : 32; }
-inline int __clzll(long long x) { return x ? __builtin_clzll((unsigned long long)x) : 64; }
-inline int __ffs(int x) { return __builtin_ffs(x); }
-inline int __ffsll(long long x) { return __builtin_ffsll(x); }
+inline int __popc(unsigned x) {
+    return __builtin_popcount(x);
+}
+inline int __popcll(unsigned long long x) {
+    return __builtin_popcountll(x);
+}
+inline int __clz(int x) {
+    return x ? __builtin_clz((unsigned)x) : 32;
+}
+inline int __clzll(long long x) {
+    return x ? __builtin_clzll((unsigned long long)x) : 64;
+}
+inline int __ffs(int x) {
+    return __builtin_ffs(x);
+}
+inline int __ffsll(long long x) {
+    return __builtin_ffsll(x);
+}
 inline unsigned __brev(unsigned x) {
     unsigned y = 0;
     for (int i = 0; i < 32; i++) y |= (x >> i & 1) << (31 - i);
@@ -136,8 +244,12 @@ inline unsigned __funnelshift_l(unsigned low, unsigned high, unsigned shift) {
 inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
     return (unsigned)(((uint64_t)high << 32 | low) >> (shift & 31));
 }
-inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)((uint64_t)a * b >> 32); }
-inline int __mulhi(int a, int b) { return (int)((int64_t)a * b >> 32); }
+inline unsigned __umulhi(unsigned a, unsigned b) {
+    return (unsigned)((uint64_t)a * b >> 32);
+}
+inline int __mulhi(int a, int b) {
+    return (int)((int64_t)a * b >> 32);
+}
 inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
     return (unsigned long long)((unsigned __int128)a * b >> 64);
 }
@@ -145,9 +257,13 @@ inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b)
 // ---- loads and stores with a hint, fences ----------------------------------------------------------------------------
 
 #define CUDA_ON_CPU_LOAD(name)                                                                                     \
-    template <class T> T name(const T *from) { return *from; }
+    template <class T> T name(const T *from) {                                                                     \
+        return *from;                                                                                              \
+    }
 #define CUDA_ON_CPU_STORE(name)                                                                                    \
-    template <class T> void name(T *to, T value) { *to = value; }
+    template <class T> void name(T *to, T value) {                                                                 \
+        *to = value;                                                                                               \
+    }
 CUDA_ON_CPU_LOAD(__ldg)
 CUDA_ON_CPU_LOAD(__ldca)
 CUDA_ON_CPU_LOAD(__ldcg)
@@ -164,14 +280,14 @@ CUDA_ON_CPU_STORE(__stwt)
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 inline void __threadfence_system() {}
-inline size_t __cvta_generic_to_global(const void *p) { return (size_t)p; }
+inline size_t __cvta_generic_to_global(const void *p) {
+    return (size_t)p;
+}
 
 // ---- atomics: threads take turns, so that every operation is one ------------------------------------------------------
 
 namespace cuda_on_cpu {
-template <class T> struct Same {
-    typedef T type;
-};
+template <class T> struct Same { typedef T type; };
 template <class T> T exchange(T *at, T value) {
     T old = *at;
     *at = value;

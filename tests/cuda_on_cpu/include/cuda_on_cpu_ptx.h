@@ -42,9 +42,15 @@ inline void ldmatrix_x4_trans(uint32_t (&r)[4], const void *row, CUDA_ON_CPU_PLA
     cuda_on_cpu::load(r, row, cuda_on_cpu::load_transposed_combine, {"ldmatrix_x4_trans", file, line});
 }
 
-inline void cp_async_16(void *to, const void *from, bool take = true) { cuda_on_cpu::copy_begin(to, from, take); }
-inline void cp_async_commit() { cuda_on_cpu::copy_commit(); }
-template <int N> void cp_async_wait() { cuda_on_cpu::copy_wait(N); }
+inline void cp_async_16(void *to, const void *from, bool take = true) {
+    cuda_on_cpu::copy_begin(to, from, take);
+}
+inline void cp_async_commit() {
+    cuda_on_cpu::copy_commit();
+}
+template <int N> void cp_async_wait() {
+    cuda_on_cpu::copy_wait(N);
+}
 
 inline float exp2_approx(float x) {
     float y = exp2f(x);

@@ -55,9 +55,7 @@ struct Voted {
 void vote_combine(void *const operands[32], unsigned mask);
 unsigned vote(unsigned mask, bool predicate, Place place);
 
-template <class T> struct Reduced {
-    T value;
-};
+template <class T> struct Reduced { T value; };
 
 template <class T, class Op> void reduce_combine(void *const operands[32], unsigned mask) {
     T total{};
@@ -90,7 +88,9 @@ struct Greatest {
 // The place of the call: defaults of parameters are evaluated where the call stands.
 #define CUDA_ON_CPU_PLACE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
-inline void __syncthreads(CUDA_ON_CPU_PLACE) { cuda_on_cpu::block_wait(0, {"__syncthreads", file, line}); }
+inline void __syncthreads(CUDA_ON_CPU_PLACE) {
+    cuda_on_cpu::block_wait(0, {"__syncthreads", file, line});
+}
 inline int __syncthreads_count(int predicate, CUDA_ON_CPU_PLACE) {
     return cuda_on_cpu::block_wait(predicate != 0, {"__syncthreads_count", file, line});
 }
@@ -102,10 +102,11 @@ inline int __syncthreads_and(int predicate, CUDA_ON_CPU_PLACE) {
 }
 
 inline void __syncwarp(unsigned mask = 0xffffffffu, CUDA_ON_CPU_PLACE) {
-    cuda_on_cpu::warp_wait(
-        mask, nullptr, [](void *const *, unsigned) {}, {"__syncwarp", file, line});
+    cuda_on_cpu::warp_wait(mask, nullptr, [](void *const *, unsigned) {}, {"__syncwarp", file, line});
 }
-inline unsigned __activemask() { return cuda_on_cpu::warp_present(); }
+inline unsigned __activemask() {
+    return cuda_on_cpu::warp_present();
+}
 
 template <class T> T __shfl_sync(unsigned mask, T value, int source, int width = 32, CUDA_ON_CPU_PLACE) {
     int lane = (int)cuda_on_cpu::lane_id(), first = lane & ~(width - 1);

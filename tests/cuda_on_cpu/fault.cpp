@@ -1,0 +1,54 @@
+// fault.cpp - a word about accesses to memory that is not there, before they end the program: the host's to device memory,
+// a kernel's beyond an allocation or to one that was freed, a thread's stack that is full. AddressSanitizer says it better.
+#include "imitation.h"
+
+#ifdef __SANITIZE_ADDRESS__
+
+void cuda_on_cpu::faults_explain() {}
+
+#else
+
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+namespace cuda_on_cpu {
+
+namespace {
+alignas(16) char handler_stack[64 * 1024]; // the one in use may be full
+struct sigaction earlier;
+
+void report(int number, siginfo_t *info, void *) {
+    char text[512];
+    size_t bytes = memory_owner(info->si_addr);
+    const Launch *launch = running_launch();
+    int n = 0;
+    if (launch)
+        n = snprintf(text, sizeof text,
+                     "cuda_on_cpu: kernel %.200s, block (%u,%u,%u), thread (%u,%u,%u): touches %p, %s\n",
+                     launch->name, blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z,
+                     info->si_addr, bytes ? "outside of an allocation nearby" : "where there is no memory");
+    else if (bytes)
+        n = snprintf(text, sizeof text, "cuda_on_cpu: the host touches device memory, %p in or near %zu bytes\n",
+                     info->si_addr, bytes);
+    if (n > 0 && write(2, text, (size_t)n) < 0) _exit(1);
+    sigaction(number, &earlier, nullptr); // and again
+}
+
+} // namespace
+
+void faults_explain() {
+    struct sigaction action = {}, now = {};
+    action.sa_sigaction = report;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    if (sigaction(SIGSEGV, nullptr, &now) || now.sa_sigaction == report) return;
+    stack_t stack = {};
+    stack.ss_sp = handler_stack;
+    stack.ss_size = sizeof handler_stack;
+    sigaltstack(&stack, nullptr);
+    sigaction(SIGSEGV, &action, &earlier);
+}
+
+} // namespace cuda_on_cpu
+
+#endif

@@ -16,6 +16,9 @@ Q := $(if $(V),,@)
 
 CPU_OPS := $(wildcard */cpu_ops_*.c)
 SOURCES := $(filter-out $(CPU_OPS),$(wildcard device/*.c model/*.c optim/*.c data/*.c run/*.c))
+ifneq ($(CUDA),imitation)
+SOURCES := $(filter-out $(wildcard */cuda_*.c),$(SOURCES))
+endif
 TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 FUZZERS := $(filter-out replay,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
 

@@ -9,10 +9,10 @@
 // the products that follow: nothing but the inputs passes through shared memory. Per tile of 128 keys and 32 queries a
 // warp of the first kernel issues, at head_dim 128, 128 mma and 80 ldmatrix.x4 (16 keys a warp: 256 sums per lane for 32
 // do not fit), at head_dim 64 128 mma and 48; of the second, per 128 queries and 32 keys, 192 mma and 80, and at
-// head_dim 64 with 64 keys 192 mma and 72. On sm_80 (2 cycles each of tensor core, 4 of shared memory) the first is
+// head_dim 64 with 64 keys 192 mma and 64. On sm_80 (2 cycles each of tensor core, 4 of shared memory) the first is
 // bound by shared memory at head_dim 128, all others by the tensor cores.
 //
-// P and dS are rounded to bf16 for the products: a relative error of 2^-9 in each weight of the sums.
+// P and dS are rounded to bf16 for the products: a relative error of 2^-8 in each weight of the sums.
 #include "device/cuda_check.h" // defines: CUDA_CHECK, CUDA_CHECK_LAUNCH
 #include "device/error.h"      // defines: ASSERT
 #include "model/cuda_attention_tiles.h"
@@ -92,6 +92,7 @@ __global__ void __launch_bounds__(KeyBlock<D>::THREADS, D == 64 ? 2 : 1)
     if (thread < 2 * STEP) stats[thread] = stat;
 
     int t = first;
+#pragma unroll 1
     for (int step = 0; step < total; step++) {
         int stage = step % 2;
         cp_async_wait<0>();
@@ -168,17 +169,16 @@ __global__ void __launch_bounds__(QueryBlock<D>::THREADS, 2)
     int b = (int)blockIdx.z, h = (int)blockIdx.y, kv = h / (a.n_head / a.n_kv_head);
     int first = (int)(gridDim.x - 1 - blockIdx.x) * QUERIES;
     int lane = (int)threadIdx.x % 32, warp_row = (int)threadIdx.x / 32 * 16 * MT, count = a.q_len - first;
-    int position = a.q_offset + first + warp_row; // of the warp's first query
+    // The position of the warp's first query; so small that it sees no key where there is none.
+    int position = warp_row < count ? a.q_offset + first + warp_row : -16 * MT;
     int keys = min(a.q_offset + first + min(count, (int)QUERIES), a.kv_len);
-    int last_seen = warp_row < count ? position + 16 * MT - 1 : -1; // by any query of the warp
     int64_t q_at = b * a.q_batch + first * a.q_row + (int64_t)h * D;
     int64_t out_at = b * a.out_batch + first * a.out_row + (int64_t)h * D;
-    k += b * a.kv_batch + (int64_t)kv * D;
-    v += b * a.kv_batch + (int64_t)kv * D;
+    int64_t at = b * a.kv_batch + (int64_t)kv * D; // the tile, in k and v
 
     tile_load<D, QUERIES, THREADS>(q_tile, q + q_at, a.q_row, count, aligned);
     tile_load<D, QUERIES, THREADS>(dout_tile, dout + out_at, a.out_row, count, aligned);
-    tile_load<D, STEP, THREADS>(v_tile, v, a.kv_row, keys, aligned);
+    tile_load<D, STEP, THREADS>(v_tile, v + at, a.kv_row, keys, aligned);
     cp_async_commit();
     float sums[MT][D / 8][4], row_lse[MT][2], row_delta[MT][2], scales[MT][2];
     clear(sums);
@@ -187,18 +187,19 @@ __global__ void __launch_bounds__(QueryBlock<D>::THREADS, 2)
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             int row = warp_row + 16 * m + lane / 4 + 8 * i;
-            int64_t at = ((int64_t)b * a.n_head + h) * a.q_len + first + row;
-            row_lse[m][i] = row < count ? lse[at] * LOG2_E : INFINITY; // P = 0 where there is no query
-            row_delta[m][i] = row < count ? delta[at] : 0;
+            int64_t query = ((int64_t)b * a.n_head + h) * a.q_len + first + row;
+            row_lse[m][i] = row < count ? lse[query] * LOG2_E : INFINITY; // P = 0 where there is no query
+            row_delta[m][i] = row < count ? delta[query] : 0;
             scales[m][i] = (float)a.scale;
         }
 
-    for (int key = 0; key < keys; key += STEP, k += STEP * a.kv_row) {
-        bool seen = key <= last_seen;
+#pragma unroll 1
+    for (int key = 0; key < keys; key += STEP) {
+        bool seen = key < position + 16 * MT;
         float s[MT][NT][4], dp[MT][NT][4];
         cp_async_wait<0>();
         __syncthreads(); // V is there, K of the last tile not needed any more
-        tile_load<D, STEP, THREADS>(k_tile, k, a.kv_row, keys - key, aligned);
+        tile_load<D, STEP, THREADS>(k_tile, k + at, a.kv_row, keys - key, aligned);
         cp_async_commit();
         if (seen) {
             clear(dp);
@@ -206,9 +207,9 @@ __global__ void __launch_bounds__(QueryBlock<D>::THREADS, 2)
         }
         cp_async_wait<0>();
         __syncthreads(); // K is there, V not needed any more
+        at += STEP * a.kv_row;
         if (key + STEP < keys) {
-            v += STEP * a.kv_row;
-            tile_load<D, STEP, THREADS>(v_tile, v, a.kv_row, keys - key - STEP, aligned);
+            tile_load<D, STEP, THREADS>(v_tile, v + at, a.kv_row, keys - key - STEP, aligned);
             cp_async_commit();
         }
         if (!seen) continue;

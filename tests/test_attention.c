@@ -254,6 +254,28 @@ static void check_tensor_cores(const Instance *in) {
     }
 }
 
+// On a GPU a query alone, with the keys before it in a cache, has the bits that it has in its sequence.
+static void check_one_by_one(const Instance *in) {
+    if (in->stream->device->kind != DEVICE_CUDA) return;
+    int T = 70, D = 64;
+    Layout l = layout_of(&(Case){1, 1, 1, D, T, T, 0, false, 0, false});
+    run_begin(0);
+    double *q = draw(l.q_size, 0.1, 1.5), *k = draw(l.kv_size, -0.2, 1.5), *v = draw(l.kv_size, 0.3, 1);
+    char *qq = typed(in->type, q, l.q_size), *kk = typed(in->type, k, l.kv_size),
+         *vv = typed(in->type, v, l.kv_size);
+    void *out = typed(in->type, NULL, l.out_size), *one = typed(in->type, NULL, D), *lse = typed(in->acc, NULL, T);
+    in->ops->attention_forward(in->stream, out, lse, qq, kk, vv, &l.s);
+    const double *expected = values_of(out, l.out_size);
+    for (int t = 0; t < T; t += 23) {
+        AttentionShape s = l.s;
+        s.q_len = 1, s.q_offset = t;
+        in->ops->attention_forward(in->stream, one, lse, qq + (size_t)(t * D) * type_size(in->type), kk, vv, &s);
+        assert_memory_equal(values_of(one, D), expected + t * D, (size_t)D * sizeof *expected);
+    }
+    run_end();
+    case_end();
+}
+
 #define TEST(name)                                                                                                 \
     static void test_attention_##name(void **state) {                                                              \
         (void)state;                                                                                               \
@@ -263,10 +285,12 @@ TEST(packed)
 TEST(grouped)
 TEST(cache)
 TEST(tensor_cores)
+TEST(one_by_one)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_attention_packed), cmocka_unit_test(test_attention_grouped),
-        cmocka_unit_test(test_attention_cache), cmocka_unit_test(test_attention_tensor_cores)};
+        cmocka_unit_test(test_attention_cache), cmocka_unit_test(test_attention_tensor_cores),
+        cmocka_unit_test(test_attention_one_by_one)};
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

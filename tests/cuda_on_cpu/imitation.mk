@@ -2,6 +2,8 @@
 # builds everything that way; `make test` builds and runs the programs IMITATED beside the others.
 
 IMITATED := test_cuda_on_cpu
+IMITATED += test_optim_ops test_optim test_optim_polar test_optim_safety test_golden_optim test_polar_ops test_polar \
+            test_polar_methods test_problems
 
 # The toolkit's headers, found by nvcc's place, CUDA_HOME or the usual folder.
 CUDA_PLACES  := $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v nvcc))) $(CUDA_HOME) /usr/local/cuda

@@ -3,10 +3,10 @@
 #include "optim/cuda_rows.h"
 
 // for (int64_t i = first_item(); i < n; i += item_step()): one element a thread.
-__device__ inline int64_t first_item() {
+static __device__ inline int64_t first_item() {
     return static_cast<int64_t>(blockIdx.x) * BLOCK + threadIdx.x;
 }
-__device__ inline int64_t item_step() {
+static __device__ inline int64_t item_step() {
     return static_cast<int64_t>(gridDim.x) * BLOCK;
 }
 
@@ -91,7 +91,7 @@ enum { TILE = 32, TILE_ROWS = BLOCK / TILE };
 
 // A block turns a tile of (32, 32) over in shared memory, whose rows are one longer to be read by columns without conflict.
 template <typename T>
-__global__ void transpose_kernel(T *y, const T *x, int64_t count, int64_t rows, int64_t cols) {
+__global__ void transpose_tiles_kernel(T *y, const T *x, int64_t count, int64_t rows, int64_t cols) {
     CUDA_SHARED_ARRAY(T, tile, TILE * (TILE + 1));
     int64_t across = (cols + TILE - 1) / TILE, down = (rows + TILE - 1) / TILE;
     int column = static_cast<int>(threadIdx.x) % TILE, first = static_cast<int>(threadIdx.x) / TILE;
@@ -114,7 +114,7 @@ __global__ void transpose_kernel(T *y, const T *x, int64_t count, int64_t rows, 
 template <typename T>
 void transpose_cuda(Stream *s, void *y, const void *x, int count, int64_t rows, int64_t cols) {
     int64_t tiles = count * ((rows + TILE - 1) / TILE) * ((cols + TILE - 1) / TILE);
-    CUDA_LAUNCH(transpose_kernel<T>, grid_of(tiles, 1), BLOCK, 0, cuda_stream(s), static_cast<T *>(y),
+    CUDA_LAUNCH(transpose_tiles_kernel<T>, grid_of(tiles, 1), BLOCK, 0, cuda_stream(s), static_cast<T *>(y),
                 static_cast<const T *>(x), static_cast<int64_t>(count), rows, cols);
     CUDA_CHECK_LAUNCH();
 }

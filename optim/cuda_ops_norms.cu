@@ -6,11 +6,11 @@
 #define MIN_SUM 1e-30
 
 // The larger one; once it is NaN, it stays.
-__device__ inline double larger(double a, double b) {
+static __device__ inline double larger(double a, double b) {
     return b > a || isnan(b) ? b : a;
 }
 
-__device__ inline double block_largest(double x, double *shared) {
+static __device__ inline double block_largest(double x, double *shared) {
     int lane = lane_index();
     for (int distance = WARP / 2; distance > 0; distance /= 2)
         x = larger(x, __shfl_xor_sync(0xffffffffu, x, distance));
@@ -23,7 +23,7 @@ __device__ inline double block_largest(double x, double *shared) {
     return x;
 }
 
-__device__ inline double largest_of(const double *x, int64_t n, double *shared) {
+static __device__ inline double largest_of(const double *x, int64_t n, double *shared) {
     double most = 0;
     for (int64_t i = threadIdx.x; i < n; i += TOTAL_BLOCK) most = larger(most, x[i]);
     return block_largest(most, shared);

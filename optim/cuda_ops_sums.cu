@@ -39,7 +39,7 @@ __global__ void piece_sums_kernel(double *sums, const T *x, const T *y, int64_t 
     }
 }
 
-__global__ void fold_kernel(double *row_sums, const double *partial, int64_t lines, int64_t pieces) {
+__global__ void fold_pieces_kernel(double *row_sums, const double *partial, int64_t lines, int64_t pieces) {
     int64_t step = static_cast<int64_t>(gridDim.x) * BLOCK;
     for (int64_t r = static_cast<int64_t>(blockIdx.x) * BLOCK + threadIdx.x; r < lines; r += step) {
         double sum = 0;
@@ -51,7 +51,8 @@ __global__ void fold_kernel(double *row_sums, const double *partial, int64_t lin
 void row_sums_fold(Stream *s, double *row_sums, const double *partial, const Cut &cut) {
     if (cut.pieces == 1) return;
     int64_t lines = cut.n / cut.pieces;
-    CUDA_LAUNCH(fold_kernel, grid_of(lines, BLOCK), BLOCK, 0, cuda_stream(s), row_sums, partial, lines, cut.pieces);
+    CUDA_LAUNCH(fold_pieces_kernel, grid_of(lines, BLOCK), BLOCK, 0, cuda_stream(s), row_sums, partial, lines,
+                cut.pieces);
     CUDA_CHECK_LAUNCH();
 }
 

@@ -6,15 +6,15 @@
 #define MAX_FACTOR 1e30
 
 // The sum of x[r] y[r]^2 over a matrix's rows, or of x where y is NULL; the same in every thread of the block.
-__device__ inline double rows_total(const double *x, const double *y, int64_t rows, double *shared) {
+static __device__ inline double rows_total(const double *x, const double *y, int64_t rows, double *shared) {
     double sum = 0;
     for (int64_t r = threadIdx.x; r < rows; r += TOTAL_BLOCK) sum += y ? x[r] * y[r] * y[r] : x[r];
     return block_sum(sum, shared);
 }
 
 // The factor of a rule on a matrix with the norm of its polar factor.
-__device__ inline double rule_factor(const RowScaling &scaling, const double *dots, int64_t rows, int64_t cols,
-                                     double *shared) {
+static __device__ inline double rule_factor(const RowScaling &scaling, const double *dots, int64_t rows,
+                                            int64_t cols, double *shared) {
     double m = static_cast<double>(rows), n = static_cast<double>(cols), dot;
     switch (scaling.rule) {
     case SCALE_MAX:
@@ -32,9 +32,9 @@ __device__ inline double rule_factor(const RowScaling &scaling, const double *do
 }
 
 // The factor on the whole matrix once its rows carry `factors`; norm_sums: of what its norm shall be, if not its own.
-__device__ inline double matrix_scale(const double *factors, const double *row_sums, const double *norm_sums,
-                                      int64_t rows, int64_t cols, double shape, const RowScaling &scaling,
-                                      double *shared) {
+static __device__ inline double matrix_scale(const double *factors, const double *row_sums, const double *norm_sums,
+                                             int64_t rows, int64_t cols, double shape, const RowScaling &scaling,
+                                             double *shared) {
     if (row_sums == nullptr) return shape;
     double norm = sqrt(rows_total(row_sums, factors, rows, shared)); // ||s O||_F
     double given = norm_sums ? sqrt(rows_total(norm_sums, nullptr, rows, shared)) : 0;

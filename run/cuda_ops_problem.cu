@@ -14,10 +14,10 @@ static cudaStream_t cuda_stream(Stream *s) {
     return static_cast<cudaStream_t>(s->handle);
 }
 
-__device__ inline int64_t first_item() {
+static __device__ inline int64_t first_item() {
     return static_cast<int64_t>(blockIdx.x) * BLOCK + threadIdx.x;
 }
-__device__ inline int64_t item_step() {
+static __device__ inline int64_t item_step() {
     return static_cast<int64_t>(gridDim.x) * BLOCK;
 }
 

@@ -16,6 +16,9 @@ Q := $(if $(V),,@)
 
 CPU_OPS := $(wildcard */cpu_ops_*.c)
 SOURCES := $(filter-out $(CPU_OPS),$(wildcard device/*.c model/*.c optim/*.c data/*.c run/*.c))
+ifneq ($(CUDA),imitation)
+SOURCES := $(filter-out $(wildcard */cuda_*.c),$(SOURCES))
+endif
 TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 FUZZERS := $(filter-out replay,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
 
@@ -37,6 +40,8 @@ TRAIN := $(if $(filter build,$(BUILD)),train,$(BUILD)/train)
 .PHONY: all test bench asan fuzz clean help format
 .SECONDARY:
 all: $(TRAIN) ## build ./train (the default)
+
+include tests/cuda_on_cpu/imitation.mk
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -102,8 +107,8 @@ $(BUILD)/tests/bench: LDFLAGS += -Wl,--wrap=optim_ops
 tests: $(TESTS:%=$(BUILD)/tests/%) $(BUILD)/tests/dump_logits $(FUZZERS:%=$(BUILD)/tests/fuzz_%)
 .PHONY: tests
 
-test: $(TRAIN) tests ## build and run every test; ends in "N passed, N failed"
-	@BUILD=$(BUILD) TRAIN=$(TRAIN) tests/run.sh $(TESTS)
+test: $(TRAIN) tests imitated ## build and run every test; ends in "N passed, N failed"
+	@BUILD=$(BUILD) TRAIN=$(TRAIN) tests/run.sh $(TESTS) $(IMITATED_TESTS)
 
 asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan
 	@$(MAKE) --no-print-directory BUILD=build/asan OPT=-O1 \
@@ -119,7 +124,7 @@ bench: $(TRAIN) $(BUILD)/tests/bench ## speed: products, operations, optimizers,
 	@$(BUILD)/tests/bench
 
 format: ## rewrite the sources in the style of .clang-format
-	clang-format -i $(wildcard */*.c */*.h tests/fuzz/*.[ch] train.cu)
+	clang-format -i $(wildcard */*.c */*.h */*.cu tests/fuzz/*.[ch] tests/cuda_on_cpu/*.[ch]* tests/cuda_on_cpu/include/*.h train.cu)
 
 clean: ## remove everything that was built
 	rm -rf build train

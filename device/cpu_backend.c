@@ -138,6 +138,7 @@ static const DeviceBackend backend = {
     .free = cpu_free,
     .alloc_host = cpu_alloc,
     .free_host = cpu_free,
+    .memory_available = cpu_memory_available,
     .copy = cpu_copy,
     .zero = cpu_zero,
     .gemm = cpu_device_gemm,

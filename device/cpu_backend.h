@@ -4,6 +4,9 @@
 
 #include "device/device.h" // defines: Device
 
+// As device_memory_available.
+int64_t cpu_memory_available(const Device *device);
+
 bool cpu_device_open(Device **device, int n_threads, Error *err);
 
 #endif

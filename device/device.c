@@ -44,6 +44,10 @@ void device_free_host(Device *d, void *memory) {
     d->backend->free_host(d, memory);
 }
 
+int64_t device_memory_available(const Device *d) {
+    return d->backend->memory_available(d);
+}
+
 void device_copy(Stream *s, void *to, const void *from, size_t bytes) {
     s->device->backend->copy(s, to, from, bytes);
 }

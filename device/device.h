@@ -56,6 +56,7 @@ typedef struct {
     void (*free)(Device *device, void *memory);
     void *(*alloc_host)(Device *device, size_t bytes);
     void (*free_host)(Device *device, void *memory);
+    int64_t (*memory_available)(const Device *device);
     void (*copy)(Stream *stream, void *to, const void *from, size_t bytes);
     void (*zero)(Stream *stream, void *memory, size_t bytes);
     void (*gemm)(Stream *stream, const Gemm *g);
@@ -106,6 +107,9 @@ void device_free(Device *device, void *memory);
 // Zeroed host memory that the device can copy from at full speed. NULL when there is not enough.
 void *device_alloc_host(Device *device, size_t bytes);
 void device_free_host(Device *device, void *memory);
+
+// Bytes that this process can still get of the device's memory, as far as the system tells; 0: not known.
+int64_t device_memory_available(const Device *device);
 
 // Copies between any two places the device can reach (the direction follows from the addresses).
 void device_copy(Stream *stream, void *to, const void *from, size_t bytes);

@@ -10,7 +10,8 @@ static int64_t round_up(int64_t bytes) {
     return (bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-// `start` has one entry more than there can be distinct tokens; all other arrays have one per position.
+// `start` has one entry more than there can be distinct tokens, and the last of `unique` is n_unique; the other arrays
+// have one per position.
 static int64_t array_bytes(int B, int T) {
     return round_up(((int64_t)B * T + 1) * (int64_t)sizeof(int32_t));
 }
@@ -29,6 +30,19 @@ void batch_layout(Batch *batch, void *memory, int B, int T) {
                      .order = (int32_t *)(void *)(p + 2 * step),
                      .start = (int32_t *)(void *)(p + 3 * step),
                      .unique = (int32_t *)(void *)(p + 4 * step)};
+    batch->n_unique = batch->unique + (int64_t)B * T;
+}
+
+void batch_copy(Batch *to, const Batch *from) {
+    size_t n = (size_t)from->B * (size_t)from->T * sizeof(int32_t),
+           unique = (size_t)*from->n_unique * sizeof(int32_t);
+    ASSERT(to->B == from->B && to->T == from->T);
+    memcpy(to->tokens, from->tokens, n);
+    memcpy(to->targets, from->targets, n);
+    memcpy(to->order, from->order, n);
+    memcpy(to->start, from->start, unique + sizeof(int32_t));
+    memcpy(to->unique, from->unique, unique);
+    *to->n_unique = *from->n_unique;
 }
 
 void batch_index(Batch *batch, int32_t *scratch, int vocab_size) {
@@ -47,6 +61,6 @@ void batch_index(Batch *batch, int32_t *scratch, int vocab_size) {
         scratch[v + 1] += scratch[v];
     }
     batch->start[n_unique] = n;
-    batch->n_unique = n_unique;
+    *batch->n_unique = n_unique;
     for (int32_t i = 0; i < n; i++) batch->order[scratch[batch->tokens[i]]++] = i;
 }

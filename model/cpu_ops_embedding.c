@@ -22,7 +22,7 @@ void OP_TABLE(embedding_backward)(Stream *s, void *dwte_, void *dwpe_, const voi
     int64_t T = batch->T, N = batch->B * T;
     // Each thread owns whole tokens; frequent ones make the work uneven.
 #pragma omp parallel for schedule(dynamic, 8) if (N * C > CPU_PARALLEL_MIN)
-    for (int32_t u = 0; u < batch->n_unique; u++) {
+    for (int32_t u = 0; u < *batch->n_unique; u++) {
         real *row = dwte + (int64_t)batch->unique[u] * C;
         for (int32_t j = batch->start[u]; j < batch->start[u + 1]; j++) {
             const real *d = dout + (int64_t)batch->order[j] * C;

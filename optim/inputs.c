@@ -1,31 +1,19 @@
 #include "optim/inputs.h"
 
 bool input_ring_create(InputRing *ring, Device *device) {
-    *ring = (InputRing){.slots = device_alloc_host(device, INPUT_SLOTS * sizeof *ring->slots),
-                        .device = device_alloc(device, sizeof *ring->device),
-                        .waiter = stream_create(device)};
-    for (int i = 0; i < INPUT_SLOTS; i++) ring->copied[i] = event_create(device);
-    return ring->slots && ring->device;
+    *ring = (InputRing){.device = device_alloc(device, sizeof *ring->device)};
+    return host_ring_create(&ring->host, device, sizeof *ring->device) && ring->device;
 }
 
 void input_ring_free(InputRing *ring, Device *device) {
-    for (int i = 0; i < INPUT_SLOTS; i++)
-        if (ring->copied[i]) event_destroy(ring->copied[i]);
-    if (ring->waiter) stream_destroy(ring->waiter);
+    host_ring_free(&ring->host);
     device_free(device, ring->device);
-    device_free_host(device, ring->slots);
 }
 
 void input_ring_push(InputRing *ring, Stream *stream, const StepInputs *inputs) {
-    int i = (int)(ring->used % INPUT_SLOTS);
-    if (ring->used >= INPUT_SLOTS) {
-        stream_wait(ring->waiter, ring->copied[i]);
-        stream_synchronize(ring->waiter);
-    }
-    ring->slots[i] = *inputs;
-    device_copy(stream, ring->device, &ring->slots[i], sizeof *inputs);
-    event_record(ring->copied[i], stream);
-    ring->used++;
+    StepInputs *slot = host_ring_slot(&ring->host);
+    *slot = *inputs;
+    host_ring_push(&ring->host, stream, ring->device, sizeof *inputs);
 }
 
 static double setting_or_zero(const GroupSettings *settings, const char *name) {

@@ -37,9 +37,12 @@ static const char *run_of(const Job *s) {
 static bool make_plan(Job *s, Error *err) {
     RunConfig *c = &s->config;
     param_table_init(&s->table, &c->model);
-    if (!run_data_open(&s->data, c, err) || !optimizer_check(s->device, &s->table, c->groups, err)) return false;
+    if (!optimizer_check(s->device, &s->table, c->groups, err)) return false;
     if (c->diagnose && !device_can_solve(s->device, err)) return error_prefix(err, "--diagnose");
-    s->memory = plan_memory(c, &s->table);
+    if (!config_check_type((DtypeChoice)c->dtype, s->device, err)) return false;
+    plan_choose_micro_batch(c, &s->table, s->device);
+    if (!run_data_open(&s->data, c, err)) return false;
+    s->memory = plan_memory(c, &s->table, s->device);
     size_t size;
     FILE *out = open_memstream(&s->plan, &size);
     ASSERT(out);
@@ -166,6 +169,8 @@ static bool train(int *status, Job *s, int argc, const char *const *argv, Error 
     t->run = run_of(s);
     progress_begin(&t->progress, s->log, s->config.quiet, t->state.step);
     if (note[0]) progress_print(&t->progress, true, "warning: %s", note);
+    progress_print(&t->progress, false, "large products in %s run at %.4g TFLOP/s here; mfu is relative to that",
+                   type_name(t->model.type), 1e-12 * t->peak_flops);
     if (is_resume(s))
         progress_print(&t->progress, false,
                        t->saved_step < 0 ? "resuming: no checkpoint yet, starting over from step %" PRId64

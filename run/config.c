@@ -1,6 +1,7 @@
 #include "run/config.h"
 
 #include "device/nearest.h" // defines: nearest_name
+#include "model/ops.h"      // defines: layer_ops
 #include "run/groups.h"     // defines: groups_resolve, group_option_names
 #include "run/init_from.h"  // defines: init_from_options
 
@@ -88,6 +89,17 @@ Vocab *config_open_vocab(const RunConfig *config, Error *err) {
     return vocab;
 }
 
+Type config_type(DtypeChoice dtype, const Device *device) {
+    if (dtype == DTYPE_AUTO) return device->kind == DEVICE_CUDA ? TYPE_BF16 : TYPE_F32;
+    return dtype == DTYPE_BF16 ? TYPE_BF16 : TYPE_F32;
+}
+
+bool config_check_type(DtypeChoice dtype, const Device *device, Error *err) {
+    if (layer_ops(device, config_type(dtype, device))) return true;
+    return error_set(err, "--dtype %s: %s has no operations in it; use --dtype f32",
+                     dtype == DTYPE_BF16 ? "bf16" : "f32", device->name);
+}
+
 ModelRun config_model_run(const RunConfig *c) {
     return (ModelRun){
         .B = c->micro_batch, .T = c->seq_len, .use = USE_TRAINING, .recompute = (Recompute)c->recompute};
@@ -152,6 +164,7 @@ static bool derive(RunConfig *config, Error *err) {
         for (int d = 1; d <= config->batch_size && (int64_t)d * config->seq_len <= MICRO_BATCH_TOKENS; d++)
             if (config->batch_size % d == 0) b = d;
         config->micro_batch = b;
+        config->micro_batch_open = true;
     }
     if (config->batch_size % config->micro_batch != 0)
         return error_set(err, "--micro-batch %d does not divide --batch-size %d", config->micro_batch,

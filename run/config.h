@@ -15,6 +15,7 @@ extern "C" {
 #endif
 
 typedef enum { BAD_STEP_STOP, BAD_STEP_SKIP } OnBadStep;
+typedef enum { DTYPE_AUTO, DTYPE_F32, DTYPE_BF16 } DtypeChoice;
 typedef enum { NORM_BIAS_AUTO, NORM_BIAS_NO, NORM_BIAS_YES } NormBias;
 
 typedef struct {
@@ -22,6 +23,7 @@ typedef struct {
     char config[OPTION_TEXT_MAX], out[OPTION_TEXT_MAX], resume[OPTION_TEXT_MAX];
     bool dry_run, overwrite, quiet;
     char device[OPTION_TEXT_MAX];
+    int dtype; // DtypeChoice
     int threads;
     double max_time; // seconds; 0: no limit
 
@@ -29,6 +31,7 @@ typedef struct {
     int64_t seed, steps;
     char init_from[OPTION_TEXT_MAX];      // a run or a Hugging Face directory; "": initial weights are drawn
     int batch_size, micro_batch, seq_len; // sequences per step, per micro-batch; tokens per sequence
+    bool micro_batch_open;                // --micro-batch 0: a device may choose a larger one
     int recompute;                        // Recompute
     double clip;
     double target_loss; // 0: none
@@ -91,6 +94,10 @@ Vocab *config_open_vocab(const RunConfig *config, Error *err);
 
 // How the run reads its training data.
 LoaderConfig config_loader(const RunConfig *config);
+
+// The type of a network on a device, and whether the device has that type.
+Type config_type(DtypeChoice dtype, const Device *device);
+bool config_check_type(DtypeChoice dtype, const Device *device, Error *err);
 
 // What the network's activations are made for.
 ModelRun config_model_run(const RunConfig *config);

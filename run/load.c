@@ -36,6 +36,7 @@ bool network_info(NetworkInfo *info, const char *path, Error *err) {
     bool ok = network_config(config, path, err);
     if (ok) {
         *info = (NetworkInfo){.model = config->model,
+                              .dtype = (DtypeChoice)config->dtype,
                               .val_tokens = config->val_tokens,
                               .seq_len = config->seq_len,
                               .micro_batch = config->micro_batch};
@@ -75,7 +76,8 @@ bool load_network(Network *n, const NetworkInfo *info, const ModelRun *run, cons
     bool ok = open_vocab(n, info, err) && device_open(&n->device, device, threads, err);
     if (ok) {
         n->stream = stream_create(n->device);
-        ok = model_create(&n->model, &info->model, n->device, TYPE_F32, run, err);
+        ok = config_check_type(info->dtype, n->device, err) &&
+             model_create(&n->model, &info->model, n->device, config_type(info->dtype, n->device), run, err);
         if (!ok) n->model = (Model){0};
         ok = ok && network_weights(&n->step, &n->model, n->stream, info->path, err);
     }

@@ -21,6 +21,7 @@ bool network_weights(int64_t *step, Model *model, Stream *stream, const char *pa
 typedef struct {
     char path[OPTION_TEXT_MAX];
     ModelConfig model;
+    DtypeChoice dtype;
     char vocab[OPTION_TEXT_MAX];    // as vocab_open takes it
     char val_data[OPTION_TEXT_MAX]; // its own validation: shards ("" if none), tokens, sequence, sequences at once
     int64_t val_tokens;

@@ -1,9 +1,10 @@
 #include "run/plan.h"
 
-#include "data/loader.h"   // defines: loader_batch_count
-#include "model/model.h"   // defines: model_memory
-#include "run/diagnose.h"  // defines: diagnose_memory
-#include "run/hellaswag.h" // defines: hellaswag_check
+#include "data/loader.h"      // defines: loader_batch_count
+#include "device/host_ring.h" // defines: HOST_RING_SLOTS
+#include "model/model.h"      // defines: model_memory
+#include "run/diagnose.h"     // defines: diagnose_memory
+#include "run/hellaswag.h"    // defines: hellaswag_check
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -42,32 +43,36 @@ void run_data_close(RunData *data) {
     *data = (RunData){0};
 }
 
-static int64_t memory_available(void) {
-    FILE *file = fopen("/proc/meminfo", "r");
-    char line[256];
-    int64_t kib = 0;
-    if (!file) return 0;
-    while (fgets(line, sizeof line, file))
-        if (sscanf(line, "MemAvailable: %" SCNd64, &kib) == 1) break;
-    fclose(file);
-    return kib * 1024;
-}
-
-MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table) {
+MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table, const Device *device) {
     MemoryPlan plan = {0};
     ModelRun shape = config_model_run(config);
-    ModelMemory m = model_memory(&config->model, TYPE_F32, &shape);
+    Type type = config_type((DtypeChoice)config->dtype, device);
+    ModelMemory m = model_memory(&config->model, type, &shape);
     plan.weights = m.weights;
     plan.grads = m.grads;
     plan.activations = m.activations;
-    optimizer_memory(&plan.optimizer_state, &plan.optimizer_scratch, table, config->groups, TYPE_F32);
-    plan.batches =
-        4 * batch_bytes(config->micro_batch, config->seq_len); // the loader's two, ours, the validation's
+    optimizer_memory(&plan.optimizer_state, &plan.optimizer_scratch, table, config->groups, type);
+    // The loader's two, those on their way, the one at work, the validation's.
+    plan.batches = (HOST_RING_SLOTS + 4) * batch_bytes(config->micro_batch, config->seq_len);
     if (config->diagnose) plan.diagnostics = diagnose_memory(table);
     plan.total = plan.weights + plan.grads + plan.activations + plan.optimizer_state + plan.optimizer_scratch +
                  plan.batches + plan.diagnostics;
-    plan.available = memory_available();
+    plan.available = device_memory_available(device);
     return plan;
+}
+
+void plan_choose_micro_batch(RunConfig *config, const ParamTable *table, const Device *device) {
+    enum { GPU_TOKENS = 65536 };
+    if (!config->micro_batch_open || device->kind != DEVICE_CUDA) return;
+    RunConfig trial = *config;
+    for (int d = config->batch_size; d > config->micro_batch; d--) {
+        if (config->batch_size % d != 0 || (int64_t)d * config->seq_len > GPU_TOKENS) continue;
+        trial.micro_batch = d;
+        MemoryPlan plan = plan_memory(&trial, table, device);
+        if (plan.total > plan.available / 10 * 9) continue;
+        config->micro_batch = d;
+        return;
+    }
 }
 
 static void size_text(char text[32], int64_t bytes) {

@@ -29,7 +29,11 @@ typedef struct {
 } MemoryPlan;
 
 // The routing has passed optimizer_check.
-MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table);
+MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table, const Device *device);
+
+// Where the user left the micro-batch open and the device is a GPU: the largest one of at most 65,536 tokens that leaves
+// a tenth of the free memory to the libraries.
+void plan_choose_micro_batch(RunConfig *config, const ParamTable *table, const Device *device);
 
 // Refuses what cannot work here: more memory than there is, a training set too short for its steps.
 bool plan_check(const RunConfig *config, const RunData *data, const MemoryPlan *memory, Error *err);

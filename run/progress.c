@@ -37,14 +37,15 @@ static int terminal_width(void) {
 
 void progress_step(Progress *p, const StepLine *l) {
     if (!l->logged && !p->terminal) return;
-    char text[256], left[32], val[32] = "", skipped[32] = "";
+    char text[256], left[32], val[32] = "", mfu[32] = "", skipped[32] = "";
     double spent = seconds_now() - p->start;
     double remaining = spent / (double)(l->step - p->first_step) * (double)(l->steps - l->step);
     if (!isnan(l->val_loss)) snprintf(val, sizeof val, "  val %.4f", l->val_loss);
+    if (l->mfu > 0) snprintf(mfu, sizeof mfu, "  mfu %.1f%%", 100 * l->mfu);
     if (l->skipped) snprintf(skipped, sizeof skipped, "  %" PRId64 " skipped", l->skipped);
     snprintf(text, sizeof text,
-             "step %" PRId64 "/%" PRId64 "  loss %.4f%s  norm %.3f  lr %.3g  %.0f tok/s%s  %.1f%%  %s left",
-             l->step, l->steps, l->loss, val, l->grad_norm, l->lr, l->tokens_per_s, skipped,
+             "step %" PRId64 "/%" PRId64 "  loss %.4f%s  norm %.3f  lr %.3g  %.0f tok/s%s%s  %.1f%%  %s left",
+             l->step, l->steps, l->loss, val, l->grad_norm, l->lr, l->tokens_per_s, mfu, skipped,
              100.0 * (double)l->step / (double)l->steps, duration(left, remaining));
     if (l->logged && p->log) fprintf(p->log, "%s\n", text);
     if (p->terminal) {

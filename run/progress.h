@@ -24,6 +24,7 @@ typedef struct {
     int64_t step, steps, skipped;
     double loss, val_loss; // val_loss NaN: none yet
     double grad_norm, lr, tokens_per_s;
+    double mfu; // model FLOPs of the step over those of large products in the same time; 0: not known
     bool logged; // a step of --log-every: a line of its own in the log and where there is no terminal
 } StepLine;
 

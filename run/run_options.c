@@ -12,6 +12,7 @@ static const char *const bias_names[] = {"no", "yes", "qkv", NULL};
 static const char *const softcap_names[] = {"tanh", "root", NULL};
 static const char *const init_names[] = {"normal", "normal-fan-in", "uniform-fan-in", NULL};
 static const char *const residual_names[] = {"scaled", "same", "zero", NULL};
+static const char *const dtype_names[] = {"auto", "f32", "bf16", NULL};
 static const char *const recompute_names[] = {"none", "activations", "layer", NULL};
 static const char *const shard_tail_names[] = {"join", "drop", NULL};
 _Static_assert(SHARD_TAIL_JOIN == 0 && SHARD_TAIL_DROP == 1, "order of shard_tail_names");
@@ -25,6 +26,7 @@ _Static_assert(ACTIVATION_GELU == 1 && ACTIVATION_RELU2 == 2 && ACTIVATION_SWIGL
 _Static_assert(DRAW_NORMAL_FAN_IN == 1 && DRAW_UNIFORM_FAN_IN == 2 && RESIDUAL_INIT_SAME == 1 &&
                    RESIDUAL_INIT_ZERO == 2,
                "order of init_names, residual_names");
+_Static_assert(DTYPE_F32 == 1 && DTYPE_BF16 == 2, "order of dtype_names");
 _Static_assert(RECOMPUTE_ACTIVATIONS == 1 && RECOMPUTE_LAYER == 2, "order of recompute_names");
 
 // The rows of the table: TEXT(name, field, default, help), ...
@@ -59,7 +61,11 @@ static const OptionSpec specs[] = {
     FLAG("overwrite", overwrite, "no", .not_stored = true, .help = "replace the run that is in --out"),
     FLAG("dry-run", dry_run, "no", PROCESS, .help = "print the plan and stop"),
     FLAG("quiet", quiet, "no", RESUMABLE, .help = "print validation losses and the end only"),
-    TEXT("device", device, "auto", .value = "NAME", .help = "cpu, cuda, cuda:N, or auto: cuda where there is one"),
+    TEXT("device", device, "auto", .value = "NAME", RESUMABLE,
+         .help = "cpu, cuda, cuda:N, or auto: cuda where there is one"),
+    ONE_OF("dtype", dtype, "auto", dtype_names, RESUMABLE,
+           .help = "of weights and activations in the passes; auto: bf16 on cuda, f32 on the cpu. Master weights, "
+                   "gradients and sums are f32 either way"),
     INT("threads", threads, "0", 0, RESUMABLE, .help = "CPU threads; 0: all that this process may use"),
     NUMBER("max-time", max_time, "0", 0, RESUMABLE,
            .help = "stop with a checkpoint after so many seconds of this process; 0: never"),
@@ -85,7 +91,9 @@ static const OptionSpec specs[] = {
     INT64("steps", steps, "1000", 1, .help = "optimizer steps"),
     INT("batch-size", batch_size, "8", 1, .help = "sequences in a step"),
     INT("micro-batch", micro_batch, "0", 0,
-        .help = "sequences run at once, a divisor of --batch-size; 0: the largest that is at most 4096 tokens"),
+        .help =
+            "sequences run at once, a divisor of --batch-size; 0: the largest that is at most 4096 tokens, on a "
+            "GPU 65536 as far as its memory allows"),
     INT("seq-len", seq_len, "1024", 1, .help = "tokens in a sequence"),
     ONE_OF("recompute", recompute, "none", recompute_names, RESUMABLE,
            .help =

@@ -131,6 +131,7 @@ static bool record_step(Trainer *t, const StepResult *r, Error *err) {
     const RunState *s = &t->state;
     double ms = r->data_ms + r->forward_backward_ms + r->optimizer_ms;
     double tokens_per_s = 1e3 * (double)config_step_tokens(t->config) / ms;
+    double flops = tokens_per_s * model_flops_per_token(&t->config->model, t->config->seq_len);
     bool logged = is_due(s->step, t->config->log_every) || s->step == 1 || s->step == t->config->steps;
     StepLine line = {.step = s->step,
                      .steps = t->config->steps,
@@ -140,6 +141,7 @@ static bool record_step(Trainer *t, const StepResult *r, Error *err) {
                      .grad_norm = r->report.grad_norm,
                      .lr = trainer_lr(t, GROUP_HIDDEN, s->step - 1),
                      .tokens_per_s = tokens_per_s,
+                     .mfu = t->peak_flops > 0 ? flops / t->peak_flops : 0,
                      .logged = logged};
     progress_step(&t->progress, &line);
     if (!logged) return true;
@@ -155,7 +157,8 @@ static bool record_step(Trainer *t, const StepResult *r, Error *err) {
     json_double(&w, "clip_scale", r->report.clip_scale);
     json_double(&w, "step_ms", ms);
     json_double(&w, "tokens_per_s", tokens_per_s);
-    json_double(&w, "flops_per_s", tokens_per_s * model_flops_per_token(&t->config->model, t->config->seq_len));
+    json_double(&w, "flops_per_s", flops);
+    json_double(&w, "mfu", line.mfu);
     json_int(&w, "memory_bytes", peak_memory());
     json_double(&w, "elapsed_s", s->elapsed_s);
     json_int(&w, "skipped", s->skipped);

@@ -1,5 +1,7 @@
 #include "run/trainer.h"
 
+#include "run/peak.h" // defines: peak_product_rate
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,18 +12,23 @@ bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, De
     t->state.val_loss = NAN;
     t->stream = stream_create(device);
     ModelRun shape = config_model_run(config);
-    if (!model_create(&t->model, &config->model, device, TYPE_F32, &shape, err)) {
+    Type type = config_type((DtypeChoice)config->dtype, device);
+    for (size_t i = 0; i < sizeof t->phases / sizeof *t->phases; i++) t->phases[i] = event_create(device);
+    if (!model_create(&t->model, &config->model, device, type, &shape, err)) {
         t->model = (Model){0};
         trainer_free(t);
         return false;
     }
-    t->optimizer = optimizer_create(device, TYPE_F32, table, config->groups, err);
+    t->optimizer = optimizer_create(device, type, table, config->groups, err);
     bool ok = t->optimizer && forward_create(&t->forward, &t->model, t->stream, err);
+    if (ok && !host_ring_create(&t->batches, device, (size_t)batch_bytes(shape.B, shape.T)))
+        ok = error_set(err, "out of memory for batches of %d x %d tokens", shape.B, shape.T);
     if (ok && config->diagnose) {
         t->diagnose = diagnose_create(&t->model, t->optimizer, config->groups, config->diagnose_spectrum, err);
         ok = t->diagnose != NULL;
     }
     if (ok) {
+        t->peak_flops = peak_product_rate(device, type);
         model_init_weights(&t->model, t->stream, (uint64_t)config->seed);
         return true;
     }
@@ -39,6 +46,9 @@ void trainer_free(Trainer *t) {
     if (t->loader) loader_free(t->loader);
     if (t->diagnose) diagnose_free(t->diagnose);
     if (t->optimizer) optimizer_free(t->optimizer);
+    host_ring_free(&t->batches);
+    for (size_t i = 0; i < sizeof t->phases / sizeof *t->phases; i++)
+        if (t->phases[i]) event_destroy(t->phases[i]);
     forward_free(&t->forward);
     if (t->model.device) model_free(&t->model);
     if (t->stream) stream_destroy(t->stream);
@@ -51,15 +61,11 @@ CheckpointParts trainer_parts(Trainer *t) {
 }
 
 Batch trainer_upload(Trainer *t, const Batch *host) {
-    Batch batch;
-    size_t n = (size_t)host->B * (size_t)host->T * sizeof(int32_t);
+    Batch slot, batch;
+    batch_layout(&slot, host_ring_slot(&t->batches), host->B, host->T);
+    batch_copy(&slot, host);
     batch_layout(&batch, t->forward.memory, host->B, host->T);
-    batch.n_unique = host->n_unique;
-    device_copy(t->stream, batch.tokens, host->tokens, n);
-    device_copy(t->stream, batch.targets, host->targets, n);
-    device_copy(t->stream, batch.order, host->order, n);
-    device_copy(t->stream, batch.start, host->start, ((size_t)host->n_unique + 1) * sizeof(int32_t));
-    device_copy(t->stream, batch.unique, host->unique, (size_t)host->n_unique * sizeof(int32_t));
+    host_ring_push(&t->batches, t->stream, t->forward.memory, (size_t)batch_bytes(host->B, host->T));
     return batch;
 }
 
@@ -78,7 +84,8 @@ static bool diagnose_step(Trainer *t, Error *err) {
 
 bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err) {
     const RunConfig *c = t->config;
-    double scale = 1.0 / (double)config_step_tokens(c), data_s = 0, start = seconds_now();
+    double scale = 1.0 / (double)config_step_tokens(c), data_s = 0;
+    event_record(t->phases[0], t->stream);
     model_reset_loss(&t->model, t->stream);
     for (int i = 0; i < c->batch_size / c->micro_batch; i++) {
         Batch host;
@@ -87,17 +94,18 @@ bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err)
         data_s += seconds_now() - before;
         Batch batch = trainer_upload(t, &host);
         model_forward_backward(&t->model, t->stream, &batch, scale, i > 0, NULL);
-        stream_synchronize(t->stream); // the loader's memory is valid until the next call
     }
-    result->data_ms = 1e3 * data_s;
-    result->forward_backward_ms = 1e3 * (seconds_now() - start - data_s);
+    event_record(t->phases[1], t->stream);
     bool diagnose = t->diagnose && (t->state.step + 1) % c->diagnose == 0;
     if (diagnose) diagnose_before(t->diagnose, t->stream);
-    double middle = seconds_now();
+    event_record(t->phases[2], t->stream);
     optimizer_step(t->optimizer, t->stream, t->model.master, t->model.weights, t->model.grads, t->model.loss,
                    t->state.step, c->steps, c->clip, scale, loss_limit);
+    event_record(t->phases[3], t->stream);
     result->report = optimizer_report(t->optimizer, t->stream);
-    result->optimizer_ms = 1e3 * (seconds_now() - middle);
+    result->data_ms = 1e3 * data_s;
+    result->forward_backward_ms = fmax(0, event_elapsed_ms(t->phases[0], t->phases[1]) - result->data_ms);
+    result->optimizer_ms = event_elapsed_ms(t->phases[2], t->phases[3]);
     return !diagnose || result->report.ok == 0 || diagnose_step(t, err);
 }
 

@@ -2,18 +2,19 @@
 #ifndef POLAR_RUN_TRAINER_H
 #define POLAR_RUN_TRAINER_H
 
-#include "data/loader.h"     // defines: Loader
-#include "model/model.h"     // defines: Model
-#include "optim/optimizer.h" // defines: Optimizer
-#include "run/checkpoint.h"  // defines: CheckpointParts
-#include "run/config.h"      // defines: RunConfig
-#include "run/diagnose.h"    // defines: Diagnose
-#include "run/evaluate.h"    // defines: Forward, ValidationResult
-#include "run/hellaswag.h"   // defines: HellaswagResult
-#include "run/metrics.h"     // defines: Metrics
-#include "run/plan.h"        // defines: RunData
-#include "run/progress.h"    // defines: Progress
-#include "run/state.h"       // defines: RunState
+#include "data/loader.h"      // defines: Loader
+#include "device/host_ring.h" // defines: HostRing
+#include "model/model.h"      // defines: Model
+#include "optim/optimizer.h"  // defines: Optimizer
+#include "run/checkpoint.h"   // defines: CheckpointParts
+#include "run/config.h"       // defines: RunConfig
+#include "run/diagnose.h"     // defines: Diagnose
+#include "run/evaluate.h"     // defines: Forward, ValidationResult
+#include "run/hellaswag.h"    // defines: HellaswagResult
+#include "run/metrics.h"      // defines: Metrics
+#include "run/plan.h"         // defines: RunData
+#include "run/progress.h"     // defines: Progress
+#include "run/state.h"        // defines: RunState
 
 #ifdef __cplusplus
 extern "C" {
@@ -28,7 +29,10 @@ typedef struct {
     Model model;
     Optimizer *optimizer;
     Loader *loader;
-    Forward forward; // the model with the memory of one micro-batch: host (for evaluation) and device
+    Forward forward;   // the model with the memory of one micro-batch: host (for evaluation) and device
+    HostRing batches;  // training batches on their way to that memory
+    Event *phases[4];  // of a step: begin and end of the passes, begin and end of the update
+    double peak_flops; // FLOP/s of large products in the type of the network; 0: not known
     Metrics metrics;
     Diagnose *diagnose; // NULL: no --diagnose
     Progress progress;
@@ -44,9 +48,11 @@ bool trainer_start_loader(Trainer *t, Error *err);
 void trainer_free(Trainer *t);
 CheckpointParts trainer_parts(Trainer *t);
 
-// A micro-batch on the device, from the host.
+// A micro-batch on the device, from the host; `host` may change as soon as this returns.
 Batch trainer_upload(Trainer *t, const Batch *host);
 
+// Times of a step: waiting for data, then what else went by on the device until the gradients were there, then the
+// update.
 typedef struct {
     StepReport report;
     double data_ms, forward_backward_ms, optimizer_ms;

@@ -26,7 +26,6 @@ static inline FixedBatch fixed_batch_create(Device *device, Stream *stream, cons
     memcpy(f.host.targets, targets, n * sizeof *targets);
     batch_index(&f.host, scratch, vocab_size);
     batch_layout(&f.device, f.device_memory, B, T);
-    f.device.n_unique = f.host.n_unique;
     device_copy(stream, f.device_memory, f.host_memory, bytes);
     stream_synchronize(stream);
     free(scratch);

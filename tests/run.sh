@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the test programs named as arguments (built in $BUILD/tests) and the test scripts tests/test_*.{sh,py}, and
+# Runs the test programs named as arguments (built in $BUILD/tests, or cuda_on_cpu/NAME in $BUILD/cuda_on_cpu/tests) and the test scripts tests/test_*.{sh,py}, and
 # adds up what they report. The last line is "N passed, N failed[, N skipped]".
 set -u
 cd "$(dirname "$0")/.."
@@ -32,7 +32,13 @@ run_one() { # name, command...
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 }
 
-for test in "$@"; do run_one "$test" "$BUILD/tests/$test"; done
+for test in "$@"; do # FOLDER/NAME: of the build in that folder of this one
+    case $test in
+    */*) run_one "$test" "$BUILD/${test%/*}/tests/${test##*/}" ;;
+    *) run_one "$test" "$BUILD/tests/$test" ;;
+    esac
+done
+[ -n "${SKIP_CUDA_ON_CPU:-}" ] && run_one cuda_on_cpu echo "skipped cuda_on_cpu: $SKIP_CUDA_ON_CPU"
 for test in tests/test_*.sh; do [ -e "$test" ] && run_one "$(basename "$test")" bash "$test"; done
 for test in tests/test_*.py; do [ -e "$test" ] && run_one "$(basename "$test")" "$python" "$test"; done
 

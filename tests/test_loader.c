@@ -77,8 +77,8 @@ static int64_t naive_start(const Corpus *c, const LoaderConfig *config, int64_t 
 static void check_index(const Batch *b) {
     int n = b->B * b->T;
     assert_int_equal(b->start[0], 0);
-    assert_int_equal(b->start[b->n_unique], n);
-    for (int u = 0; u < b->n_unique; u++) {
+    assert_int_equal(b->start[*b->n_unique], n);
+    for (int u = 0; u < *b->n_unique; u++) {
         assert_true(b->start[u] < b->start[u + 1]);
         assert_true(u == 0 || b->unique[u - 1] < b->unique[u]);
         for (int i = b->start[u]; i < b->start[u + 1]; i++) {

@@ -1,0 +1,113 @@
+#include "device/cuda_libraries.h"
+
+#include <stdio.h>
+
+#if defined(CUDA_ON_CPU) // the imitation's are linked
+
+static bool load_all(CudaLibraries *l, Error *err) {
+    (void)err;
+#define TAKE(name) l->name = name;
+    CUBLASLT_FUNCTIONS(TAKE)
+    CUSOLVER_FUNCTIONS(TAKE)
+    l->can_solve = true;
+    return true;
+}
+
+#else
+
+#include <dlfcn.h>
+#include <glob.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PATH_SIZE = 4096 };
+
+// The first that there is of `directory`/`name`; the directory may be empty (where the loader looks) or a pattern.
+static void *open_in(const char *directory, const char *name) {
+    char path[PATH_SIZE];
+    if (snprintf(path, sizeof path, "%s%s%s", directory, *directory ? "/" : "", name) >= PATH_SIZE) return NULL;
+    if (*directory == 0) return dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    void *library = NULL;
+    glob_t found;
+    if (glob(path, 0, NULL, &found) == 0)
+        for (size_t i = 0; library == NULL && i < found.gl_pathc; i++)
+            library = dlopen(found.gl_pathv[i], RTLD_NOW | RTLD_LOCAL);
+    globfree(&found);
+    return library;
+}
+
+static void *open_any(const char *directory, const char *const *names) {
+    void *library = NULL;
+    for (; library == NULL && *names; names++) library = open_in(directory, *names);
+    return library;
+}
+
+static void *find(const char *const *names) {
+    void *library = NULL;
+    const char *listed = getenv("POLAR_CUDA_LIBRARIES"), *home = getenv("CUDA_HOME");
+    char directory[PATH_SIZE];
+    while (library == NULL && listed && *listed) {
+        size_t size = strcspn(listed, ":");
+        if (size > 0 && size < sizeof directory) {
+            memcpy(directory, listed, size);
+            directory[size] = 0;
+            library = open_any(directory, names);
+        }
+        listed += size + (listed[size] == ':');
+    }
+    if (library == NULL) library = open_any("", names);
+    if (library == NULL && home && snprintf(directory, sizeof directory, "%s/lib64", home) < PATH_SIZE)
+        library = open_any(directory, names);
+    if (library == NULL) library = open_any("/usr/local/cuda*/lib64", names);
+    return library;
+}
+
+// dlsym returns an object pointer; POSIX promises that the copy is the function.
+static bool take(void *library, const char *symbol, void *function) {
+    void *address = dlsym(library, symbol);
+    memcpy(function, &address, sizeof address);
+    return address != NULL;
+}
+
+static bool load_all(CudaLibraries *l, Error *err) {
+    static const char *const blas[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11",
+                                       "libcublasLt.so", NULL};
+    static const char *const solver[] = {"libcusolver.so.12", "libcusolver.so.11", "libcusolver.so", NULL};
+    const char *missing = NULL;
+    void *library = find(blas);
+    if (library == NULL)
+        return error_set(
+            err,
+            "the GPU needs NVIDIA's cuBLAS, and libcublasLt.so was not found; install the CUDA toolkit "
+            "or pip install nvidia-cublas-cu12, and name the directory of the library in POLAR_CUDA_LIBRARIES");
+#define TAKE(name)                                                                                                 \
+    if (!take(library, #name, &l->name)) missing = #name;
+    CUBLASLT_FUNCTIONS(TAKE)
+    if (missing)
+        return error_set(err,
+                         "the cuBLASLt that was found has no %s; install version 11.2 or newer and name its "
+                         "directory in POLAR_CUDA_LIBRARIES",
+                         missing);
+    library = find(solver);
+    if (library) {
+        CUSOLVER_FUNCTIONS(TAKE)
+    }
+    l->can_solve = library && !missing;
+    return true;
+}
+
+#endif
+
+bool cuda_libraries_load(const CudaLibraries **libraries, Error *err) {
+    static CudaLibraries all;
+    static bool loaded;
+    if (!loaded && !load_all(&all, err)) return false;
+    if (!loaded) {
+        int version = (int)all.cublasLtGetVersion(); // 130100, 120803: major, two digits each for minor and patch
+        snprintf(all.description, sizeof all.description, "cuBLASLt %d.%d.%d%s", version / 10000,
+                 version / 100 % 100, version % 100, all.can_solve ? ", cuSOLVER" : ", no cuSOLVER");
+    }
+    loaded = true;
+    *libraries = &all;
+    return true;
+}

@@ -1,0 +1,55 @@
+// device/cuda_state.h - what stands behind a Device and a Stream on a GPU. For device/ only.
+#ifndef POLAR_DEVICE_CUDA_STATE_H
+#define POLAR_DEVICE_CUDA_STATE_H
+
+#include "device/cuda_libraries.h" // defines: CudaLibraries
+#include "device/device.h"         // defines: Device, Stream
+
+typedef struct GemmPlans GemmPlans;
+
+typedef struct {
+    Device base; // first: a Device * is a CudaDevice *
+    int number;  // as CUDA counts
+    const CudaLibraries *lib;
+    cublasLtHandle_t blas;
+    GemmPlans *plans;
+    cusolverDnHandle_t solver; // these from the first solve on
+    cusolverDnParams_t solver_params;
+    void *solver_host; // its workspace on the host
+    size_t solver_host_bytes;
+} CudaDevice;
+
+// Scratch at least doubles when it grows, so that 64 buffers are enough for any size.
+enum { CUDA_SCRATCH_BUFFERS = 64 };
+
+typedef struct {
+    Stream base; // first: a Stream * is a CudaStream *
+    void *scratch[CUDA_SCRATCH_BUFFERS];
+    size_t scratch_bytes; // of the last
+    int n_scratch;
+    void *gemm_workspace;
+} CudaStream;
+
+static inline CudaDevice *cuda_device(Device *device) {
+    return (CudaDevice *)device;
+}
+static inline CudaStream *cuda_stream(Stream *stream) {
+    return (CudaStream *)stream;
+}
+
+// cudaMalloc that exits with a line of its own where there is not enough memory.
+void *cuda_alloc_or_exit(Stream *stream, size_t bytes, const char *what);
+
+// Products by cuBLASLt (cuda_gemm.c).
+bool cuda_gemm_open(CudaDevice *device, Error *err);
+void cuda_gemm_close(CudaDevice *device);
+void cuda_gemm(Stream *stream, const Gemm *g);
+
+// Solves by cuSOLVER (cuda_solve.c).
+void cuda_solve_close(CudaDevice *device);
+void cuda_orthonormalize(Stream *stream, void *a, Type type, int64_t m, int64_t n);
+void cuda_solve_right(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n);
+void cuda_invert_upper(Stream *stream, void *r, Type type, int64_t n);
+void cuda_svd(Stream *stream, void *values, void *u, void *vt, void *a, Type type, int64_t m, int64_t n);
+
+#endif

@@ -1,0 +1,72 @@
+// imitation.h - what the files of the imitation share: the state of the one GPU, the order of things, and messages.
+#ifndef POLAR_CUDA_ON_CPU_IMITATION_H
+#define POLAR_CUDA_ON_CPU_IMITATION_H
+
+#include "cuda_on_cpu.h"
+#include "cuda_on_cpu_launch.h"
+#include "cuda_on_cpu_warp.h"
+
+#include <mutex>
+#include <vector>
+
+namespace cuda_on_cpu {
+
+// What the card is: as an A100, but with few processors, so that loops over a grid really loop, and little memory.
+enum {
+    SHARED_DEFAULT = 48 * 1024,
+    SHARED_MOST = 163 * 1024, // with cudaFuncSetAttribute
+    THREADS_MOST = 1024,
+    PROCESSORS = 4
+};
+
+struct State {
+    int devices = 1;
+    size_t memory_size = (size_t)2 << 30, memory_used = 0;
+    int64_t fail_alloc = 0, fail_launch = 0; // counted down; fails at 1
+    CudaOnCpuOrder order = ORDER_ASCENDING;
+    uint64_t random = 1;
+    cudaError_t last = cudaSuccess, dead = cudaSuccess; // `dead` stays: the device is of no more use
+};
+
+State &state(); // made from the environment at first use
+std::recursive_mutex &lock();
+
+// Every entry of the runtime holds this, remembers what it returns, and does nothing on a dead device.
+struct Entry {
+    std::lock_guard<std::recursive_mutex> held{lock()};
+    cudaError_t leave(cudaError_t result);
+};
+
+// A permutation of 0 .. n-1 by the order in force; a new one at each call where it is random.
+void order_make(std::vector<int64_t> &order, int64_t n);
+uint64_t random_next(uint64_t below);
+
+// One line on stderr, with the kernel, block and thread that run, then abort().
+[[noreturn]] void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
+const Launch *running_launch(); // NULL outside of kernels
+bool running_thread();
+int thread_number(); // within its block
+bool shared_holds(const void *p, size_t bytes); // within one array of the running block
+void copies_forget(); // at the beginning of a block (ptx.cpp)
+
+void grid_run(const Launch &launch);
+
+// Memory. Its guards hold a pattern (and AddressSanitizer's poison): memory_check dies where one is overwritten.
+// What the host may not touch is out of its reach but while the device works.
+enum { POISON = 0xFF }; // NaN as float, double and bf16; -1 as an integer
+enum { GUARD_BYTES = 64 };
+void guard_set(char *begin, char *end);
+void guard_clear(char *begin, char *end);
+bool guard_intact(const char *begin, const char *end);
+void memory_check();
+void memory_expose(bool exposed);
+bool memory_is_device(const void *p, size_t bytes); // all of it within one allocation
+bool memory_is_pinned(const void *p);
+
+// Queues work on a stream.
+cudaError_t stream_submit(cudaStream_t stream, std::function<void()> work);
+void streams_finish(); // everything queued anywhere
+
+} // namespace cuda_on_cpu
+
+#endif

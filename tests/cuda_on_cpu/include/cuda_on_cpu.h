@@ -1,0 +1,35 @@
+// cuda_on_cpu.h - what tests can ask of the imitation of a GPU: the order in which it runs things, faults, its size.
+//
+// The same can be set by the environment, read when the first CUDA function is called:
+//   CUDA_ON_CPU_ORDER=ascending|descending|random[:SEED]   CUDA_ON_CPU_DEVICES=N (0: no GPU)
+//   CUDA_ON_CPU_MEMORY=BYTES   CUDA_ON_CPU_FAIL_ALLOC=N   CUDA_ON_CPU_FAIL_LAUNCH=N
+#ifndef POLAR_CUDA_ON_CPU_H
+#define POLAR_CUDA_ON_CPU_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// The order of the threads of a block between two points where they wait for each other, of the blocks of a grid, and of
+// the streams whose work is ready: ascending (what is waited for comes first), descending (it comes last), or
+// shuffled anew at every turn, from a seed. A program that is right computes the same bits in all of them.
+typedef enum { ORDER_ASCENDING, ORDER_DESCENDING, ORDER_RANDOM } CudaOnCpuOrder;
+void cuda_on_cpu_set_order(CudaOnCpuOrder order, uint64_t seed);
+
+// The n-th allocation of device memory from now on (1: the next) fails; 0: none does.
+void cuda_on_cpu_fail_alloc(int64_t n);
+
+// The n-th kernel from now on dies on the device, and every later call reports it as CUDA does; 0: none does.
+void cuda_on_cpu_fail_launch(int64_t n);
+
+// Bytes of device memory in use, without and with a new size of all of it.
+size_t cuda_on_cpu_memory_used(void);
+void cuda_on_cpu_set_memory(size_t bytes);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,47 @@
+// cuda_on_cpu_ptx.h - the functions of device/cuda_ptx.h, which says what they do, by the layouts of the PTX ISA.
+#ifndef POLAR_CUDA_ON_CPU_PTX_H
+#define POLAR_CUDA_ON_CPU_PTX_H
+
+#include "cuda_on_cpu_warp.h" // defines: warp_wait
+
+#include <stdint.h>
+
+namespace cuda_on_cpu {
+struct Multiplied {
+    float *d;
+    const uint32_t *a, *b;
+};
+void multiply_combine(void *const operands[32], unsigned mask);
+
+struct Loaded {
+    uint32_t *r;
+    const void *row;
+};
+void load_combine(void *const operands[32], unsigned mask);
+void load_transposed_combine(void *const operands[32], unsigned mask);
+void load(uint32_t *r, const void *row, Combine combine, Place place);
+
+// Copies in the background. The destination is poisoned until the wait.
+void copy_begin(void *to, const void *from, bool take);
+void copy_commit();
+void copy_wait(int groups_left);
+} // namespace cuda_on_cpu
+
+inline void mma_16816(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, CUDA_ON_CPU_PLACE) {
+    const uint32_t b[2] = {b0, b1};
+    cuda_on_cpu::Multiplied own = {d, a, b};
+    cuda_on_cpu::warp_wait(0xffffffffu, &own, cuda_on_cpu::multiply_combine, {"mma_16816", file, line});
+}
+
+inline void ldmatrix_x4(uint32_t (&r)[4], const void *row, CUDA_ON_CPU_PLACE) {
+    cuda_on_cpu::load(r, row, cuda_on_cpu::load_combine, {"ldmatrix_x4", file, line});
+}
+inline void ldmatrix_x4_trans(uint32_t (&r)[4], const void *row, CUDA_ON_CPU_PLACE) {
+    cuda_on_cpu::load(r, row, cuda_on_cpu::load_transposed_combine, {"ldmatrix_x4_trans", file, line});
+}
+
+inline void cp_async_16(void *to, const void *from, bool take = true) { cuda_on_cpu::copy_begin(to, from, take); }
+inline void cp_async_commit() { cuda_on_cpu::copy_commit(); }
+template <int N> void cp_async_wait() { cuda_on_cpu::copy_wait(N); }
+
+#endif

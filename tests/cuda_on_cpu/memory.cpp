@@ -1,0 +1,167 @@
+// memory.cpp - device memory: between guards and pages without access, poisoned when it is new, and out of the host's
+// reach except while the device works.
+#include "imitation.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <map>
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace cuda_on_cpu {
+
+#ifdef __SANITIZE_ADDRESS__
+void guard_set(char *begin, char *end) { ASAN_POISON_MEMORY_REGION(begin, (size_t)(end - begin)); }
+void guard_clear(char *begin, char *end) { ASAN_UNPOISON_MEMORY_REGION(begin, (size_t)(end - begin)); }
+bool guard_intact(const char *, const char *) { return true; }
+#else
+void guard_set(char *begin, char *end) { memset(begin, POISON, (size_t)(end - begin)); }
+void guard_clear(char *, char *) {}
+bool guard_intact(const char *begin, const char *end) {
+    for (; begin < end; begin++)
+        if ((unsigned char)*begin != POISON) return false;
+    return true;
+}
+#endif
+
+namespace {
+const size_t PAGE = 4096, ALIGNMENT = 256; // cudaMalloc promises no more
+
+struct Allocation {
+    char *map; // a page without access, pages, a page without access
+    size_t map_size, size;
+};
+
+std::map<char *, Allocation> allocations, pinned;
+bool exposed;
+
+char *pages_begin(const Allocation &a) { return a.map + PAGE; }
+char *pages_end(const Allocation &a) { return a.map + a.map_size - PAGE; }
+
+void allocation_expose(const Allocation &a, bool open) {
+    if (mprotect(pages_begin(a), (size_t)(pages_end(a) - pages_begin(a)), open ? PROT_READ | PROT_WRITE : PROT_NONE)) {
+        perror("cuda_on_cpu: mprotect");
+        abort();
+    }
+}
+
+// The allocation that holds p, or NULL.
+const std::pair<char *const, Allocation> *find(const std::map<char *, Allocation> &where, const void *p) {
+    auto after = where.upper_bound(const_cast<char *>(static_cast<const char *>(p)));
+    if (after == where.begin()) return nullptr;
+    auto &found = *--after;
+    return static_cast<const char *>(p) < found.first + (found.second.size ? found.second.size : 1) ? &found : nullptr;
+}
+} // namespace
+
+void memory_expose(bool open) {
+    if (open == exposed) return;
+    exposed = open;
+    for (auto &a : allocations) allocation_expose(a.second, open);
+}
+
+void memory_check() {
+    for (auto &a : allocations) {
+        char *data = a.first, *end = data + a.second.size;
+        if (!guard_intact(data - GUARD_BYTES, data) || !guard_intact(end, pages_end(a.second)))
+            die("wrote outside of an allocation of %zu bytes", a.second.size);
+    }
+}
+
+bool memory_is_device(const void *p, size_t bytes) {
+    auto a = find(allocations, p);
+    return a && bytes <= a->second.size - (size_t)(static_cast<const char *>(p) - a->first);
+}
+
+bool memory_is_pinned(const void *p) { return find(pinned, p) != nullptr; }
+
+} // namespace cuda_on_cpu
+
+using namespace cuda_on_cpu;
+
+extern "C" {
+
+cudaError_t cudaMalloc(void **memory, size_t size) {
+    Entry entry;
+    State &s = state();
+    *memory = nullptr;
+    if (s.fail_alloc > 0 && --s.fail_alloc == 0) return entry.leave(cudaErrorMemoryAllocation);
+    if (size > s.memory_size - s.memory_used) return entry.leave(cudaErrorMemoryAllocation);
+    if (size == 0) return entry.leave(cudaSuccess);
+    // The data end close to the page without access, with an alignment of 256 and no more.
+    size_t inner = (ALIGNMENT + size + ALIGNMENT + GUARD_BYTES + PAGE - 1) / PAGE * PAGE;
+    size_t offset = (inner - size - GUARD_BYTES) / ALIGNMENT * ALIGNMENT;
+    if (offset / ALIGNMENT % 2 == 0) offset -= ALIGNMENT;
+    Allocation a = {nullptr, inner + 2 * PAGE, size};
+    void *map = mmap(nullptr, a.map_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (map == MAP_FAILED) return entry.leave(cudaErrorMemoryAllocation);
+    a.map = static_cast<char *>(map);
+    char *data = pages_begin(a) + offset;
+    allocation_expose(a, true);
+    memset(data, POISON, size);
+    guard_set(pages_begin(a), data);
+    guard_set(data + size, pages_end(a));
+    if (!exposed) allocation_expose(a, false);
+    allocations[data] = a;
+    s.memory_used += size;
+    *memory = data;
+    return entry.leave(cudaSuccess);
+}
+
+cudaError_t cudaFree(void *memory) {
+    Entry entry;
+    streams_finish();
+    if (!memory) return entry.leave(cudaSuccess);
+    auto found = allocations.find(static_cast<char *>(memory));
+    if (found == allocations.end()) return entry.leave(cudaErrorInvalidValue);
+    Allocation a = found->second;
+    guard_clear(pages_begin(a), pages_end(a));
+    munmap(a.map, a.map_size);
+    state().memory_used -= a.size;
+    allocations.erase(found);
+    return entry.leave(cudaSuccess);
+}
+
+cudaError_t cudaHostAlloc(void **memory, size_t size, unsigned) {
+    Entry entry;
+    if (posix_memalign(memory, ALIGNMENT, size ? size : 1)) return entry.leave(cudaErrorMemoryAllocation);
+    memset(*memory, POISON, size);
+    pinned[static_cast<char *>(*memory)] = Allocation{nullptr, 0, size};
+    return entry.leave(cudaSuccess);
+}
+
+cudaError_t cudaMallocHost(void **memory, size_t size) { return cudaHostAlloc(memory, size, cudaHostAllocDefault); }
+
+cudaError_t cudaFreeHost(void *memory) {
+    Entry entry;
+    streams_finish();
+    if (!memory) return entry.leave(cudaSuccess);
+    if (!pinned.erase(static_cast<char *>(memory))) return entry.leave(cudaErrorInvalidValue);
+    free(memory);
+    return entry.leave(cudaSuccess);
+}
+
+cudaError_t cudaMemGetInfo(size_t *available, size_t *total) {
+    Entry entry;
+    *total = state().memory_size;
+    *available = state().memory_size - state().memory_used;
+    return entry.leave(cudaSuccess);
+}
+
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *attributes, const void *p) {
+    Entry entry;
+    *attributes = cudaPointerAttributes{};
+    attributes->type = memory_is_device(p, 0)  ? cudaMemoryTypeDevice
+                       : memory_is_pinned(p) ? cudaMemoryTypeHost
+                                             : cudaMemoryTypeUnregistered;
+    if (attributes->type == cudaMemoryTypeDevice) attributes->devicePointer = const_cast<void *>(p);
+    else attributes->hostPointer = const_cast<void *>(p);
+    return entry.leave(cudaSuccess);
+}
+}

@@ -120,8 +120,9 @@ fuzz: ## every parser of outside files under libFuzzer with sanitizers (clang), 
 	  CFLAGS='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -Wno-pass-failed' $(FUZZERS:%=build/fuzz/tests/fuzz_%)
 	@tests/fuzz/run.sh $(FUZZ_RUNS) $(FUZZERS)
 
-bench: $(TRAIN) $(BUILD)/tests/bench ## speed: products, operations, optimizers, whole steps
+bench: $(TRAIN) $(BUILD)/tests/bench ## speed: every operation beside its floor; whole steps beside PyTorch's and llm.c's
 	@$(BUILD)/tests/bench
+	@scripts/bench_peers.py
 
 format: ## rewrite the sources in the style of .clang-format
 	clang-format -i $(wildcard */*.c */*.h */*.cu tests/fuzz/*.[ch] tests/cuda_on_cpu/*.[ch]* tests/cuda_on_cpu/include/*.h train.cu)

@@ -190,8 +190,9 @@ KILLS ?= 1000
 kill: $(TRAIN) ## kill -9 at KILLS random moments of small runs, which must all end as if they had been left alone
 	@TRAIN=$(abspath $(TRAIN)) KILLS=$(KILLS) $$(scripts/find_python.sh) tests/test_kill.py
 
-bench: $(TRAIN) $(BUILD)/tests/bench ## speed: products, operations, optimizers, whole steps
+bench: $(TRAIN) $(BUILD)/tests/bench ## speed: every operation beside its floor; whole steps beside PyTorch's and llm.c's
 	@$(BUILD)/tests/bench
+	@scripts/bench_peers.py
 
 format: ## rewrite the sources in the style of .clang-format
 	clang-format -i $(wildcard */*.c */*.h */*.cu tests/fuzz/*.[ch] tests/cuda_on_cpu/*.[ch]* tests/cuda_on_cpu/include/*.h train.cu)

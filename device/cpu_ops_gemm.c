@@ -2,29 +2,14 @@
 // high-performance matrix multiplication", 2008). Blocks of C are shared out over the threads and the inner dimension is cut
 // at fixed places, so that the order of every sum is fixed.
 #include "device/cpu_gemm.h"
+#include "device/cpu_vector.h" // defines: MR, NR, tile_product
 
 #include <omp.h>
 #include <string.h>
 
-#if defined(__AVX512F__)
-enum { VECTOR_BYTES = 64, MR = 8 };
-#elif defined(__AVX2__)
-enum { VECTOR_BYTES = 32, MR = 6 };
-#else
-enum { VECTOR_BYTES = 16, MR = 6 };
-#endif
-
-// Rows and columns of the kernel's tile of C (MR, NR), and of the blocks of A (MC, KC) and B (KC, NC) that are packed
-// for it: both stay in the second-level cache. MC and NC are multiples of MR and NR.
-enum { LANES = VECTOR_BYTES / sizeof(real), NR = 2 * LANES, KC = 160, MC = 240, NC = 768 };
-
-typedef real Vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
-typedef real Quad __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias));
-#if defined(REAL_F64)
-typedef int64_t QuadIndex __attribute__((vector_size(32)));
-#else
-typedef int32_t QuadIndex __attribute__((vector_size(16)));
-#endif
+// Rows and columns of the blocks of A (MC, KC) and B (KC, NC) that are packed for the tiles of C: they stay in the
+// second-level cache. MC and NC are multiples of MR and NR.
+enum { KC = 160, MC = 240, NC = 768 };
 
 // A product by its parts.
 typedef struct {
@@ -48,34 +33,6 @@ static inline void pack_row(real *restrict to, const real *from, int64_t n, int6
     for (int64_t i = n; j < n && i < j + width; i++) to[i - j] = 0;
 }
 
-// to (4, 4) of row stride `width` = the transpose of from (4, 4) of row stride ld.
-static inline void transpose_4x4(real *restrict to, int64_t width, const real *from, int64_t ld) {
-    Quad r0 = *(const Quad *)from, r1 = *(const Quad *)(from + ld), r2 = *(const Quad *)(from + 2 * ld),
-         r3 = *(const Quad *)(from + 3 * ld);
-    const QuadIndex low = {0, 4, 1, 5}, high = {2, 6, 3, 7}, first = {0, 1, 4, 5}, second = {2, 3, 6, 7};
-    Quad a = __builtin_shuffle(r0, r1, low), b = __builtin_shuffle(r2, r3, low);
-    Quad c = __builtin_shuffle(r0, r1, high), d = __builtin_shuffle(r2, r3, high);
-    *(Quad *)to = __builtin_shuffle(a, b, first);
-    *(Quad *)(to + width) = __builtin_shuffle(a, b, second);
-    *(Quad *)(to + 2 * width) = __builtin_shuffle(c, d, first);
-    *(Quad *)(to + 3 * width) = __builtin_shuffle(c, d, second);
-}
-
-// A panel of the columns of x^T (depth, columns), x at `from`, with zeros up to the width.
-static inline void pack_transposed(real *restrict to, const real *from, int64_t ld, int64_t depth, int64_t columns,
-                                   const int width) {
-    if (columns < width) memset(to, 0, (size_t)(depth * width) * sizeof(real));
-    int64_t i = 0;
-    for (; i + 4 <= columns; i += 4) {
-        int64_t p = 0;
-        for (; p + 4 <= depth; p += 4) transpose_4x4(to + p * width + i, width, from + i * ld + p, ld);
-        for (; p < depth; p++)
-            for (int64_t q = i; q < i + 4; q++) to[p * width + q] = from[q * ld + p];
-    }
-    for (; i < columns; i++)
-        for (int64_t p = 0; p < depth; p++) to[p * width + i] = from[i * ld + p];
-}
-
 // Panels of `width` columns, one after the other, each (depth, width) with what lies beyond n zero, of x (depth, n) at
 // `from`, or where `transpose` of x^T.
 static inline void pack(real *restrict to, const real *from, int64_t ld, bool transpose, int64_t depth, int64_t n,
@@ -89,30 +46,9 @@ static inline void pack(real *restrict to, const real *from, int64_t ld, bool tr
 // c (m, n), at most (MR, NR), = beta c + alpha A B for one panel of each.
 static void kernel(real *restrict c, int64_t ldc, int64_t m, int64_t n, real alpha, real beta,
                    const real *restrict a, const real *restrict b, int64_t depth) {
-    Vec sum[MR][2];
-    memset(sum, 0, sizeof sum);
-    for (int64_t p = 0; p < depth; p++, a += MR, b += NR) {
-        Vec b0 = *(const Vec *)b, b1 = *(const Vec *)(b + LANES);
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; i++) {
-            sum[i][0] += a[i] * b0;
-            sum[i][1] += a[i] * b1;
-        }
-    }
-    if (m == MR && n == NR) {
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; i++)
-            for (int v = 0; v < 2; v++) {
-                Vec *to = (Vec *)(c + i * ldc + v * LANES);
-                *to = beta == 0 ? alpha * sum[i][v] : beta * *to + alpha * sum[i][v];
-            }
-        return;
-    }
-    real tile[MR][NR];
-    memcpy(tile, sum, sizeof tile);
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < n; j++)
-            c[i * ldc + j] = (beta == 0 ? 0 : beta * c[i * ldc + j]) + alpha * tile[i][j];
+    const real *rows[MR];
+    for (int i = 0; i < MR; i++) rows[i] = a + i;
+    tile_product(c, ldc, m, n, alpha, beta, rows, MR, b, NR, depth);
 }
 
 // Rows [i0, i0 + m) and columns [j0, j0 + n) of C, at most (MC, NC).

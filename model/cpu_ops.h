@@ -9,13 +9,6 @@
 #include <math.h>
 #include <string.h>
 
-// A call within a thread to the product of the instance's type.
-#if defined(REAL_F64)
-#define cpu_gemm_real cpu_gemm_f64
-#else
-#define cpu_gemm_real cpu_gemm_f32
-#endif
-
 void OP_TABLE(embedding_forward)(Stream *s, void *out, const void *wte, const void *wpe, const Batch *batch, int C,
                                  int pos_offset);
 void OP_TABLE(embedding_backward)(Stream *s, void *dwte, void *dwpe, const void *dout, const Batch *batch, int C);

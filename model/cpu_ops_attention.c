@@ -1,10 +1,12 @@
 // Causal attention by tiles of scores, forward with a running softmax and backward by recomputing the probabilities
-// (Dao, Fu, Ermon, Rudra, Re, "FlashAttention", 2022, algorithms 1 and 4). Products of tiles go to the matrix library
-// within the calling thread.
-#include "model/cpu_math.h" // defines: real_exp
+// (Dao, Fu, Ermon, Rudra, Re, "FlashAttention", 2022, algorithms 1 and 4). The products of a tile go by blocks of MR rows,
+// each as far as the mask lets it.
+#include "device/cpu_vector.h" // defines: MR, NR, tile_product
+#include "model/cpu_math.h"    // defines: real_exp
 #include "model/cpu_ops.h"
 
-enum { TILE_Q = 64, TILE_K = 128 }; // rows and columns of a tile of scores
+// Rows and columns of a tile of scores; rows of a transposed block of keys; what rows of scores are padded to.
+enum { TILE_Q = 64, TILE_K = 128, DEPTH = 64, PAD = 16 };
 
 typedef struct {
     const real *q, *k, *v; // first elements of this batch entry and head
@@ -21,10 +23,79 @@ static Head head_of(const real *q, const real *k, const real *v, const Attention
     return (Head){q + b * a->q_batch + (int64_t)h * a->head_dim, k + kv_offset, v + kv_offset, a->q_row, a->kv_row};
 }
 
-// scores (n, m), row stride TILE_K = scale Q K^T for queries [t, t + n) and keys [j, j + m).
-static void tile_scores(real *scores, const Head *head, int t, int n, int j, int m, int D, real scale) {
-    cpu_gemm_real(false, true, n, m, D, scale, head->q + t * head->q_row, head->q_row, head->k + j * head->kv_row,
-                  head->kv_row, 0, scores, TILE_K);
+// A matrix of which a block of rows is multiplied: element (i, p) at x[i row + p step].
+typedef struct {
+    const real *x;
+    int64_t row, step;
+} Rows;
+
+// Rows i to i + m of a; the last one stands in for those there are not.
+static void row_pointers(const real *rows[MR], Rows a, int i, int m) {
+    for (int r = 0; r < MR; r++) rows[r] = a.x + (i + min_int(r, m - 1)) * a.row;
+}
+
+// c (m, n), m <= MR, = alpha a (m, depth) b (depth, n) + beta c, a's rows from the i-th on.
+static void rows_product(real *c, int64_t ldc, int m, int n, real alpha, real beta, Rows a, int i, const real *b,
+                         int64_t ldb, int depth) {
+    const real *rows[MR];
+    real edge[TILE_K * NR];
+    row_pointers(rows, a, i, m);
+    for (int j = 0; j < n; j += NR) {
+        int columns = min_int(n - j, NR);
+        const real *from = b + j;
+        int64_t step = ldb;
+        if (columns < NR) { // b ends within the tile
+            for (int p = 0; p < depth; p++)
+                for (int q = 0; q < NR; q++) edge[p * NR + q] = q < columns ? from[p * ldb + q] : 0;
+            from = edge, step = NR;
+        }
+        tile_product(c + j, ldc, m, columns, alpha, beta, rows, a.step, from, step, depth);
+    }
+}
+
+// What query i of a tile sees of its keys: those before `diagonal` + i + 1, of m.
+static int seen_keys(int diagonal, int i, int m) {
+    int seen = min_int(diagonal + i + 1, m);
+    return seen < 0 ? 0 : seen;
+}
+
+// scores (n, m), row stride TILE_K = scale X Y^T where a query sees a key, x (n, D), y (m, D).
+static void tile_scores(real *scores, const real *x, int64_t x_row, int n, const real *y, int64_t y_row, int m,
+                        int D, real scale, int diagonal) {
+    real block[DEPTH * TILE_K];
+    for (int d = 0; d < D; d += DEPTH) {
+        int depth = min_int(D - d, DEPTH);
+        for (int j = 0; j < m; j += NR)
+            pack_transposed(block + j * DEPTH, y + j * y_row + d, y_row, depth, min_int(m - j, NR), NR);
+        for (int i = 0; i < n; i += MR) {
+            int rows = min_int(n - i, MR), keys = seen_keys(diagonal, i + rows - 1, m);
+            const real *lines[MR];
+            row_pointers(lines, (Rows){x + d, x_row, 1}, i, rows);
+            for (int j = 0; j < keys; j += NR)
+                tile_product(scores + i * TILE_K + j, TILE_K, rows, NR, scale, d > 0, lines, 1, block + j * DEPTH,
+                             NR, depth);
+        }
+    }
+}
+
+// out (n, D) = or += weights (n, m) y (m, D), the weights 0 where a query does not see a key.
+static void add_values(real *out, int64_t out_row, const real *weights, int n, const real *y, int64_t y_row, int m,
+                       int D, int diagonal, bool add) {
+    for (int i = 0; i < n; i += MR) {
+        int rows = min_int(n - i, MR);
+        rows_product(out + i * out_row, out_row, rows, D, 1, add, (Rows){weights, TILE_K, 1}, i, y, y_row,
+                     seen_keys(diagonal, i + rows - 1, m));
+    }
+}
+
+// out (m, D) += weights^T (m, n) y (n, D).
+static void add_transposed(real *out, int64_t out_row, const real *weights, int n, const real *y, int64_t y_row,
+                           int m, int D, int diagonal) {
+    for (int j = 0; j < m; j += MR) {
+        int first = j - diagonal < 0 ? 0 : min_int(j - diagonal, n); // the first query that sees key j
+        rows_product(out + j * out_row, out_row, min_int(m - j, MR), D, 1, 1,
+                     (Rows){weights + first * TILE_K, 1, TILE_K}, j, y + first * y_row, y_row, n - first);
+    }
 }
 
 // One tile of queries [t, t + n) of one head: out (n, D) with row stride out_row, lse (n).
@@ -35,27 +106,30 @@ static void forward_tile(real *out, int64_t out_row, real *lse, const Head *head
     for (int i = 0; i < n; i++) max[i] = -(real)INFINITY, sum[i] = 0;
     for (int j = 0; j < keys; j += TILE_K) {
         int m = min_int(keys - j, TILE_K);
-        tile_scores(scores, head, t, n, j, m, D, (real)a->scale);
+        int diagonal = a->q_offset + t - j;
+        tile_scores(scores, head->q + t * head->q_row, head->q_row, n, head->k + j * head->kv_row, head->kv_row, m,
+                    D, (real)a->scale, diagonal);
         for (int i = 0; i < n; i++) {
             real *row = scores + i * TILE_K, new_max = max[i], total = 0;
-            int seen = min_int(a->q_offset + t + i + 1 - j, m); // keys of this tile that query i may see
-            if (seen < 0) seen = 0;
+            int seen = seen_keys(diagonal, i, m);
+            // Whole vectors: the exponential of what is not seen is 0.
+            int padded = (seen + PAD - 1) / PAD * PAD;
+            for (int c = seen; c < padded; c++) row[c] = -(real)INFINITY;
 #pragma omp simd reduction(max : new_max)
-            for (int c = 0; c < seen; c++) new_max = row[c] > new_max ? row[c] : new_max;
+            for (int c = 0; c < padded; c++) new_max = row[c] > new_max ? row[c] : new_max;
 #pragma omp simd reduction(+ : total)
-            for (int c = 0; c < seen; c++) {
+            for (int c = 0; c < padded; c++) {
                 row[c] = real_exp(row[c] - new_max);
                 total += row[c];
             }
-            for (int c = seen; c < m; c++) row[c] = 0;
+            for (int c = padded; c < m; c++) row[c] = 0;
             real shrink = j == 0 ? 0 : real_exp(max[i] - new_max);
             sum[i] = sum[i] * shrink + total;
             max[i] = new_max;
             if (j > 0)
                 for (int d = 0; d < D; d++) out[i * out_row + d] *= shrink;
         }
-        cpu_gemm_real(false, false, n, D, m, 1, scores, TILE_K, head->v + j * head->kv_row, head->kv_row, j > 0,
-                      out, out_row);
+        add_values(out, out_row, scores, n, head->v + j * head->kv_row, head->kv_row, m, D, diagonal, j > 0);
     }
     for (int i = 0; i < n; i++) {
         real inverse = 1 / sum[i];
@@ -99,27 +173,26 @@ static void backward_head(real *dq, real *dk, real *dv, real *delta, const real 
         }
         for (int j = 0; j < keys; j += TILE_K) {
             int m = min_int(keys - j, TILE_K);
-            tile_scores(p, head, t, n, j, m, D, (real)a->scale);
-            cpu_gemm_real(false, true, n, m, D, 1, dout_tile, out_row, head->v + j * head->kv_row, head->kv_row, 0,
-                          dp, TILE_K);
+            int diagonal = a->q_offset + t - j;
+            const real *q_tile = head->q + t * head->q_row, *k_tile = head->k + j * head->kv_row;
+            tile_scores(p, q_tile, head->q_row, n, k_tile, head->kv_row, m, D, (real)a->scale, diagonal);
+            tile_scores(dp, dout_tile, out_row, n, head->v + j * head->kv_row, head->kv_row, m, D, 1, diagonal);
             for (int i = 0; i < n; i++) {
                 real *restrict row = p + i * TILE_K, *restrict drow = dp + i * TILE_K;
                 real row_lse = lse[t + i], row_delta = delta[t + i], scale = (real)a->scale;
-                int seen = min_int(a->q_offset + t + i + 1 - j, m);
-                if (seen < 0) seen = 0;
+                int seen = seen_keys(diagonal, i, m);
+                int padded = (seen + PAD - 1) / PAD * PAD;
+                for (int c = seen; c < padded; c++) row[c] = -(real)INFINITY, drow[c] = 0;
 #pragma omp simd
-                for (int c = 0; c < seen; c++) {
+                for (int c = 0; c < padded; c++) {
                     row[c] = real_exp(row[c] - row_lse);
                     drow[c] = scale * row[c] * (drow[c] - row_delta);
                 }
-                for (int c = seen; c < m; c++) row[c] = drow[c] = 0;
+                for (int c = padded; c < m; c++) row[c] = drow[c] = 0;
             }
-            cpu_gemm_real(false, false, n, D, m, 1, dp, TILE_K, head->k + j * head->kv_row, head->kv_row, j > 0,
-                          dq + t * head->q_row, head->q_row);
-            cpu_gemm_real(true, false, m, D, n, 1, dp, TILE_K, head->q + t * head->q_row, head->q_row, 1,
-                          dk + j * head->kv_row, head->kv_row);
-            cpu_gemm_real(true, false, m, D, n, 1, p, TILE_K, dout_tile, out_row, 1, dv + j * head->kv_row,
-                          head->kv_row);
+            add_values(dq + t * head->q_row, head->q_row, dp, n, k_tile, head->kv_row, m, D, diagonal, j > 0);
+            add_transposed(dk + j * head->kv_row, head->kv_row, dp, n, q_tile, head->q_row, m, D, diagonal);
+            add_transposed(dv + j * head->kv_row, head->kv_row, p, n, dout_tile, out_row, m, D, diagonal);
         }
     }
 }

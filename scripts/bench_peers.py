@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from cli import ROOT, Parser, print_rows  # noqa: E402
 
 # n_layer, n_head, d_model, vocabulary, batch, tokens, steps of a round (the first two are not counted)
-NETWORKS = {"demo": (4, 2, 128, 257, 32, 128, 30), "gpt2": (12, 12, 768, 50257, 4, 64, 6)}
+NETWORKS = {"demo": (4, 2, 128, 257, 32, 128, 14), "gpt2": (12, 12, 768, 50257, 4, 64, 6)}
 SKIPPED = 2
 
 

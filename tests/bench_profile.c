@@ -169,7 +169,7 @@ TIMED(embedding_forward,
       (Stream * s, void *out, const void *wte, const void *wpe, const Batch *b, int C, int offset),
       (s, out, wte, wpe, b, C, offset), layers, 0, 3 * b->B * b->T * C)
 TIMED(embedding_backward, (Stream * s, void *dwte, void *dwpe, const void *dout, const Batch *b, int C),
-      (s, dwte, dwpe, dout, b, C), layers, 0, (int64_t)C *(2 * b->B * b->T + 2 * b->n_unique + 2 * b->T))
+      (s, dwte, dwpe, dout, b, C), layers, 0, (int64_t)C *(2 * b->B * b->T + 2 * *b->n_unique + 2 * b->T))
 TIMED(norm_forward,
       (Stream * s, void *resid, void *out, void *mean, void *rstd, const void *x, const void *delta,
        const void *gain, const void *bias, NormKind kind, double eps, int64_t N, int C),

@@ -1,16 +1,10 @@
 # The CUDA part of the program compiled for the CPU (README.md here): `make BUILD=build/cuda_on_cpu CUDA=imitation tests`
 # builds everything that way; `make test` builds and runs the programs IMITATED beside the others.
 
-<<<<<<< HEAD
 IMITATED := test_cuda_on_cpu test_cuda_on_cpu_runtime test_cuda_on_cpu_ptx test_cuda_on_cpu_libraries \
             test_cuda_device test_device_solve test_gemm test_ops test_ops_nonlinear test_attention test_gradients \
-            test_golden_model test_recompute test_optim test_optim_polar test_polar test_polar_methods test_polar_ops \
-            test_golden_optim test_problems
-=======
-IMITATED := test_cuda_on_cpu
-IMITATED += test_optim_ops test_optim test_optim_polar test_optim_safety test_golden_optim test_polar_ops test_polar \
-            test_polar_methods test_problems
->>>>>>> coptim
+            test_golden_model test_recompute test_optim_ops test_optim test_optim_polar test_optim_safety test_golden_optim \
+            test_polar_ops test_polar test_polar_methods test_problems
 
 # The toolkit's headers, found by nvcc's place, CUDA_HOME or the usual folder.
 CUDA_PLACES := $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v nvcc))) $(CUDA_HOME) /usr/local/cuda

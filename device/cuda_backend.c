@@ -155,7 +155,7 @@ static Recording *cuda_record_end(Stream *s) {
     cudaGraphExec_t handle;
     ASSERT(recording != NULL);
     CUDA_CHECK(cudaStreamEndCapture(queue(s), &graph));
-    CUDA_CHECK(cudaGraphInstantiateWithFlags(&handle, graph, 0));
+    CUDA_CHECK(cudaGraphInstantiate(&handle, graph, 0));
     CUDA_CHECK(cudaGraphDestroy(graph));
     recording->device = s->device;
     recording->handle = handle;

@@ -1,9 +1,11 @@
 #include "device/error.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 bool error_set(Error *err, const char *format, ...) {
     va_list args;
@@ -24,7 +26,14 @@ bool error_prefix(Error *err, const char *format, ...) {
 }
 
 void assert_failed(const char *expression, const char *file, int line) {
+    bool no_memory =
+        errno == ENOMEM; // of the allocation that is asserted: every other that failed has ended the run
     fflush(stdout);
+    if (no_memory) {
+        fprintf(stderr, "error: out of memory (%s:%d): give the process more, or take a smaller network or batch\n",
+                file, line);
+        _exit(1);
+    }
     fprintf(stderr, "%s:%d: internal error: %s does not hold; please report this\n", file, line, expression);
     abort();
 }

@@ -24,7 +24,8 @@ bool error_set(Error *err, const char *format, ...) __attribute__((format(printf
 // Puts "context: " before the text that is already there; returns false.
 bool error_prefix(Error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-// Our own logic is wrong: prints the expression with file and line, and aborts.
+// Our own logic is wrong: prints the expression with file and line, and aborts. Allocations too small for any plan are
+// asserted as well: where one fails (errno is ENOMEM) the process ends with one line and status 1, as after any error.
 void assert_failed(const char *expression, const char *file, int line) __attribute__((noreturn));
 #define ASSERT(x) ((x) ? (void)0 : assert_failed(#x, __FILE__, __LINE__))
 

@@ -357,11 +357,13 @@ def test_little_memory(folder):
     if SANITIZED:
         raise tiny.Skip("the sanitizer needs terabytes of addresses")
     begin = [*short_run(folder), "--d-model", "512", "--n-layer", "2", "--optimizer", "adamw", "--steps", "1"]
-    enough = refused = 0
-    for number, megabytes in enumerate((24, 32, 40, 50, 60, 70, 80, 90, 100, 120, 140, 160, 1000)):
+    small, enough, refused = short_run(folder), 0, 0
+    limits = [(options, kib) for options, limits in ((begin, range(20 << 10, 170 << 10, 15 << 10)), (begin, [1 << 20]),
+                                                     (small, range(12000, 24000, 500))) for kib in limits]
+    for number, (options, kib) in enumerate(limits):
         run = os.path.join(folder, f"run{number}")
         script = 'ulimit -v "$1"; shift; exec "$@"'
-        result = subprocess.run(["bash", "-c", script, "bash", str(megabytes * 1024), tiny.TRAIN, *begin, "--out", run],
+        result = subprocess.run(["bash", "-c", script, "bash", str(kib), tiny.TRAIN, *options, "--out", run],
                                 env=tiny.ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
         if result.returncode == 0:
             enough += 1

@@ -34,6 +34,7 @@ struct Shared {
 const Launch *current;
 Thread threads[THREADS_MOST];
 int n_threads, self = -1;
+unsigned at_warp[THREADS_MOST / 32];                 // by warp, the lanes that wait for others of it
 int n_arrived, first_arrived, n_votes, result_votes; // at the block's barrier
 
 alignas(256) char shared_memory[SHARED_MOST + 64 * 1024]; // room for the guards
@@ -54,6 +55,7 @@ bool same_place(const Place &a, const Place &b) {
 // Adds an array between guards, filled with the poison. Its address is a multiple of `alignment` and of no more: a kernel
 // that needs more has to ask for it.
 char *shared_add(const void *key, const char *name, size_t bytes, size_t alignment) {
+    if (alignment < 8) alignment = 8; // AddressSanitizer cannot guard the first half of 8 bytes
     shared_asked += bytes;
     if (shared_asked > SHARED_MOST)
         die("%zu bytes of shared memory with array %s: a block has %d", shared_asked, name, SHARED_MOST);
@@ -127,6 +129,7 @@ void thread_resume(int index) {
 void block_run() {
     static std::vector<int64_t> order;
     n_arrived = n_votes = 0;
+    memset(at_warp, 0, sizeof at_warp);
     for (int i = 0; i < n_threads; i++) threads[i].state = READY;
     shared_begin();
     copies_forget();
@@ -240,20 +243,22 @@ void warp_wait(unsigned mask, void *operand, Combine combine, Place place) {
     Thread &t = threads[self];
     t.place = place, t.mask = mask, t.combine = combine, t.operand = operand;
     t.state = AT_WARP;
+    at_warp[self / 32] |= 1u << (self - first);
     void *operands[32] = {};
-    for (int lane = 0; lane < size; lane++) {
+    bool all = (at_warp[self / 32] & mask) == mask;
+    for (int lane = 0; lane < size && all; lane++) {
         if (!(mask >> lane & 1)) continue;
         const Thread &o = threads[first + lane];
-        if (o.state != AT_WARP || o.mask != mask || o.combine != combine || !same_place(o.place, place)) {
-            fiber_yield(); // the last one to come here will wake this one
-            return;
-        }
+        all = o.mask == mask && o.combine == combine && same_place(o.place, place);
         operands[lane] = o.operand;
     }
-    combine(operands, mask);
-    for (int lane = 0; lane < size; lane++)
-        if (mask >> lane & 1) threads[first + lane].state = READY;
-    fiber_yield();
+    if (all) {
+        combine(operands, mask);
+        at_warp[self / 32] &= ~mask;
+        for (int lane = 0; lane < size; lane++)
+            if (mask >> lane & 1) threads[first + lane].state = READY;
+    }
+    fiber_yield(); // the last one to come wakes them all
 }
 
 void shuffle_refused(int source) {

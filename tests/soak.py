@@ -2,8 +2,9 @@
 """A long run whose memory and open files must not grow: tests/soak.py MINUTES
 
 A small network trains for that long with everything that happens between steps: evaluations, samples, diagnostics,
-checkpoints, records. Each second its peak memory, open files and threads are read from /proc. The first minute is
-for warming up; after it the peak may grow by 1 %, and the usual number of open files and of threads must stay.
+checkpoints, records. Each second its peak memory, open files and threads are read from /proc. The first twelfth, at
+least a minute, is for warming up (a hundred KiB of heap are filled by the first thousands of steps); after it the peak
+may grow by 1 %, and the usual number of open files and of threads must stay.
 """
 import os
 import statistics
@@ -16,8 +17,8 @@ sys.dont_write_bytecode = True
 import tiny_runs  # noqa: E402
 
 MOST_GROWTH = 0.01
-OPTIONS = ["--n-layer", "2", "--n-head", "2", "--d-model", "64", "--seq-len", "64", "--optimizer", "normuon", "--steps", "1000000000",
-           "--log-every", "10", "--eval-every", "50", "--sample-every", "70", "--sample-tokens", "100",
+OPTIONS = ["--n-layer", "2", "--n-head", "2", "--d-model", "64", "--seq-len", "64", "--optimizer", "normuon",
+           "--steps", "1000000000", "--log-every", "10", "--eval-every", "50", "--sample-every", "70", "--sample-tokens", "100",
            "--checkpoint-every", "90", "--keep", "3", "--diagnose", "110", "--schedule", "constant"]
 
 
@@ -44,7 +45,7 @@ def watch(process):
 
 def main(minutes):
     seconds = 60 * minutes
-    warm = min(60, seconds / 3)
+    warm = min(max(60, seconds / 12), seconds / 3)
     with tempfile.TemporaryDirectory(prefix="polar_soak_") as folder:
         run = os.path.join(folder, "run")
         data = tiny_runs.make_data(folder)  # later options win
@@ -63,7 +64,8 @@ def main(minutes):
     before = [each for each in looks if each[0] < warm]
     after = [each for each in looks if each[0] >= warm]
     growth = after[-1][1] / before[-1][1] - 1
-    usual = [[statistics.median_low(each[i] for each in part) for part in (before, after[-len(before):])] for i in (3, 4)]
+    usual = [[statistics.median_low(each[i] for each in part) for part in (before, after[-len(before):])]
+             for i in (3, 4)]
     steady = all(first == last for first, last in usual)
     good = growth < MOST_GROWTH and steady and all(counts.values())
     print(f"{'steady' if good else 'NOT STEADY'}: {looks[-1][0] / 60:.1f} minutes, {step} steps, "

@@ -44,5 +44,5 @@ check 0 "$train" "${network[@]}" --optimizer normuon --norm rmsnorm --positions 
 check 0 "$train" "${network[@]}" --optimizer muon --max-time 1e-9 --out part
 check 0 "$train" --resume part
 check 0 "$train" problem completion --optimizer muon --steps 3 --diagnose 0 --out completion
-[ "$failed" -eq 0 ] && echo "ok tsan: no race in the loader's tests and six runs"
+[ "$failed" -eq 0 ] && echo "ok tsan: no race in the loader's tests and seven runs"
 exit $failed

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static bool is_kept(const char *line, size_t size, int64_t step, bool reported) {
@@ -52,8 +53,11 @@ bool metrics_open(Metrics *metrics, const char *run, const char *name, int64_t s
     if (!metrics_trim(run, name, step, reported, err)) return false;
     metrics->fd = open(metrics->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (metrics->fd < 0) return error_set(err, "cannot open %s: %s", metrics->path, strerror(errno));
-    metrics->size = lseek(metrics->fd, 0, SEEK_END);
-    return metrics->size >= 0 || error_set(err, "%s is not a regular file", metrics->path);
+    struct stat st;
+    if (fstat(metrics->fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return error_set(err, "%s is not a regular file", metrics->path);
+    metrics->size = st.st_size;
+    return true;
 }
 
 bool metrics_write(Metrics *metrics, JsonWriter *record, Error *err) {

@@ -11,7 +11,6 @@ typedef struct {
     void *batch_a, *batch_labels; // (batch, x_rows), (batch, cols)
     void *ax, *z, *zb;            // (batch, x_cols), (batch, cols), (batch, x_cols)
     int32_t *rows;                // device: (batch)
-    int32_t *rows_host;
 } Logistic;
 
 static int shapes(int64_t out[2][2], const ProblemSizes *s) {
@@ -37,7 +36,6 @@ static void create(Problem *p) {
     q->z = problem_memory(p, s * n, p->type);
     q->zb = problem_memory(p, s * l, p->type);
     q->rows = problem_memory(p, s, TYPE_I32);
-    q->rows_host = problem_memory(p, s, TYPE_I32);
     if (p->out_of_memory) return;
     problem_draw(p, q->a, "a", random_normal, m * k);
     problem_draw(p, q->b, "b", random_normal, l * n);
@@ -48,9 +46,13 @@ static void take_batch(Problem *p, const Logistic *q, int64_t t) {
     const ProblemOps *ops = problem_ops(p->device, p->type);
     int64_t s = p->sizes.batch;
     uint64_t stream = random_stream(RANDOM_PROBLEM, "rows");
+    int32_t *rows = malloc((size_t)s * sizeof *rows);
+    ASSERT(rows);
     for (int64_t i = 0; i < s; i++) // below `rows`, since the draw is below 1 and rows below 2^53
-        q->rows_host[i] = (int32_t)(random_uniform(p->seed, stream, (uint64_t)(t * s + i)) * p->sizes.rows);
-    device_copy(p->stream, q->rows, q->rows_host, (size_t)s * sizeof *q->rows);
+        rows[i] = (int32_t)(random_uniform(p->seed, stream, (uint64_t)(t * s + i)) * p->sizes.rows);
+    device_copy(p->stream, q->rows, rows, (size_t)s * sizeof *rows);
+    stream_synchronize(p->stream);
+    free(rows);
     ops->gather(p->stream, q->batch_a, q->a, q->rows, s, p->sizes.x_rows);
     ops->gather(p->stream, q->batch_labels, q->labels, q->rows, s, p->sizes.cols);
 }

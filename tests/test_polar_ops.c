@@ -73,8 +73,12 @@ static void check_scaling(const Instance *in) {
                *factors_ref = case_doubles(COUNT * cols);
         double *shifted = case_doubles(squares);
         for (int64_t k = 0; k < cols; k++) a[k] = 0; // a row of nothing
-        for (int64_t k = 0; k < n; k++)
-            scaled[k] = x[k] * left[k / cols] * right[k / (rows * cols) * cols + k % cols];
+        double *by_left = case_doubles(n), *by_right = case_doubles(n);
+        for (int64_t k = 0; k < n; k++) {
+            by_left[k] = x[k] * left[k / cols];
+            by_right[k] = x[k] * right[k / (rows * cols) * cols + k % cols];
+            scaled[k] = by_left[k] * right[k / (rows * cols) * cols + k % cols];
+        }
         for (int64_t r = 0; r < COUNT * cols; r++) {
             long double sum = 0;
             for (int64_t c = 0; c < cols; c++) {
@@ -90,9 +94,14 @@ static void check_scaling(const Instance *in) {
             double *factors = typed(TYPE_F64, NULL, COUNT * cols);
             ops->inverse_root_sums(in->stream, factors, square, COUNT, cols);
             expect_doubles(in, "inverse_root_sums", factors, factors_ref, COUNT * cols, (double)cols + 4);
-            ops->scale_sides(in->stream, data, l, NULL, COUNT, rows, cols);
-            ops->scale_sides(in->stream, data, NULL, r, COUNT, rows, cols);
+            ops->scale_sides(in->stream, data, l, r, COUNT, rows, cols);
             expect(in, "scale_sides", data, scaled, n, 4, 0);
+            data = typed(in->type, x, n);
+            ops->scale_sides(in->stream, data, l, NULL, COUNT, rows, cols);
+            expect(in, "scale_sides left", data, by_left, n, 2, 0);
+            data = typed(in->type, x, n);
+            ops->scale_sides(in->stream, data, NULL, r, COUNT, rows, cols);
+            expect(in, "scale_sides right", data, by_right, n, 2, 0);
             ops->add_diagonal(in->stream, square, 2.5, COUNT, cols);
             expect(in, "add_diagonal", square, shifted, squares, 2, 0);
             run_end();

@@ -41,4 +41,13 @@ static inline int close_device(void **state) {
     return 0;
 }
 
+// Whether tests that are about a GPU alone can run: they are a group of their own, which is not there without one.
+static inline bool there_is_a_gpu(void) {
+    Error err;
+    Device *opened;
+    if (!device_open(&opened, "cuda", 0, &err)) return false;
+    device_close(opened);
+    return true;
+}
+
 #endif

@@ -15,7 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static Device *device;
+#define DEVICE_THREADS 2
+#include "tests/device_fixture.h"
 
 static const ProblemSizes small[] = {
     {.rows = 13, .cols = 9, .x_rows = 7, .x_cols = 5},
@@ -114,12 +115,7 @@ static void draws_are_the_same_again(void **state) {
 // after the other; the data are the same to the bit.
 static void a_gpu_gives_the_gradients(void **state) {
     (void)state;
-    Device *cpu = device, *gpu;
-    Error err;
-    if (!device_open(&gpu, "cuda", 0, &err)) {
-        print_message("skipped: %s\n", err.text);
-        skip();
-    }
+    Device *cpu = device;
     for (int i = 0; i < 3; i++) {
         Problem p, q;
         make(&p, i, TYPE_F32, 3);
@@ -143,7 +139,6 @@ static void a_gpu_gives_the_gradients(void **state) {
         problem_free(&p);
         problem_free(&q);
     }
-    device_close(gpu);
 }
 
 static void spectra_are_those_of_the_matrix(void **state) {
@@ -266,16 +261,13 @@ static void configuration_comes_back(void **state) {
 }
 
 int main(void) {
-    Error err;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gradients_are_derivatives),       cmocka_unit_test(newton_solves_the_quadratic),
-        cmocka_unit_test(draws_are_the_same_again),        cmocka_unit_test(a_gpu_gives_the_gradients),
-        cmocka_unit_test(spectra_are_those_of_the_matrix), cmocka_unit_test(descent_contracts),
-        cmocka_unit_test(completion_recovers_the_matrix),  cmocka_unit_test(decay_is_a_staircase),
-        cmocka_unit_test(configuration_comes_back),
+        cmocka_unit_test(gradients_are_derivatives), cmocka_unit_test(newton_solves_the_quadratic),
+        cmocka_unit_test(draws_are_the_same_again),  cmocka_unit_test(spectra_are_those_of_the_matrix),
+        cmocka_unit_test(descent_contracts),         cmocka_unit_test(completion_recovers_the_matrix),
+        cmocka_unit_test(decay_is_a_staircase),      cmocka_unit_test(configuration_comes_back),
     };
-    if (!device_open(&device, "cpu", 2, &err)) return 1;
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    device_close(device);
-    return failed;
+    const struct CMUnitTest on_gpu[] = {cmocka_unit_test(a_gpu_gives_the_gradients)};
+    int failed = cmocka_run_group_tests(tests, open_device, close_device);
+    return there_is_a_gpu() ? failed + cmocka_run_group_tests(on_gpu, open_device, close_device) : failed;
 }

@@ -1,9 +1,11 @@
 #include "device/cpu.h"
 
 #include <dlfcn.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 // The CBLAS interface, as far as it is used. Layout 101 is row-major; 111 and 112 are "as is" and "transposed",
 // 122 is the lower triangle.
@@ -33,6 +35,16 @@ static void set_core_type(void) {
 #endif
 }
 
+// OpenBLAS takes a buffer for each processor while it is loaded, and where the address space is limited (ulimit -v) it asks
+// for them again and again for ever. So they are asked for here first: 128 MiB each in Debian's build, the largest.
+static bool has_room(void) {
+    size_t bytes = ((size_t)omp_get_num_procs() + 1) * (128 << 20);
+    void *room = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED) return false;
+    munmap(room, bytes);
+    return true;
+}
+
 // dlsym returns an object pointer; POSIX promises that the copy is the function.
 bool cpu_blas_find(void *function, const char *symbol) {
     void *address = library ? dlsym(library, symbol) : NULL;
@@ -43,7 +55,8 @@ bool cpu_blas_find(void *function, const char *symbol) {
 bool cpu_blas_load(int n_threads, char *description, size_t size, Error *err) {
     static const char *path;
     const char *asked = getenv("POLAR_BLAS");
-    if (library == NULL && !(asked && !strcmp(asked, "none"))) {
+    bool none = asked && !strcmp(asked, "none"), room = has_room();
+    if (library == NULL && !none && room) {
         set_core_type();
         if (asked && (library = dlopen(path = asked, RTLD_NOW | RTLD_LOCAL)) == NULL)
             return error_set(err, "POLAR_BLAS: %s; give the path of a CBLAS library, or none", dlerror());
@@ -55,7 +68,9 @@ bool cpu_blas_load(int n_threads, char *description, size_t size, Error *err) {
     }
     if (sgemm == NULL) {
         snprintf(description, size, "own kernels (%s)",
-                 asked ? "POLAR_BLAS" : "no OpenBLAS found; apt-get install libopenblas0-openmp");
+                 none    ? "POLAR_BLAS"
+                 : !room ? "no room for OpenBLAS's buffers in the address space"
+                         : "no OpenBLAS found; apt-get install libopenblas0-openmp");
         return true;
     }
     void (*set_threads)(int);

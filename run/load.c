@@ -76,7 +76,7 @@ bool load_network(Network *n, const NetworkInfo *info, const ModelRun *run, cons
     bool ok = open_vocab(n, info, err) && device_open(&n->device, device, threads, err);
     if (ok) {
         n->stream = stream_create(n->device);
-        ok = config_check_type(info->dtype, n->device, err) &&
+        ok = config_check_device(&info->model, info->dtype, n->device, err) &&
              model_create(&n->model, &info->model, n->device, config_type(info->dtype, n->device), run, err);
         if (!ok) n->model = (Model){0};
         ok = ok && network_weights(&n->step, &n->model, n->stream, info->path, err);

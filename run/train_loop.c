@@ -81,7 +81,7 @@ static bool sample(bool *complete, Trainer *t, Error *err) {
     int64_t n_drawn;
     FILE *out = open_memstream(&text, &size);
     ASSERT(out);
-    bool ok = sample_text(&n_drawn, out, &t->model, t->stream, &s, err) || error_prefix(err, "--sample-prompt");
+    bool ok = sample_text(&n_drawn, out, &t->model, t->stream, &s, err);
     fclose(out);
     *complete = !signals_received();
     if (ok && *complete) {

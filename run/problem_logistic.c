@@ -10,8 +10,8 @@ typedef struct {
     void *a, *b, *labels;
     void *batch_a, *batch_labels; // (batch, x_rows), (batch, cols)
     void *ax, *z, *zb;            // (batch, x_cols), (batch, cols), (batch, x_cols)
-    int32_t *rows;                // device: (batch)
-    int32_t *rows_host;
+    int32_t *rows;                // (batch)
+    int32_t rows_host[];          // (batch), of the host
 } Logistic;
 
 static int shapes(int64_t out[2][2], const ProblemSizes *s) {
@@ -26,7 +26,7 @@ static double draw_label(uint64_t seed, uint64_t stream, uint64_t index) {
 
 static void create(Problem *p) {
     int64_t m = p->sizes.rows, n = p->sizes.cols, k = p->sizes.x_rows, l = p->sizes.x_cols, s = p->sizes.batch;
-    Logistic *q = p->data = calloc(1, sizeof *q);
+    Logistic *q = p->data = calloc(1, sizeof *q + (size_t)s * sizeof *q->rows_host);
     ASSERT(q);
     q->a = problem_memory(p, m * k, p->type);
     q->b = problem_memory(p, l * n, p->type);
@@ -37,14 +37,13 @@ static void create(Problem *p) {
     q->z = problem_memory(p, s * n, p->type);
     q->zb = problem_memory(p, s * l, p->type);
     q->rows = problem_memory(p, s, TYPE_I32);
-    q->rows_host = problem_memory(p, s, TYPE_I32);
     if (p->out_of_memory) return;
     problem_draw(p, q->a, "a", random_normal, m * k);
     problem_draw(p, q->b, "b", random_normal, l * n);
     problem_draw(p, q->labels, "labels", draw_label, m * n);
 }
 
-static void take_batch(Problem *p, const Logistic *q, int64_t t) {
+static void take_batch(Problem *p, Logistic *q, int64_t t) {
     const ProblemOps *ops = problem_ops(p->device, p->type);
     int64_t s = p->sizes.batch;
     uint64_t stream = random_stream(RANDOM_PROBLEM, "rows");
@@ -58,7 +57,7 @@ static void take_batch(Problem *p, const Logistic *q, int64_t t) {
 // With S the derivative of the loss by the scores A X B, the gradient is A^T S B^T.
 static double gradient(Problem *p, int64_t t) {
     int64_t n = p->sizes.cols, k = p->sizes.x_rows, l = p->sizes.x_cols, s = p->sizes.batch;
-    const Logistic *q = p->data;
+    Logistic *q = p->data;
     take_batch(p, q, t);
     problem_product(p, p->type, q->ax, 1, q->batch_a, false, p->x, false, 0, s, l, k);
     problem_product(p, p->type, q->z, 1, q->ax, false, q->b, false, 0, s, n, l);

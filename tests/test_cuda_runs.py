@@ -260,18 +260,18 @@ def check_faults(folder, kind, words):
                 tiny.check_same_end(run, reference, STEPS)
                 resumed += 1
         shutil.rmtree(run, ignore_errors=True)
-        n += 1 + int(rng.uniform(0.2, 0.4 if kind == "fail_alloc" else 1.6) * n)
+        n += 1 + int(rng.uniform(0.4, 0.6 if kind == "fail_alloc" else 3) * n)
     return failed, resumed
 
 
 def memory_runs_out(folder):
     failed, _ = check_faults(folder, "fail_alloc", "memory|MiB")
-    assert failed > 5, failed
+    assert failed > 3, failed
 
 
 def kernels_fail(folder):
     failed, resumed = check_faults(folder, "fail_launch", "checkpoints are intact.*--resume|no kernels that run on")
-    assert failed > 5 and resumed > 3, (failed, resumed)
+    assert failed > 3 and resumed > 1, (failed, resumed)
 
 
 def too_little_memory(folder):

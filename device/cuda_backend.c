@@ -37,14 +37,9 @@ static void choose(const Device *d) {
 }
 
 static void *cuda_alloc(Device *d, size_t bytes) {
-    void *memory;
     choose(d);
-    cudaError_t error = cudaMalloc(&memory, bytes ? bytes : 1);
-    if (error == cudaErrorMemoryAllocation) {
-        cudaGetLastError(); // or the next check would find it
-        return NULL;
-    }
-    CUDA_CHECK(error);
+    void *memory = cuda_memory_take(cuda_device(d), bytes ? bytes : 1);
+    if (memory == NULL) return NULL;
     // Our streams do not wait for this one, so it is waited for here.
     CUDA_CHECK(cudaMemsetAsync(memory, 0, bytes ? bytes : 1, NULL));
     CUDA_CHECK(cudaStreamSynchronize(NULL));
@@ -53,7 +48,7 @@ static void *cuda_alloc(Device *d, size_t bytes) {
 
 static void cuda_free(Device *d, void *memory) {
     choose(d);
-    CUDA_CHECK(cudaFree(memory));
+    cuda_memory_give(cuda_device(d), memory);
 }
 
 static void *cuda_alloc_host(Device *d, size_t bytes) {
@@ -72,13 +67,6 @@ static void *cuda_alloc_host(Device *d, size_t bytes) {
 static void cuda_free_host(Device *d, void *memory) {
     choose(d);
     CUDA_CHECK(cudaFreeHost(memory));
-}
-
-static int64_t cuda_memory_available(const Device *d) {
-    size_t available = 0, total = 0;
-    choose(d);
-    CUDA_CHECK(cudaMemGetInfo(&available, &total));
-    return (int64_t)available;
 }
 
 static void cuda_copy(Stream *s, void *to, const void *from, size_t bytes) {
@@ -104,8 +92,8 @@ static void cuda_stream_destroy(Stream *base) {
     CudaStream *s = cuda_stream(base);
     choose(base->device);
     CUDA_CHECK(cudaStreamSynchronize(queue(base)));
-    for (int i = 0; i < s->n_scratch; i++) CUDA_CHECK(cudaFree(s->scratch[i]));
-    CUDA_CHECK(cudaFree(s->gemm_workspace));
+    for (int i = 0; i < s->n_scratch; i++) cuda_memory_give(cuda_device(base->device), s->scratch[i]);
+    cuda_memory_give(cuda_device(base->device), s->gemm_workspace);
     CUDA_CHECK(cudaStreamDestroy(queue(base)));
     free(s);
 }
@@ -172,13 +160,9 @@ static void cuda_recording_free(Recording *recording) {
 }
 
 void *cuda_alloc_or_exit(Stream *s, size_t bytes, const char *what) {
-    void *memory;
     choose(s->device);
-    cudaError_t error = cudaMalloc(&memory, bytes);
-    if (error != cudaErrorMemoryAllocation) {
-        CUDA_CHECK(error);
-        return memory;
-    }
+    void *memory = cuda_memory_take(cuda_device(s->device), bytes);
+    if (memory) return memory;
     fprintf(stderr, "error: %s has not the %.1f MiB more that %s; use a smaller --micro-batch\n", s->device->name,
             (double)bytes / 1048576, what);
     leave();
@@ -206,6 +190,7 @@ static void cuda_close(Device *base) {
     CudaDevice *d = cuda_device(base);
     cuda_solve_close(d);
     cuda_gemm_close(d);
+    free(d->memory.blocks);
     free(d);
 }
 
@@ -235,6 +220,7 @@ static const DeviceBackend backend = {
     .recording_run = cuda_recording_run,
     .recording_free = cuda_recording_free,
     .memory_available = cuda_memory_available,
+    .memory_most = cuda_memory_most,
     .close = cuda_close,
 };
 
@@ -346,6 +332,7 @@ static bool open_number(Device **device, int number, Error *err) {
     d->base.bf16_flops = bf16_flops_per_cycle(major, minor) * attribute(number, cudaDevAttrMultiProcessorCount) *
                          1e3 * attribute(number, cudaDevAttrClockRate);
     if (!has_code_for_it(d, major, minor, err) || !cuda_gemm_open(d, err)) {
+        free(d->memory.blocks);
         free(d);
         return false;
     }

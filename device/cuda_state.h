@@ -7,6 +7,16 @@
 
 typedef struct GemmPlans GemmPlans;
 
+// What is allocated on a device, so that it can be counted: cudaFree does not say how much it frees.
+typedef struct {
+    struct CudaBlock {
+        void *memory;
+        size_t bytes;
+    } * blocks; // (count, of `room`), in no order
+    int count, room;
+    size_t bytes, most; // of all blocks: now, and at most so far
+} CudaMemory;
+
 typedef struct {
     Device base; // first: a Device * is a CudaDevice *
     int number;  // as CUDA counts
@@ -17,6 +27,7 @@ typedef struct {
     cusolverDnParams_t solver_params;
     void *solver_host; // its workspace on the host
     size_t solver_host_bytes;
+    CudaMemory memory;
 } CudaDevice;
 
 // Scratch at least doubles when it grows, so that 64 buffers are enough for any size.
@@ -37,7 +48,13 @@ static inline CudaStream *cuda_stream(Stream *stream) {
     return (CudaStream *)stream;
 }
 
-// cudaMalloc that exits with a line of its own where there is not enough memory.
+// Device memory (cuda_memory.c): cudaMalloc and cudaFree, counted. NULL where there is not enough.
+void *cuda_memory_take(CudaDevice *device, size_t bytes);
+void cuda_memory_give(CudaDevice *device, void *memory);
+int64_t cuda_memory_available(const Device *device);
+int64_t cuda_memory_most(const Device *device);
+
+// cuda_memory_take that exits with a line of its own where there is not enough.
 void *cuda_alloc_or_exit(Stream *stream, size_t bytes, const char *what);
 
 // Products by cuBLASLt (cuda_gemm.c).

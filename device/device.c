@@ -72,6 +72,10 @@ int64_t device_memory_available(const Device *d) {
     return d->backend->memory_available(d);
 }
 
+int64_t device_memory_most(const Device *d) {
+    return d->backend->memory_most ? d->backend->memory_most(d) : 0;
+}
+
 void device_copy(Stream *s, void *to, const void *from, size_t bytes) {
     s->device->backend->copy(s, to, from, bytes);
 }

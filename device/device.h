@@ -58,6 +58,7 @@ typedef struct {
     void *(*alloc_host)(Device *device, size_t bytes);
     void (*free_host)(Device *device, void *memory);
     int64_t (*memory_available)(const Device *device);
+    int64_t (*memory_most)(const Device *device); // NULL where memory is the process's own
     void (*copy)(Stream *stream, void *to, const void *from, size_t bytes);
     void (*zero)(Stream *stream, void *memory, size_t bytes);
     void (*gemm)(Stream *stream, const Gemm *g);
@@ -125,6 +126,10 @@ void device_free_host(Device *device, void *memory);
 
 // Bytes that this process can still get of the device's memory, as far as the system tells; 0: not known.
 int64_t device_memory_available(const Device *device);
+
+// The most bytes of the device's memory that were allocated at once since it was opened; 0 on the CPU, where memory is
+// the process's own.
+int64_t device_memory_most(const Device *device);
 
 // Copies between any two places the device can reach (the direction follows from the addresses).
 void device_copy(Stream *stream, void *to, const void *from, size_t bytes);

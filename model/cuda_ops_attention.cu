@@ -6,7 +6,7 @@
 #include <limits.h>
 #include <type_traits>
 
-enum { MAX_HEAD_DIM = 256, PER_LANE = 8, DELTA_THREADS = 256 };
+enum { PER_LANE = 8, DELTA_THREADS = 256 };
 
 // delta[b, h, t] = sum of dout out over the head. `lanes` lanes, a power of two, share a row: lane l takes the elements
 // [8 l, 8 l + 8) whatever their alignment, and the lanes' sums are added by halves. Reads dout and out once.
@@ -62,7 +62,7 @@ template <typename T> static bool suits_tensor_cores(const AttentionShape &a) {
 template <typename T>
 void attention_forward_cuda(Stream *s, void *out, void *lse, const void *q, const void *k, const void *v,
                             const AttentionShape *shape) {
-    ASSERT(shape->head_dim <= MAX_HEAD_DIM);
+    ASSERT(shape->head_dim <= CUDA_MAX_HEAD_DIM);
     cudaStream_t stream = (cudaStream_t)s->handle;
     if (suits_tensor_cores<T>(*shape)) {
         attention_tensor_forward(stream, (__nv_bfloat16 *)out, (float *)lse, (const __nv_bfloat16 *)q,
@@ -76,7 +76,7 @@ template <typename T>
 void attention_backward_cuda(Stream *s, void *dq, void *dk, void *dv, void *delta, const void *dout, const void *q,
                              const void *k, const void *v, const void *out, const void *lse,
                              const AttentionShape *shape) {
-    ASSERT(shape->head_dim <= MAX_HEAD_DIM);
+    ASSERT(shape->head_dim <= CUDA_MAX_HEAD_DIM);
     cudaStream_t stream = (cudaStream_t)s->handle;
     launch_delta(stream, (float *)delta, (const T *)dout, (const T *)out, *shape);
     if (suits_tensor_cores<T>(*shape)) {

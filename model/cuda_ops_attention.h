@@ -5,9 +5,12 @@
 #include "device/cuda_kernel.h"
 #include "model/ops.h" // defines: AttentionShape
 
-enum { MAX_GRID_YZ = 65535 }; // of a launch: heads and batch entries
+enum {
+    MAX_GRID_YZ = 65535, // of a launch: heads and batch entries
+    CUDA_MAX_HEAD_DIM = 256,
+};
 
-// The operations, for T = float and __nv_bfloat16; head_dim <= 256. The same bits for a query whatever other queries
+// The operations, for T = float and __nv_bfloat16; head_dim <= CUDA_MAX_HEAD_DIM. The same bits for a query whatever other queries
 // are asked for with it: a sequence read at once and one read through a cache agree.
 template <typename T>
 void attention_forward_cuda(Stream *s, void *out, void *lse, const void *q, const void *k, const void *v,

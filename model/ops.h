@@ -114,6 +114,9 @@ typedef struct {
     // weights (n), of the instance's type, = master (n), of its accumulation type, rounded. NULL where the two types are
     // equal and the master weights are the weights.
     void (*cast_weights)(Stream *s, void *weights, const void *master, int64_t n);
+
+    // The widest head that attention takes; 0: any.
+    int max_head_dim;
 } LayerOps;
 
 // The table for a device and type; NULL where there is none.

@@ -39,7 +39,7 @@ static bool make_plan(Job *s, Error *err) {
     param_table_init(&s->table, &c->model);
     if (!optimizer_check(s->device, &s->table, c->groups, err)) return false;
     if (c->diagnose && !device_can_solve(s->device, err)) return error_prefix(err, "--diagnose");
-    if (!config_check_type((DtypeChoice)c->dtype, s->device, err)) return false;
+    if (!config_check_device(&c->model, (DtypeChoice)c->dtype, s->device, err)) return false;
     plan_choose_micro_batch(c, &s->table, s->device);
     if (!run_data_open(&s->data, c, err)) return false;
     s->memory = plan_memory(c, &s->table, s->device);

@@ -94,10 +94,16 @@ Type config_type(DtypeChoice dtype, const Device *device) {
     return dtype == DTYPE_BF16 ? TYPE_BF16 : TYPE_F32;
 }
 
-bool config_check_type(DtypeChoice dtype, const Device *device, Error *err) {
-    if (layer_ops(device, config_type(dtype, device))) return true;
-    return error_set(err, "--dtype %s: %s has no operations in it; use --dtype f32",
-                     dtype == DTYPE_BF16 ? "bf16" : "f32", device->name);
+bool config_check_device(const ModelConfig *model, DtypeChoice dtype, const Device *device, Error *err) {
+    const LayerOps *ops = layer_ops(device, config_type(dtype, device));
+    if (!ops)
+        return error_set(err, "--dtype %s: %s has no operations in it; use --dtype f32",
+                         dtype == DTYPE_BF16 ? "bf16" : "f32", device->name);
+    if (ops->max_head_dim == 0 || model->head_dim <= ops->max_head_dim) return true;
+    return error_set(err,
+                     "heads of %d are too wide for %s, which takes up to %d; use more of them (--n-head, "
+                     "--head-dim), or --device cpu",
+                     model->head_dim, device->name, ops->max_head_dim);
 }
 
 ModelRun config_model_run(const RunConfig *c) {

@@ -95,9 +95,9 @@ Vocab *config_open_vocab(const RunConfig *config, Error *err);
 // How the run reads its training data.
 LoaderConfig config_loader(const RunConfig *config);
 
-// The type of a network on a device, and whether the device has that type.
+// The type of a network on a device, and whether the device can run the network in it.
 Type config_type(DtypeChoice dtype, const Device *device);
-bool config_check_type(DtypeChoice dtype, const Device *device, Error *err);
+bool config_check_device(const ModelConfig *model, DtypeChoice dtype, const Device *device, Error *err);
 
 // What the network's activations are made for.
 ModelRun config_model_run(const RunConfig *config);

@@ -1,9 +1,9 @@
 #include "run/decode.h"
 
-void decoder_create(Decoder *d, Model *model, Stream *stream) {
+bool decoder_create(Decoder *d, Model *model, Stream *stream, Error *err) {
     size_t bytes = (size_t)batch_bytes(1, model->run.T);
     *d = (Decoder){.model = model, .stream = stream, .memory = device_alloc(model->device, bytes)};
-    ASSERT(d->memory);
+    return d->memory || error_set(err, "%s has no memory left for the tokens of a sample", model->device->name);
 }
 
 void decoder_free(Decoder *d) {

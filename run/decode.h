@@ -16,7 +16,7 @@ typedef struct {
     int64_t cached; // leading tokens whose keys and values lie in the model
 } Decoder;
 
-void decoder_create(Decoder *decoder, Model *model, Stream *stream);
+bool decoder_create(Decoder *decoder, Model *model, Stream *stream, Error *err); // false: out of memory
 void decoder_free(Decoder *decoder);
 
 // Logits (Vp, device memory, of the model's type) of what follows the n > 0 tokens, of which the first `cached` are

@@ -1,5 +1,6 @@
 #include "run/load.h"
 
+#include "model/ops.h"       // defines: layer_ops
 #include "run/checkpoint.h"  // defines: checkpoint_load
 #include "run/huggingface.h" // defines: hf_is_directory, hf_read_config, hf_read_weights
 #include "run/run_dir.h"     // defines: RUN_PATH_MAX, run_path
@@ -76,8 +77,11 @@ bool load_network(Network *n, const NetworkInfo *info, const ModelRun *run, cons
     bool ok = open_vocab(n, info, err) && device_open(&n->device, device, threads, err);
     if (ok) {
         n->stream = stream_create(n->device);
-        ok = config_check_type(info->dtype, n->device, err) &&
-             model_create(&n->model, &info->model, n->device, config_type(info->dtype, n->device), run, err);
+        // A run of a type that this device has not is read in the device's own.
+        bool has = layer_ops(n->device, config_type(info->dtype, n->device)) != NULL;
+        DtypeChoice dtype = has ? info->dtype : DTYPE_AUTO;
+        ok = config_check_device(&info->model, dtype, n->device, err) &&
+             model_create(&n->model, &info->model, n->device, config_type(dtype, n->device), run, err);
         if (!ok) n->model = (Model){0};
         ok = ok && network_weights(&n->step, &n->model, n->stream, info->path, err);
     }

@@ -62,17 +62,15 @@ static void write_token(TextWriter *w, const Vocab *vocab, int token, bool first
 }
 
 // Adds tokens to the n that are there; returns how many there are then.
-static int64_t continue_tokens(int32_t *tokens, int64_t n, TextWriter *w, Model *model, Stream *stream,
-                               const SampleConfig *c) {
+static int64_t continue_tokens(int32_t *tokens, int64_t n, TextWriter *w, Decoder *decoder, const SampleConfig *c) {
+    Model *model = decoder->model;
     int V = model->config.vocab_size;
     float *logits = malloc((size_t)V * sizeof *logits);
     Candidate *room = malloc((size_t)V * sizeof *room);
     ASSERT(logits && room);
-    Decoder decoder;
-    decoder_create(&decoder, model, stream);
     for (int i = 0; i < c->tokens && !(c->stop && c->stop()); i++) {
-        decoder_logits(&decoder, tokens, n);
-        model_read_logits(logits, model, stream, V);
+        decoder_logits(decoder, tokens, n);
+        model_read_logits(logits, model, decoder->stream, V);
         int token =
             draw_token(room, logits, V, &c->draw, random_uniform(c->seed, RANDOM_SAMPLE, c->index + (uint64_t)i));
         if (token == vocab_end_of_text(c->vocab)) break;
@@ -80,7 +78,6 @@ static int64_t continue_tokens(int32_t *tokens, int64_t n, TextWriter *w, Model 
         write_token(w, c->vocab, token, false);
         fflush(w->out);
     }
-    decoder_free(&decoder);
     free(room);
     free(logits);
     return n;
@@ -91,12 +88,15 @@ bool sample_text(int64_t *n_drawn, FILE *out, Model *model, Stream *stream, cons
     int32_t *tokens;
     TextWriter w = {.out = out};
     int64_t n = begin_tokens(&tokens, config, model->config.vocab_size, err);
-    if (n > 0) {
+    Decoder decoder;
+    bool ok = n > 0 && decoder_create(&decoder, model, stream, err);
+    if (ok) {
         for (int64_t i = 0; i < n; i++) write_token(&w, config->vocab, tokens[i], i == 0);
         fflush(out);
-        *n_drawn = continue_tokens(tokens, n, &w, model, stream, config) - n;
+        *n_drawn = continue_tokens(tokens, n, &w, &decoder, config) - n;
         text_end(&w);
+        decoder_free(&decoder);
     }
     free(tokens);
-    return n > 0;
+    return ok;
 }

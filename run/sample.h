@@ -24,7 +24,7 @@ typedef struct {
 
 // Writes prompt and continuation, each token as it is drawn, in well-formed UTF-8 (what is not becomes U+FFFD). Ends
 // early at an end-of-text token. *n_drawn is the number of tokens added. Errors, before anything is written: a
-// prompt that the vocabulary does not have.
+// prompt that the vocabulary does not have; no memory.
 bool sample_text(int64_t *n_drawn, FILE *out, Model *model, Stream *stream, const SampleConfig *config, Error *err);
 
 #ifdef __cplusplus

@@ -81,7 +81,7 @@ static bool sample(bool *complete, Trainer *t, Error *err) {
     int64_t n_drawn;
     FILE *out = open_memstream(&text, &size);
     ASSERT(out);
-    bool ok = sample_text(&n_drawn, out, &t->model, t->stream, &s, err) || error_prefix(err, "--sample-prompt");
+    bool ok = sample_text(&n_drawn, out, &t->model, t->stream, &s, err);
     fclose(out);
     *complete = !signals_received();
     if (ok && *complete) {
@@ -163,6 +163,7 @@ static bool record_step(Trainer *t, const StepResult *r, Error *err) {
     json_double(&w, "flops_per_s", flops);
     json_double(&w, "mfu", line.mfu);
     json_int(&w, "memory_bytes", peak_memory());
+    if (device_memory_most(t->device)) json_int(&w, "device_memory_bytes", device_memory_most(t->device));
     json_double(&w, "elapsed_s", s->elapsed_s);
     json_int(&w, "skipped", s->skipped);
     json_begin_object(&w, "ms");

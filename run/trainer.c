@@ -15,6 +15,7 @@ bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, De
     ModelRun shape = config_model_run(config);
     Type type = config_type((DtypeChoice)config->dtype, device);
     for (size_t i = 0; i < sizeof t->phases / sizeof *t->phases; i++) t->phases[i] = event_create(device);
+    t->product_flops = peak_product_rate(device, type); // first: it frees its memory before the run takes its own
     if (!model_create(&t->model, &config->model, device, type, &shape, err)) {
         t->model = (Model){0};
         trainer_free(t);
@@ -29,7 +30,6 @@ bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, De
         ok = t->diagnose != NULL;
     }
     if (ok) {
-        t->product_flops = peak_product_rate(device, type);
         bool known = type == TYPE_BF16 && device->bf16_flops > 0;
         t->peak_flops = known ? device->bf16_flops : t->product_flops;
         model_init_weights(&t->model, t->stream, (uint64_t)config->seed);

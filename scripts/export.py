@@ -6,7 +6,7 @@ from runs import RunError, read_run
 
 # Tags that are not KIND/KEY.
 TAGS = {"val_loss": "val/loss", "bits_per_byte": "val/bits_per_byte", "step_ms": "ms/step", "tokens_per_s": "speed/tokens_per_s",
-        "flops_per_s": "speed/flops_per_s", "memory_bytes": "memory/bytes"}
+        "flops_per_s": "speed/flops_per_s", "memory_bytes": "memory/bytes", "device_memory_bytes": "memory/device_bytes"}
 LEFT_OUT = {"kind", "step"}
 
 

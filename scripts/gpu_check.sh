@@ -192,7 +192,7 @@ run_bench() {
                 --device cuda --dtype bf16 --quiet --overwrite --out "$work/$name"; then
                 row "$optimizer, $((batch * 1024)) tokens a step" "$(printf '%.0f tokens/s, step %.1f ms, optimizer %.2f ms, MFU %.3f, %.2f GiB' \
                     "$(median "$name" tokens_per_s)" "$(median "$name" step_ms)" "$(median "$name" optimizer)" "$(median "$name" mfu)" \
-                    "$(median "$name" memory_bytes | awk '{ print $1 / 2^30 }')")"
+                    "$(median "$name" device_memory_bytes | awk '{ print $1 / 2^30 }')")"
             else
                 row "$optimizer, $((batch * 1024)) tokens a step" "FAILED"
                 status=1

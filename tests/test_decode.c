@@ -85,13 +85,14 @@ static void check_logits(const double *mine, const double *other, int n, int64_t
 // Feeds pieces of the given sizes, again and again, up to beyond the context.
 static void check_pieces(Model *cached, Model *whole, const int *sizes) {
     Decoder with, without;
+    Error err;
     int32_t tokens[LENGTH];
     int V = cached->config.vocab_size;
     size_t bytes = (size_t)V * sizeof(double);
     double *mine = malloc(bytes), *other = malloc(bytes);
     make_tokens(tokens, LENGTH, V);
-    decoder_create(&with, cached, stream);
-    decoder_create(&without, whole, stream);
+    assert_true(decoder_create(&with, cached, stream, &err));
+    assert_true(decoder_create(&without, whole, stream, &err));
     int size = 0;
     for (int n = sizes[0]; n <= LENGTH; n += sizes[size]) {
         memcpy(mine, decoder_logits(&with, tokens, n), bytes);
@@ -161,16 +162,17 @@ static void test_another_text(void **state) {
     (void)state;
     Model model;
     Decoder decoder;
+    Error err;
     int32_t first[9], second[6];
     create(&model, 1, TYPE_F64, USE_DECODING, 1);
     double logits[64];
     make_tokens(first, 9, model.config.vocab_size);
     for (int i = 0; i < 6; i++) second[i] = first[8 - i];
-    decoder_create(&decoder, &model, stream);
+    assert_true(decoder_create(&decoder, &model, stream, &err));
     memcpy(logits, decoder_logits(&decoder, second, 6), sizeof logits);
     decoder_logits(&decoder, first, 9);
     decoder_free(&decoder);
-    decoder_create(&decoder, &model, stream);
+    assert_true(decoder_create(&decoder, &model, stream, &err));
     assert_memory_equal(logits, decoder_logits(&decoder, second, 6), sizeof logits);
     decoder_free(&decoder);
     model_free(&model);

@@ -147,8 +147,10 @@ def environment(hub=None, **more):
 
 
 def start(script, *arguments, env):
+    """A shell script cannot trap what is ignored when it starts, as Ctrl-C is in a background job."""
+    heed = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
     return subprocess.Popen([ROOT / "scripts" / script, *arguments], env=env, text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+                            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, preexec_fn=heed)
 
 
 def finish(process, status=0):

@@ -11,7 +11,7 @@ TRAIN = os.environ.get("TRAIN", os.path.join(HERE, "..", "train"))
 ENVIRONMENT = dict(os.environ, POLAR_BLAS="none", OMP_NUM_THREADS="1")
 STEPS = 36
 # What may differ between two runs that are the same.
-TIMES = ("elapsed_s", "step_ms", "tokens_per_s", "flops_per_s", "mfu", "memory_bytes", "ms")
+TIMES = ("elapsed_s", "step_ms", "tokens_per_s", "flops_per_s", "mfu", "memory_bytes", "device_memory_bytes", "ms")
 
 
 def write_shard(path, tokens):

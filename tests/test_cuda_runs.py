@@ -1,0 +1,324 @@
+#!/usr/bin/env python3
+"""Whole runs on CUDA, which tests/cuda_on_cpu imitates: against the CPU's, the same bits however they come about, and when
+the device fails."""
+import json
+import math
+import os
+import random
+import re
+import shutil
+import sys
+
+sys.dont_write_bytecode = True
+import tiny_runs as tiny  # noqa: E402
+from measure_memory import planned  # noqa: E402
+
+IMITATION = os.path.join(tiny.HERE, "..", os.environ.get("BUILD", "build"), "cuda_on_cpu", "train")
+STEPS = 4
+# fp32, unit roundoff 2^-24 = 6e-8: sums of some hundred terms in another order, over a few steps.
+F32 = 1e-5
+# An exact polar factor makes singular values of roundoff's size 1 like all others; their directions go into the next steps.
+SOLVED = 1e-3
+# bf16, unit roundoff 2^-8: what the gradient of a whole network keeps of roundings that are independent is better than
+# the 4 u allowed here.
+BF16 = 4 * 2**-8
+# Solves on the CPU are those of OpenBLAS, which starts slower.
+WITH_LAPACK = dict(os.environ, OMP_NUM_THREADS="1")
+WORKSPACE = 32 << 20  # that matrix products work in, beside the plan
+
+
+def small(folder, *options):
+    """A run of 4 steps of 16 tokens."""
+    return [*tiny.make_data(folder), "--n-layer", "1", "--seq-len", "8", "--batch-size", "2", "--micro-batch", "1", "--steps",
+            str(STEPS), "--eval-every", "2", "--val-tokens", "32", "--sample-every", "3", "--sample-tokens", "3", "--schedule",
+            "constant", "--warmup", "0", *options]
+
+
+def cuda(**settings):
+    """The environment with settings of the imitation."""
+    return dict(tiny.ENVIRONMENT, **{f"CUDA_ON_CPU_{key.upper()}": str(value) for key, value in settings.items()})
+
+
+def train(out, *options, device="cuda", dtype="f32", environment=tiny.ENVIRONMENT):
+    tiny.run(*options, "--device", device, "--dtype", dtype, "--out", out, environment=environment)
+    return out
+
+
+def resume(run, *options, **settings):
+    return tiny.train("--resume", run, "--max-time", "0", *options, environment=cuda(**settings))
+
+
+def steps_of(run):
+    return [record for record in tiny.records(run) if record["kind"] == "train"]
+
+
+def check_close(run, reference, tolerance, keys=("loss", "grad_norm")):
+    mine, other = steps_of(run), steps_of(reference)
+    assert len(mine) == len(other) == STEPS
+    for a, b in zip(mine, other):
+        for key in keys:
+            assert abs(a[key] - b[key]) <= tolerance * abs(b[key]), f"step {b['step']}: {key} {a[key]}, {b[key]} expected"
+
+
+def check_as_cpu(folder, optimizer, *options, solves=False):
+    """Losses and norms of the gradient in both types."""
+    options = [*small(folder, "--optimizer", optimizer, "--eval-every", "0", "--sample-every", "0", *options)]
+    name = os.path.join(folder, "_".join((optimizer, *options[-2:]))).replace("--", "")
+    cpu = train(f"{name}_cpu", *options, device="cpu", environment=WITH_LAPACK if solves else tiny.ENVIRONMENT)
+    assert steps_of(cpu)[-1]["loss"] != steps_of(cpu)[0]["loss"]
+    check_close(train(f"{name}_f32", *options), cpu, SOLVED if solves else F32)
+    check_close(train(f"{name}_bf16", *options, dtype="bf16"), cpu, BF16)
+
+
+def optimizers_agree_with_cpu(folder):
+    out, _ = tiny.run("train", "--help", "optimizers")
+    names = re.findall(r"^  ([a-z]\w*) ", out, re.M)
+    assert "adamw" in names and "polargrad" in names, names
+    for name in names:
+        check_as_cpu(folder, name, *(("--polar", "ns5") if name == "polargrad" else ()))
+
+
+def need_lapack():
+    result = tiny.train("polar", "--device", "cpu", "--method", "svd", "--shape", "2x2", environment=WITH_LAPACK)
+    if result.returncode != 0 and "LAPACK" in result.stderr:
+        raise tiny.Skip("no LAPACK here")
+
+
+def solves_agree_with_cpu(folder):
+    need_lapack()
+    for method in ("qdwh", "zolo-pd"):
+        check_as_cpu(folder, "polargrad", "--polar", method, solves=True)
+
+
+def networks_agree_with_cpu(folder):
+    check_as_cpu(folder, "normuon", "--n-kv-head", "1", "--norm", "rmsnorm", "--positions", "rope", "--activation", "swiglu",
+                 "--biases", "no", "--no-tied-head")
+    check_as_cpu(folder, "muon", "--norm", "rmsnorm", "--embed-norm", "--positions", "half-rope", "--qk-norm", "--activation",
+                 "relu2", "--no-tied-head", "--head-bias", "--softcap", "15")
+
+
+def check_same_bits(folder, dtype, *options):
+    options = small(folder, *options)
+    reference = train(os.path.join(folder, "reference"), *options, dtype=dtype)
+    for order in ("ascending", "descending", "random:7"):
+        run = os.path.join(folder, order)
+        train(run, *options, dtype=dtype, environment=cuda(order=order))
+        tiny.check_same_end(run, reference, STEPS)
+
+
+def same_bits_in_all_orders_bf16(folder):
+    check_same_bits(folder, "bf16", "--optimizer", "normuon", "--diagnose", "2")
+
+
+def same_bits_in_all_orders_f32(folder):
+    check_same_bits(folder, "f32", "--optimizer", "polargrad", "--vector-optimizer", "adamw")
+
+
+def stopped_and_resumed(folder):
+    rng = random.Random()
+    for optimizer, dtype in (("adamw", "f32"), ("normuon", "bf16")):
+        options = small(folder, "--optimizer", optimizer)
+        reference = train(os.path.join(folder, f"{optimizer}_reference"), *options, dtype=dtype)
+        run = train(os.path.join(folder, optimizer), *options, "--max-time", "1e-9", dtype=dtype)
+        stops = rng.randrange(STEPS - 1)
+        for _ in range(stops):
+            tiny.run("--resume", run)
+        assert tiny.checkpoints(run)[-1] == 1 + stops
+        resume(run)
+        tiny.check_same_end(run, reference, STEPS)
+
+
+def from_cpu_to_cuda_and_back(folder):
+    options = small(folder, "--optimizer", "muon")
+    cpu = train(os.path.join(folder, "cpu"), *options, device="cpu")
+    for dtype, tolerance in (("f32", F32), ("bf16", BF16)):
+        run = train(os.path.join(folder, dtype), *options, "--max-time", "1e-9", device="cpu")
+        tiny.run("--resume", run, "--device", "cuda", "--dtype", dtype)
+        tiny.run("--resume", run, "--device", "cpu", "--dtype", "f32", "--max-time", "0")
+        devices = [json.loads(line) for line in open(os.path.join(run, "metrics.jsonl"))]
+        devices = [record["device"] for record in devices if record["kind"] == "resume"]
+        assert "CUDA on CPU" in devices[0] and "CUDA" not in devices[1], devices
+        check_close(run, cpu, tolerance)
+        assert [s["loss"] for s in steps_of(run)[:1]] == [s["loss"] for s in steps_of(cpu)[:1]]
+        assert steps_of(run)[1]["loss"] != steps_of(cpu)[1]["loss"], "the second step was not made on cuda"
+
+
+def recompute_gives_the_same_bits(folder):
+    options = small(folder, "--n-layer", "2", "--activation", "swiglu", "--qk-norm")
+    reference = train(os.path.join(folder, "none"), *options, dtype="bf16")
+    for level in ("activations", "layer"):
+        run = train(os.path.join(folder, level), *options, "--recompute", level, dtype="bf16")
+        tiny.check_same_end(run, reference, STEPS)
+
+
+def micro_batches_agree(folder):
+    options = small(folder, "--batch-size", "4")
+    one = train(os.path.join(folder, "one"), *options)
+    for micro in ("2", "4"):
+        check_close(train(os.path.join(folder, micro), *options, "--micro-batch", micro), one, F32)
+
+
+def other_commands(folder):
+    run = train(os.path.join(folder, "run"), *small(folder))
+    found = {}
+    for device in ("cpu", "cuda"):
+        result = json.loads(tiny.run("eval", run, "--device", device, "--json")[0])
+        text, _ = tiny.run("sample", run, "--device", device, "--temperature", "0", "--tokens", "8", "--prompt", "abc")
+        found[device] = result["val_loss"], text
+    assert math.isclose(found["cuda"][0], found["cpu"][0], rel_tol=F32), found
+    assert found["cuda"][1] == found["cpu"][1] and len(text) > 3, found
+    # The last step's validation is that of `eval`.
+    losses = [record["val_loss"] for record in tiny.records(run) if record["kind"] == "val"]
+    assert math.isclose(losses[-1], found["cuda"][0], rel_tol=1e-12), losses
+    run = train(os.path.join(folder, "gpt2"), *small(folder, "--biases", "yes"), dtype="bf16")
+    for device in ("cpu", "cuda"):  # on the CPU in fp32, which it has
+        result = json.loads(tiny.run("eval", run, "--device", device, "--json")[0])
+        losses = [record["val_loss"] for record in tiny.records(run) if record["kind"] == "val"]
+        assert math.isclose(losses[-1], result["val_loss"], rel_tol=BF16 if device == "cpu" else 1e-12), losses
+    tiny.run("export", run, "--out", os.path.join(folder, "export"))
+    text, _ = tiny.run("sample", os.path.join(folder, "export"), "--vocab", "bytes", "--device", "cuda", "--tokens", "4")
+    assert text
+
+
+def polar_factors(_):
+    need_lapack()
+    found = []
+    for device in ("cpu", "cuda"):
+        out, _ = tiny.run("polar", "--device", device, "--shape", "24x16", "--repeat", "1", "--json", "--method", "ns5,qdwh,svd",
+                          environment=WITH_LAPACK)
+        found.append([json.loads(line) for line in out.splitlines()])
+    assert len(found[0]) == len(found[1]) == 3
+    for mine, other in zip(*found):
+        assert mine["method"] == other["method"] and abs(mine["forward_error"] - other["forward_error"]) <= F32, (mine, other)
+
+
+def matrix_problems(folder):
+    need_lapack()
+    sizes = ["--steps", str(STEPS), "--log-every", "1", "--quiet"]
+    for name, *options in (("quadratic", "--rows", "12", "--cols", "10", "--x-rows", "8", "--x-cols", "6", "--lr", "0.1", "--optimizer",
+                            "newton"),
+                           ("quadratic", "--rows", "12", "--cols", "10", "--x-rows", "8", "--x-cols", "6", "--lr", "1e-5", "--optimizer",
+                            "polargrad"),
+                           ("logistic", "--rows", "20", "--cols", "10", "--x-rows", "8", "--x-cols", "6", "--batch", "10",
+                            "--lr", "0.1", "--optimizer", "muon"),
+                           ("completion", "--rows", "12", "--cols", "10", "--rank", "2", "--lr", "0.1", "--optimizer", "altgd")):
+        losses = []
+        for device in ("cpu", "cuda"):
+            out = os.path.join(folder, f"{name}_{options[-1]}_{device}")
+            tiny.run("problem", name, *options, *sizes, "--device", device, "--out", out, environment=WITH_LAPACK)
+            losses.append([record["loss"] for record in tiny.records(out) if "loss" in record])
+        assert len(losses[0]) == len(losses[1]) == STEPS + 1, losses
+        # An error of the function, not of its distance from the optimum, which is a difference.
+        assert all(abs(a - b) <= F32 * losses[0][0] for a, b in zip(*losses)), (name, options, losses)
+
+
+def bad_steps_are_skipped(folder):
+    """So large a step that the next losses are far above the first: as on the CPU they are skipped, and change nothing."""
+    options = small(folder, "--optimizer", "sgd", "--lr", "0.1", "--embed-lr", "0.3", "--loss-jump", "0.5", "--max-skips", "100", "--on-bad-step", "skip",
+                    "--eval-every", "0", "--checkpoint-every", "1", "--keep", "0")
+    cpu = train(os.path.join(folder, "cpu"), *options, device="cpu")
+    run = train(os.path.join(folder, "cuda"), *options)
+    skipped = [[step["skipped"] for step in steps_of(one)] for one in (cpu, run)]
+    assert skipped[0] == skipped[1] and skipped[0][-1] > 0, skipped
+    bad = skipped[0].index(1)
+    weights = [tiny.read_tree(os.path.join(run, "checkpoints", f"step_{step:08d}"))["model.safetensors"]
+               for step in (bad - 1, bad, bad + 1)]
+    assert weights[0] != weights[1] == weights[2]
+    options[options.index("skip")] = "stop"
+    result = tiny.train(*options, "--device", "cuda", "--dtype", "f32", "--out", os.path.join(folder, "stop"))
+    tiny.check_one_line(result, f"step {bad + 1} is bad")
+    assert tiny.checkpoints(os.path.join(folder, "stop"))[-1] == bad
+
+
+def check_faults(folder, kind, words):
+    """The n-th allocation or kernel fails, for ever later n, until a run comes to its end without."""
+    options = small(folder, "--optimizer", "normuon", "--checkpoint-every", "1", "--keep", "0")
+    reference = train(os.path.join(folder, "reference"), *options, dtype="bf16")
+    n, failed, resumed = 1, 0, 0
+    rng = random.Random(3)
+    while True:
+        run = os.path.join(folder, f"run{n}")
+        result = tiny.train(*options, "--device", "cuda", "--dtype", "bf16", "--out", run, environment=cuda(**{kind: n}))
+        if result.returncode == 0:
+            tiny.check_same_end(run, reference, STEPS)
+            # The measurement of the product's rate does without memory that it does not get.
+            if kind == "fail_launch" or n > 12:
+                break
+        else:
+            tiny.check_one_line(result)
+            assert re.search(words, result.stderr), result.stderr
+            failed += 1
+            if os.path.exists(run):
+                left = tiny.read_tree(os.path.join(run, "checkpoints"))
+                for step in tiny.checkpoints(run):  # those that are there are whole
+                    for name in ("model.safetensors", "optimizer.safetensors"):
+                        path = f"step_{step:08d}/{name}"
+                        with open(os.path.join(reference, "checkpoints", path), "rb") as file:
+                            assert left[path] == file.read(), path
+                again = resume(run)
+                assert again.returncode == 0, again.stderr
+                tiny.check_same_end(run, reference, STEPS)
+                resumed += 1
+        shutil.rmtree(run, ignore_errors=True)
+        n += 1 + int(rng.uniform(0.4, 0.6 if kind == "fail_alloc" else 3) * n)
+    return failed, resumed
+
+
+def memory_runs_out(folder):
+    failed, _ = check_faults(folder, "fail_alloc", "memory|MiB")
+    assert failed > 3, failed
+
+
+def kernels_fail(folder):
+    failed, resumed = check_faults(folder, "fail_launch", "checkpoints are intact.*--resume|no kernels that run on")
+    assert failed > 3 and resumed > 1, (failed, resumed)
+
+
+def too_little_memory(folder):
+    """The plan's comparison comes before anything is made."""
+    run = os.path.join(folder, "run")
+    result = tiny.train(*small(folder), "--device", "cuda", "--out", run, environment=cuda(memory=100000))
+    tiny.check_one_line(result, "of memory and ")
+    assert not os.path.exists(run)
+
+
+def no_gpu(folder):
+    result = tiny.train(*small(folder), "--device", "cuda", "--out", os.path.join(folder, "run"), environment=cuda(devices=0))
+    tiny.check_one_line(result, "use --device cpu")
+
+
+def wide_heads(folder):
+    """257 is refused before the run, by every command that has such a network, and 256 is not."""
+    run = os.path.join(folder, "run")
+    options = small(folder, "--n-head", "1", "--steps", "1")
+    result = tiny.train(*options, "--head-dim", "257", "--positions", "none", "--device", "cuda", "--out", run)
+    tiny.check_one_line(result, "heads of 257 are too wide")
+    assert not os.path.exists(run)
+    train(run, *options, "--head-dim", "257", "--positions", "none", device="cpu")
+    tiny.check_one_line(tiny.train("eval", run, "--device", "cuda"), "heads of 257 are too wide")
+    tiny.run(*options, "--head-dim", "256", "--dry-run", "--device", "cuda")
+
+
+def memory_is_as_planned(folder):
+    """Small workspaces of operations come on top of the plan, like that of the products."""
+    for dtype, optimizer in (("f32", "adamw"), ("bf16", "normuon")):
+        run = os.path.join(folder, dtype)
+        options = small(folder, "--d-model", "128", "--seq-len", "128", "--micro-batch", "2", "--steps", "1", "--eval-every", "0",
+                        "--optimizer", optimizer, "--device", "cuda", "--dtype", dtype)
+        plan = planned(tiny.run(*options, "--dry-run")[0])
+        tiny.run(*options, "--out", run)
+        with open(os.path.join(run, "metrics.jsonl")) as file:
+            most = [json.loads(line).get("device_memory_bytes") for line in file if '"train"' in line][-1]
+        assert abs(most - WORKSPACE - plan) <= 0.05 * plan + (1 << 20), f"{dtype}: plan {plan}, measured {most}"
+        assert plan > 4 << 20, plan
+
+
+if __name__ == "__main__":
+    if not os.path.exists(IMITATION):
+        print("skipped cuda_runs: no CUDA headers, so no imitation of a GPU")
+        sys.exit(0)
+    tiny.TRAIN = IMITATION
+    tiny.run_tests(optimizers_agree_with_cpu, solves_agree_with_cpu, networks_agree_with_cpu, same_bits_in_all_orders_bf16,
+                   same_bits_in_all_orders_f32, stopped_and_resumed, from_cpu_to_cuda_and_back, recompute_gives_the_same_bits,
+                   micro_batches_agree, other_commands, polar_factors, matrix_problems, bad_steps_are_skipped, memory_runs_out, kernels_fail,
+                   too_little_memory, no_gpu, wide_heads, memory_is_as_planned)

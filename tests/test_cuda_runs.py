@@ -260,7 +260,7 @@ def check_faults(folder, kind, words):
                 tiny.check_same_end(run, reference, STEPS)
                 resumed += 1
         shutil.rmtree(run, ignore_errors=True)
-        n += 1 + int(rng.uniform(0.4, 0.6 if kind == "fail_alloc" else 3) * n)
+        n += 1 + int(rng.uniform(0.2, 0.4 if kind == "fail_alloc" else 3) * n)
     return failed, resumed
 
 

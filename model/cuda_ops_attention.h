@@ -1,24 +1,16 @@
-// model/cuda_ops_attention.h - attention on CUDA: the operations of model/ops.h, and the kernels that they choose from.
+// model/cuda_ops_attention.h - the kernels that attention on CUDA chooses from. The operations themselves (model/cuda_ops.h)
+// take head_dim <= CUDA_MAX_HEAD_DIM and give the same bits for a query whatever other queries are asked for with it: a
+// sequence read at once and one read through a cache agree.
 #ifndef POLAR_MODEL_CUDA_OPS_ATTENTION_H
 #define POLAR_MODEL_CUDA_OPS_ATTENTION_H
 
 #include "device/cuda_kernel.h"
-#include "model/ops.h" // defines: AttentionShape
+#include "model/cuda_ops.h" // declares the operations
 
 enum {
     MAX_GRID_YZ = 65535, // of a launch: heads and batch entries
     CUDA_MAX_HEAD_DIM = 256,
 };
-
-// The operations, for T = float and __nv_bfloat16; head_dim <= CUDA_MAX_HEAD_DIM. The same bits for a query whatever other queries
-// are asked for with it: a sequence read at once and one read through a cache agree.
-template <typename T>
-void attention_forward_cuda(Stream *s, void *out, void *lse, const void *q, const void *k, const void *v,
-                            const AttentionShape *shape);
-template <typename T>
-void attention_backward_cuda(Stream *s, void *dq, void *dk, void *dv, void *delta, const void *dout, const void *q,
-                             const void *k, const void *v, const void *out, const void *lse,
-                             const AttentionShape *shape);
 
 // Any head_dim up to 256, plain multiplications in fp32. delta is an input.
 template <typename T>

@@ -86,9 +86,12 @@ static inline void for_each_cpu_instance(void (*check)(const Instance *in)) {
     else unsetenv("POLAR_ISA");
 }
 
-// For those, and for both types of the GPU where there is one.
+// For those, and for both types of the GPU where there is one. Where it is imitated for the GPU alone: the CPU's instances
+// are the same as in the build without it.
 static inline void for_each_instance(void (*check)(const Instance *in)) {
+#ifndef CUDA_ON_CPU
     for_each_cpu_instance(check);
+#endif
     if (gpu == NULL) return;
     check_instance(check, gpu_stream, TYPE_F32, "cuda");
     check_instance(check, gpu_stream, TYPE_BF16, "cuda");

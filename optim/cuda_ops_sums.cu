@@ -193,12 +193,14 @@ __global__ void step_guard_kernel(StepReport *report, const StepInputs *inputs, 
     if (threadIdx.x != 0) return;
     double mean = *loss * inputs->loss_scale;
     bool ok = isfinite(norm) && isfinite(mean) && mean <= inputs->loss_limit;
+    double clip_scale = inputs->max_grad_norm > 0 && ok ? fmin(1.0, inputs->max_grad_norm / (norm + 1e-6)) : 1;
+    ok = ok && clip_scale * norm <= MAX_APPLIED_NORM;
     double applied = report->applied + (ok ? 1 : 0);
     report->grad_norm = norm;
     report->loss = mean;
     report->ok = ok ? 1 : 0;
     report->applied = applied;
-    report->clip_scale = inputs->max_grad_norm > 0 && ok ? fmin(1.0, inputs->max_grad_norm / (norm + 1e-6)) : 1;
+    report->clip_scale = clip_scale;
     for (int g = 0; g < GROUP_COUNT; g++) {
         report->bias_correction1[g] = 1 - pow(inputs->beta1[g], applied);
         report->bias_correction2[g] = 1 - pow(inputs->beta2[g], applied);

@@ -68,7 +68,10 @@ __global__ void __launch_bounds__(TOTAL_BLOCK)
     }
     double shape = rule_factor(scaling, from_element(scaling.row_dots, j * rows), rows, cols, shared);
     double scale = matrix_scale(factors, sums, norm_sums, rows, cols, shape, scaling, shared);
-    for (int64_t r = threadIdx.x; r < rows; r += TOTAL_BLOCK) factors[r] = fmin(factors[r] * scale, MAX_FACTOR);
+    for (int64_t r = threadIdx.x; r < rows; r += TOTAL_BLOCK) {
+        double factor = factors[r] * scale;
+        factors[r] = factor > MAX_FACTOR ? MAX_FACTOR : factor; // fmin would hide a NaN
+    }
 }
 
 template <typename A>

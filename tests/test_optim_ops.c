@@ -368,16 +368,27 @@ static void check_normalize(const Instance *in) {
 
 // ---- the step ----
 
+// A loss within the limit, one that is none, one above it; and gradients whose squares a float cannot hold, which are
+// applied only where clipping makes them small.
 static void check_guard(const Instance *in) {
     enum { N = 3000 };
-    const double losses[] = {4, NAN, 40};
-    for (int i = 0; i < 3; i++) {
+    const struct {
+        double loss, row_sum, max_grad_norm;
+        bool finite, ok; // finite: of use, so that clipping is worked out
+    } cases[] = {{4, 2, 1, true, true},
+                 {NAN, 2, 1, false, false},
+                 {40, 2, 1, false, false},
+                 {4, 1e40, 0, true, false},
+                 {4, 1e40, 1, true, true}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         double *sums = draw(N, 2, 0.1), total = 0;
-        for (int k = 0; k < N; k++) total += sums[k];
-        bool ok = i == 0;
-        double applied = ok ? 4 : 3;
-        StepReport ref = {.applied = applied, .loss = losses[i] / 2, .grad_norm = sqrt(total), .ok = ok};
-        ref.clip_scale = ok ? 1 / (ref.grad_norm + 1e-6) : 1;
+        for (int k = 0; k < N; k++) total += sums[k] *= cases[i].row_sum / 2;
+        StepInputs step = inputs;
+        step.max_grad_norm = cases[i].max_grad_norm;
+        double applied = cases[i].ok ? 4 : 3, most = cases[i].max_grad_norm;
+        StepReport ref = {
+            .applied = applied, .loss = cases[i].loss / 2, .grad_norm = sqrt(total), .ok = cases[i].ok};
+        ref.clip_scale = cases[i].finite && most > 0 ? most / (ref.grad_norm + 1e-6) : 1;
         for (int g = 0; g < GROUP_COUNT; g++) {
             ref.bias_correction1[g] = 1 - pow(inputs.beta1[g], applied);
             ref.bias_correction2[g] = 1 - pow(inputs.beta2[g], applied);
@@ -385,19 +396,35 @@ static void check_guard(const Instance *in) {
         for (int run = 0; run < RUNS; run++) {
             run_begin(run);
             StepReport *out = on_device(TYPE_F64, &report, sizeof report / sizeof(double));
-            const StepInputs *given = on_device(TYPE_F64, &inputs, sizeof inputs / sizeof(double));
+            const StepInputs *given = on_device(TYPE_F64, &step, sizeof step / sizeof(double));
             ops_of(in)->step_guard(in->stream, out, given, typed(TYPE_F64, sums, N), N,
-                                   typed(TYPE_F64, &losses[i], 1));
+                                   typed(TYPE_F64, &cases[i].loss, 1));
             const double *got = values_of(out, sizeof ref / sizeof(double)), *wanted = (const double *)&ref;
             for (size_t k = 0; k < sizeof ref / sizeof(double); k++)
                 if (!(fabs(got[k] - wanted[k]) <= N * DBL_EPSILON * fabs(wanted[k])) &&
                     !(isnan(got[k]) && isnan(wanted[k])))
-                    fail_msg("%s: number %d of the report is %.17g, not %.17g", in->name, (int)k, got[k],
-                             wanted[k]);
+                    fail_msg("%s, case %d: number %d of the report is %.17g, not %.17g", in->name, (int)i, (int)k,
+                             got[k], wanted[k]);
             run_end();
         }
         case_end();
     }
+}
+
+// A row that is not a number does not become a large factor by the bound on factors.
+static void check_bad_row(const Instance *in) {
+    Case c = make_case(shapes[1]);
+    int64_t lines = c.shape.count * c.shape.rows;
+    double *sums = draw(lines, 3, 0.5);
+    sums[2] = (double)NAN;
+    RowScaling s = {.rule = SCALE_FROBENIUS, .eps = 1e-10, .normalize = true};
+    run_begin(0);
+    MatrixBatch x = batch_of(in, &c);
+    double *factors = typed(TYPE_F64, NULL, lines);
+    ops_of(in)->row_factors(in->stream, factors, typed(TYPE_F64, sums, lines), &x, &s);
+    assert_true(isnan(values_of(factors, lines)[2]));
+    run_end();
+    case_end();
 }
 
 // What a batch gives is what its matrices give alone, bit for bit: the stations of a polar step one after the other.
@@ -479,6 +506,7 @@ TEST(update)
 TEST(center)
 TEST(normalize)
 TEST(guard)
+TEST(bad_row)
 TEST(batch)
 
 int main(void) {
@@ -486,7 +514,7 @@ int main(void) {
         cmocka_unit_test(adamw),  cmocka_unit_test(sgd),       cmocka_unit_test(momentum),
         cmocka_unit_test(scale),  cmocka_unit_test(factors),   cmocka_unit_test(update),
         cmocka_unit_test(center), cmocka_unit_test(normalize), cmocka_unit_test(guard),
-        cmocka_unit_test(batch),
+        cmocka_unit_test(batch),  cmocka_unit_test(bad_row),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

@@ -11,7 +11,8 @@ Builds for the GPU of this machine and checks and measures the program on it, in
 stage ends at its own time limit; what it had found by then is kept. Results: table.txt and log.txt in $OUT, or gpu_check/.
   --only STAGE  these stages alone (the build is needed once before the others)
   --list        the stages, their time limits in seconds, and what they do
-Settings: OUT (folder of results), PYTHON (python3), OPTIMIZERS ("adamw muon normuon"), PATIENCE (1: multiplies the limits).
+Settings: OUT (folder of results), PYTHON (python3), OPTIMIZERS ("adamw muon normuon"), PATIENCE (1: multiplies the limits),
+BUILD (build/gpu: where the programs are).
 Exit status: 0 all passed, 1 something failed, 2 no GPU that can be used.
 TEXT
 }
@@ -19,13 +20,13 @@ TEXT
 # Name, seconds, what it does. Together under ten minutes.
 stages=(
     "build     120 the program and its tests, for this card only"
-    "tests      80 the tests of the CUDA operations, on the device"
+    "tests      70 the tests of the CUDA operations, on the device"
     "parity     30 losses of 20 steps: GPU in fp32 and bf16 against the CPU"
     "rerun      30 the same bits from a second run and from a resumed one"
-    "bench     120 GPT-2 124M, T=1024, bf16: 524,288 and 65,536 tokens a step, each optimizer"
+    "bench     120 GPT-2 124M, T=1024, bf16: 65,536 and 524,288 tokens a step, each optimizer"
     "train      40 a small model learns from this project's own text, in bf16"
-    "ceilings   15 copy bandwidth and matrix products"
-    "sanitize   60 compute-sanitizer: memory, races, uninitialized reads, on small sizes"
+    "ceilings   20 copy bandwidth, matrix products, and each operation of a step beside them"
+    "sanitize   70 compute-sanitizer: memory, races, uninitialized reads, on small sizes"
     "torch      70 the same network in PyTorch: tokens a second"
     "kernels    25 time of each kernel in a step"
 )
@@ -33,7 +34,7 @@ stages=(
 here=$PWD
 out=${OUT:-gpu_check}
 work=build/gpu_check
-build=build/gpu
+build=${BUILD:-build/gpu}
 rows=$work/rows.txt
 train=$build/train
 python=${PYTHON:-python3}
@@ -44,7 +45,9 @@ limit_of() { printf '%s\n' "${stages[@]}" | awk -v name="$1" '$1 == name { print
 row() { printf '%s|%s|%s\n' "$stage" "$1" "$2" >>"$rows"; } # what, value: a line of the table
 skip() { row "$1" "skipped: $2" && exit 0; }
 
-# ---- The stages: each runs in a process of its own ----
+# ---- The stages: each runs in a process group of its own, which ends with it: what is started in one stays in it ----
+
+within() { timeout --foreground -k 2 "$@"; } # seconds, command...
 
 # Where pip's nvidia packages are, if they are: the headers and libraries of CUDA that a toolkit may lack.
 pip_folders() { # include|lib
@@ -57,11 +60,20 @@ PY
 
 capability() { nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d '. '; }
 
+# pip's nvcc, where there is no other one.
+pip_nvcc() {
+    [ -n "${NVCC:-}" ] || command -v nvcc >/dev/null || [ -x "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" ] && return
+    local folder
+    for folder in $(pip_folders bin); do [ -x "$folder/nvcc" ] && echo "$folder/nvcc" && return; done
+}
+
 run_build() {
-    local arch settings=("BUILD=$build" CUDA=yes) includes programs
+    local arch settings=("BUILD=$build" CUDA=yes) includes nvcc
     arch=$(capability)
     [ "$arch" = 90 ] && arch=90a
     [ -n "$arch" ] && settings+=("CUDA_ARCHS=$arch")
+    nvcc=$(pip_nvcc)
+    [ -n "$nvcc" ] && settings+=("NVCC=$nvcc")
     includes=$(pip_folders include)
     if ! echo '#include <cublasLt.h>' | gcc -E -x c -isystem "${CUDA_HOME:-/usr/local/cuda}/include" - >/dev/null 2>&1 && [ -n "$includes" ]; then
         settings+=("CUDA_INCLUDES=$includes")
@@ -70,27 +82,31 @@ run_build() {
         settings+=(CFLAGS=-Itests/no_cmocka TEST_LIBS=)
         row "cmocka" "not here; tests/no_cmocka stands in"
     fi
-    mapfile -t programs < <(test_programs | sed "s|^|$build/tests/|")
-    make -j"$(nproc)" "${settings[@]}" "$train" "$build/tests/gpu_ceilings" "${programs[@]}" || return 1
+    make -j"$(nproc)" "${settings[@]}" "$train" "$build/tests/gpu_ceilings" device-tests || return 1
     row "architectures" "${arch:-80 90a (no GPU to ask)}"
     row "spills" "$(awk '/spill stores/ && !/ 0 bytes spill stores/' "$build"/*/*.cu.o.log | wc -l) kernels"
 }
 
-# The programs that the imitated GPU runs, without the imitation's own.
-test_programs() { sed -n 's/^IMITATED := //p' tests/cuda_on_cpu/imitation.mk | tr ' ' '\n' | grep -v '^test_cuda_on_cpu$'; }
+run_test() {
+    if within 60 "$build/tests/$1" >"$work/$1.log" 2>&1; then
+        row "$1" "passed ($(grep -c '^\[ .* OK ' "$work/$1.log") tests)"
+    else
+        row "$1" "FAILED: $(grep -m 1 -E 'FAILED|error|internal' "$work/$1.log" | cut -c 1-90)"
+        touch "$work/tests.failed"
+    fi
+    cat "$work/$1.log"
+}
 
+# Four at a time: much of their time goes to references on the CPU.
 run_tests() {
-    local test status=0
-    for test in $(test_programs); do
-        if timeout 60 "$build/tests/$test" >"$work/$test.log" 2>&1; then
-            row "$test" "passed ($(grep -c '^\[ .* OK ' "$work/$test.log") tests)"
-        else
-            row "$test" "FAILED: $(grep -m 1 -E 'FAILED|error|internal' "$work/$test.log" | cut -c 1-90)"
-            status=1
-        fi
-        cat "$work/$test.log"
+    local test
+    rm -f "$work/tests.failed"
+    for test in $(make -s CUDA=no device-tests-list); do
+        while [ "$(jobs -rp | wc -l)" -ge 4 ]; do wait -n; done
+        run_test "$test" &
     done
-    return "$status"
+    wait
+    [ ! -e "$work/tests.failed" ]
 }
 
 # Token shards: this project's own text as bytes, and draws from Zipf's law over GPT-2's vocabulary for speed.
@@ -180,16 +196,32 @@ median() { # run, field
         awk '{ x[NR] = $1 } END { print NR ? x[int((NR + 1) / 2)] : "nan" }'
 }
 
+# A run whose speed counts, ended once its last step is recorded: the checkpoint that would come then says nothing about it.
+run_for_speed() { # name, steps, options...
+    local name=$1 steps=$2 process recorded=0 deadline=$((SECONDS + 40))
+    shift 2
+    rm -rf "${work:?}/$name"
+    "$train" --config configs/gpt2_124m.conf --train-data "$work/zipf.bin" --steps "$((steps + 1))" --log-every 1 --eval-every 0 \
+        --checkpoint-every 0 --warmup 1 --quiet --out "$work/$name" "$@" &
+    process=$!
+    while [ "$recorded" -lt "$steps" ] && [ "$SECONDS" -lt "$deadline" ] && kill -0 "$process" 2>/dev/null; do
+        sleep 0.1
+        recorded=$(losses "$name" 2>/dev/null | wc -l)
+    done
+    kill -KILL "$process" 2>/dev/null
+    wait "$process" 2>/dev/null
+    [ "$recorded" -ge "$steps" ]
+}
+
 run_bench() {
     local batch optimizer name status=0
     command -v "$python" >/dev/null || skip "speed" "no python3 to make tokens"
     make_tokens || return 1
-    for batch in 512 64; do
+    for batch in 64 512; do
         for optimizer in $optimizers; do
             name=bench_${optimizer}_$((batch * 1024))
-            if timeout 40 "$train" --config configs/gpt2_124m.conf --train-data "$work/zipf.bin" --optimizer "$optimizer" --lr 1e-3 \
-                --batch-size "$batch" --steps $((batch == 512 ? 9 : 23)) --log-every 1 --eval-every 0 --checkpoint-every 0 --warmup 1 \
-                --device cuda --dtype bf16 --quiet --overwrite --out "$work/$name"; then
+            if run_for_speed "$name" $((batch == 512 ? 8 : 23)) --optimizer "$optimizer" --lr 1e-3 --batch-size "$batch" \
+                --device cuda --dtype bf16; then
                 row "$optimizer, $((batch * 1024)) tokens a step" "$(printf '%.0f tokens/s, step %.1f ms, optimizer %.2f ms, MFU %.3f, %.2f GiB' \
                     "$(median "$name" tokens_per_s)" "$(median "$name" step_ms)" "$(median "$name" optimizer)" "$(median "$name" mfu)" \
                     "$(median "$name" device_memory_bytes | awk '{ print $1 / 2^30 }')")"
@@ -197,7 +229,6 @@ run_bench() {
                 row "$optimizer, $((batch * 1024)) tokens a step" "FAILED"
                 status=1
             fi
-            rm -rf "${work:?}/$name/checkpoints"
         done
     done
     return "$status"
@@ -221,8 +252,11 @@ run_train() {
 }
 
 run_ceilings() {
-    "$build/tests/gpu_ceilings" | tee "$work/ceilings.txt" || return 1
+    local status=0
+    "$build/tests/gpu_ceilings" >"$work/ceilings.txt" || status=1
+    cat "$work/ceilings.txt"
     while IFS= read -r line; do row "${line%%: *}" "${line#*: }"; done < <(tail -n +2 "$work/ceilings.txt")
+    return "$status"
 }
 
 run_sanitize() {
@@ -231,7 +265,8 @@ run_sanitize() {
     [ -n "$command" ] || skip "compute-sanitizer" "not installed"
     make_text || return 1
     for tool in memcheck racecheck initcheck; do
-        if timeout 30 "$command" --tool "$tool" --error-exitcode 9 --print-limit 5 "$train" "${small[@]}" --steps 2 --n-layer 1 --seq-len 32 --batch-size 2 \
+        # Not `within`: the tool has a process of its own for the program, which must end with it.
+        if timeout -k 1 21 "$command" --tool "$tool" --error-exitcode 9 --print-limit 5 "$train" "${small[@]}" --steps 2 --n-layer 1 --seq-len 32 --batch-size 2 \
             --train-data "$work/text_train_000001.bin" --device cuda --dtype bf16 --out "$work/sanitize" >"$work/$tool.log" 2>&1; then
             row "$tool" "passed: $(tail -n 1 "$work/$tool.log" | sed 's/^=* *//')"
         else
@@ -285,7 +320,7 @@ write_table() {
     {
         echo "GPU check of $(git describe --always --dirty 2>/dev/null || echo 'an unknown commit'), $(date -u '+%Y-%m-%d %H:%M UTC')"
         nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null
-        awk -F'|' '$1 != last { printf "\n%s\n", $1; last = $1 } { printf "  %-44s %s\n", $2, $3 }' "$rows"
+        awk -F'|' '$1 != last { printf "\n%s\n", $1; last = $1 } { printf "  %-60s %s\n", $2, $3 }' "$rows"
     } >"$work/table.txt"
     cp "$work/table.txt" "$out/table.txt"
 }

@@ -159,6 +159,31 @@ __global__ void shared_array_write_kernel(float *out, int at) {
     *out = values[0] + others[0];
 }
 
+struct alignas(16) FourFloats {
+    float at[4];
+};
+
+__global__ void packed_kernel(float *out, int from, int to) {
+    *reinterpret_cast<FourFloats *>(out + to) = *reinterpret_cast<const FourFloats *>(out + from);
+}
+
+// An access of 16 bytes that does not stand at a multiple of 16 is an error on a GPU, and no other access is.
+static void test_misaligned(void **) {
+    const char *words = "misaligned address"; // UndefinedBehaviorSanitizer's too
+    float *out = device_array(std::vector<float>(16, 1));
+    expect_death(words, [=] {
+        CUDA_LAUNCH(packed_kernel, 1, 1, 0, nullptr, out, 1, 8);
+        cudaDeviceSynchronize();
+    });
+    expect_death(words, [=] {
+        CUDA_LAUNCH(packed_kernel, 1, 1, 0, nullptr, out, 0, 10);
+        cudaDeviceSynchronize();
+    });
+    CUDA_LAUNCH(packed_kernel, 1, 1, 0, nullptr, out, 4, 8);
+    must(cudaDeviceSynchronize());
+    must(cudaFree(out));
+}
+
 static void test_out_of_bounds(void **) {
     const char *wrote = ASAN ? "AddressSanitizer" : "wrote outside of an allocation of 12 bytes";
     const char *shared = ASAN ? "AddressSanitizer" : "wrote outside of shared array";
@@ -258,6 +283,7 @@ int main(void) {
         cmocka_unit_test(test_collectives),
         cmocka_unit_test(test_missing_barrier),
         cmocka_unit_test(test_uninitialized),
+        cmocka_unit_test(test_misaligned),
         cmocka_unit_test(test_out_of_bounds),
         cmocka_unit_test(test_lonely_threads),
         cmocka_unit_test(test_refused_launches),

@@ -152,6 +152,16 @@ gpu_check_fits_its_time() {
 }
 gpu_check_refuses_unknown_stage() { refuses "no such stage" scripts/gpu_check.sh --only nonsense; }
 
+# The tests that it builds and runs on a GPU have sources that a compiler for C takes.
+gpu_check_knows_the_tests_of_a_gpu() {
+    local name count=0
+    for name in $(make -s CUDA=no device-tests-list); do
+        [ -f "tests/$name.c" ] || { echo "no tests/$name.c" && return 1; }
+        count=$((count + 1))
+    done
+    echo "$count tests" && [ "$count" -gt 10 ]
+}
+
 check syntax_is_right syntax_is_right
 check scripts_can_be_run scripts_can_be_run
 if command -v shellcheck >/dev/null; then
@@ -164,6 +174,7 @@ check setup_says_what_is_missing setup_says_what_is_missing
 check setup_refuses_unknown_profile setup_refuses_unknown_profile
 check gpu_check_fits_its_time gpu_check_fits_its_time
 check gpu_check_refuses_unknown_stage gpu_check_refuses_unknown_stage
+check gpu_check_knows_the_tests_of_a_gpu gpu_check_knows_the_tests_of_a_gpu
 check quickstart_explains_itself quickstart_explains_itself
 check quickstart_refuses_unknown_option quickstart_refuses_unknown_option
 check quickstart_refuses_missing_text quickstart_refuses_missing_text

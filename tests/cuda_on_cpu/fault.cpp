@@ -1,5 +1,6 @@
 // fault.cpp - a word about accesses to memory that is not there, before they end the program: the host's to device memory,
 // a kernel's beyond an allocation or to one that was freed, a thread's stack that is full. AddressSanitizer says it better.
+// And about accesses to addresses that are no multiple of what their type asks for, where the compiler has put a trap.
 #include "imitation.h"
 
 #ifdef __SANITIZE_ADDRESS__
@@ -16,14 +17,18 @@ namespace cuda_on_cpu {
 
 namespace {
 alignas(16) char handler_stack[64 * 1024]; // the one in use may be full
-struct sigaction earlier;
+struct sigaction earlier[2];               // of SIGSEGV and SIGILL
 
 void report(int number, siginfo_t *info, void *) {
     char text[512];
-    size_t bytes = memory_owner(info->si_addr);
     const Launch *launch = running_launch();
+    size_t bytes = number == SIGILL ? 0 : memory_owner(info->si_addr);
     int n = 0;
-    if (launch)
+    if (launch && number == SIGILL)
+        n = snprintf(text, sizeof text,
+                     "cuda_on_cpu: kernel %.200s, block (%u,%u,%u), thread (%u,%u,%u): a misaligned address\n",
+                     launch->name, blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z);
+    else if (launch)
         n = snprintf(text, sizeof text,
                      "cuda_on_cpu: kernel %.200s, block (%u,%u,%u), thread (%u,%u,%u): touches %p, %s\n",
                      launch->name, blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z,
@@ -32,7 +37,7 @@ void report(int number, siginfo_t *info, void *) {
         n = snprintf(text, sizeof text, "cuda_on_cpu: the host touches device memory, %p in or near %zu bytes\n",
                      info->si_addr, bytes);
     if (n > 0 && write(2, text, (size_t)n) < 0) _exit(1);
-    sigaction(number, &earlier, nullptr); // and again
+    sigaction(number, &earlier[number == SIGILL], nullptr); // and again
 }
 
 } // namespace
@@ -46,7 +51,8 @@ void faults_explain() {
     stack.ss_sp = handler_stack;
     stack.ss_size = sizeof handler_stack;
     sigaltstack(&stack, nullptr);
-    sigaction(SIGSEGV, &action, &earlier);
+    sigaction(SIGSEGV, &action, &earlier[0]);
+    sigaction(SIGILL, &action, &earlier[1]);
 }
 
 } // namespace cuda_on_cpu

@@ -1,10 +1,16 @@
 # The CUDA part of the program compiled for the CPU (README.md here): `make BUILD=build/cuda_on_cpu CUDA=imitation tests`
 # builds everything that way; `make test` builds and runs the programs IMITATED beside the others.
 
-IMITATED := test_cuda_on_cpu test_cuda_on_cpu_runtime test_cuda_on_cpu_ptx test_cuda_on_cpu_libraries \
-            test_cuda_device test_device_solve test_gemm test_ops test_ops_nonlinear test_attention test_gradients \
-            test_golden_model test_recompute test_optim_ops test_optim test_optim_polar test_optim_safety test_golden_optim \
-            test_polar_ops test_polar test_polar_methods test_problems
+# Those of the GPU's operations run on a real GPU too (scripts/gpu_check.sh); the first four are about the imitation.
+DEVICE_TESTS := test_cuda_device test_device_solve test_gemm test_ops test_ops_nonlinear test_attention test_gradients \
+                test_golden_model test_recompute test_optim_ops test_optim test_optim_polar test_optim_safety \
+                test_golden_optim test_polar_ops test_polar test_polar_methods test_problems
+IMITATED := test_cuda_on_cpu test_cuda_on_cpu_runtime test_cuda_on_cpu_ptx test_cuda_on_cpu_libraries $(DEVICE_TESTS)
+
+device-tests: $(DEVICE_TESTS:%=$(BUILD)/tests/%)
+device-tests-list:
+	@printf '%s\n' $(DEVICE_TESTS)
+.PHONY: device-tests device-tests-list
 
 # The toolkit's headers, found by nvcc's place, CUDA_HOME or the usual folder.
 CUDA_PLACES := $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v nvcc))) $(CUDA_HOME) /usr/local/cuda
@@ -22,6 +28,10 @@ endif
 IMITATION := -DPOLAR_CUDA -DCUDA_ON_CPU -Itests/cuda_on_cpu/include -isystem $(IMITATION_HEADERS)
 CXX_BASE  := -std=c++17 -D_GNU_SOURCE -I. -g -Wall -Wextra -Werror -Wno-unknown-pragmas -fno-math-errno \
              -fno-trapping-math -ffp-contract=off $(IMITATION)
+# Misaligned accesses end the program. (The sanitizers of CFLAGS find them too, and say more.)
+ifeq ($(findstring -fsanitize,$(CFLAGS)),)
+CXX_BASE  += -fsanitize=alignment -fsanitize-undefined-trap-on-error
+endif
 BASE      += $(IMITATION)
 LIBS      += -lstdc++
 TESTS     += $(patsubst tests/%.cu,%,$(wildcard tests/test_*.cu))
@@ -36,12 +46,15 @@ endif
 
 CXX_COMMAND = @mkdir -p $(@D); echo "  CXX   $@"; $(if $(V),set -x;) \
               $(CXX) $(OPT) $(CXX_BASE) $(CFLAGS) -MMD -MP -x c++ -c -o $@ $<
-$(BUILD)/%.cu.o: %.cu $(BUILD)/flags
+$(BUILD)/%.cu.o: %.cu $(BUILD)/cxx_flags
 	$(CXX_COMMAND)
-$(BUILD)/tests/%.o: tests/%.cu $(BUILD)/flags
+$(BUILD)/tests/%.o: tests/%.cu $(BUILD)/cxx_flags
 	$(CXX_COMMAND)
-$(BUILD)/%.o: %.cpp $(BUILD)/flags
+$(BUILD)/%.o: %.cpp $(BUILD)/cxx_flags
 	$(CXX_COMMAND)
+$(BUILD)/cxx_flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CXX) $(OPT) $(CXX_BASE) $(CFLAGS)' | cmp -s - $@ || echo '$(CXX) $(OPT) $(CXX_BASE) $(CFLAGS)' > $@
 
 imitated:
 

@@ -7,7 +7,8 @@ CC := gcc
 endif
 BUILD ?= build
 OPT   ?= -O3
-WARN  := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
+WERROR ?= yes
+WARN  := -Wall -Wextra $(if $(filter yes,$(WERROR)),-Werror) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 BASE  := -std=c11 -D_GNU_SOURCE -I. -g $(WARN) -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=off
 LIBS  := -ldl -lm -lpthread
 
@@ -47,7 +48,7 @@ LIBS    += $(or $(CUDA_LIBRARY),$(wildcard $(CUDA_HOME)/lib64:%=-L%) -lcudart) -
 GENCODE := $(foreach a,$(CUDA_ARCHS),-gencode=arch=compute_$a,code=sm_$a) \
            $(foreach a,$(filter 80,$(CUDA_ARCHS)),-gencode=arch=compute_$a,code=compute_$a)
 # Without exceptions and guarded statics the launchers need no C++ library.
-NVFLAGS := -std=c++17 -O3 -lineinfo -I. -DPOLAR_CUDA --expt-relaxed-constexpr -Werror all-warnings -Xptxas -v \
+NVFLAGS := -std=c++17 -O3 -lineinfo -I. -DPOLAR_CUDA --expt-relaxed-constexpr $(if $(filter yes,$(WERROR)),-Werror all-warnings) -Xptxas -v \
            -Xcompiler -fno-exceptions,-fno-threadsafe-statics $(GENCODE)
 endif
 TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
@@ -76,7 +77,7 @@ include tests/cuda_on_cpu/imitation.mk
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
-	@echo "Settings: CC, OPT (-O3), CFLAGS, LDFLAGS, BUILD (folder), V=1 (show the commands)"
+	@echo "Settings: CC, OPT (-O3), CFLAGS, LDFLAGS, BUILD (folder), V=1 (show the commands), WERROR=no"
 	@echo "          CUDA=yes|no (here: $(CUDA)), NVCC, CUDA_HOME, CUDA_INCLUDES, CUDA_ARCHS (80 90a)"
 
 $(TRAIN): $(BUILD)/train.o $(LIBRARY)

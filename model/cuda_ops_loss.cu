@@ -36,8 +36,9 @@ static __device__ SoftmaxSum block_softmax(SoftmaxSum own, SoftmaxSum *shared) {
 
 // CAPPED: logits are computed twice, as the gradient needs z where the row has room for one number.
 template <class T, bool CAPPED>
-static __global__ void cross_entropy_kernel(float *losses, T *logits, const int32_t *targets, float scale, Cap cap,
-                                            int V, int Vp, bool aligned) {
+static __global__ void __launch_bounds__(MOST_LOSS_THREADS, 2)
+    cross_entropy_kernel(float *losses, T *logits, const int32_t *targets, float scale, Cap cap, int V, int Vp,
+                         bool aligned) {
     constexpr int W = CHUNK<T>;
     CUDA_SHARED_ARRAY(SoftmaxSum, shared, MOST_LOSS_THREADS / WARP);
     T *row = logits + (int64_t)blockIdx.x * Vp;

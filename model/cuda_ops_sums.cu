@@ -80,8 +80,9 @@ template void column_partials(Stream *, float *, const float *, const float *, c
 template void column_partials(Stream *, float *, const __nv_bfloat16 *, const __nv_bfloat16 *, const float *,
                               const float *, RowPieces, int64_t, int);
 
-static __global__ void fold_kernel(float *first, float *second, const float *partials, int pieces, int n_sums,
-                                   int C, bool accumulate) {
+static __global__ void __launch_bounds__(FOLD_COLUMNS *FOLD_ROWS)
+    fold_kernel(float *first, float *second, const float *partials, int pieces, int n_sums, int C,
+                bool accumulate) {
     CUDA_SHARED_ARRAY(double, shared, FOLD_ROWS *FOLD_COLUMNS);
     int row = threadIdx.x / FOLD_COLUMNS, column = threadIdx.x % FOLD_COLUMNS;
     int c = blockIdx.x * FOLD_COLUMNS + column;
@@ -114,7 +115,8 @@ void bias_backward_cuda(Stream *s, void *dbias, const void *dout, int64_t N, int
 template void bias_backward_cuda<float>(Stream *, void *, const void *, int64_t, int, bool);
 template void bias_backward_cuda<__nv_bfloat16>(Stream *, void *, const void *, int64_t, int, bool);
 
-static __global__ void loss_sum_kernel(double *total, const float *losses, int64_t n) {
+static __global__ void __launch_bounds__(LOSS_THREADS)
+    loss_sum_kernel(double *total, const float *losses, int64_t n) {
     CUDA_SHARED_ARRAY(double, shared, LOSS_THREADS / WARP);
     double sum = 0;
     for (int64_t i = threadIdx.x; i < n; i += LOSS_THREADS) sum += losses[i];

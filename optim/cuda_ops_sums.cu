@@ -183,8 +183,9 @@ void column_term_sums(Stream *s, double *sums, double *partial, Term term, const
 
 enum { GUARD_BLOCK = 1024 };
 
-__global__ void step_guard_kernel(StepReport *report, const StepInputs *inputs, const double *row_sums, int64_t n,
-                                  const double *loss) {
+__global__ void __launch_bounds__(GUARD_BLOCK)
+    step_guard_kernel(StepReport *report, const StepInputs *inputs, const double *row_sums, int64_t n,
+                      const double *loss) {
     CUDA_SHARED_ARRAY(double, shared, WARP);
     double sum = 0;
 #pragma unroll 8

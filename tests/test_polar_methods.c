@@ -194,8 +194,18 @@ static void qdwh_takes_the_known_steps(void **state) {
     }
 }
 
-// A batch gives what its matrices alone give, bit for bit; and a scale that squares leave the range of floats for
-// changes nothing but rounding.
+// ||x - y|| / ||y|| of factors in float.
+static double distance_of(const void *x, const void *y, int64_t n) {
+    double error = 0, norm = 0;
+    for (int64_t i = 0; i < n; i++) {
+        error += pow(get(x, i, TYPE_F32) - get(y, i, TYPE_F32), 2);
+        norm += pow(get(y, i, TYPE_F32), 2);
+    }
+    return sqrt(error / norm);
+}
+
+// A batch gives what its matrices alone give, bit for bit (on a GPU but for rounding: its library chooses how it multiplies
+// by the number of matrices too); and a scale that squares leave the range of floats for changes nothing but rounding.
 static void check_batches_and_scales(Stream *on) {
     int count;
     const PolarMethod *methods = polar_methods(&count);
@@ -215,20 +225,19 @@ static void check_batches_and_scales(Stream *on) {
         call(&both, pair);
         call(&one, first);
         // Until all have converged, the first goes on with the second.
-        if (strcmp(methods[m].name, "precond-ns") != 0) assert_memory_equal(both.u, one.u, SIZE * sizeof(float));
+        bool alike = strcmp(methods[m].name, "precond-ns") != 0;
+        if (alike && on->device->kind == DEVICE_CPU) assert_memory_equal(both.u, one.u, SIZE * sizeof(float));
+        if (alike && !(distance_of(both.u, one.u, SIZE) <= 1e3 * FLT_EPSILON)) // slopes of at most 1e3, as below
+            fail_msg("%s, batch: %g", methods[m].name, distance_of(both.u, one.u, SIZE));
         for (int tiny = 0; tiny < 2; tiny++) {
             if (tiny && methods[m].n_triples > 0) continue; // norm_eps is larger
             Call scaled = one;
             for (int i = 0; i < SIZE; i++) pair[i] = (float)first[i] * (tiny ? 0x1p-100 : 0x1p100);
             call(&scaled, pair);
-            double error = 0, norm = 0;
-            for (int i = 0; i < SIZE; i++) {
-                error += pow(get(scaled.u, i, TYPE_F32) - get(one.u, i, TYPE_F32), 2);
-                norm += pow(get(one.u, i, TYPE_F32), 2);
-            }
+            double error = distance_of(scaled.u, one.u, SIZE);
             // norm_eps over a norm of about ten, and rounding, both multiplied by slopes of at most 1e3
-            if (!(sqrt(error / norm) <= 1e3 * (1e-8 + FLT_EPSILON)))
-                fail_msg("%s, %s: %g", methods[m].name, tiny ? "tiny" : "huge", sqrt(error / norm));
+            if (!(error <= 1e3 * (1e-8 + FLT_EPSILON)))
+                fail_msg("%s, %s: %g", methods[m].name, tiny ? "tiny" : "huge", error);
             call_free(&scaled);
         }
         call_free(&both), call_free(&one);

@@ -1,6 +1,7 @@
 // What the GPU itself can do, through the program's own backend: copy bandwidth, and the rates of matrix products on random
 // data, large and in the shapes of GPT-2 124M; then its own kernels beside these ceilings.
-//   build/tests/gpu_ceilings [cuda:N [DIVISOR]]: every length is divided by DIVISOR (1)
+//   build/tests/gpu_ceilings [cuda:N [DIVISOR]]
+// With a DIVISOR above 1 every length is divided by it and measured once: whether it all runs.
 #include "tests/gpu_ceilings.h"
 
 #include "device/random.h" // defines: random_normal
@@ -9,17 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REPEATS = 20 };
-
 static int compare(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
 double gpu_median_ms(const Gpu *gpu, void (*run)(const Gpu *, void *), void *context) {
-    double ms[REPEATS];
+    double ms[MAX_REPEATS];
     Event *from = event_create(gpu->device), *to = event_create(gpu->device);
-    for (int i = -3; i < REPEATS; i++) {
+    for (int i = gpu->repeats < 3 ? -gpu->repeats : -3; i < gpu->repeats; i++) {
         event_record(from, gpu->stream);
         run(gpu, context);
         event_record(to, gpu->stream);
@@ -27,8 +26,8 @@ double gpu_median_ms(const Gpu *gpu, void (*run)(const Gpu *, void *), void *con
         if (i >= 0) ms[i] = event_elapsed_ms(from, to);
     }
     event_destroy(from), event_destroy(to);
-    qsort(ms, REPEATS, sizeof *ms, compare);
-    return ms[REPEATS / 2];
+    qsort(ms, (size_t)gpu->repeats, sizeof *ms, compare);
+    return ms[gpu->repeats / 2];
 }
 
 void *gpu_need(const Gpu *gpu, size_t bytes) {
@@ -126,6 +125,7 @@ int main(int argc, char **argv) {
     printf("%s; %s\n", gpu.device->name, gpu.device->library);
     int less = argc > 2 ? atoi(argv[2]) : 1;
     if (less < 1) less = 1;
+    gpu.repeats = less > 1 ? 1 : MAX_REPEATS;
     const int B = less > 64 ? 1 : 64 / less, T = 1024 / less,
               C = 768 / less / 64 * 64 > 64 ? 768 / less / 64 * 64 : 64;
     const int V = 50304 / less / 64 * 64, square = 8192 / less;

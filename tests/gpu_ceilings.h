@@ -4,18 +4,21 @@
 
 #include "device/device.h" // defines: Device, Stream, Type
 
+enum { MAX_REPEATS = 20 };
+
 typedef struct {
     Device *device;
     Stream *stream;
     double bandwidth;     // bytes read and written a second by a large copy
     double product_flops; // of a large product in bf16
+    int repeats;          // of each measurement, at most MAX_REPEATS
 } Gpu;
 
 // Zeroed device memory, and such filled with normal numbers times `scale` (F32 or BF16). They exit where there is not enough.
 void *gpu_need(const Gpu *gpu, size_t bytes);
 void *gpu_filled(const Gpu *gpu, Type type, int64_t n, double scale);
 
-// Median milliseconds of `run` after three runs to warm up.
+// Median milliseconds of `run`, after as many runs to warm up as there are repeats, up to three.
 double gpu_median_ms(const Gpu *gpu, void (*run)(const Gpu *gpu, void *context), void *context);
 
 // Prints a line for every operation of a training step of GPT-2 124M but the products: its time, and the rate and share of the

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shutil
+import subprocess
 import sys
 
 sys.dont_write_bytecode = True
@@ -287,6 +288,17 @@ def no_gpu(folder):
     tiny.check_one_line(result, "use --device cpu")
 
 
+def every_operation_is_timed(_):
+    """What scripts/gpu_check.sh measures on a GPU, on sizes that say nothing."""
+    program = os.path.join(os.path.dirname(IMITATION), "tests", "gpu_ceilings")
+    result = subprocess.run([program, "cuda", "64"], env=cuda(memory=8 << 30), capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()[1:]
+    assert len(lines) == 33, result.stdout
+    for line in lines:
+        assert re.fullmatch(r"[^:]+: [0-9.]+ ms, .*", line), line
+
+
 def wide_heads(folder):
     """257 is refused before the run, by every command that has such a network, and 256 is not."""
     run = os.path.join(folder, "run")
@@ -321,4 +333,4 @@ if __name__ == "__main__":
     tiny.run_tests(optimizers_agree_with_cpu, solves_agree_with_cpu, networks_agree_with_cpu, same_bits_in_all_orders_bf16,
                    same_bits_in_all_orders_f32, stopped_and_resumed, from_cpu_to_cuda_and_back, recompute_gives_the_same_bits,
                    micro_batches_agree, other_commands, polar_factors, matrix_problems, bad_steps_are_skipped, memory_runs_out, kernels_fail,
-                   too_little_memory, no_gpu, wide_heads, memory_is_as_planned)
+                   too_little_memory, no_gpu, every_operation_is_timed, wide_heads, memory_is_as_planned)

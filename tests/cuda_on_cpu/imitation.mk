@@ -63,7 +63,7 @@ else ifneq ($(IMITATION_HEADERS),)
 IMITATED_TESTS := $(IMITATED:%=cuda_on_cpu/%)
 imitated: $(LIBRARY)
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/cuda_on_cpu OBJECTS_FROM=$(BUILD) CUDA=imitation \
-	  $(BUILD)/cuda_on_cpu/train $(IMITATED:%=$(BUILD)/cuda_on_cpu/tests/%)
+	  $(BUILD)/cuda_on_cpu/train $(IMITATED:%=$(BUILD)/cuda_on_cpu/tests/%) $(BUILD)/cuda_on_cpu/tests/gpu_ceilings
 
 else
 

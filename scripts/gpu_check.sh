@@ -70,12 +70,13 @@ find_nvcc() {
 # Compilers that nobody has tried here may warn of more.
 run_build() {
     local arch settings=("BUILD=$build" CUDA=yes WERROR=no) includes nvcc toolkit
-    arch=$(capability)
-    [ "$arch" = 90 ] && arch=90a
-    [ -n "$arch" ] && settings+=("CUDA_ARCHS=$arch")
     nvcc=$(find_nvcc)
     [ -n "$nvcc" ] || { row "nvcc" "FAILED: not found; install the CUDA toolkit, or name it in NVCC" && return 1; }
     settings+=("NVCC=$nvcc")
+    arch=$(capability)
+    "$nvcc" --list-gpu-arch | grep -qx "compute_$arch" || arch= # newer than the compiler: sm_80's PTX does
+    [ "$arch" = 90 ] && arch=90a
+    [ -n "$arch" ] && settings+=("CUDA_ARCHS=$arch")
     export NVCC_APPEND_FLAGS="${NVCC_APPEND_FLAGS:-} -allow-unsupported-compiler"
     row "nvcc" "$("$nvcc" --version | sed -n 's/.*release \([^,]*\),.*/\1/p'), $(gcc --version | head -n 1)"
     toolkit=$(readlink -f "$nvcc")
@@ -90,7 +91,7 @@ run_build() {
         row "cmocka" "not here; tests/no_cmocka stands in"
     fi
     make -j"$(nproc)" "${settings[@]}" "$train" "$build/tests/gpu_ceilings" device-tests || return 1
-    row "architectures" "${arch:-80 90a (no GPU to ask)}"
+    row "architectures" "${arch:-80, 90a and PTX}"
     row "spills" "$(awk '/spill stores/ && !/ 0 bytes spill stores/' "$build"/*/*.cu.o.log | wc -l) kernels"
 }
 
@@ -382,7 +383,7 @@ for name in "${only[@]}"; do
         echo "error: the build failed; see $out/log.txt" >&2
         exit 1
     fi
-    if [ "$name" = build ] && ! why=$("$train" --device cuda --dry-run 2>&1 >/dev/null); then
+    if [ "$name" = build ] && ! why=$(timeout 60 "$train" --device cuda --dry-run 2>&1 >/dev/null); then
         stage=build
         row "GPU" "none"
         write_table

@@ -40,6 +40,7 @@ __attribute__((format(printf, 3, 4), noreturn, unused)) static void no_cmocka_fa
 #define fail_msg(...) no_cmocka_fail(__FILE__, __LINE__, __VA_ARGS__)
 #define skip() longjmp(no_cmocka_end, NO_CMOCKA_SKIPPED)
 #define print_message(...) printf(__VA_ARGS__)
+#define print_error(...) fprintf(stderr, __VA_ARGS__)
 #define NO_CMOCKA_CHECK(x, text) ((x) ? (void)0 : no_cmocka_fail(__FILE__, __LINE__, "%s", text))
 #define assert_true(x) NO_CMOCKA_CHECK(x, #x)
 #define assert_false(x) NO_CMOCKA_CHECK(!(x), "not " #x)

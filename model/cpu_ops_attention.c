@@ -49,7 +49,7 @@ static void rows_product(real *c, int64_t ldc, int m, int n, real alpha, real be
                 for (int q = 0; q < NR; q++) edge[p * NR + q] = q < columns ? from[p * ldb + q] : 0;
             from = edge, step = NR;
         }
-        tile_product(c + j, ldc, m, columns, alpha, beta, rows, a.step, from, step, depth);
+        tile_product(c + j, ldc, m, columns, alpha, beta, NULL, rows, a.step, from, step, depth);
     }
 }
 
@@ -72,8 +72,8 @@ static void tile_scores(real *scores, const real *x, int64_t x_row, int n, const
             const real *lines[MR];
             row_pointers(lines, (Rows){x + d, x_row, 1}, i, rows);
             for (int j = 0; j < keys; j += NR)
-                tile_product(scores + i * TILE_K + j, TILE_K, rows, NR, scale, d > 0, lines, 1, block + j * DEPTH,
-                             NR, depth);
+                tile_product(scores + i * TILE_K + j, TILE_K, rows, NR, scale, d > 0, NULL, lines, 1,
+                             block + j * DEPTH, NR, depth);
         }
     }
 }

@@ -77,9 +77,10 @@ static inline __attribute__((always_inline)) void tile_vectors(real *restrict c,
             for (int v = 0; v < nv; v++) sum[i][v] += x * row[v];
         }
     }
-    if (m == MR && n == nv * LANES) {
+    if (n == nv * LANES) {
 #pragma GCC unroll 8
-        for (int i = 0; i < MR; i++)
+        for (int i = 0; i < MR; i++) {
+            if (i == m) return;
 #pragma GCC unroll 4
             for (int v = 0; v < nv; v++) {
                 Vec *to = (Vec *)(c + i * ldc + v * LANES), y = alpha * sum[i][v];
@@ -87,6 +88,7 @@ static inline __attribute__((always_inline)) void tile_vectors(real *restrict c,
                 if (beta != 0) y += beta * *to;
                 *to = y;
             }
+        }
         return;
     }
     real tile[MR][NR];

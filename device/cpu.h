@@ -45,15 +45,10 @@ void cpu_threads_settle(char *const *argv);
 enum { CPU_PARALLEL_MIN = 16384 };
 
 // Row-major C (m, n) = alpha op(A) op(B) + beta C within the calling thread where it is called in a parallel
-// region, over all threads elsewhere. OpenBLAS if it could be loaded, else our own blocked kernel.
-void cpu_gemm_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
-                  const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
-void cpu_gemm_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a, int64_t lda,
-                  const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
-
-// The same by type, the matrices F32 or F64.
+// region, over all threads elsewhere; the matrices are F32 or F64. bias (n), where it is not NULL and beta is 0, is added
+// to every row. By OpenBLAS or by our own blocked kernel, which is a matter of the shape (cpu_blas.c), or of there being no OpenBLAS.
 void cpu_gemm(Type type, bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const void *a,
-              int64_t lda, const void *b, int64_t ldb, double beta, void *c, int64_t ldc);
+              int64_t lda, const void *b, int64_t ldb, double beta, void *c, int64_t ldc, const void *bias);
 
 // The lower triangle of C (n, n) = alpha op(A) op(A)^T + beta C, op(A) (n, k); the rest of C is left alone. False, and
 // nothing done, where the library has no such product.
@@ -64,11 +59,12 @@ bool cpu_syrk_lower(Type type, bool ta, int64_t n, int64_t k, double alpha, cons
 // computed, each by one thread, and mirrored, so that c is exactly symmetric.
 void cpu_gemm_symmetric(const Gemm *g, const void *a, const void *b, void *c, const void *add);
 
-// The blocked kernel itself: what stands in where no BLAS is found, and the reference the tests hold BLAS against.
+// The blocked kernel itself. bias (n), where it is not NULL, is added to every row after beta C. The bits of its results do not
+// depend on the number of threads.
 void cpu_gemm_own_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
-                      const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+                      const float *b, int64_t ldb, float beta, float *c, int64_t ldc, const float *bias);
 void cpu_gemm_own_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a, int64_t lda,
-                      const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
+                      const double *b, int64_t ldb, double beta, double *c, int64_t ldc, const double *bias);
 
 // Finds OpenBLAS (POLAR_BLAS=none: never; POLAR_BLAS=/path/lib.so: that one) and sets its threads. Describes what
 // was found in `description`. Called by device_open. Errors: a library asked for that cannot be loaded.

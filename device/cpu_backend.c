@@ -46,14 +46,7 @@ static void cpu_zero(Stream *stream, void *memory, size_t bytes) {
     memset(memory, 0, bytes);
 }
 
-// The epilogue's bias is laid down in every row first and the product added to it, which saves a pass.
-static void fill_bias(const Gemm *g, char *c) {
-    size_t element = type_size(g->c_type), row = (size_t)g->n * element;
-#pragma omp parallel for schedule(static) if (g->m * g->n > CPU_PARALLEL_MIN)
-    for (int64_t i = 0; i < g->m; i++) memcpy(c + (size_t)(i * g->ldc) * element, g->bias, row);
-}
-
-// So is a matrix to add; it has the shape of c.
+// A matrix to add, of the shape of c, is laid down first and the product added to it.
 static void fill_add(const Gemm *g, char *c, const char *add) {
     size_t element = type_size(g->c_type), row = (size_t)g->n * element;
 #pragma omp parallel for schedule(static) if (g->m * g->n > CPU_PARALLEL_MIN)
@@ -68,7 +61,6 @@ static void cpu_device_gemm(Stream *stream, const Gemm *g) {
     ASSERT(g->type == g->c_type && (g->type == TYPE_F32 || g->type == TYPE_F64));
     ASSERT(g->bias == NULL || g->beta == 0);
     ASSERT(!g->symmetric || g->m == g->n);
-    double beta = g->bias ? 1 : g->beta;
     int64_t element = (int64_t)type_size(g->type);
     for (int64_t i = 0; i < (g->batch ? g->batch : 1); i++) {
         const char *a = (const char *)g->a + i * g->stride_a * element;
@@ -79,10 +71,9 @@ static void cpu_device_gemm(Stream *stream, const Gemm *g) {
             cpu_gemm_symmetric(g, a, b, c, add);
             continue;
         }
-        if (g->bias) fill_bias(g, c);
-        else if (add && g->beta != 0) fill_add(g, c, add);
-        cpu_gemm(g->type, g->transpose_a, g->transpose_b, g->m, g->n, g->k, g->alpha, a, g->lda, b, g->ldb, beta, c,
-                 g->ldc);
+        if (add && g->beta != 0) fill_add(g, c, add);
+        cpu_gemm(g->type, g->transpose_a, g->transpose_b, g->m, g->n, g->k, g->alpha, a, g->lda, b, g->ldb, g->beta,
+                 c, g->ldc, g->bias);
     }
 }
 

@@ -85,26 +85,40 @@ static bool fits(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int6
     return m > 0 && n > 0 && k > 0 && (m | n | k | lda | ldb | ldc) <= INT32_MAX;
 }
 
-void cpu_gemm_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
-                  const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
-    if (sgemm && fits(m, n, k, lda, ldb, ldc))
-        sgemm(101, ta ? 112 : 111, tb ? 112 : 111, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c,
-              (int)ldc);
-    else cpu_gemm_own_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+// Our own kernel has the better rate (docs/measurements.md, "Speed on the CPU") where two of the three sizes are small, so
+// that one of the matrices stays in a cache whole, and there are rows enough for the packing of B.
+enum { OWN_ROWS = 128, OWN_SMALL = 1 << 17 };
+
+static bool own_is_faster(Type type, int64_t m, int64_t n, int64_t k) {
+    int64_t largest = m > n ? m : n;
+    if (k > largest) largest = k;
+    return type == TYPE_F32 && cpu_isa() == ISA_AVX512 && m >= OWN_ROWS &&
+           (double)m * (double)n * (double)k <= (double)OWN_SMALL * (double)largest;
 }
 
-void cpu_gemm_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a, int64_t lda,
-                  const double *b, int64_t ldb, double beta, double *c, int64_t ldc) {
-    if (dgemm && fits(m, n, k, lda, ldb, ldc))
-        dgemm(101, ta ? 112 : 111, tb ? 112 : 111, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c,
-              (int)ldc);
-    else cpu_gemm_own_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+// C's rows (m, n) = bias: the product is added to it.
+static void lay_down(void *c, const void *bias, int64_t m, int64_t n, int64_t ldc, size_t element) {
+#pragma omp parallel for schedule(static) if (m * n > CPU_PARALLEL_MIN && !omp_in_parallel())
+    for (int64_t i = 0; i < m; i++) memcpy((char *)c + (size_t)(i * ldc) * element, bias, (size_t)n * element);
 }
 
 void cpu_gemm(Type type, bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const void *a,
-              int64_t lda, const void *b, int64_t ldb, double beta, void *c, int64_t ldc) {
-    if (type == TYPE_F32) cpu_gemm_f32(ta, tb, m, n, k, (float)alpha, a, lda, b, ldb, (float)beta, c, ldc);
-    else cpu_gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+              int64_t lda, const void *b, int64_t ldb, double beta, void *c, int64_t ldc, const void *bias) {
+    ASSERT(bias == NULL || beta == 0);
+    if (sgemm == NULL || !fits(m, n, k, lda, ldb, ldc) || own_is_faster(type, m, n, k)) {
+        if (type == TYPE_F32)
+            cpu_gemm_own_f32(ta, tb, m, n, k, (float)alpha, a, lda, b, ldb, (float)beta, c, ldc, bias);
+        else cpu_gemm_own_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, bias);
+        return;
+    }
+    if (bias) lay_down(c, bias, m, n, ldc, type_size(type)), beta = 1;
+    int transpose_a = ta ? 112 : 111, transpose_b = tb ? 112 : 111;
+    if (type == TYPE_F32)
+        sgemm(101, transpose_a, transpose_b, (int)m, (int)n, (int)k, (float)alpha, a, (int)lda, b, (int)ldb,
+              (float)beta, c, (int)ldc);
+    else
+        dgemm(101, transpose_a, transpose_b, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c,
+              (int)ldc);
 }
 
 bool cpu_syrk_lower(Type type, bool ta, int64_t n, int64_t k, double alpha, const void *a, int64_t lda, double beta,

@@ -1,22 +1,23 @@
 // Our own product: packed panels and a kernel whose sums stay in registers (Goto and van de Geijn, "Anatomy of
-// high-performance matrix multiplication", 2008). Blocks of C are shared out over the threads and the inner dimension is cut
-// at fixed places, so that the order of every sum is fixed.
+// high-performance matrix multiplication", 2008). What is packed is packed once, by all threads, and shared; A is read where
+// it lies unless it is transposed. Rows of C are handed out, and the inner dimension is cut at fixed places, so that the order of every sum is
+// fixed.
 #include "device/cpu_gemm.h"
 #include "device/cpu_vector.h" // defines: MR, NR, tile_product
 
 #include <omp.h>
 #include <string.h>
 
-// Rows and columns of the blocks of A (MC, KC) and B (KC, NC) that are packed for the tiles of C: they stay in the
-// second-level cache. MC and NC are multiples of MR and NR.
-enum { KC = 160, MC = 240, NC = 768 };
+// Pieces of the inner dimension; elements of a packed block, which stays in the second-level cache; panels of A, and rows of a
+// panel of B, that a thread packs at a time; tiles of C, one below the other, that it computes at a time.
+enum { KC = 512, BLOCK = (1 << 19) / sizeof(real), PACK_PANELS = 8, PACK_ROWS = 64, PAD = 8, TILES = 16 };
 
 // A product by its parts.
 typedef struct {
     bool ta, tb;
-    int64_t k;
+    int64_t m, n, k;
     real alpha, beta;
-    const real *a, *b;
+    const real *a, *b, *bias;
     real *c;
     int64_t lda, ldb, ldc;
 } Product;
@@ -25,60 +26,104 @@ static int64_t min_size(int64_t x, int64_t y) {
     return x < y ? x : y;
 }
 
-// One row of every panel: n values, then zeros to the end of the last panel. Panels are `panel` elements apart.
-static inline void pack_row(real *restrict to, const real *from, int64_t n, int64_t panel, const int width) {
+static int64_t max_size(int64_t x, int64_t y) {
+    return x > y ? x : y;
+}
+
+static int64_t ceil_div(int64_t x, int64_t y) {
+    return (x + y - 1) / y;
+}
+
+// One row of panels that are `stride` elements apart: n values, then zeros to the end of the last panel.
+static inline void pack_row(real *restrict to, const real *from, int64_t n, int64_t stride, const int width) {
     int64_t j = 0;
-    for (; j + width <= n; j += width, to += panel) memcpy(to, from + j, (size_t)width * sizeof(real));
-    for (int64_t i = j; i < n; i++) to[i - j] = from[i];
-    for (int64_t i = n; j < n && i < j + width; i++) to[i - j] = 0;
+    for (; j + width <= n; j += width, to += stride) memcpy(to, from + j, (size_t)width * sizeof(real));
+    for (int64_t i = 0; j < n && i < width; i++) to[i] = j + i < n ? from[j + i] : 0;
 }
 
-// Panels of `width` columns, one after the other, each (depth, width) with what lies beyond n zero, of x (depth, n) at
-// `from`, or where `transpose` of x^T.
-static inline void pack(real *restrict to, const real *from, int64_t ld, bool transpose, int64_t depth, int64_t n,
-                        const int width) {
-    for (int64_t p = 0; p < depth && !transpose; p++)
-        pack_row(to + p * width, from + p * ld, n, depth * width, width);
-    for (int64_t j = 0; j < n && transpose; j += width)
-        pack_transposed(to + j * depth, from + j * ld, ld, depth, min_size(n - j, width), width);
-}
-
-// c (m, n), at most (MR, NR), = beta c + alpha A B for one panel of each.
-static void kernel(real *restrict c, int64_t ldc, int64_t m, int64_t n, real alpha, real beta,
-                   const real *restrict a, const real *restrict b, int64_t depth) {
-    const real *rows[MR];
-    for (int i = 0; i < MR; i++) rows[i] = a + i;
-    tile_product(c, ldc, m, n, alpha, beta, rows, MR, b, NR, depth);
-}
-
-// Rows [i0, i0 + m) and columns [j0, j0 + n) of C, at most (MC, NC).
-static void block(const Product *g, int64_t i0, int64_t m, int64_t j0, int64_t n) {
-    real a[MC * KC] __attribute__((aligned(64))), b[KC * NC] __attribute__((aligned(64)));
-    for (int64_t p = 0; p < g->k; p += KC) {
-        int64_t depth = min_size(g->k - p, KC);
-        pack(a, g->a + (g->ta ? p * g->lda + i0 : i0 * g->lda + p), g->lda, !g->ta, depth, m, MR);
-        pack(b, g->b + (g->tb ? j0 * g->ldb + p : p * g->ldb + j0), g->ldb, g->tb, depth, n, NR);
-        for (int64_t j = 0; j < n; j += NR)
-            for (int64_t i = 0; i < m; i += MR)
-                kernel(g->c + (i0 + i) * g->ldc + j0 + j, g->ldc, min_size(m - i, MR), min_size(n - j, NR),
-                       g->alpha, p == 0 ? g->beta : 1, a + i * depth, b + j * depth, depth);
+// The columns [j0, j0 + n) of rows [p0, p0 + depth) of op(B) in panels of NR columns, one after the other.
+static void pack_b(real *restrict to, const Product *g, int64_t p0, int64_t depth, int64_t j0, int64_t n) {
+    int64_t pieces = ceil_div(depth, PACK_ROWS);
+#pragma omp for schedule(static)
+    for (int64_t t = 0; t < ceil_div(n, NR) * pieces; t++) {
+        int64_t j = t / pieces * NR, p = t % pieces * PACK_ROWS, end = min_size(depth, p + PACK_ROWS);
+        int64_t columns = min_size(n - j, NR);
+        real *panel = to + j * depth;
+        if (g->tb) pack_transposed(panel + p * NR, g->b + (j0 + j) * g->ldb + p0 + p, g->ldb, end - p, columns, NR);
+        else
+            for (; p < end; p++) pack_row(panel + p * NR, g->b + (p0 + p) * g->ldb + j0 + j, columns, 0, NR);
     }
+}
+
+// From one panel of A to the next. PAD keeps panels that are written side by side from falling on the same lines of the cache.
+static int64_t panel_stride(int64_t depth) {
+    return (depth + PAD) * MR;
+}
+
+// The rows [i0, i0 + m) of columns [p0, p0 + depth) of op(A), A transposed, in panels of MR rows.
+static void pack_a(real *restrict to, const Product *g, int64_t p0, int64_t depth, int64_t i0, int64_t m) {
+    int64_t stride = panel_stride(depth);
+#pragma omp for schedule(static)
+    for (int64_t i = 0; i < m; i += PACK_PANELS * MR)
+        for (int64_t p = 0; p < depth; p++)
+            pack_row(to + i / MR * stride + p * MR, g->a + (p0 + p) * g->lda + i0 + i,
+                     min_size(m - i, PACK_PANELS * MR), stride, MR);
+}
+
+// What the tiles of a block of C are made of; a, where A is packed.
+typedef struct {
+    const real *a, *b;
+    int64_t p0, depth, i0, m, j0, n;
+} Block;
+
+// Rows [i0, end) of a block.
+static void block_rows(const Product *g, const Block *s, int64_t i0, int64_t end) {
+    bool first = s->p0 == 0;
+    for (int64_t j = 0; j < s->n; j += NR)
+        for (int64_t i = i0; i < end; i += MR) {
+            const real *rows[MR];
+            int64_t m = min_size(end - i, MR);
+            for (int r = 0; r < MR; r++)
+                rows[r] = s->a ? s->a + i / MR * panel_stride(s->depth) + r
+                               : g->a + (s->i0 + i + min_size(r, m - 1)) * g->lda + s->p0;
+            tile_product(g->c + (s->i0 + i) * g->ldc + s->j0 + j, g->ldc, m, min_size(s->n - j, NR), g->alpha,
+                         first ? g->beta : 1, first && g->bias ? g->bias + s->j0 + j : NULL, rows, s->a ? MR : 1,
+                         s->b + j * s->depth, NR, s->depth);
+        }
+}
+
+static void block(const Product *g, const Block *s) {
+    int64_t tiles = ceil_div(s->m, MR), each = min_size(max_size(tiles / (16 * omp_get_num_threads()), 1), TILES);
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t t = 0; t < ceil_div(tiles, each); t++)
+        block_rows(g, s, t * each * MR, min_size(s->m, (t + 1) * each * MR));
+}
+
+// By every thread of a team, with the same a and b.
+static void product(const Product *g, real *a, real *b) {
+    int64_t pieces = ceil_div(g->k, KC), depth = ceil_div(g->k, pieces);
+    int64_t columns = BLOCK / depth / NR * NR, rows = g->ta ? BLOCK / panel_stride(depth) * MR : g->m;
+    for (int64_t j = 0; j < g->n; j += columns)
+        for (int64_t p = 0; p < g->k; p += depth) {
+            Block s = {g->ta ? a : NULL, b, p, min_size(g->k - p, depth), 0, 0, j, min_size(g->n - j, columns)};
+            pack_b(b, g, p, s.depth, j, s.n);
+            for (; s.i0 < g->m; s.i0 += rows) {
+                s.m = min_size(g->m - s.i0, rows);
+                if (g->ta) pack_a(a, g, p, s.depth, s.i0, s.m);
+                block(g, &s);
+            }
+        }
 }
 
 void OP_TABLE(gemm_own)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, real alpha, const real *a, int64_t lda,
-                        const real *b, int64_t ldb, real beta, real *c, int64_t ldc) {
-    Product g = {ta, tb, k, alpha, beta, a, b, c, lda, ldb, ldc};
+                        const real *b, int64_t ldb, real beta, real *c, int64_t ldc, const real *bias) {
+    Product g = {ta, tb, m, n, k, alpha, beta, a, b, bias, c, lda, ldb, ldc};
     if (k == 0)
         for (int64_t i = 0; i < m; i++)
-            for (int64_t j = 0; j < n; j++) c[i * ldc + j] = beta == 0 ? 0 : beta * c[i * ldc + j];
-    // Blocks enough for the threads; where they are cut does not change a sum.
-    int64_t rows = MC, columns = NC;
-    while (((m + rows - 1) / rows) * ((n + columns - 1) / columns) < 4 * omp_get_max_threads() && columns > 4 * NR)
-        columns /= 2;
-    int64_t down = (m + rows - 1) / rows, across = (n + columns - 1) / columns;
-#pragma omp parallel for schedule(dynamic, 1) if (m * n * k > 64 * CPU_PARALLEL_MIN && !omp_in_parallel())
-    for (int64_t t = 0; t < down * across; t++) {
-        int64_t i = t % down * rows, j = t / down * columns;
-        block(&g, i, min_size(m - i, rows), j, min_size(n - j, columns));
-    }
+            for (int64_t j = 0; j < n; j++)
+                c[i * ldc + j] = (beta == 0 ? 0 : beta * c[i * ldc + j]) + (bias ? bias[j] : 0);
+    if (k == 0) return;
+    real packed_a[BLOCK] __attribute__((aligned(64))), packed_b[BLOCK] __attribute__((aligned(64)));
+#pragma omp parallel if (m * n * k > 64 * CPU_PARALLEL_MIN && !omp_in_parallel())
+    product(&g, packed_a, packed_b);
 }

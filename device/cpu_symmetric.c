@@ -47,7 +47,7 @@ static void add_rectangle(const Product *p, int64_t i, int64_t m, int64_t j, int
     cpu_gemm(g->type, g->transpose_a, g->transpose_b, m, n, g->k, g->alpha,
              p->a + (g->transpose_a ? i : i * g->lda) * element, g->lda,
              p->b + (g->transpose_b ? j * g->ldb : j) * element, g->ldb, g->beta == 0 ? 1 : g->beta,
-             element_at(p->c, i, j, g->ldc, g->type), g->ldc);
+             element_at(p->c, i, j, g->ldc, g->type), g->ldc, NULL);
 }
 
 // The lower triangle of rows and columns [i, i + m), by halves: the squares left over at the end are small.

@@ -8,15 +8,15 @@
 #include <string.h>
 
 #if defined(__AVX512F__)
-enum { VECTOR_BYTES = 64, MR = 8 };
+enum { VECTOR_BYTES = 64, NV = 4 };
 #elif defined(__AVX2__)
-enum { VECTOR_BYTES = 32, MR = 6 };
+enum { VECTOR_BYTES = 32, NV = 2 };
 #else
-enum { VECTOR_BYTES = 16, MR = 6 };
+enum { VECTOR_BYTES = 16, NV = 2 };
 #endif
 
-// The tile has MR rows of two vectors: its sums, a row of B and one element of A fit into the registers.
-enum { LANES = VECTOR_BYTES / sizeof(real), NR = 2 * LANES };
+// The tile has MR rows of NV vectors: its sums, a row of B and one element of A fit into the registers (32, or 16).
+enum { MR = 6, LANES = VECTOR_BYTES / sizeof(real), NR = NV * LANES };
 
 typedef real Vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
@@ -55,37 +55,66 @@ static inline void pack_transposed(real *restrict to, const real *from, int64_t 
         for (int64_t p = 0; p < depth; p++) to[p * width + i] = from[i * ld + p];
 }
 
-// c (m, n), at most (MR, NR), = alpha A B + beta c; with beta = 0 c is not read. A (MR, depth) has element (i, p) at
-// a[i][p a_step], B (depth, NR) at b[p ldb + j]: rows and columns beyond m and n are read, but do not matter.
-static inline void tile_product(real *restrict c, int64_t ldc, int64_t m, int64_t n, real alpha, real beta,
-                                const real *const a[MR], int64_t a_step, const real *restrict b, int64_t ldb,
-                                int64_t depth) {
-    Vec sum[MR][2];
-#pragma GCC unroll 16
-    for (int i = 0; i < MR; i++) sum[i][0] = sum[i][1] = (Vec){0};
+// tile_product for n in (LANES (nv - 1), LANES nv].
+static inline __attribute__((always_inline)) void tile_vectors(real *restrict c, int64_t ldc, int64_t m, int64_t n,
+                                                               real alpha, real beta, const real *bias,
+                                                               const real *const a[MR], int64_t a_step,
+                                                               const real *restrict b, int64_t ldb, int64_t depth,
+                                                               const int nv) {
+    Vec sum[MR][NV];
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; i++)
+#pragma GCC unroll 4
+        for (int v = 0; v < nv; v++) sum[i][v] = (Vec){0};
     for (int64_t p = 0; p < depth; p++, b += ldb) {
-        Vec b0 = *(const Vec *)b, b1 = *(const Vec *)(b + LANES);
-#pragma GCC unroll 16
+        Vec row[NV];
+#pragma GCC unroll 4
+        for (int v = 0; v < nv; v++) row[v] = *(const Vec *)(b + v * LANES);
+#pragma GCC unroll 8
         for (int i = 0; i < MR; i++) {
             real x = a[i][p * a_step];
-            sum[i][0] += x * b0;
-            sum[i][1] += x * b1;
+#pragma GCC unroll 4
+            for (int v = 0; v < nv; v++) sum[i][v] += x * row[v];
         }
     }
-    if (m == MR && n == NR) {
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; i++)
-            for (int v = 0; v < 2; v++) {
-                Vec *to = (Vec *)(c + i * ldc + v * LANES);
-                *to = beta == 0 ? alpha * sum[i][v] : beta * *to + alpha * sum[i][v];
+    if (n == nv * LANES) {
+#pragma GCC unroll 8
+        for (int i = 0; i < MR; i++) {
+            if (i == m) return;
+#pragma GCC unroll 4
+            for (int v = 0; v < nv; v++) {
+                Vec *to = (Vec *)(c + i * ldc + v * LANES), y = alpha * sum[i][v];
+                if (bias) y += *(const Vec *)(bias + v * LANES);
+                if (beta != 0) y += beta * *to;
+                *to = y;
             }
+        }
         return;
     }
     real tile[MR][NR];
-    memcpy(tile, sum, sizeof tile);
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; i++)
+#pragma GCC unroll 4
+        for (int v = 0; v < nv; v++) *(Vec *)(tile[i] + v * LANES) = sum[i][v];
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++)
-            c[i * ldc + j] = (beta == 0 ? 0 : beta * c[i * ldc + j]) + alpha * tile[i][j];
+            c[i * ldc + j] = (beta == 0 ? 0 : beta * c[i * ldc + j]) + alpha * tile[i][j] + (bias ? bias[j] : 0);
+}
+
+// c (m, n), at most (MR, NR), = alpha A B + beta c + bias; with beta = 0 c is not read, bias (n) may be NULL. A (MR, depth)
+// has element (i, p) at a[i][p a_step], B (depth, n) at b[p ldb + j]: rows beyond m, and columns beyond n up to the
+// end of their vector, are read, but do not matter.
+static inline void tile_product(real *restrict c, int64_t ldc, int64_t m, int64_t n, real alpha, real beta,
+                                const real *bias, const real *const a[MR], int64_t a_step, const real *restrict b,
+                                int64_t ldb, int64_t depth) {
+#define TILE_VECTORS(nv) tile_vectors(c, ldc, m, n, alpha, beta, bias, a, a_step, b, ldb, depth, nv)
+    if (n <= LANES) TILE_VECTORS(1);
+    else if (n <= 2 * LANES) TILE_VECTORS(2);
+#if defined(__AVX512F__)
+    else if (n <= 3 * LANES) TILE_VECTORS(3);
+    else TILE_VECTORS(4);
+#endif
+#undef TILE_VECTORS
 }
 
 #endif

@@ -44,12 +44,12 @@ static void rows_product(real *c, int64_t ldc, int m, int n, real alpha, real be
         int columns = min_int(n - j, NR);
         const real *from = b + j;
         int64_t step = ldb;
-        if (columns < NR) { // b ends within the tile
+        if (columns % LANES != 0) { // b ends within a vector
             for (int p = 0; p < depth; p++)
                 for (int q = 0; q < NR; q++) edge[p * NR + q] = q < columns ? from[p * ldb + q] : 0;
             from = edge, step = NR;
         }
-        tile_product(c + j, ldc, m, columns, alpha, beta, rows, a.step, from, step, depth);
+        tile_product(c + j, ldc, m, columns, alpha, beta, NULL, rows, a.step, from, step, depth);
     }
 }
 
@@ -71,9 +71,10 @@ static void tile_scores(real *scores, const real *x, int64_t x_row, int n, const
             int rows = min_int(n - i, MR), keys = seen_keys(diagonal, i + rows - 1, m);
             const real *lines[MR];
             row_pointers(lines, (Rows){x + d, x_row, 1}, i, rows);
-            for (int j = 0; j < keys; j += NR)
-                tile_product(scores + i * TILE_K + j, TILE_K, rows, NR, scale, d > 0, lines, 1, block + j * DEPTH,
-                             NR, depth);
+            int columns = (keys + LANES - 1) / LANES * LANES;
+            for (int j = 0; j < columns; j += NR)
+                tile_product(scores + i * TILE_K + j, TILE_K, rows, min_int(columns - j, NR), scale, d > 0, NULL,
+                             lines, 1, block + j * DEPTH, NR, depth);
         }
     }
 }

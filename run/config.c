@@ -10,7 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MICRO_BATCH_TOKENS = 4096 }; // of the micro-batch chosen for --micro-batch 0
+// Tokens of the micro-batch chosen for --micro-batch 0. Where a network is so narrow that SMALL_TOKENS of its widest
+// activation have CACHED elements or fewer, an operation's output is still in the cache when the next one reads it.
+enum { MICRO_BATCH_TOKENS = 4096, SMALL_TOKENS = 1024, CACHED = 1 << 19 };
 
 static bool name_is_flag(const void *context, const char *name, bool *known) {
     const OptionSpec *spec = option_find(context, name);
@@ -166,8 +168,8 @@ static bool derive(RunConfig *config, Error *err) {
         return error_set(err, "--batch-size %d times --seq-len %d is too large for a step", config->batch_size,
                          config->seq_len);
     if (config->micro_batch == 0) {
-        int b = 1;
-        for (int d = 1; d <= config->batch_size && (int64_t)d * config->seq_len <= MICRO_BATCH_TOKENS; d++)
+        int b = 1, tokens = (int64_t)m->d_ff * SMALL_TOKENS <= CACHED ? SMALL_TOKENS : MICRO_BATCH_TOKENS;
+        for (int d = 1; d <= config->batch_size && (int64_t)d * config->seq_len <= tokens; d++)
             if (config->batch_size % d == 0) b = d;
         config->micro_batch = b;
         config->micro_batch_open = true;

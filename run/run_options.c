@@ -91,9 +91,8 @@ static const OptionSpec specs[] = {
     INT64("steps", steps, "1000", 1, .help = "optimizer steps"),
     INT("batch-size", batch_size, "8", 1, .help = "sequences in a step"),
     INT("micro-batch", micro_batch, "0", 0,
-        .help =
-            "sequences run at once, a divisor of --batch-size; 0: the largest that is at most 4096 tokens, on a "
-            "GPU 65536 as far as its memory allows"),
+        .help = "sequences run at once, a divisor of --batch-size; 0: the largest that is at most 4096 tokens, "
+                "1024 where d-ff is at most 512, on a GPU 65536 as far as its memory allows"),
     INT("seq-len", seq_len, "1024", 1, .help = "tokens in a sequence"),
     ONE_OF("recompute", recompute, "none", recompute_names, RESUMABLE,
            .help =

@@ -88,6 +88,7 @@ typedef struct {
     Model model;
     Batch batch;
     Optimizer *optimizer;
+    int passes; // of the batch, a micro-batch, in a step
     int64_t t;
 } Bench;
 
@@ -106,13 +107,14 @@ static Batch random_batch(int B, int T, int vocab) {
 
 static void run_forward(Bench *b) {
     profile_begin("forward");
-    model_forward_loss(&b->model, stream, &b->batch, NULL);
+    for (int i = 0; i < b->passes; i++) model_forward_loss(&b->model, stream, &b->batch, NULL);
     profile_end();
 }
 
 static void run_forward_backward(Bench *b) {
     profile_begin("forward and backward");
-    model_forward_backward(&b->model, stream, &b->batch, 1.0 / (b->batch.B * b->batch.T), false, NULL);
+    double scale = 1.0 / (b->passes * b->batch.B * b->batch.T);
+    for (int i = 0; i < b->passes; i++) model_forward_backward(&b->model, stream, &b->batch, scale, i > 0, NULL);
     profile_end();
 }
 
@@ -137,16 +139,17 @@ static void bench_optimizer(Bench *b, const char *name, int steps) {
     optimizer_free(b->optimizer);
 }
 
-static void bench_model(const char *title, const ModelConfig *config, int B, int T, int repeats, double least_ms,
-                        const char *const *optimizers) {
+static void bench_model(const char *title, const ModelConfig *config, int passes, int B, int T, int repeats,
+                        double least_ms, const char *const *optimizers) {
     Error err;
-    Bench b = {.t = 0};
+    Bench b = {.passes = passes};
     if (!model_create(&b.model, config, device, TYPE_F32, &(ModelRun){.B = B, .T = T}, &err))
         exit((fprintf(stderr, "error: %s\n", err.text), 1));
     profile_layers(&b.model);
     model_init_weights(&b.model, stream, 1);
     b.batch = random_batch(B, T, config->vocab_size);
-    printf("%s, batch %d x %d tokens, %.1f M parameters\n", title, B, T, (double)b.model.table.total * 1e-6);
+    printf("%s, batch %d x %d tokens in micro-batches of %d, %.1f M parameters\n", title, passes * B, T, B,
+           (double)b.model.table.total * 1e-6);
     model_forward_backward(&b.model, stream, &b.batch, 1.0 / (B * T), false, NULL);
     for (int i = 0; i < repeats; i++) run_forward(&b);
     for (int i = 0; i < repeats; i++) run_forward_backward(&b);
@@ -229,9 +232,9 @@ int main(int argc, char **argv) {
     demo.n_layer = 4, demo.n_head = demo.n_kv_head = 2, demo.d_model = 128, demo.head_dim = 64, demo.d_ff = 512;
     demo.vocab_size = 257, demo.vocab_padded = 272, demo.context = 128;
     static const char *const several[] = {"adamw", "muon", "normuon", NULL}, *const adamw[] = {"adamw", NULL};
-    if (asked(parts, "demo")) bench_model("the demo's network", &demo, 32, 128, 15, 0.2, several);
-    if (asked(parts, "short")) bench_model("GPT-2 124M", &gpt2, 4, 64, 5, 2, several);
-    if (asked(parts, "long")) bench_model("GPT-2 124M", &gpt2, 1, 1024, 3, 5, adamw);
+    if (asked(parts, "demo")) bench_model("the demo's network", &demo, 4, 8, 128, 15, 0.2, several);
+    if (asked(parts, "short")) bench_model("GPT-2 124M", &gpt2, 1, 4, 64, 5, 2, several);
+    if (asked(parts, "long")) bench_model("GPT-2 124M", &gpt2, 1, 1, 1024, 3, 5, adamw);
     stream_destroy(stream);
     device_close(device);
     return 0;

@@ -60,8 +60,10 @@ static void check_case(const Instance *in, const Case *c) {
                                             .bias = c->bias ? typed(type, bias, c->n) : NULL});
         else if (type == TYPE_F32)
             cpu_gemm_own_f32(c->ta, c->tb, c->m, c->n, c->k, (float)c->alpha, aa, lda, bb, ldb, (float)c->beta, cc,
-                             ldc);
-        else cpu_gemm_own_f64(c->ta, c->tb, c->m, c->n, c->k, c->alpha, aa, lda, bb, ldb, c->beta, cc, ldc);
+                             ldc, c->bias ? typed(type, bias, c->n) : NULL);
+        else
+            cpu_gemm_own_f64(c->ta, c->tb, c->m, c->n, c->k, c->alpha, aa, lda, bb, ldb, c->beta, cc, ldc,
+                             c->bias ? typed(type, bias, c->n) : NULL);
         expect(in, c->own ? "own product" : "device_gemm", cc, ref, sc * c->batch, 2 + sqrt((double)c->k), 1);
         run_end();
     }
@@ -85,7 +87,9 @@ static void check_own(const Instance *in) {
     check_shapes(in, 5, 7, 3, 1, true);
     check_shapes(in, 67, 35, 29, 1, true);
     // Across the kernel's blocks in every direction, and large enough for the threads.
-    check_case(in, &(Case){197, 141, 300, 1, false, true, false, 1, 0, true});
+    check_case(in, &(Case){197, 141, 300, 1, false, true, true, 1, 0, true});
+    check_case(in, &(Case){45, 530, 519, 1, false, false, true, 1, 0.625, true});
+    check_case(in, &(Case){530, 45, 519, 1, true, true, true, 1, 0, true});
     check_case(in, &(Case){130, 261, 517, 1, true, false, false, 0.5, 1, true});
 }
 #endif

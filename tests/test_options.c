@@ -60,6 +60,10 @@ static void test_defaults(void **state) {
     assert_int_equal(c.model.vocab_size, 257);
     assert_int_equal(c.model.vocab_padded, 320);
     assert_int_equal(c.micro_batch, 6); // the largest divisor of 30 that is at most 4096 / 512
+    load_ok(&c, "--vocab bytes --batch-size 32 --seq-len 128 --d-model 128 --n-head 2");
+    assert_int_equal(c.micro_batch, 8); // d-ff 512: 1024 / 128
+    load_ok(&c, "--vocab bytes --batch-size 32 --seq-len 128 --d-model 192 --n-head 2");
+    assert_int_equal(c.micro_batch, 32); // 4096 / 128
 }
 
 static void test_forms(void **state) {

@@ -162,7 +162,7 @@ tests: $(TESTS:%=$(BUILD)/tests/%) $(BUILD)/tests/fault_write.so $(BUILD)/tests/
 .PHONY: tests
 
 test: $(TRAIN) tests imitated ## build and run every test; ends in "N passed, N failed"
-	@BUILD=$(BUILD) TRAIN=$(TRAIN) tests/run.sh $(TESTS) $(IMITATED_TESTS)
+	@BUILD=$(BUILD) TRAIN=$(TRAIN) $$(scripts/find_python.sh) tests/run.py $(TESTS) $(IMITATED_TESTS)
 
 asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan
 	@$(MAKE) --no-print-directory BUILD=build/asan CUDA=no OPT=-O1 \

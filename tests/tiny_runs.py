@@ -111,7 +111,7 @@ class Skip(Exception):
 
 def run_tests(*tests):
     """Runs test functions (those named on the command line, or all), each with a folder of its own, and reports as
-    tests/run.sh wants it."""
+    tests/run.py wants it."""
     import sys
     import tempfile
     import traceback

@@ -61,7 +61,8 @@ else
 ISAS := base
 endif
 
-OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(KERNELS:%.cu=$(BUILD)/%.cu.o) \
+# What takes longest goes first, so that no processor is left with it at the end.
+OBJECTS := $(KERNELS:%.cu=$(BUILD)/%.cu.o) $(SOURCES:%.c=$(BUILD)/%.o) \
            $(foreach t,f32 f64,$(foreach i,$(ISAS),$(CPU_OPS:%.c=$(BUILD)/%.$t.$i.o)))
 LIBRARY := $(BUILD)/libpolar.a
 
@@ -79,9 +80,10 @@ help: ## list the targets
 	@echo "Settings: CC, OPT (-O3), CFLAGS, LDFLAGS, BUILD (folder), V=1 (show the commands)"
 	@echo "          CUDA=yes|no (here: $(CUDA)), NVCC, CUDA_HOME, CUDA_INCLUDES, CUDA_ARCHS (80 90a)"
 
+# Renamed when it is whole: tests may be running the one before.
 $(TRAIN): $(BUILD)/train.o $(LIBRARY)
 	@echo "  LD    $@"
-	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $(BUILD)/train.new $^ $(LIBS) && mv $(BUILD)/train.new $@
 
 $(BUILD)/train.o: train.cu $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -147,7 +149,7 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/memory_files.
 	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) $(FUZZ_WRAP) -o $@ $^ $(LIBS)
 
 TEST_LIBS := -lcmocka
-$(BUILD)/tests/bench $(BUILD)/tests/dump_logits $(BUILD)/tests/gpu_ceilings: TEST_LIBS :=
+$(BUILD)/tests/bench $(BUILD)/tests/dump_logits $(BUILD)/tests/gpu_ceilings $(BUILD)/tests/peak_memory: TEST_LIBS :=
 $(BUILD)/tests/bench: $(BUILD)/tests/bench_profile.o
 $(BUILD)/tests/bench: LDFLAGS += -Wl,--wrap=optim_ops
 
@@ -158,7 +160,7 @@ $(BUILD)/tests/fault_write.so: tests/fault_write.c
 	$(Q)$(CC) -O1 -std=c11 -D_GNU_SOURCE $(WARN) -fPIC -shared -o $@ $< -ldl
 
 tests: $(TESTS:%=$(BUILD)/tests/%) $(BUILD)/tests/fault_write.so $(BUILD)/tests/dump_logits $(BUILD)/tests/gpu_ceilings \
-       $(FUZZERS:%=$(BUILD)/tests/fuzz_%)
+       $(BUILD)/tests/peak_memory $(FUZZERS:%=$(BUILD)/tests/fuzz_%)
 .PHONY: tests
 
 test: $(TRAIN) tests imitated ## build and run every test; ends in "N passed, N failed"

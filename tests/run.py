@@ -15,7 +15,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # Begun before all others, the longest first, so that none of them is left over at the end; a name that is not here only
 # makes the whole a little longer.
-LONGEST = ()
+LONGEST = ("test_sweep.py", "test_cuda_runs.py", "test_diagnose.py", "test_faults.py", "test_huggingface.py", "test_downloads.py",
+           "test_resume.py", "test_exporters.py", "test_tokenizer.py", "cuda_on_cpu/test_optim_safety", "test_bad_input.py",
+           "test_scripts.sh")
 SHOWN = 60  # lines of a program that failed
 
 # cmocka repeats the names of failed and skipped tests in its summary; the scripts print "ok NAME", "FAILED NAME" and

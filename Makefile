@@ -62,7 +62,8 @@ else
 ISAS := base
 endif
 
-OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(KERNELS:%.cu=$(BUILD)/%.cu.o) \
+# What takes longest goes first, so that no processor is left with it at the end.
+OBJECTS := $(KERNELS:%.cu=$(BUILD)/%.cu.o) $(SOURCES:%.c=$(BUILD)/%.o) \
            $(foreach t,f32 f64,$(foreach i,$(ISAS),$(CPU_OPS:%.c=$(BUILD)/%.$t.$i.o)))
 LIBRARY := $(BUILD)/libpolar.a
 
@@ -80,9 +81,10 @@ help: ## list the targets
 	@echo "Settings: CC, OPT (-O3), CFLAGS, LDFLAGS, BUILD (folder), V=1 (show the commands), WERROR=no"
 	@echo "          CUDA=yes|no (here: $(CUDA)), NVCC, CUDA_HOME, CUDA_INCLUDES, CUDA_ARCHS (80 90a)"
 
+# Renamed when it is whole: tests may be running the one before.
 $(TRAIN): $(BUILD)/train.o $(LIBRARY)
 	@echo "  LD    $@"
-	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $(BUILD)/train.new $^ $(LIBS) && mv $(BUILD)/train.new $@
 
 $(BUILD)/train.o: train.cu $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -148,7 +150,7 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/memory_files.
 	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) $(FUZZ_WRAP) -o $@ $^ $(LIBS)
 
 TEST_LIBS := -lcmocka
-$(BUILD)/tests/bench $(BUILD)/tests/dump_logits $(BUILD)/tests/gpu_ceilings: TEST_LIBS :=
+$(BUILD)/tests/bench $(BUILD)/tests/dump_logits $(BUILD)/tests/gpu_ceilings $(BUILD)/tests/peak_memory: TEST_LIBS :=
 $(BUILD)/tests/bench: $(BUILD)/tests/bench_profile.o
 $(BUILD)/tests/gpu_ceilings: $(BUILD)/tests/gpu_operations.o
 $(BUILD)/tests/bench: LDFLAGS += -Wl,--wrap=optim_ops
@@ -160,11 +162,11 @@ $(BUILD)/tests/fault_write.so: tests/fault_write.c
 	$(Q)$(CC) -O1 -std=c11 -D_GNU_SOURCE $(WARN) -fPIC -shared -o $@ $< -ldl
 
 tests: $(TESTS:%=$(BUILD)/tests/%) $(BUILD)/tests/fault_write.so $(BUILD)/tests/dump_logits $(BUILD)/tests/gpu_ceilings \
-       $(FUZZERS:%=$(BUILD)/tests/fuzz_%)
+       $(BUILD)/tests/peak_memory $(FUZZERS:%=$(BUILD)/tests/fuzz_%)
 .PHONY: tests
 
 test: $(TRAIN) tests imitated ## build and run every test; ends in "N passed, N failed"
-	@BUILD=$(BUILD) TRAIN=$(TRAIN) tests/run.sh $(TESTS) $(IMITATED_TESTS)
+	@BUILD=$(BUILD) TRAIN=$(TRAIN) $$(scripts/find_python.sh) tests/run.py $(TESTS) $(IMITATED_TESTS)
 
 asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan
 	@$(MAKE) --no-print-directory BUILD=build/asan CUDA=no OPT=-O1 \

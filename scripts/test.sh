@@ -12,13 +12,13 @@ stop() { # where
 
 scripts/setup.sh || stop "setup"
 jobs=$(nproc 2>/dev/null || echo 2)
-make --no-print-directory -s -j"$jobs" all tests || stop "the build"
+make --no-print-directory -s -j"$jobs" all tests imitated || stop "the build"
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0
 make --no-print-directory -s test 2>&1 | tee "$log" || status=1
-# make adds lines of its own after a failure: the summary comes last again.
-summary=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1) || stop "the test run"
-if [ "$(tail -n 1 "$log")" != "$summary" ]; then echo "$summary"; fi
+# make adds lines of its own after a failure: the summary, with the names of what failed, comes last again.
+summary=$(grep -E '^(failed: .*|[0-9]+ passed, [0-9]+ failed.*)$' "$log") || stop "the test run"
+if [ "$(tail -n 1 "$log")" != "$(tail -n 1 <<<"$summary")" ]; then echo "$summary"; fi
 exit "$status"

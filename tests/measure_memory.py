@@ -2,7 +2,7 @@
 """How much memory a run takes and how much the plan says: tests/measure_memory.py [--train FILE] OPTIONS OF TRAIN
 
 Runs two steps on random tokens and compares the growth of the resident memory, from what the process has when it
-prints its plan to its peak, with the plan. Give --batch-size, --micro-batch and --seq-len to keep the steps short:
+prints its plan to its peak, with the plan (after `make tests`). Give --batch-size, --micro-batch and --seq-len to keep the steps short:
 
   tests/measure_memory.py --config configs/normuon/124m.conf --config configs/normuon/124m_muon.conf --batch-size 4
 """
@@ -13,30 +13,24 @@ import struct
 import subprocess
 import sys
 import tempfile
-import time
 
-from tiny_runs import TRAIN
+from tiny_runs import HERE, TRAIN
 
+PEAK_MEMORY = os.path.join(HERE, "..", os.environ.get("BUILD", "build"), "tests", "peak_memory")
 UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 STEPS = 2
 
 
 def run(train, options, environment):
-    """What the run printed and its peak resident memory in bytes, looked at until it ends: what the kernel reports of an
-    ended process begins with the memory of the one that started it, this interpreter."""
-    with tempfile.TemporaryFile("w+") as out:
-        process = subprocess.Popen([train, *options], env=environment, stdout=out, stderr=subprocess.STDOUT)
-        peak, looks = 0, 0
-        while process.poll() is None:
-            with open(f"/proc/{process.pid}/status") as status:
-                peak = max([peak] + [int(line.split()[1]) for line in status if line.startswith("VmHWM:")])
-            looks += 1
-            time.sleep(0 if looks < 1000 else 0.005)  # a dry run is over in a moment
-        out.seek(0)
-        text = out.read()
-    if process.returncode != 0:
-        raise RuntimeError(f"train {' '.join(options)}: {text}")
-    return text, peak * 1024
+    """What the run printed and the most resident memory that it had, in bytes."""
+    with tempfile.TemporaryDirectory(prefix="polar_memory_") as folder:
+        peak = os.path.join(folder, "peak")
+        done = subprocess.run([PEAK_MEMORY, peak, train, *options], env=environment, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"train {' '.join(options)}: {done.stdout}")
+        with open(peak) as file:
+            return done.stdout, int(file.read())
 
 
 def planned(plan):

@@ -160,8 +160,8 @@ signal_status() {
     local run=$tmp/signal pid status=0
     "$TRAIN" --out "$run" "${data[@]}" "${tiny[@]}" --steps 1000000 --quiet >/dev/null &
     pid=$!
-    for _ in $(seq 500); do
-        grep -qs '"train"' "$run/metrics.jsonl" && break
+    until grep -qs '"train"' "$run/metrics.jsonl"; do
+        kill -0 $pid || return 1
         sleep 0.02
     done
     kill -TERM $pid

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 sys.dont_write_bytecode = True
@@ -313,29 +312,20 @@ def test_shard_replaced(folder):
     # Between steps of a run at work, which notices it at the next read.
     endless = os.path.join(folder, "endless")
     process = tiny.start(*begin, "--out", endless, "--steps", "10000000", "--checkpoint-every", "0", "--quiet")
-    wait_for(lambda: os.path.exists(os.path.join(endless, "metrics.jsonl")), process)
+    tiny.wait_for_steps(endless, process)
     replace(shard)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 1 and "t_train_000002.bin changed while it was in use" in err and err.count("\n") == 1, err
     replace(shard, -1)
     os.utime(shard)
     tiny.run("--resume", run, "--max-time", "0")
 
 
-def wait_for(condition, process=None, seconds=60):
-    """Waits until it holds; an error where the process ends before."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process is None or process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
 def test_two_processes(folder):
     """One run, one process: of those that begin it at once one does; a second is refused until the first is killed."""
     begin, run = short_run(folder), os.path.join(folder, "run")
     processes = [tiny.start(*begin, "--out", run, "--steps", "10000000", "--checkpoint-every", "5") for _ in range(4)]
-    wait_for(lambda: sum(p.poll() is None for p in processes) < 2 and tiny.checkpoints(run))
+    tiny.wait_for(lambda: sum(p.poll() is None for p in processes) < 2 and tiny.checkpoints(run))
     first = next(p for p in processes if p.poll() is None)
     try:
         for loser in processes:
@@ -376,23 +366,25 @@ def test_little_memory(folder):
 
 def test_signal_is_answered(folder):
     """A step may take minutes: that the signal was heard is said at once."""
-    begin, run = short_run(folder), os.path.join(folder, "run")
-    slow = [*begin, "--d-model", "192", "--n-layer", "3", "--seq-len", "128", "--batch-size", "13", "--micro-batch", "1",
+    slow = [*short_run(folder), "--d-model", "192", "--n-layer", "3", "--seq-len", "128", "--batch-size", "13", "--micro-batch", "1",
             "--val-data=", "--sample-every", "0", "--optimizer", "adamw"]
-    process = tiny.start(*slow, "--out", run)
-    wait_for(lambda: os.path.exists(os.path.join(run, "metrics.jsonl")), process)
-    sent = time.monotonic()
-    process.send_signal(signal.SIGTERM)
     notice = "SIGTERM: finishing the step, then a checkpoint\n"
-    while process.stdout.readline() != notice:
-        assert process.poll() is None
-    heard = time.monotonic()
-    out, _ = process.communicate()
-    ended = time.monotonic()
-    assert process.returncode == 75 and "stopped by SIGTERM after step" in out, out
-    assert heard - sent < (ended - sent) / 2, f"heard after {heard - sent} s, ended after {ended - sent} s"
-    with open(os.path.join(run, "log.txt")) as file:
-        assert notice in file.read()
+    for number in range(5):  # on a busy machine the step may be over before the notice is read
+        run = os.path.join(folder, f"run{number}")
+        process = tiny.start(*slow, "--out", run)
+        tiny.wait_for_steps(run, process)
+        process.send_signal(signal.SIGTERM)
+        while process.stdout.readline() != notice:
+            assert process.poll() is None
+        with open(os.path.join(run, "metrics.jsonl")) as file:
+            at_once = '"train"' not in file.read()
+        out, _ = process.communicate()
+        assert process.returncode == 75 and "stopped by SIGTERM after step" in out, out
+        with open(os.path.join(run, "log.txt")) as file:
+            assert notice in file.read()
+        if at_once:
+            break
+    assert at_once, "never heard before the end of the step"
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 from harness import ROOT, Skip, run_tests
+from tiny_runs import wait_for_steps
 
 import numpy as np
 
@@ -165,12 +165,9 @@ def test_divergence_and_signals_are_errors(tmp):
     assert read_run(tmp / "run").end_reason == "diverged"
     process = subprocess.Popen([TRAIN, "problem", *COMPLETION, "--steps", "100000000", "--quiet", "--out", str(tmp / "long")],
                                env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-    while not (tmp / "long/metrics.jsonl").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    time.sleep(0.1)
+    wait_for_steps(tmp / "long", process)
     process.send_signal(signal.SIGTERM)
-    error = process.communicate(timeout=60)[1]
+    error = process.communicate(timeout=300)[1]
     assert process.returncode == 1 and "stopped by SIGTERM" in error and error.count("\n") == 1, error
     assert read_run(tmp / "long").end_reason == "signal"
 

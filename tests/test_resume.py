@@ -96,10 +96,7 @@ def test_signals(folder):
 
         def stop(process):
             nonlocal stopped
-            for _ in range(200):  # from when the run has its directory and so its handlers
-                if os.path.exists(os.path.join(run, "metrics.jsonl")) or process.poll() is not None:
-                    break
-                time.sleep(0.002)
+            tiny.wait_for_steps(run, process)
             time.sleep(rng.uniform(0, 0.08))
             process.send_signal(rng.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]))
             process.wait()
@@ -128,12 +125,11 @@ def test_second_interrupt_ends_at_once(folder):
     for number in range(5):  # the second may come too late, after the step
         run = os.path.join(folder, f"run{number}")
         process = tiny.start(*data, "--out", run)
-        while not os.path.exists(os.path.join(run, "metrics.jsonl")):
-            time.sleep(0.005)
-        time.sleep(0.1)
-        for _ in range(2):
-            process.send_signal(signal.SIGINT)
-            time.sleep(0.02)
+        tiny.wait_for_steps(run, process)
+        process.send_signal(signal.SIGINT)
+        line = process.stdout.readline()  # that it was heard
+        assert line.startswith("SIGINT: finishing the step"), line
+        process.send_signal(signal.SIGINT)
         process.communicate()
         if process.returncode == 130:
             break

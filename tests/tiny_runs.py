@@ -4,6 +4,7 @@ import os
 import random
 import struct
 import subprocess
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TRAIN = os.environ.get("TRAIN", os.path.join(HERE, "..", "train"))
@@ -51,6 +52,24 @@ def run(*arguments, status=0, environment=ENVIRONMENT):
 def train(*arguments, environment=ENVIRONMENT, timeout=120, **popen):
     return subprocess.run([TRAIN, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           timeout=timeout, check=False, **popen)
+
+
+def wait_for(condition, process=None, seconds=300):
+    """Waits until it holds; an error where the process ends before."""
+    end = time.monotonic() + seconds
+    while True:
+        ended = process is not None and process.poll() is not None
+        if condition():
+            return
+        assert not ended, process.communicate()
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.002)
+
+
+def wait_for_steps(folder, process):
+    """Until the run in this folder, which the process began, has opened its records: it heeds signals by then, and a step is
+    the next that it does."""
+    wait_for(lambda: os.path.exists(os.path.join(folder, "metrics.jsonl")), process)
 
 
 def check_one_line(result, words=""):
@@ -111,7 +130,7 @@ class Skip(Exception):
 
 def run_tests(*tests):
     """Runs test functions (those named on the command line, or all), each with a folder of its own, and reports as
-    tests/run.sh wants it."""
+    tests/run.py wants it."""
     import sys
     import tempfile
     import traceback

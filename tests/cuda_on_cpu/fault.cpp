@@ -1,13 +1,8 @@
-// fault.cpp - a word about accesses to memory that is not there, before they end the program: the host's to device memory,
-// a kernel's beyond an allocation or to one that was freed, a thread's stack that is full. AddressSanitizer says it better.
-// And about accesses to addresses that are no multiple of what their type asks for, where the compiler has put a trap.
+// fault.cpp - accesses to memory without access: the device's first to an allocation, which opens it; and a word about all
+// others, before they end the program: the host's to device memory, a kernel's beyond an allocation or to one that was freed,
+// a thread's stack that is full. And about accesses to addresses that are no multiple of what their type asks for, where the
+// compiler has put a trap.
 #include "imitation.h"
-
-#ifdef __SANITIZE_ADDRESS__
-
-void cuda_on_cpu::faults_explain() {}
-
-#else
 
 #include <signal.h>
 #include <stdio.h>
@@ -19,7 +14,8 @@ namespace {
 alignas(16) char handler_stack[64 * 1024]; // the one in use may be full
 struct sigaction earlier[2];               // of SIGSEGV and SIGILL
 
-void report(int number, siginfo_t *info, void *) {
+void handle(int number, siginfo_t *info, void *) {
+    if (number == SIGSEGV && memory_open(info->si_addr)) return;
     char text[512];
     const Launch *launch = running_launch();
     size_t bytes = number == SIGILL ? 0 : memory_owner(info->si_addr);
@@ -42,11 +38,11 @@ void report(int number, siginfo_t *info, void *) {
 
 } // namespace
 
-void faults_explain() {
+void faults_catch() {
     struct sigaction action = {}, now = {};
-    action.sa_sigaction = report;
+    action.sa_sigaction = handle;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    if (sigaction(SIGSEGV, nullptr, &now) || now.sa_sigaction == report) return;
+    if (sigaction(SIGSEGV, nullptr, &now) || now.sa_sigaction == handle) return;
     stack_t stack = {};
     stack.ss_sp = handler_stack;
     stack.ss_size = sizeof handler_stack;
@@ -56,5 +52,3 @@ void faults_explain() {
 }
 
 } // namespace cuda_on_cpu
-
-#endif

@@ -43,7 +43,7 @@ uint64_t random_next(uint64_t below);
 
 // One line on stderr, with the kernel, block and thread that run, then abort().
 [[noreturn]] void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void faults_explain();          // from now on, what a SIGSEGV was, before whatever else the program does then
+void faults_catch(); // from now on: a SIGSEGV opens memory to the device, or is explained, before whatever comes of it
 const Launch *running_launch(); // NULL outside of kernels
 bool running_thread();
 int thread_number();                            // within its block
@@ -53,7 +53,7 @@ void copies_forget();                           // at the beginning of a block (
 void grid_run(const Launch &launch);
 
 // Memory. Its guards hold a pattern (and AddressSanitizer's poison): memory_check dies where one is overwritten.
-// What the host may not touch is out of its reach but while the device works.
+// What the host may not touch is out of its reach: memory_expose(true) lets the device at it, allocation by allocation.
 enum { POISON = 0xFF }; // NaN as float, double and bf16; -1 as an integer
 enum { GUARD_BYTES = 64 };
 void guard_set(char *begin, char *end);
@@ -61,6 +61,7 @@ void guard_clear(char *begin, char *end);
 bool guard_intact(const char *begin, const char *end);
 void memory_check();
 void memory_expose(bool exposed);
+bool memory_open(const void *p); // whether an access to it that faulted can be made again: the device's first to its allocation
 bool memory_is_device(const void *p, size_t bytes); // all of it within one allocation
 bool memory_is_pinned(const void *p);
 size_t memory_owner(const void *p); // bytes of the allocation in or beside whose guards p lies; 0: none

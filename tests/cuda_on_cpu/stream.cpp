@@ -62,7 +62,6 @@ CUstream_st *choose(const CUstream_st *wanted) {
 
 template <class Condition> void work_until(const CUstream_st *wanted, Condition done) {
     if (done()) return;
-    faults_explain();
     memory_expose(true);
     while (!done()) do_first(choose(wanted));
     memory_expose(false);

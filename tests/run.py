@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""Runs the test programs named as arguments (built in $BUILD/tests, or cuda_on_cpu/NAME in $BUILD/cuda_on_cpu/tests) and the
+test scripts tests/test_*.{sh,py}, $JOBS at once (as many as processors), and adds up what they report, in a fixed order. The
+last line is "N passed, N failed[, N skipped]"; right before it stand the names of all that failed."""
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# Begun before all others, the longest first, so that none of them is left over at the end; a name that is not here only
+# makes the whole a little longer.
+LONGEST = ("test_sweep.py", "test_cuda_runs.py", "test_diagnose.py", "test_faults.py", "test_huggingface.py", "test_downloads.py",
+           "test_resume.py", "test_exporters.py", "test_tokenizer.py", "cuda_on_cpu/test_optim_safety", "test_bad_input.py",
+           "test_scripts.sh")
+SHOWN = 60  # lines of a program that failed
+
+# cmocka repeats the names of failed and skipped tests in its summary; the scripts print "ok NAME", "FAILED NAME" and
+# "skipped NAME: why" lines.
+REPORTS = {word: re.compile(rf"^\[ {mark} \] (\w+)$|^{word} ([^ :\n]+)", re.M)
+           for word, mark in (("ok", " +OK"), ("FAILED", " +FAILED +"), ("skipped", " +SKIPPED +"))}
+
+
+def programs(named):
+    """(name, command) in the order of the report."""
+    build = ROOT / os.environ.get("BUILD", "build")
+    for name in named:  # FOLDER/NAME: of the build in that folder of this one
+        folder, _, test = name.rpartition("/")
+        yield name, [build / folder / "tests" / test]
+    if os.environ.get("SKIP_CUDA_ON_CPU"):
+        yield "cuda_on_cpu", ["echo", f"skipped cuda_on_cpu: {os.environ['SKIP_CUDA_ON_CPU']}"]
+    for suffix, interpreter in ((".sh", "bash"), (".py", sys.executable)):
+        for path in sorted(ROOT.glob(f"tests/test_*{suffix}")):
+            yield path.name, [interpreter, path]
+
+
+def run(command):
+    """What the program printed, its exit status, seconds, and seconds of processor."""
+    begin = time.monotonic()
+    with tempfile.TemporaryFile("w+", errors="replace") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = status
+        log.seek(0)
+        return log.read(), status, time.monotonic() - begin, usage.ru_utime + usage.ru_stime
+
+
+def report(name, text, status, seconds, processor):
+    """Prints what a program did; returns the names of its passed, failed and skipped tests."""
+    passed, failed, skipped = ({a or b for a, b in pattern.findall(text)} for pattern in REPORTS.values())
+    if status and not failed:
+        failed = {f"ended by signal {status & 127}" if status & 127 else f"exit status {status >> 8}"}
+    if not status and not passed | failed | skipped:
+        failed = {"ran no test"}
+    print(f"{name:<44} {len(passed):4} passed {len(failed):3} failed {len(skipped):3} skipped {seconds:5.0f} s "
+          f"({processor:.0f} s of processor)")
+    if failed:
+        print("".join(f"    | {line}\n" for line in text.splitlines()[-SHOWN:]), end="")
+    for line in text.splitlines():
+        if line.startswith("skipped "):
+            print(f"    {line}")
+    sys.stdout.flush()
+    return passed, failed, skipped
+
+
+def run_all(every):
+    """What run() returns of each program, in the order of the report."""
+    first = {name: place for place, name in enumerate(LONGEST)}
+    jobs = int(os.environ.get("JOBS") or len(os.sched_getaffinity(0)))
+    with ThreadPoolExecutor(jobs) as pool:
+        started = {}
+        for name, command in sorted(every, key=lambda program: first.get(program[0], len(first))):
+            started[name] = pool.submit(run, command)
+        try:
+            for name, _ in every:
+                yield name, *started[name].result()
+        except KeyboardInterrupt:  # which those that run get too
+            for future in started.values():
+                future.cancel()
+            raise
+
+
+def main(named):
+    os.environ["TRAIN"] = str(ROOT / os.environ.get("TRAIN", "train"))
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as ./train has it: idle threads leave the processor to others
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored, and so by what is tested
+    failures, counts = [], [0, 0, 0]
+    for name, *result in run_all(list(programs(named))):
+        found = report(name, *result)
+        counts = [n + len(tests) for n, tests in zip(counts, found)]
+        failures += [f"failed: {name}: {test}" for test in sorted(found[1])]
+    passed, failed, skipped = counts
+    print("", *failures, f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), sep="\n")
+    return failed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -8,14 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-// Not exit: other threads may be at work, and the driver may not answer any more.
-static void leave(void) __attribute__((noreturn));
-static void leave(void) {
-    fflush(NULL);
-    _exit(1);
-}
 
 void cuda_failed(int error, const char *call, const char *file, int line) {
     const char *name = cudaGetErrorName((cudaError_t)error), *text = cudaGetErrorString((cudaError_t)error);
@@ -24,7 +16,7 @@ void cuda_failed(int error, const char *call, const char *file, int line) {
             error == cudaErrorMemoryAllocation ? "go on from the last one with --resume and a smaller --micro-batch"
                                                : "go on from the last one with --resume, and if it happens again "
                                                  "look at `nvidia-smi -q` and `dmesg` for the GPU's health");
-    leave();
+    error_exit();
 }
 
 static cudaStream_t queue(const Stream *s) {
@@ -165,7 +157,7 @@ void *cuda_alloc_or_exit(Stream *s, size_t bytes, const char *what) {
     if (memory) return memory;
     fprintf(stderr, "error: %s has not the %.1f MiB more that %s; use a smaller --micro-batch\n", s->device->name,
             (double)bytes / 1048576, what);
-    leave();
+    error_exit();
 }
 
 void *cuda_scratch(Stream *base, size_t bytes) {

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 // What cuBLASLt may use beside the operands: NVIDIA's advice for the largest GPUs. A constant, as the choice of the
 // algorithm depends on it.
@@ -40,8 +39,7 @@ static void check(cublasStatus_t status, const char *call, const Key *key) {
             "of the "
             "library may not (POLAR_CUDA_LIBRARIES=DIR)\n",
             call, (int)status, (long long)key->m, (long long)key->n, (long long)key->k, type_name((Type)key->type));
-    fflush(NULL);
-    _exit(1);
+    error_exit();
 }
 #define CHECK(call) check(lib->call, #call, key)
 

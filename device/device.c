@@ -72,6 +72,10 @@ int64_t device_memory_available(const Device *d) {
     return d->backend->memory_available(d);
 }
 
+bool device_is_host(const Device *d) {
+    return d->backend->memory_most == NULL;
+}
+
 int64_t device_memory_most(const Device *d) {
     return d->backend->memory_most ? d->backend->memory_most(d) : 0;
 }

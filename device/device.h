@@ -127,6 +127,12 @@ void device_free_host(Device *device, void *memory);
 // Bytes that this process can still get of the device's memory, as far as the system tells; 0: not known.
 int64_t device_memory_available(const Device *device);
 
+// Whether the device's memory is the process's own: what is on it need not be copied to be in host memory.
+bool device_is_host(const Device *device);
+
+// As device_memory_available, of host memory.
+int64_t host_memory_available(void);
+
 // The most bytes of the device's memory that were allocated at once since it was opened; 0 on the CPU, where memory is
 // the process's own.
 int64_t device_memory_most(const Device *device);

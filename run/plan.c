@@ -58,7 +58,16 @@ MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table, const D
     plan.total = plan.weights + plan.grads + plan.activations + plan.optimizer_state + plan.optimizer_scratch +
                  plan.batches + plan.diagnostics;
     plan.available = device_memory_available(device);
+    if (!device_is_host(device) && config->checkpoint_every > 0) {
+        plan.checkpoint_copy = table->elements * (int64_t)type_size(type_accumulate(type)) + plan.optimizer_state;
+        plan.host_available = host_memory_available();
+    }
     return plan;
+}
+
+bool plan_copies_checkpoints(const MemoryPlan *plan) {
+    if (plan->checkpoint_copy == 0) return false;
+    return plan->host_available == 0 || plan->checkpoint_copy <= plan->host_available / 10 * 9;
 }
 
 void plan_choose_micro_batch(RunConfig *config, const ParamTable *table, const Device *device) {
@@ -252,6 +261,20 @@ static void print_memory(FILE *out, const MemoryPlan *m) {
         fprintf(out, "%s%s %s", i == 0 ? " " : i == 3 ? ",\n            " : ", ", parts[i].name, text);
     }
     fprintf(out, "\n");
+    if (m->checkpoint_copy == 0) return;
+    char have[32];
+    size_text(text, m->checkpoint_copy);
+    size_text(have, m->host_available);
+    if (plan_copies_checkpoints(m))
+        fprintf(out,
+                "            of the host's %s for a copy that checkpoints are written from, beside the training\n",
+                text);
+    else
+        fprintf(
+            out,
+            "            the host has only %s: too little for a copy of %s, so training waits while checkpoints "
+            "are written\n",
+            have, text);
 }
 
 static void print_data(FILE *out, const RunConfig *config, const RunData *data) {

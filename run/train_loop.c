@@ -112,14 +112,13 @@ static bool report(Trainer *t, Error *err) {
 
 static bool save(Trainer *t, Error *err) {
     if (t->saved_step == t->state.step) return true;
-    if (!trainer_is_finite(t, err))
-        return error_prefix(err, "step %" PRId64 " is not saved, so that the checkpoints before it are kept",
-                            t->state.step);
     CheckpointParts parts = trainer_parts(t);
     t->state.applied = optimizer_applied(t->optimizer, t->stream);
     if (!metrics_sync(&t->metrics, err)) return false;
     if (t->diagnose && !diagnose_sync(t->diagnose, err)) return false;
-    if (!checkpoint_save(t->run, &parts, &t->state, t->config->keep, err)) return false;
+    if (!(t->writer ? checkpoint_writer_begin(t->writer, t->run, &t->state, err)
+                    : checkpoint_save(t->run, &parts, &t->state, t->config->keep, err)))
+        return false;
     t->saved_step = t->state.step;
     return true;
 }
@@ -235,14 +234,22 @@ static bool is_over(RunEnd *end, const Trainer *t) {
     return *end != RUN_TIME || timed_out;
 }
 
-bool trainer_run(RunEnd *end, Trainer *t, Error *err) {
+static bool run_steps(RunEnd *end, Trainer *t, Error *err) {
     for (;;) {
         if (!report(t, err)) return false;
         if (is_over(end, t)) break;
         if (t->state.step > 0 && is_due(t->state.step, t->config->checkpoint_every) && !save(t, err)) return false;
+        if (t->writer && !checkpoint_writer_ok(t->writer, err)) return false;
         if (!train_step(t, err)) return false;
     }
-    if (!save(t, err)) return false;
+    return save(t, err);
+}
+
+bool trainer_run(RunEnd *end, Trainer *t, Error *err) {
+    bool ok = run_steps(end, t, err);
+    // Whatever the end is. An error of the writer is the one to tell: it is of an earlier step.
+    if (t->writer && !checkpoint_writer_wait(t->writer, err)) return false;
+    if (!ok) return false;
     JsonWriter w = {0};
     begin_record(&w, "end", t);
     json_string(&w, "reason", run_end_name(*end));

@@ -29,6 +29,11 @@ bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, De
         t->diagnose = diagnose_create(&t->model, t->optimizer, config->groups, config->diagnose_spectrum, err);
         ok = t->diagnose != NULL;
     }
+    MemoryPlan plan = plan_memory(config, table, device);
+    if (ok && plan_copies_checkpoints(&plan)) {
+        CheckpointParts parts = trainer_parts(t);
+        t->writer = checkpoint_writer_create(&parts, config->keep);
+    }
     if (ok) {
         bool known = type == TYPE_BF16 && device->bf16_flops > 0;
         t->peak_flops = known ? device->bf16_flops : t->product_flops;
@@ -47,6 +52,7 @@ bool trainer_start_loader(Trainer *t, Error *err) {
 
 void trainer_free(Trainer *t) {
     if (t->loader) loader_free(t->loader);
+    if (t->writer) checkpoint_writer_free(t->writer);
     if (t->diagnose) diagnose_free(t->diagnose);
     if (t->optimizer) optimizer_free(t->optimizer);
     for (int i = 0; i < 2; i++)
@@ -62,7 +68,7 @@ void trainer_free(Trainer *t) {
 }
 
 CheckpointParts trainer_parts(Trainer *t) {
-    return (CheckpointParts){&t->model, t->optimizer, t->stream, t->data};
+    return (CheckpointParts){.model = &t->model, .optimizer = t->optimizer, .stream = t->stream, .data = t->data};
 }
 
 Batch trainer_upload(Trainer *t, const Batch *host) {
@@ -152,12 +158,8 @@ HellaswagResult trainer_hellaswag(bool *complete, Trainer *t) {
 // The cause comes before what it causes: a bad number in the state makes the weights bad with the next update, one in
 // a weight every gradient.
 static bool find_bad_number(Trainer *t, Error *found) {
-    return !finite_state(t->optimizer, t->stream, found) || !finite_weights(&t->model, t->stream, found) ||
-           !finite_gradients(&t->model, t->stream, found);
-}
-
-bool trainer_is_finite(Trainer *t, Error *err) {
-    return finite_state(t->optimizer, t->stream, err) && finite_weights(&t->model, t->stream, err);
+    return !finite_state(t->optimizer, NULL, t->stream, found) ||
+           !finite_weights(&t->model, NULL, t->stream, found) || !finite_gradients(&t->model, t->stream, found);
 }
 
 void trainer_explain_bad_step(char *text, size_t size, Trainer *t, const StepReport *report, double loss_limit) {

@@ -25,6 +25,7 @@ State state_make() {
     State s;
     s.devices = (int)number_of("CUDA_ON_CPU_DEVICES", s.devices);
     s.memory_size = (size_t)number_of("CUDA_ON_CPU_MEMORY", (int64_t)s.memory_size);
+    if (int64_t pinned = number_of("CUDA_ON_CPU_PINNED", 0)) s.pinned_size = (size_t)pinned;
     s.fail_alloc = number_of("CUDA_ON_CPU_FAIL_ALLOC", 0);
     s.fail_launch = number_of("CUDA_ON_CPU_FAIL_LAUNCH", 0);
     const char *order = getenv("CUDA_ON_CPU_ORDER");

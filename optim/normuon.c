@@ -56,5 +56,6 @@ const OptimizerDef optimizer_normuon = {
     .declare_state = polar_declare_state,
     .scratch_bytes = polar_step_scratch,
     .splits = polar_settings_split,
+    .waits = polar_settings_wait,
     .step = polar_step,
 };

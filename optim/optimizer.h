@@ -80,6 +80,8 @@ struct OptimizerDef {
                              const Device *device, Type type);
     // How matrices with natural row splits (q, k, v) are viewed. May be NULL: whole.
     SplitLevel (*splits)(const GroupSettings *settings);
+    // Whether a step waits for the host, so that it cannot be recorded. May be NULL: never.
+    bool (*waits)(const GroupSettings *settings);
     // Updates all parameters of one group.
     void (*step)(const OptimizerStep *step);
     // For methods that evaluate at other weights than they train (schedule-free): swaps the master weights to the
@@ -150,8 +152,17 @@ void optimizer_memory(int64_t *state, int64_t *scratch, const Device *device, co
 bool optimizer_check(const Device *device, const ParamTable *table, const GroupSettings settings[GROUP_COUNT],
                      Error *err);
 
-// One step: norm, guard and clipping of the gradients, then every group's update of `master` (and `weights`, where
-// the type differs). t is 0-based. `loss` is the device's sum of losses. Nothing waits for the host.
+// A step in two parts. The first brings what changes from step to step to the device; t is 0-based.
+void optimizer_begin(Optimizer *optimizer, Stream *stream, int64_t t, int64_t total_steps, double max_grad_norm,
+                     double loss_scale, double loss_limit);
+// The second, the same work every time: norm, guard and clipping of the gradients, then every group's update of `master`
+// (and `weights`, where the type differs). `loss` is the device's sum of losses.
+void optimizer_update(Optimizer *optimizer, Stream *stream, void *master, void *weights, const void *grads,
+                      const double *loss);
+// Whether the second part waits for the host somewhere; else it can be recorded (device_can_record).
+bool optimizer_waits(const Optimizer *optimizer);
+
+// Both.
 void optimizer_step(Optimizer *optimizer, Stream *stream, void *master, void *weights, const void *grads,
                     const double *loss, int64_t t, int64_t total_steps, double max_grad_norm, double loss_scale,
                     double loss_limit);

@@ -70,6 +70,10 @@ SplitLevel polar_settings_split(const GroupSettings *settings) {
     return group_setting(settings, "split-heads") != 0 ? SPLIT_HEADS : SPLIT_ROWS;
 }
 
+bool polar_settings_wait(const GroupSettings *settings) {
+    return settings_method(settings)->waits;
+}
+
 // The choices at the stations.
 typedef struct {
     bool has_momentum, ema, nesterov, polar_first, center, row_norms, polar, cautious;

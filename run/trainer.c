@@ -57,6 +57,7 @@ void trainer_free(Trainer *t) {
     if (t->optimizer) optimizer_free(t->optimizer);
     for (int i = 0; i < 2; i++)
         if (t->passes[i]) recording_free(t->passes[i]);
+    if (t->update) recording_free(t->update);
     host_ring_free(&t->batches);
     for (size_t i = 0; i < sizeof t->phases / sizeof *t->phases; i++)
         if (t->phases[i]) event_destroy(t->phases[i]);
@@ -93,16 +94,32 @@ static bool diagnose_step(Trainer *t, Error *err) {
     return diagnose_after(t->diagnose, t->stream, lr, step, step * config_step_tokens(t->config), err);
 }
 
-// The passes of one micro-batch: recorded once they have been done as they are, and from then on replayed.
-static void run_passes(Trainer *t, const Batch *batch, double scale, bool accumulate) {
-    Recording **recording = &t->passes[accumulate];
+// The passes of one micro-batch.
+typedef struct {
+    Batch batch;
+    double scale;
+    bool accumulate;
+} Passes;
+
+static void issue_passes(Trainer *t, const void *what) {
+    const Passes *p = what;
+    model_forward_backward(&t->model, t->stream, &p->batch, p->scale, p->accumulate, NULL);
+}
+
+static void issue_update(Trainer *t, const void *what) {
+    (void)what;
+    optimizer_update(t->optimizer, t->stream, t->model.master, t->model.weights, t->model.grads, t->model.loss);
+}
+
+// Work that is the same in every step: issued as it is in the first, recorded in the second, and from then on replayed.
+static void repeat(Trainer *t, Recording **recording, void (*issue)(Trainer *, const void *), const void *what) {
     if (!t->warm || !device_can_record(t->device)) {
-        model_forward_backward(&t->model, t->stream, batch, scale, accumulate, NULL);
+        issue(t, what);
         return;
     }
     if (*recording == NULL) {
         record_begin(t->stream);
-        model_forward_backward(&t->model, t->stream, batch, scale, accumulate, NULL);
+        issue(t, what);
         *recording = record_end(t->stream);
     }
     recording_run(*recording, t->stream);
@@ -118,17 +135,18 @@ bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err)
         double before = seconds_now();
         if (!loader_next(&host, t->loader, err)) return false;
         data_s += seconds_now() - before;
-        Batch batch = trainer_upload(t, &host);
-        run_passes(t, &batch, scale, i > 0);
+        Passes passes = {.batch = trainer_upload(t, &host), .scale = scale, .accumulate = i > 0};
+        repeat(t, &t->passes[passes.accumulate], issue_passes, &passes);
     }
-    t->warm = true;
     event_record(t->phases[1], t->stream);
     bool diagnose = t->diagnose && (t->state.step + 1) % c->diagnose == 0;
     if (diagnose) diagnose_before(t->diagnose, t->stream);
     event_record(t->phases[2], t->stream);
-    optimizer_step(t->optimizer, t->stream, t->model.master, t->model.weights, t->model.grads, t->model.loss,
-                   t->state.step, c->steps, c->clip, scale, loss_limit);
+    optimizer_begin(t->optimizer, t->stream, t->state.step, c->steps, c->clip, scale, loss_limit);
+    if (optimizer_waits(t->optimizer)) issue_update(t, NULL);
+    else repeat(t, &t->update, issue_update, NULL);
     event_record(t->phases[3], t->stream);
+    t->warm = true;
     result->report = optimizer_report(t->optimizer, t->stream);
     result->data_ms = 1e3 * data_s;
     result->forward_backward_ms = fmax(0, event_elapsed_ms(t->phases[0], t->phases[1]) - result->data_ms);

@@ -32,7 +32,8 @@ typedef struct {
     Forward forward;      // the model with the memory of one micro-batch: host (for evaluation) and device
     HostRing batches;     // training batches on their way to that memory
     Recording *passes[2]; // of a micro-batch, the first of a step and the others; NULL: not recorded yet
-    bool warm;            // a step has been done, so that passes can be recorded
+    Recording *update;    // of the optimizer
+    bool warm;            // a step has been done, so that they can be recorded
     Event *phases[4];     // of a step: begin and end of the passes, begin and end of the update
     double product_flops; // FLOP/s of large products in the type of the network, measured; 0: not known
     double

@@ -129,6 +129,29 @@ def stopped_and_resumed(folder):
         tiny.check_same_end(run, reference, STEPS)
 
 
+def counts(folder, steps, *options, dtype="f32"):
+    """Kernels that the host launched, streams it recorded and recordings it replayed in a run of so many steps."""
+    path = os.path.join(folder, "counts")
+    tiny.run(*small(folder, "--eval-every", "0", "--sample-every", "0", "--val-data=", *options), "--steps", str(steps), "--device",
+             "cuda", "--dtype", dtype, "--out", os.path.join(folder, "run"), "--overwrite", environment=cuda(counts=path))
+    with open(path) as file:
+        return {name: int(value) for name, value in map(str.split, file)}
+
+
+def steps_are_replayed(folder):
+    """From the third step on the host launches no kernel, but the passes of two micro-batches and the update as recorded in
+    the second; the update only where no method of it waits for the host, which its declaration says."""
+    for optimizer, *options in (("adamw",), ("sgd",), ("muon", "--polar", "gram-ns"), ("muon", "--polar", "turbo-muon"), ("normuon",), ("rownorm",),
+                                ("polargrad", "--polar", "polar-express"), ("polargrad", "--polar", "precond-ns"), ("polargrad", "--polar", "qdwh")):
+        waits = "precond-ns" in options or "qdwh" in options
+        dtype = "f32" if waits else "bf16"
+        three, five = (counts(folder, steps, "--optimizer", optimizer, *options, dtype=dtype) for steps in (3, 5))
+        recordings = 2 if waits else 3
+        assert three["recordings"] == five["recordings"] == recordings, (optimizer, options, three, five)
+        assert (three["replays"], five["replays"]) == (2 * recordings, 4 * recordings), (optimizer, options, three, five)
+        assert (five["launches"] > three["launches"]) == waits, (optimizer, options, three, five)
+
+
 def from_cpu_to_cuda_and_back(folder):
     options = small(folder, "--optimizer", "muon")
     cpu = train(os.path.join(folder, "cpu"), *options, device="cpu")
@@ -331,6 +354,6 @@ if __name__ == "__main__":
         sys.exit(0)
     tiny.TRAIN = IMITATION
     tiny.run_tests(optimizers_agree_with_cpu, solves_agree_with_cpu, networks_agree_with_cpu, same_bits_in_all_orders_bf16,
-                   same_bits_in_all_orders_f32, stopped_and_resumed, from_cpu_to_cuda_and_back, recompute_gives_the_same_bits,
+                   same_bits_in_all_orders_f32, stopped_and_resumed, steps_are_replayed, from_cpu_to_cuda_and_back, recompute_gives_the_same_bits,
                    micro_batches_agree, other_commands, polar_factors, matrix_problems, bad_steps_are_skipped, memory_runs_out, kernels_fail,
                    too_little_memory, no_gpu, every_operation_is_timed, wide_heads, memory_is_as_planned)

@@ -1,6 +1,7 @@
 #include "model/model.h"
 
-#include "model/blocks.h" // defines: Pass, block_forward, block_backward
+#include "device/ranges.h" // defines: range_begin, range_end
+#include "model/blocks.h"  // defines: Pass, block_forward, block_backward
 
 #include <math.h>
 #include <stdlib.h>
@@ -166,7 +167,9 @@ static void forward(Pass *p, int last, const ModelHooks *hooks) {
     ASSERT(p->batch->T + p->position <= p->model->config.context);
     for (int block = 0; block <= last; block++) {
         hook(hooks, hooks->params_acquire, p->stream, block);
+        range_begin("forward", block);
         block_forward(p, block);
+        range_end();
         hook(hooks, hooks->params_release, p->stream, block);
     }
 }
@@ -185,7 +188,9 @@ void model_forward_backward(Model *m, Stream *stream, const Batch *batch, double
     forward(&p, last, hooks);
     for (int block = last; block >= 0; block--) {
         hook(hooks, hooks->params_acquire, stream, block);
+        range_begin("backward", block);
         block_backward(&p, block);
+        range_end();
         hook(hooks, hooks->params_release, stream, block);
         hook(hooks, hooks->grads_ready, stream, block);
     }

@@ -1,5 +1,6 @@
 #include "run/checkpoint_writer.h"
 
+#include "device/ranges.h" // defines: range_begin, range_end
 #include "device/thread.h" // defines: thread_start
 #include "run/host_copy.h" // defines: HostCopy
 
@@ -27,7 +28,9 @@ static void *run_thread(void *argument) {
         while (!w->busy && !w->stop) pthread_cond_wait(&w->changed, &w->lock);
         if (!w->busy) break;
         pthread_mutex_unlock(&w->lock);
+        range_begin("write checkpoint", w->state.step);
         bool ok = checkpoint_save(w->run, &w->parts, &w->state, w->keep, &err);
+        range_end();
         pthread_mutex_lock(&w->lock);
         if (!ok) w->error = err;
         w->failed = !ok;

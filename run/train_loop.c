@@ -1,8 +1,9 @@
 // The loop of a run: steps, and what is due between them.
 #include "run/trainer.h"
 
-#include "run/sample.h"  // defines: sample_text
-#include "run/signals.h" // defines: signals_received
+#include "device/ranges.h" // defines: range_begin, range_end
+#include "run/sample.h"    // defines: sample_text
+#include "run/signals.h"   // defines: signals_received
 
 #include <inttypes.h>
 #include <math.h>
@@ -35,7 +36,10 @@ static bool end_record(JsonWriter *w, Trainer *t, Error *err) {
 
 static bool evaluate(bool *complete, Trainer *t, Error *err) {
     ValidationResult result;
-    if (!trainer_evaluate(&result, complete, t, err)) return false;
+    range_begin("evaluate", t->state.step);
+    bool ok = trainer_evaluate(&result, complete, t, err);
+    range_end();
+    if (!ok) return false;
     if (!*complete) return true;
     t->state.val_loss = result.loss;
     JsonWriter w = {0};
@@ -53,7 +57,9 @@ static bool evaluate(bool *complete, Trainer *t, Error *err) {
 }
 
 static bool choose_endings(bool *complete, Trainer *t, Error *err) {
+    range_begin("HellaSwag", t->state.step);
     HellaswagResult result = trainer_hellaswag(complete, t);
+    range_end();
     if (!*complete) return true;
     JsonWriter w = {0};
     begin_record(&w, "hellaswag", t);
@@ -110,8 +116,7 @@ static bool report(Trainer *t, Error *err) {
     return true;
 }
 
-static bool save(Trainer *t, Error *err) {
-    if (t->saved_step == t->state.step) return true;
+static bool save_step(Trainer *t, Error *err) {
     CheckpointParts parts = trainer_parts(t);
     t->state.applied = optimizer_applied(t->optimizer, t->stream);
     if (!metrics_sync(&t->metrics, err)) return false;
@@ -121,6 +126,14 @@ static bool save(Trainer *t, Error *err) {
         return false;
     t->saved_step = t->state.step;
     return true;
+}
+
+static bool save(Trainer *t, Error *err) {
+    if (t->saved_step == t->state.step) return true;
+    range_begin("checkpoint", t->state.step);
+    bool ok = save_step(t, err);
+    range_end();
+    return ok;
 }
 
 // The most memory this process has held, in bytes.
@@ -205,7 +218,10 @@ static bool train_step(Trainer *t, Error *err) {
     StepResult r;
     RunState *s = &t->state;
     double limit = loss_limit(t);
-    if (!trainer_step(&r, t, limit, err)) return false;
+    range_begin("step", s->step + 1);
+    bool ok = trainer_step(&r, t, limit, err);
+    range_end();
+    if (!ok) return false;
     if (r.report.ok == 0) {
         if (!handle_bad_step(t, &r.report, limit, err)) return false;
     } else {

@@ -1,7 +1,8 @@
 #include "run/trainer.h"
 
-#include "run/finite.h" // defines: finite_state, finite_weights, finite_gradients
-#include "run/peak.h"   // defines: peak_product_rate
+#include "device/ranges.h" // defines: range_begin, range_end
+#include "run/finite.h"    // defines: finite_state, finite_weights, finite_gradients
+#include "run/peak.h"      // defines: peak_product_rate
 
 #include <math.h>
 #include <stdlib.h>
@@ -136,15 +137,19 @@ bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err)
         if (!loader_next(&host, t->loader, err)) return false;
         data_s += seconds_now() - before;
         Passes passes = {.batch = trainer_upload(t, &host), .scale = scale, .accumulate = i > 0};
+        range_begin("passes", i);
         repeat(t, &t->passes[passes.accumulate], issue_passes, &passes);
+        range_end();
     }
     event_record(t->phases[1], t->stream);
     bool diagnose = t->diagnose && (t->state.step + 1) % c->diagnose == 0;
     if (diagnose) diagnose_before(t->diagnose, t->stream);
     event_record(t->phases[2], t->stream);
+    range_begin("optimizer", t->state.step + 1);
     optimizer_begin(t->optimizer, t->stream, t->state.step, c->steps, c->clip, scale, loss_limit);
     if (optimizer_waits(t->optimizer)) issue_update(t, NULL);
     else repeat(t, &t->update, issue_update, NULL);
+    range_end();
     event_record(t->phases[3], t->stream);
     t->warm = true;
     result->report = optimizer_report(t->optimizer, t->stream);

@@ -152,6 +152,44 @@ def steps_are_replayed(folder):
         assert (five["launches"] > three["launches"]) == waits, (optimizer, options, three, five)
 
 
+def profilers_see_what_runs(folder):
+    """The ranges of a run as a profiler would be told of them, and the same bits with and without one."""
+    library = os.path.join(os.path.dirname(IMITATION), "tests", "nvtx_ranges.so")
+    if not os.path.exists(library):
+        raise tiny.Skip("this CUDA toolkit has no NVTX 3")
+    options = small(folder, "--optimizer", "normuon", "--checkpoint-every", "2", "--sample-every", "0")
+    reference = train(os.path.join(folder, "reference"), *options)
+    path = os.path.join(folder, "ranges")
+    run = train(os.path.join(folder, "run"), *options, environment=dict(tiny.ENVIRONMENT, NVTX_INJECTION64_PATH=library, RANGES_FILE=path))
+    tiny.check_same_end(run, reference, STEPS)
+    open_ranges, found = {}, []  # by thread; paths of names with the last one's number, in order of beginning
+    with open(path) as file:
+        for line in file:
+            word, thread, *rest = line.split()
+            stack = open_ranges.setdefault(thread, [])
+            if word == "end":
+                stack.pop()
+            else:
+                stack.append(" ".join(rest[:-1]))
+                found.append(("/".join(stack), int(rest[-1])))
+    assert len(open_ranges) == 2 and not any(open_ranges.values()), open_ranges
+    # The first step is issued and the second recorded; what comes then is replayed. The head and the embedding are blocks too.
+    issued = [(f"step/passes/{kind}", block) for kind, blocks in (("forward", (0, 1, 2)), ("backward", (2, 1, 0))) for block in blocks]
+    main = []
+    for step in range(1, STEPS + 1):
+        main.append(("step", step))
+        for micro in range(2):
+            main += [("step/passes", micro), *(issued if step <= 2 else ())]
+        main.append(("step/optimizer", step))
+        if step % 2 == 0:
+            main += [("evaluate", step), ("checkpoint", step)]
+    assert found[0] == ("evaluate", 0)
+    assert [entry for entry in found[1:] if not entry[0].startswith(("evaluate/", "write"))] == main, found
+    # Three validations of 32 tokens: sequences of 8, one at a time, through three blocks.
+    assert sum(name == "evaluate/forward" for name, _ in found) == 3 * 4 * 3, found
+    assert [entry for entry in found if "write" in entry[0]] == [("write checkpoint", 2), ("write checkpoint", 4)], found
+
+
 def from_cpu_to_cuda_and_back(folder):
     options = small(folder, "--optimizer", "muon")
     cpu = train(os.path.join(folder, "cpu"), *options, device="cpu")
@@ -354,6 +392,6 @@ if __name__ == "__main__":
         sys.exit(0)
     tiny.TRAIN = IMITATION
     tiny.run_tests(optimizers_agree_with_cpu, solves_agree_with_cpu, networks_agree_with_cpu, same_bits_in_all_orders_bf16,
-                   same_bits_in_all_orders_f32, stopped_and_resumed, steps_are_replayed, from_cpu_to_cuda_and_back, recompute_gives_the_same_bits,
+                   same_bits_in_all_orders_f32, stopped_and_resumed, steps_are_replayed, profilers_see_what_runs, from_cpu_to_cuda_and_back, recompute_gives_the_same_bits,
                    micro_batches_agree, other_commands, polar_factors, matrix_problems, bad_steps_are_skipped, memory_runs_out, kernels_fail,
                    too_little_memory, no_gpu, every_operation_is_timed, wide_heads, memory_is_as_planned)

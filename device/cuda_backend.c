@@ -155,8 +155,8 @@ void *cuda_alloc_or_exit(Stream *s, size_t bytes, const char *what) {
     choose(s->device);
     void *memory = cuda_memory_take(cuda_device(s->device), bytes);
     if (memory) return memory;
-    fprintf(stderr, "error: %s has not the %.1f MiB more that %s; use a smaller --micro-batch\n", s->device->name,
-            (double)bytes / 1048576, what);
+    fprintf(stderr, "error: %s has not the %.1f MiB more that %s; use a smaller --micro-batch or matrix\n",
+            s->device->name, (double)bytes / 1048576, what);
     error_exit();
 }
 

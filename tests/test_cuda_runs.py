@@ -254,6 +254,22 @@ def polar_factors(_):
         assert mine["method"] == other["method"] and abs(mine["forward_error"] - other["forward_error"]) <= F32, (mine, other)
 
 
+def polar_memory_runs_out(_):
+    """At every allocation of `train polar`: one line."""
+    need_lapack()
+    command = ["polar", "--device", "cuda", "--shape", "20x12", "--repeat", "1", "--method", "ns5,qdwh,svd", "--spectrum", "gaussian,condition:100"]
+    refused = 0
+    for n in range(1, 1000):
+        result = tiny.train(*command, environment=cuda(fail_alloc=n))
+        if result.returncode == 0:
+            break
+        tiny.check_one_line(result)
+        assert re.search("out of memory|MiB more that", result.stderr), result.stderr
+        refused += 1
+    # Five of the method and four of the measurement a row, at least.
+    assert 6 * 9 <= refused < 999, refused
+
+
 def matrix_problems(folder):
     need_lapack()
     sizes = ["--steps", str(STEPS), "--log-every", "1", "--quiet"]
@@ -393,5 +409,5 @@ if __name__ == "__main__":
     tiny.TRAIN = IMITATION
     tiny.run_tests(optimizers_agree_with_cpu, solves_agree_with_cpu, networks_agree_with_cpu, same_bits_in_all_orders_bf16,
                    same_bits_in_all_orders_f32, stopped_and_resumed, steps_are_replayed, profilers_see_what_runs, from_cpu_to_cuda_and_back, recompute_gives_the_same_bits,
-                   micro_batches_agree, other_commands, polar_factors, matrix_problems, bad_steps_are_skipped, memory_runs_out, kernels_fail,
-                   too_little_memory, no_gpu, every_operation_is_timed, wide_heads, memory_is_as_planned)
+                   micro_batches_agree, other_commands, polar_factors, polar_memory_runs_out, matrix_problems, bad_steps_are_skipped,
+                   memory_runs_out, kernels_fail, too_little_memory, no_gpu, every_operation_is_timed, wide_heads, memory_is_as_planned)

@@ -160,16 +160,35 @@ void *cuda_alloc_or_exit(Stream *s, size_t bytes, const char *what) {
     error_exit();
 }
 
+static bool has_scratch(const CudaStream *s, size_t bytes) {
+    return s->n_scratch > 0 && s->scratch_bytes >= bytes;
+}
+
+static void add_scratch(CudaStream *s, void *memory, size_t bytes) {
+    ASSERT(s->n_scratch < CUDA_SCRATCH_BUFFERS);
+    s->scratch[s->n_scratch++] = memory;
+    s->scratch_bytes = bytes;
+}
+
 void *cuda_scratch(Stream *base, size_t bytes) {
     CudaStream *s = cuda_stream(base);
-    if (s->n_scratch == 0 || s->scratch_bytes < bytes) {
-        size_t doubled = 2 * s->scratch_bytes;
-        ASSERT(s->n_scratch < CUDA_SCRATCH_BUFFERS);
-        s->scratch_bytes = bytes > doubled ? bytes : doubled;
-        if (s->scratch_bytes == 0) s->scratch_bytes = 1;
-        s->scratch[s->n_scratch++] = cuda_alloc_or_exit(base, s->scratch_bytes, "an operation works in");
+    if (!has_scratch(s, bytes)) {
+        size_t doubled = 2 * s->scratch_bytes, size = bytes > doubled ? bytes : doubled ? doubled : 1;
+        add_scratch(s, cuda_alloc_or_exit(base, size, "an operation works in"), size);
     }
     return s->scratch[s->n_scratch - 1];
+}
+
+static bool cuda_stream_reserve(Stream *base, size_t scratch) {
+    CudaStream *s = cuda_stream(base);
+    CudaDevice *d = cuda_device(base->device);
+    choose(base->device);
+    if (s->gemm_workspace == NULL) s->gemm_workspace = cuda_memory_take(d, CUDA_PRODUCT_WORKSPACE);
+    if (s->gemm_workspace == NULL) return false;
+    if (scratch == 0 || has_scratch(s, scratch)) return true;
+    void *memory = cuda_memory_take(d, scratch);
+    if (memory) add_scratch(s, memory, scratch);
+    return memory != NULL;
 }
 
 static bool cuda_can_solve(void) {
@@ -202,6 +221,8 @@ static const DeviceBackend backend = {
     .stream_create = cuda_stream_create,
     .stream_destroy = cuda_stream_destroy,
     .stream_synchronize = cuda_stream_synchronize,
+    .product_workspace = CUDA_PRODUCT_WORKSPACE,
+    .stream_reserve = cuda_stream_reserve,
     .event_create = cuda_event_create,
     .event_destroy = cuda_event_destroy,
     .event_record = cuda_event_record,

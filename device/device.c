@@ -99,6 +99,12 @@ void stream_destroy(Stream *s) {
 void stream_synchronize(Stream *s) {
     s->device->backend->stream_synchronize(s);
 }
+int64_t device_product_workspace(const Device *d) {
+    return d->backend->product_workspace;
+}
+bool stream_reserve(Stream *s, int64_t scratch) {
+    return s->device->backend->stream_reserve == NULL || s->device->backend->stream_reserve(s, (size_t)scratch);
+}
 Event *event_create(Device *d) {
     return d->backend->event_create(d);
 }

@@ -68,6 +68,14 @@ void optimizer_memory(int64_t *state, int64_t *scratch, const Device *device, co
     *scratch = plan.scratch_bytes;
 }
 
+int64_t optimizer_stream_scratch(const Device *device, const ParamTable *table,
+                                 const GroupSettings settings[GROUP_COUNT], Type type) {
+    OptimizerPlan plan;
+    Error err;
+    ASSERT(optimizer_plan(&plan, device, table, settings, type, &err));
+    return plan.stream_scratch_bytes;
+}
+
 // The views of a kind with the parts of its state that belong to them: the rows of each matrix, or the one row for it.
 static void add_views(Optimizer *o, const KindPlan *kind) {
     int matrices = 0, seen = 0;

@@ -56,6 +56,11 @@ typedef struct {
     Sharding sharding;
 } StateSpec;
 
+// Bytes of scratch: of the optimizer itself, and of the stream's (stream_reserve).
+typedef struct {
+    int64_t own, stream;
+} OptimizerScratch;
+
 typedef struct OptimizerStep OptimizerStep; // what a step is given: optim/step.h
 
 struct OptimizerDef {
@@ -75,9 +80,9 @@ struct OptimizerDef {
     // State of one parameter; returns the number of tensors. They start at zero.
     int (*declare_state)(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const GroupSettings *settings,
                          Type acc_type);
-    // Bytes of scratch for a list of matrix groups of a network of `type`, on a device (NULL: the CPU). May be NULL.
-    int64_t (*scratch_bytes)(const MatrixGroup *groups, int n_groups, const GroupSettings *settings,
-                             const Device *device, Type type);
+    // Scratch for a list of matrix groups of a network of `type`, on a device (NULL: the CPU). May be NULL: none.
+    OptimizerScratch (*scratch)(const MatrixGroup *groups, int n_groups, const GroupSettings *settings,
+                                const Device *device, Type type);
     // How matrices with natural row splits (q, k, v) are viewed. May be NULL: whole.
     SplitLevel (*splits)(const GroupSettings *settings);
     // Whether a step waits for the host, so that it cannot be recorded. May be NULL: never.
@@ -146,6 +151,10 @@ void optimizer_free(Optimizer *optimizer);
 // optimizer_check accepts.
 void optimizer_memory(int64_t *state, int64_t *scratch, const Device *device, const ParamTable *table,
                       const GroupSettings settings[GROUP_COUNT], Type type);
+
+// Bytes of the stream's scratch that a step takes, without the solves of polar methods that have some.
+int64_t optimizer_stream_scratch(const Device *device, const ParamTable *table,
+                                 const GroupSettings settings[GROUP_COUNT], Type type);
 
 // Checks routing and settings against the table and the device (NULL: not asked) without allocating: what optimizer_create would refuse. Groups
 // without parameters are not looked at; their def may be NULL.

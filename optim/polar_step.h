@@ -86,8 +86,8 @@ bool polar_settings_wait(const GroupSettings *settings); // those of the method
 // The rest of an OptimizerDef. State: the momentum, if there is any; the second moments, if there are any.
 int polar_declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const GroupSettings *settings,
                         Type acc_type);
-int64_t polar_step_scratch(const MatrixGroup *groups, int n_groups, const GroupSettings *settings,
-                           const Device *device, Type type);
+OptimizerScratch polar_step_scratch(const MatrixGroup *groups, int n_groups, const GroupSettings *settings,
+                                    const Device *device, Type type);
 void polar_step(const OptimizerStep *step);
 
 #ifdef __cplusplus

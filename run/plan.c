@@ -55,8 +55,11 @@ MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table, const D
     // The loader's two, those on their way, the one at work, the validation's.
     plan.batches = (HOST_RING_SLOTS + 4) * batch_bytes(config->micro_batch, config->seq_len);
     if (config->diagnose) plan.diagnostics = diagnose_memory(table);
+    int64_t in_passes = model_scratch(&config->model, device, type, &shape);
+    int64_t in_update = optimizer_stream_scratch(device, table, config->groups, type);
+    plan.workspace = device_product_workspace(device) + (in_passes > in_update ? in_passes : in_update);
     plan.total = plan.weights + plan.grads + plan.activations + plan.optimizer_state + plan.optimizer_scratch +
-                 plan.batches + plan.diagnostics;
+                 plan.batches + plan.diagnostics + plan.workspace;
     plan.available = device_memory_available(device);
     if (!device_is_host(device) && config->checkpoint_every > 0) {
         plan.checkpoint_copy = table->elements * (int64_t)type_size(type_accumulate(type)) + plan.optimizer_state;
@@ -243,20 +246,22 @@ static void print_memory(FILE *out, const MemoryPlan *m) {
     const struct {
         const char *name;
         int64_t bytes;
-    } parts[] = {{"weights", m->weights},
-                 {"gradients", m->grads},
-                 {"activations", m->activations},
-                 {"optimizer state", m->optimizer_state},
-                 {"optimizer scratch", m->optimizer_scratch},
-                 {"batches", m->batches},
-                 {"diagnostics", m->diagnostics}};
+    } parts[8] = {{"weights", m->weights},
+                  {"gradients", m->grads},
+                  {"activations", m->activations},
+                  {"optimizer state", m->optimizer_state},
+                  {"optimizer scratch", m->optimizer_scratch},
+                  {"batches", m->batches},
+                  {"diagnostics", m->diagnostics}, // these two not everywhere
+                  {"workspace", m->workspace}};
     char text[32];
     size_text(text, m->total);
     fprintf(out, "Memory      %s", text);
     size_text(text, m->available);
     if (m->available) fprintf(out, " of %s available", text);
     fprintf(out, ":");
-    for (size_t i = 0; i < sizeof parts / sizeof *parts - (m->diagnostics == 0); i++) {
+    for (int i = 0; i < 8; i++) {
+        if (i >= 6 && parts[i].bytes == 0) continue;
         size_text(text, parts[i].bytes);
         fprintf(out, "%s%s %s", i == 0 ? " " : i == 3 ? ",\n            " : ", ", parts[i].name, text);
     }

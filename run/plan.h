@@ -24,7 +24,9 @@ void run_data_close(RunData *data);
 
 // Bytes by what they are for.
 typedef struct {
-    int64_t weights, grads, activations, optimizer_state, optimizer_scratch, batches, diagnostics, total;
+    int64_t weights, grads, activations, optimizer_state, optimizer_scratch, batches, diagnostics;
+    int64_t workspace; // of the stream, for matrix products and what operations keep between launches
+    int64_t total;     // of all these
     int64_t available; // 0: not known
     // Of host memory, where the device has its own: the copy that checkpoints are written from while training goes on (0:
     // none is wanted), and what is there for it.

@@ -25,7 +25,6 @@ SOLVED = 1e-3
 BF16 = 4 * 2**-8
 # Solves on the CPU are those of OpenBLAS, which starts slower.
 WITH_LAPACK = dict(os.environ, OMP_NUM_THREADS="1")
-WORKSPACE = 32 << 20  # that matrix products work in, beside the plan
 
 
 def small(folder, *options):
@@ -389,17 +388,20 @@ def wide_heads(folder):
 
 
 def memory_is_as_planned(folder):
-    """Small workspaces of operations come on top of the plan, like that of the products."""
-    for dtype, optimizer in (("f32", "adamw"), ("bf16", "normuon")):
-        run = os.path.join(folder, dtype)
+    """But for rounding in what is printed, for what is small (rotations, reports), and for batches, which are partly the host's.
+    Nothing that operations work in comes on top: a bias wide enough to need most is among them, columns and rows with moments."""
+    for dtype, optimizer, *more in (("f32", "adamw", "--no-tied-head", "--head-bias"), ("bf16", "normuon", "--norm", "rmsnorm"),
+                                    ("bf16", "normuon", "--second-moment", "column", "--biases", "no"),
+                                    ("f32", "polargrad", "--polar", "polar-express", "--embed-optimizer", "rownorm", "--no-norm-gain")):
+        run = os.path.join(folder, "run")
         options = small(folder, "--d-model", "128", "--seq-len", "128", "--micro-batch", "2", "--steps", "1", "--eval-every", "0",
-                        "--optimizer", optimizer, "--device", "cuda", "--dtype", dtype)
+                        "--optimizer", optimizer, "--device", "cuda", "--dtype", dtype, *more)
         plan = planned(tiny.run(*options, "--dry-run")[0])
-        tiny.run(*options, "--out", run)
+        tiny.run(*options, "--out", run, "--overwrite")
         with open(os.path.join(run, "metrics.jsonl")) as file:
             most = [json.loads(line).get("device_memory_bytes") for line in file if '"train"' in line][-1]
-        assert abs(most - WORKSPACE - plan) <= 0.05 * plan + (1 << 20), f"{dtype}: plan {plan}, measured {most}"
-        assert plan > 4 << 20, plan
+        assert abs(most - plan) <= 100000, f"{dtype} {optimizer} {more}: plan {plan}, measured {most}"
+        assert plan > (32 << 20) + (4 << 20), plan
 
 
 if __name__ == "__main__":

@@ -181,9 +181,9 @@ fuzz: ## every parser of outside files under libFuzzer with sanitizers (clang), 
 leaks: $(TRAIN) ## every command under valgrind: no leaks, no invalid or uninitialized reads
 	@TRAIN=$(TRAIN) tests/leaks.sh
 
-tsan: ## the loader's thread and training under ThreadSanitizer (clang with its OpenMP runtime), in build/tsan
+tsan: ## the threads of the loader and of checkpoints and training under ThreadSanitizer (clang with its OpenMP runtime), in build/tsan
 	@$(MAKE) --no-print-directory BUILD=build/tsan CUDA=no CC=clang OPT=-O1 \
-	  CFLAGS='-fsanitize=thread -Wno-pass-failed' build/tsan/train build/tsan/tests/test_loader
+	  CFLAGS='-fsanitize=thread -Wno-pass-failed' build/tsan/train build/tsan/tests/test_loader build/tsan/tests/test_checkpoint
 	@BUILD=build/tsan tests/tsan.sh
 
 MINUTES ?= 60

@@ -1,7 +1,7 @@
 #include "data/loader.h"
 
-#include <pthread.h>
-#include <signal.h>
+#include "device/thread.h" // defines: thread_start
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -189,12 +189,7 @@ static void *run_thread(void *argument) {
 }
 
 static bool start_thread(Loader *loader, Error *err) {
-    // Signals are for the main thread.
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int status = pthread_create(&loader->thread, NULL, run_thread, loader);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    int status = thread_start(&loader->thread, run_thread, loader);
     return status == 0 || error_set(err, "cannot start the loader's thread: %s", strerror(status));
 }
 

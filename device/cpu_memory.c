@@ -1,6 +1,6 @@
 // What memory is left to this process: of the machine, and within the limits of its control groups, which are how
 // containers and batch systems cut a machine up.
-#include "device/cpu_backend.h"
+#include "device/cpu_backend.h" // defines: cpu_memory_available, host_memory_available
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -57,8 +57,7 @@ static int64_t groups_free(const Version *v, char *group) {
     return least;
 }
 
-int64_t cpu_memory_available(const Device *device) {
-    (void)device;
+int64_t host_memory_available(void) {
     int64_t kib = read_number("/proc/meminfo", "MemAvailable:");
     if (kib < 0) return 0;
     int64_t least = kib * 1024;
@@ -77,4 +76,9 @@ int64_t cpu_memory_available(const Device *device) {
     }
     if (file) fclose(file);
     return least;
+}
+
+int64_t cpu_memory_available(const Device *device) {
+    (void)device;
+    return host_memory_available();
 }

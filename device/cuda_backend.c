@@ -8,14 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-// Not exit: other threads may be at work, and the driver may not answer any more.
-static void leave(void) __attribute__((noreturn));
-static void leave(void) {
-    fflush(NULL);
-    _exit(1);
-}
 
 void cuda_failed(int error, const char *call, const char *file, int line) {
     const char *name = cudaGetErrorName((cudaError_t)error), *text = cudaGetErrorString((cudaError_t)error);
@@ -24,7 +16,7 @@ void cuda_failed(int error, const char *call, const char *file, int line) {
             error == cudaErrorMemoryAllocation ? "go on from the last one with --resume and a smaller --micro-batch"
                                                : "go on from the last one with --resume, and if it happens again "
                                                  "look at `nvidia-smi -q` and `dmesg` for the GPU's health");
-    leave();
+    error_exit();
 }
 
 static cudaStream_t queue(const Stream *s) {
@@ -163,21 +155,40 @@ void *cuda_alloc_or_exit(Stream *s, size_t bytes, const char *what) {
     choose(s->device);
     void *memory = cuda_memory_take(cuda_device(s->device), bytes);
     if (memory) return memory;
-    fprintf(stderr, "error: %s has not the %.1f MiB more that %s; use a smaller --micro-batch\n", s->device->name,
-            (double)bytes / 1048576, what);
-    leave();
+    fprintf(stderr, "error: %s has not the %.1f MiB more that %s; use a smaller --micro-batch or matrix\n",
+            s->device->name, (double)bytes / 1048576, what);
+    error_exit();
+}
+
+static bool has_scratch(const CudaStream *s, size_t bytes) {
+    return s->n_scratch > 0 && s->scratch_bytes >= bytes;
+}
+
+static void add_scratch(CudaStream *s, void *memory, size_t bytes) {
+    ASSERT(s->n_scratch < CUDA_SCRATCH_BUFFERS);
+    s->scratch[s->n_scratch++] = memory;
+    s->scratch_bytes = bytes;
 }
 
 void *cuda_scratch(Stream *base, size_t bytes) {
     CudaStream *s = cuda_stream(base);
-    if (s->n_scratch == 0 || s->scratch_bytes < bytes) {
-        size_t doubled = 2 * s->scratch_bytes;
-        ASSERT(s->n_scratch < CUDA_SCRATCH_BUFFERS);
-        s->scratch_bytes = bytes > doubled ? bytes : doubled;
-        if (s->scratch_bytes == 0) s->scratch_bytes = 1;
-        s->scratch[s->n_scratch++] = cuda_alloc_or_exit(base, s->scratch_bytes, "an operation works in");
+    if (!has_scratch(s, bytes)) {
+        size_t doubled = 2 * s->scratch_bytes, size = bytes > doubled ? bytes : doubled ? doubled : 1;
+        add_scratch(s, cuda_alloc_or_exit(base, size, "an operation works in"), size);
     }
     return s->scratch[s->n_scratch - 1];
+}
+
+static bool cuda_stream_reserve(Stream *base, size_t scratch) {
+    CudaStream *s = cuda_stream(base);
+    CudaDevice *d = cuda_device(base->device);
+    choose(base->device);
+    if (s->gemm_workspace == NULL) s->gemm_workspace = cuda_memory_take(d, CUDA_PRODUCT_WORKSPACE);
+    if (s->gemm_workspace == NULL) return false;
+    if (scratch == 0 || has_scratch(s, scratch)) return true;
+    void *memory = cuda_memory_take(d, scratch);
+    if (memory) add_scratch(s, memory, scratch);
+    return memory != NULL;
 }
 
 static bool cuda_can_solve(void) {
@@ -210,6 +221,8 @@ static const DeviceBackend backend = {
     .stream_create = cuda_stream_create,
     .stream_destroy = cuda_stream_destroy,
     .stream_synchronize = cuda_stream_synchronize,
+    .product_workspace = CUDA_PRODUCT_WORKSPACE,
+    .stream_reserve = cuda_stream_reserve,
     .event_create = cuda_event_create,
     .event_destroy = cuda_event_destroy,
     .event_record = cuda_event_record,

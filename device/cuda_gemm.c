@@ -6,11 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-// What cuBLASLt may use beside the operands: NVIDIA's advice for the largest GPUs. A constant, as the choice of the
-// algorithm depends on it.
-enum { WORKSPACE_BYTES = 32 << 20 };
 
 // All that the choice of an algorithm depends on; of addresses only how they are aligned, up to 16 bytes.
 typedef struct {
@@ -40,8 +35,7 @@ static void check(cublasStatus_t status, const char *call, const Key *key) {
             "of the "
             "library may not (POLAR_CUDA_LIBRARIES=DIR)\n",
             call, (int)status, (long long)key->m, (long long)key->n, (long long)key->k, type_name((Type)key->type));
-    fflush(NULL);
-    _exit(1);
+    error_exit();
 }
 #define CHECK(call) check(lib->call, #call, key)
 
@@ -113,7 +107,7 @@ static void describe(const CudaLibraries *lib, Plan *p, const void *bias) {
 static void choose(const CudaDevice *d, Plan *p) {
     const CudaLibraries *lib = d->lib;
     const Key *key = &p->key;
-    const size_t workspace = WORKSPACE_BYTES;
+    const size_t workspace = CUDA_PRODUCT_WORKSPACE;
     const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     const struct {
         cublasLtMatmulPreferenceAttributes_t name;
@@ -165,7 +159,7 @@ static uint32_t alignment(const void *address, int64_t stride, Type type) {
 static void *workspace_of(Stream *stream) {
     CudaStream *s = cuda_stream(stream);
     if (s->gemm_workspace == NULL)
-        s->gemm_workspace = cuda_alloc_or_exit(stream, WORKSPACE_BYTES, "matrix products work in");
+        s->gemm_workspace = cuda_alloc_or_exit(stream, CUDA_PRODUCT_WORKSPACE, "matrix products work in");
     return s->gemm_workspace;
 }
 
@@ -207,7 +201,7 @@ static void multiply(Stream *stream, const Gemm *g) {
                                              sizeof g->bias));
     CHECK(cublasLtMatmul(d->blas, p->product, f64 ? (const void *)&g->alpha : &alpha, g->b, p->a, g->a, p->b,
                          f64 ? (const void *)&g->beta : &beta, from, p->c, g->c, p->c, &p->algorithm,
-                         workspace_of(stream), WORKSPACE_BYTES, (cudaStream_t)stream->handle));
+                         workspace_of(stream), CUDA_PRODUCT_WORKSPACE, (cudaStream_t)stream->handle));
 }
 
 void cuda_gemm(Stream *stream, const Gemm *g) {

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static void check(cusolverStatus_t status, const char *call) {
     if (status == CUSOLVER_STATUS_SUCCESS) return;
@@ -19,8 +18,7 @@ static void check(cusolverStatus_t status, const char *call) {
             "error: cuSOLVER refuses %.60s with status %d; another version of the library may not "
             "(POLAR_CUDA_LIBRARIES=DIR)\n",
             call, (int)status);
-    fflush(NULL);
-    _exit(1);
+    error_exit();
 }
 #define CHECK(call) check(d->lib->call, #call)
 

@@ -72,6 +72,10 @@ int64_t device_memory_available(const Device *d) {
     return d->backend->memory_available(d);
 }
 
+bool device_is_host(const Device *d) {
+    return d->backend->memory_most == NULL;
+}
+
 int64_t device_memory_most(const Device *d) {
     return d->backend->memory_most ? d->backend->memory_most(d) : 0;
 }
@@ -94,6 +98,12 @@ void stream_destroy(Stream *s) {
 }
 void stream_synchronize(Stream *s) {
     s->device->backend->stream_synchronize(s);
+}
+int64_t device_product_workspace(const Device *d) {
+    return d->backend->product_workspace;
+}
+bool stream_reserve(Stream *s, int64_t scratch) {
+    return s->device->backend->stream_reserve == NULL || s->device->backend->stream_reserve(s, (size_t)scratch);
 }
 Event *event_create(Device *d) {
     return d->backend->event_create(d);

@@ -70,6 +70,8 @@ typedef struct {
     Stream *(*stream_create)(Device *device);
     void (*stream_destroy)(Stream *stream);
     void (*stream_synchronize)(Stream *stream);
+    int64_t product_workspace;                                  // as device_product_workspace
+    bool (*stream_reserve)(Stream *stream, size_t scratch);     // NULL where operations take no scratch of the stream's
     Event *(*event_create)(Device *device);
     void (*event_destroy)(Event *event);
     void (*event_record)(Event *event, Stream *stream);
@@ -127,6 +129,12 @@ void device_free_host(Device *device, void *memory);
 // Bytes that this process can still get of the device's memory, as far as the system tells; 0: not known.
 int64_t device_memory_available(const Device *device);
 
+// Whether the device's memory is the process's own: what is on it need not be copied to be in host memory.
+bool device_is_host(const Device *device);
+
+// As device_memory_available, of host memory.
+int64_t host_memory_available(void);
+
 // The most bytes of the device's memory that were allocated at once since it was opened; 0 on the CPU, where memory is
 // the process's own.
 int64_t device_memory_most(const Device *device);
@@ -154,6 +162,13 @@ void device_invert_upper(Stream *stream, void *r, Type type, int64_t n);
 // a (m, n) = u diag(values) vt with k = min(m, n) values in descending order, u (m, k), vt (k, n); a is overwritten.
 // u and vt may be NULL, both: the values alone.
 void device_svd(Stream *stream, void *values, void *u, void *vt, void *a, Type type, int64_t m, int64_t n);
+
+// Bytes of device memory that a stream's matrix products work in beside their operands.
+int64_t device_product_workspace(const Device *device);
+
+// Allocates now what a stream's products work in, and scratch for its operations of `scratch` bytes, which otherwise come about
+// and grow as they are needed. False: out of memory.
+bool stream_reserve(Stream *stream, int64_t scratch);
 
 Stream *stream_create(Device *device);
 void stream_destroy(Stream *stream);

@@ -25,6 +25,22 @@ bool error_prefix(Error *err, const char *format, ...) {
     return error_set(err, "%s: %s", context, inner.text);
 }
 
+static struct {
+    void (*wait)(void *);
+    void *what;
+} last;
+
+void error_exit_waits(void (*wait)(void *), void *what) {
+    last.wait = wait;
+    last.what = what;
+}
+
+void error_exit(void) {
+    if (last.wait) last.wait(last.what);
+    fflush(NULL);
+    _exit(1);
+}
+
 void assert_failed(const char *expression, const char *file, int line) {
     bool no_memory =
         errno == ENOMEM; // of the allocation that is asserted: every other that failed has ended the run
@@ -32,7 +48,7 @@ void assert_failed(const char *expression, const char *file, int line) {
     if (no_memory) {
         fprintf(stderr, "error: out of memory (%s:%d): give the process more, or take a smaller network or batch\n",
                 file, line);
-        _exit(1);
+        error_exit();
     }
     fprintf(stderr, "%s:%d: internal error: %s does not hold; please report this\n", file, line, expression);
     abort();

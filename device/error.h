@@ -24,6 +24,14 @@ bool error_set(Error *err, const char *format, ...) __attribute__((format(printf
 // Puts "context: " before the text that is already there; returns false.
 bool error_prefix(Error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+// Ends the process with status 1 where it stands, after an error that cannot be returned (a device that fails) and has been
+// printed: no destructors run, since other threads may be at work.
+void error_exit(void) __attribute__((noreturn));
+
+// What error_exit waits for first, a file that a thread is writing for example; NULL: nothing. `wait` may be called by any
+// thread.
+void error_exit_waits(void (*wait)(void *what), void *what);
+
 // Our own logic is wrong: prints the expression with file and line, and aborts. Allocations too small for any plan are
 // asserted as well: where one fails (errno is ENOMEM) the process ends with one line and status 1, as after any error.
 void assert_failed(const char *expression, const char *file, int line) __attribute__((noreturn));

@@ -9,11 +9,13 @@
 template <class T>
 void embedding_forward_cuda(Stream *s, void *out, const void *wte, const void *wpe, const Batch *batch, int C,
                             int pos_offset);
+int64_t embedding_backward_scratch_cuda(int64_t N, int C);
 template <class T>
 void embedding_backward_cuda(Stream *s, void *dwte, void *dwpe, const void *dout, const Batch *batch, int C);
 template <class T>
 void norm_forward_cuda(Stream *s, void *resid, void *out, void *mean, void *rstd, const void *x, const void *delta,
                        const void *gain, const void *bias, NormKind kind, double eps, int64_t N, int C);
+int64_t norm_backward_scratch_cuda(int64_t N, int C);
 template <class T>
 void norm_backward_cuda(Stream *s, void *dx, void *dgain, void *dbias, const void *dout, const void *x,
                         const void *mean, const void *rstd, const void *gain, NormKind kind, int64_t N, int C,
@@ -43,6 +45,7 @@ template <class T> void softcap_cuda(Stream *s, void *logits, SoftcapKind kind, 
 template <class T>
 void cross_entropy_cuda(Stream *s, void *losses, void *logits, const int32_t *targets, double scale,
                         SoftcapKind cap_kind, double cap, int64_t n, int V, int Vp);
+int64_t bias_backward_scratch_cuda(int64_t N, int C);
 template <class T>
 void bias_backward_cuda(Stream *s, void *dbias, const void *dout, int64_t N, int C, bool accumulate);
 void loss_sum_cuda(Stream *s, double *total, const void *losses, int64_t n);

@@ -136,6 +136,10 @@ static __global__ void position_kernel(float *dwpe, const T *dout, int B, int T_
     }
 }
 
+int64_t embedding_backward_scratch_cuda(int64_t N, int C) {
+    return (int64_t)parts_of(N, PIECE) * 2 * C * (int64_t)sizeof(float);
+}
+
 template <class T>
 void embedding_backward_cuda(Stream *s, void *dwte_, void *dwpe_, const void *dout_, const Batch *batch, int C) {
     float *dwte = (float *)dwte_, *dwpe = (float *)dwpe_; // (Vp, C), (context, C)
@@ -144,7 +148,7 @@ void embedding_backward_cuda(Stream *s, void *dwte_, void *dwpe_, const void *do
     int pieces = (int)parts_of(n, PIECE), threads = row_threads(parts_of(C, CHUNK<T>), EMBED_THREADS);
     int threads_f32 = row_threads(parts_of(C, CHUNK<float>), EMBED_THREADS);
     ASSERT(n <= INT32_MAX - PIECE);
-    float *partials = (float *)cuda_scratch(s, (size_t)pieces * 2 * (size_t)C * sizeof(float));
+    float *partials = (float *)cuda_scratch(s, (size_t)embedding_backward_scratch_cuda(n, C));
     bool aligned = all_aligned<T>(C, dwte, dwpe, dout);
     dim3 grid(grid_of(pieces), (unsigned)parts_of(C, threads * CHUNK<T>));
     CUDA_LAUNCH(token_kernel<T>, grid, threads, 0, cuda_stream(s), dwte, partials, dout, batch->tokens,

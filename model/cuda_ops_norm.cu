@@ -211,6 +211,14 @@ static void norm_backward_rows(Stream *s, T *dx, float *partials, const T *dout,
     CUDA_CHECK_LAUNCH();
 }
 
+static RowPieces norm_pieces(int64_t N, int C) {
+    return row_pieces(N, 8, C <= SHORT_ROW ? 2048 : 512);
+}
+
+int64_t norm_backward_scratch_cuda(int64_t N, int C) {
+    return (int64_t)norm_pieces(N, C).pieces * 2 * C * (int64_t)sizeof(float);
+}
+
 template <class T>
 void norm_backward_cuda(Stream *s, void *dx_, void *dgain, void *dbias, const void *dout_, const void *x_,
                         const void *mean_, const void *rstd_, const void *gain_, NormKind kind, int64_t N, int C,
@@ -220,9 +228,9 @@ void norm_backward_cuda(Stream *s, void *dx_, void *dgain, void *dbias, const vo
     const T *gain = (const T *)gain_;                     // (C)
     const float *mean = kind == NORM_LAYERNORM ? (const float *)mean_ : NULL, *rstd = (const float *)rstd_; // (N)
     bool sums = dgain || dbias;
-    RowPieces pieces = row_pieces(N, 8, C <= SHORT_ROW ? 2048 : 512);
+    RowPieces pieces = norm_pieces(N, C);
     float *partials = NULL;
-    if (sums) partials = (float *)cuda_scratch(s, (size_t)pieces.pieces * 2 * (size_t)C * sizeof(float));
+    if (sums) partials = (float *)cuda_scratch(s, (size_t)norm_backward_scratch_cuda(N, C));
     if (C <= SHORT_ROW && sums)
         norm_backward_rows<T, 1, true>(s, dx, partials, dout, x, mean, rstd, gain, pieces, N, C);
     else if (C <= SHORT_ROW) norm_backward_rows<T, 1, false>(s, dx, NULL, dout, x, mean, rstd, gain, pieces, N, C);

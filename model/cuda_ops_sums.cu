@@ -105,10 +105,18 @@ void fold_partials(Stream *s, float *first, float *second, const float *partials
     CUDA_CHECK_LAUNCH();
 }
 
+static RowPieces bias_pieces(int64_t N) {
+    return row_pieces(N, 4 * COLUMN_WARPS, 512);
+}
+
+int64_t bias_backward_scratch_cuda(int64_t N, int C) {
+    return (int64_t)bias_pieces(N).pieces * C * (int64_t)sizeof(float);
+}
+
 template <class T>
 void bias_backward_cuda(Stream *s, void *dbias, const void *dout, int64_t N, int C, bool accumulate) {
-    RowPieces pieces = row_pieces(N, 4 * COLUMN_WARPS, 512);
-    float *partials = (float *)cuda_scratch(s, (size_t)pieces.pieces * (size_t)C * sizeof(float));
+    RowPieces pieces = bias_pieces(N);
+    float *partials = (float *)cuda_scratch(s, (size_t)bias_backward_scratch_cuda(N, C));
     column_partials<T>(s, partials, (const T *)dout, NULL, NULL, NULL, pieces, N, C);
     fold_partials(s, (float *)dbias, NULL, partials, pieces.pieces, 1, C, accumulate);
 }

@@ -1,6 +1,6 @@
 #include "model/cuda_ops.h"
 #include "model/cuda_ops_attention.h" // defines: CUDA_MAX_HEAD_DIM
-#include "model/cuda_tables.h" // declares the tables
+#include "model/cuda_tables.h"        // declares the tables
 
 #include <cuda_bf16.h>
 
@@ -21,6 +21,9 @@ template <class T> static constexpr LayerOps layer_table() {
     ops.softcap = softcap_cuda<T>;
     ops.cross_entropy = cross_entropy_cuda<T>;
     ops.bias_backward = bias_backward_cuda<T>;
+    ops.embedding_backward_scratch = embedding_backward_scratch_cuda;
+    ops.norm_backward_scratch = norm_backward_scratch_cuda;
+    ops.bias_backward_scratch = bias_backward_scratch_cuda;
     ops.loss_sum = loss_sum_cuda;
     ops.max_head_dim = CUDA_MAX_HEAD_DIM;
     return ops;

@@ -1,6 +1,7 @@
 #include "model/model.h"
 
-#include "model/blocks.h" // defines: Pass, block_forward, block_backward
+#include "device/ranges.h" // defines: range_begin, range_end
+#include "model/blocks.h"  // defines: Pass, block_forward, block_backward
 
 #include <math.h>
 #include <stdlib.h>
@@ -153,6 +154,35 @@ void model_init_weights(Model *m, Stream *stream, uint64_t seed) {
     free(values);
 }
 
+static int64_t larger(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+// Of the head's bias, whose positions come in chunks, the last of which may be cut finer than the others.
+static int64_t head_bias_scratch(const LayerOps *ops, int64_t N, int64_t rows, int columns) {
+    int64_t last = N % rows, most = ops->bias_backward_scratch(N < rows ? N : rows, columns);
+    return last ? larger(most, ops->bias_backward_scratch(last, columns)) : most;
+}
+
+int64_t model_scratch(const ModelConfig *config, const Device *device, Type type, const ModelRun *run) {
+    const LayerOps *ops = layer_ops(device, type);
+    if (ops == NULL || ops->bias_backward_scratch == NULL || run->use != USE_TRAINING) return 0;
+    ParamTable table;
+    ActivationTable acts;
+    param_table_init(&table, config);
+    activation_table_init(&acts, config, type, run);
+    int64_t N = (int64_t)run->B * run->T, most = ops->embedding_backward_scratch(N, config->d_model);
+    if (config->norm_gain || config->norm_bias) most = larger(most, ops->norm_backward_scratch(N, config->d_model));
+    for (int i = 0; i < table.n_params; i++) {
+        const Param *p = &table.params[i];
+        if (p->role != ROLE_BIAS) continue;
+        most = larger(most, p->kind == PARAM_HEAD_BIAS ? head_bias_scratch(ops, N, acts.logits_rows, (int)p->cols)
+                                                       : ops->bias_backward_scratch(N, (int)p->cols));
+    }
+    param_table_free(&table);
+    return most;
+}
+
 static void hook(const ModelHooks *hooks, void (*call)(void *, Stream *, int), Stream *stream, int block) {
     if (call) call(hooks->context, stream, block);
 }
@@ -166,7 +196,9 @@ static void forward(Pass *p, int last, const ModelHooks *hooks) {
     ASSERT(p->batch->T + p->position <= p->model->config.context);
     for (int block = 0; block <= last; block++) {
         hook(hooks, hooks->params_acquire, p->stream, block);
+        range_begin("forward", block);
         block_forward(p, block);
+        range_end();
         hook(hooks, hooks->params_release, p->stream, block);
     }
 }
@@ -185,7 +217,9 @@ void model_forward_backward(Model *m, Stream *stream, const Batch *batch, double
     forward(&p, last, hooks);
     for (int block = last; block >= 0; block--) {
         hook(hooks, hooks->params_acquire, stream, block);
+        range_begin("backward", block);
         block_backward(&p, block);
+        range_end();
         hook(hooks, hooks->params_release, stream, block);
         hook(hooks, hooks->grads_ready, stream, block);
     }

@@ -53,6 +53,9 @@ typedef struct {
 } ModelMemory;
 ModelMemory model_memory(const ModelConfig *config, Type type, const ModelRun *run);
 
+// Bytes of the stream's scratch that a pass takes (stream_reserve).
+int64_t model_scratch(const ModelConfig *config, const Device *device, Type type, const ModelRun *run);
+
 // Draws every parameter by (seed, name, element), independent of device and type.
 void model_init_weights(Model *model, Stream *stream, uint64_t seed);
 

@@ -108,6 +108,11 @@ typedef struct {
     // dbias (C) = or += column sums of dout (N, C).
     void (*bias_backward)(Stream *s, void *dbias, const void *dout, int64_t N, int C, bool accumulate);
 
+    // Bytes of the stream's scratch that the three sums over positions take; NULL: none.
+    int64_t (*embedding_backward_scratch)(int64_t N, int C);
+    int64_t (*norm_backward_scratch)(int64_t N, int C); // where there is a dgain or a dbias
+    int64_t (*bias_backward_scratch)(int64_t N, int C);
+
     // *total (a double in device memory) += the sum of losses (n), in double.
     void (*loss_sum)(Stream *s, double *total, const void *losses, int64_t n);
 

@@ -11,6 +11,7 @@ void row_sum_squares_cuda(Stream *s, double *sums, const void *x, int64_t stride
                           int64_t cols);
 template <typename T>
 void row_dots_cuda(Stream *s, double *sums, const void *a, const void *b, int count, int64_t rows, int64_t cols);
+int64_t row_scratch_cuda(int64_t count, int64_t rows, int64_t cols);
 void step_guard_cuda(Stream *s, StepReport *report, const StepInputs *inputs, const double *row_sums, int64_t n,
                      const double *loss);
 
@@ -39,6 +40,7 @@ template <typename T>
 void center_columns_cuda(Stream *s, void *o, double *row_sums, int count, int64_t rows, int64_t cols);
 template <typename T>
 void normalize_cuda(Stream *s, void *o, double *row_sums, const MatrixBatch *x, Normalization by, double eps);
+int64_t normalize_scratch_cuda(int64_t count, int64_t rows, int64_t cols, bool columns);
 
 // optim/cuda_ops_norms.cu
 template <typename T>

@@ -63,22 +63,32 @@ static void apply(Stream *s, void *o, double *row_sums, double *partial, const A
     row_sums_fold(s, row_sums, partial, cut);
 }
 
-// Scratch: `numbers` doubles and what sums of columns or of pieces need, one after the other.
+// Scratch: doubles, one for each column or row, and what their sums or those of pieces need, one after the other.
 struct Scratch {
     double *numbers, *partial;
 };
 
-static Scratch scratch_for(Stream *s, const Cut &cut, int64_t numbers, size_t columns) {
-    size_t pieces = static_cast<size_t>(cut.n) * sizeof(double),
-           bytes = static_cast<size_t>(numbers) * sizeof(double);
-    double *memory = static_cast<double *>(cuda_scratch(s, bytes + (pieces > columns ? pieces : columns)));
-    return {memory, memory + numbers};
+static int64_t numbers_of(int64_t count, int64_t rows, int64_t cols, bool columns) {
+    return count * (columns ? cols : rows);
+}
+
+int64_t normalize_scratch_cuda(int64_t count, int64_t rows, int64_t cols, bool columns) {
+    const int64_t size = sizeof(double);
+    int64_t pieces = cut_rows(count, rows, cols, SUM_PIECE).n * size,
+            sums = columns ? static_cast<int64_t>(column_partial_bytes(static_cast<int>(count), rows, cols)) : 0;
+    return numbers_of(count, rows, cols, columns) * size + (pieces > sums ? pieces : sums);
+}
+
+static Scratch scratch_for(Stream *s, int64_t count, int64_t rows, int64_t cols, bool columns) {
+    size_t bytes = static_cast<size_t>(normalize_scratch_cuda(count, rows, cols, columns));
+    double *memory = static_cast<double *>(cuda_scratch(s, bytes));
+    return {memory, memory + numbers_of(count, rows, cols, columns)};
 }
 
 template <typename T>
 void center_columns_cuda(Stream *s, void *o, double *row_sums, int count, int64_t rows, int64_t cols) {
     Cut cut = cut_rows(count, rows, cols, SUM_PIECE);
-    Scratch scratch = scratch_for(s, cut, count * cols, column_partial_bytes(count, rows, cols));
+    Scratch scratch = scratch_for(s, count, rows, cols, true);
     column_term_sums<T>(s, scratch.numbers, scratch.partial, TERM_VALUE, static_cast<const T *>(o),
                         static_cast<double>(rows), count, rows, cols);
     Applied<Acc<T>> with = {};
@@ -116,11 +126,10 @@ static void make_factors(Stream *s, double *factors, const double *sums, const M
 template <typename T>
 void normalize_cuda(Stream *s, void *o, double *row_sums, const MatrixBatch *x, Normalization by, double eps) {
     using A = Acc<T>;
-    int64_t rows = x->rows, cols = x->cols, lines = x->count * rows;
+    int64_t rows = x->rows, cols = x->cols;
     Cut cut = cut_rows(x->count, rows, cols, SUM_PIECE);
     bool columns = by == NORMALIZE_COLUMNS;
-    Scratch scratch = scratch_for(s, cut, columns ? x->count * cols : lines,
-                                  columns ? column_partial_bytes(x->count, rows, cols) : 0);
+    Scratch scratch = scratch_for(s, x->count, rows, cols, columns);
     Applied<A> with = {
         x->report, scratch.numbers, static_cast<A *>(x->state[1]), x->state_stride[1], x->inputs, x->group, eps};
     if (by == NORMALIZE_ELEMENTS) {

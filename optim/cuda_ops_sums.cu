@@ -123,6 +123,12 @@ static int64_t chunks_of(int64_t rows) {
     return (rows + CHUNK - 1) / CHUNK;
 }
 
+int64_t row_scratch_cuda(int64_t count, int64_t rows, int64_t cols) {
+    int64_t partial = row_partial_bytes(cut_rows(count, rows, cols, SUM_PIECE));
+    int64_t norms = count * static_cast<int64_t>(sizeof(double)); // of polar_scale
+    return partial > norms ? partial : norms;
+}
+
 size_t column_partial_bytes(int count, int64_t rows, int64_t cols) {
     return static_cast<size_t>(count * chunks_of(rows) * cols) * sizeof(double);
 }

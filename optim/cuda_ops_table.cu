@@ -35,6 +35,8 @@ template <typename T, typename A> static constexpr OptimOps optim_table(const Po
     ops.center_columns = center_columns_cuda<T>;
     ops.row_dots = row_dots_cuda<T>;
     ops.normalize = normalize_cuda<T>;
+    ops.row_scratch = row_scratch_cuda;
+    ops.normalize_scratch = normalize_scratch_cuda;
     ops.polar = polar;
     return ops;
 }

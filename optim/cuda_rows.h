@@ -201,9 +201,12 @@ __device__ inline double block_sum(double x, double *shared) {
 }
 
 // Scratch for the sums of pieces, which row_sums_fold adds up; NULL where a row is one piece: its sum is the row's.
+inline int64_t row_partial_bytes(const Cut &cut) {
+    return cut.pieces == 1 ? 0 : cut.n * static_cast<int64_t>(sizeof(double));
+}
 inline double *row_partial(Stream *s, const Cut &cut) {
     if (cut.pieces == 1) return nullptr;
-    return static_cast<double *>(cuda_scratch(s, static_cast<size_t>(cut.n) * sizeof(double)));
+    return static_cast<double *>(cuda_scratch(s, static_cast<size_t>(row_partial_bytes(cut))));
 }
 void row_sums_fold(Stream *s, double *row_sums, const double *partial, const Cut &cut);
 

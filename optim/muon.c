@@ -24,7 +24,8 @@ const OptimizerDef optimizer_muon = {
     .resolve = resolve,
     .check = polar_settings_check,
     .declare_state = polar_declare_state,
-    .scratch_bytes = polar_step_scratch,
+    .scratch = polar_step_scratch,
     .splits = polar_settings_split,
+    .waits = polar_settings_wait,
     .step = polar_step,
 };

@@ -54,7 +54,8 @@ const OptimizerDef optimizer_normuon = {
     .resolve = resolve,
     .check = check,
     .declare_state = polar_declare_state,
-    .scratch_bytes = polar_step_scratch,
+    .scratch = polar_step_scratch,
     .splits = polar_settings_split,
+    .waits = polar_settings_wait,
     .step = polar_step,
 };

@@ -146,6 +146,12 @@ typedef struct {
     // become those of the result.
     void (*normalize)(Stream *s, void *o, double *row_sums, const MatrixBatch *x, Normalization by, double eps);
 
+    // Bytes of the stream's scratch that `count` matrices take, fewer no more: for row_sum_squares, row_dots, polar_momentum,
+    // polar_scale and what methods need that do not solve; for center_columns and normalize, with sums of columns (which
+    // those of center_columns are) or without. NULL: none.
+    int64_t (*row_scratch)(int64_t count, int64_t rows, int64_t cols);
+    int64_t (*normalize_scratch)(int64_t count, int64_t rows, int64_t cols, bool columns);
+
     const PolarOps *polar; // what the polar methods need beside products and solves
 } OptimOps;
 

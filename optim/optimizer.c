@@ -68,6 +68,14 @@ void optimizer_memory(int64_t *state, int64_t *scratch, const Device *device, co
     *scratch = plan.scratch_bytes;
 }
 
+int64_t optimizer_stream_scratch(const Device *device, const ParamTable *table,
+                                 const GroupSettings settings[GROUP_COUNT], Type type) {
+    OptimizerPlan plan;
+    Error err;
+    ASSERT(optimizer_plan(&plan, device, table, settings, type, &err));
+    return plan.stream_scratch_bytes;
+}
+
 // The views of a kind with the parts of its state that belong to them: the rows of each matrix, or the one row for it.
 static void add_views(Optimizer *o, const KindPlan *kind) {
     int matrices = 0, seen = 0;
@@ -185,18 +193,36 @@ static void guard_step(Optimizer *o, Stream *stream, const void *grads, const do
     o->ops->step_guard(stream, o->report, o->inputs.device, sums, o->plan.n_rows, loss);
 }
 
-void optimizer_step(Optimizer *o, Stream *stream, void *master, void *weights, const void *grads,
-                    const double *loss, int64_t t, int64_t total_steps, double max_grad_norm, double loss_scale,
-                    double loss_limit) {
+void optimizer_begin(Optimizer *o, Stream *stream, int64_t t, int64_t total_steps, double max_grad_norm,
+                     double loss_scale, double loss_limit) {
     StepInputs inputs = {.max_grad_norm = max_grad_norm, .loss_scale = loss_scale, .loss_limit = loss_limit};
     step_inputs_fill(&inputs, o->plan.settings, t, total_steps);
     input_ring_push(&o->inputs, stream, &inputs);
+}
+
+void optimizer_update(Optimizer *o, Stream *stream, void *master, void *weights, const void *grads,
+                      const double *loss) {
     guard_step(o, stream, grads, loss);
     for (int g = 0; g < GROUP_COUNT; g++) {
         if (o->n_views[g] == 0) continue;
         OptimizerStep step = group_step(o, stream, (Group)g, master, weights, grads);
         step.settings->def->step(&step);
     }
+}
+
+bool optimizer_waits(const Optimizer *o) {
+    for (int g = 0; g < GROUP_COUNT; g++) {
+        const GroupSettings *settings = &o->plan.settings[g];
+        if (o->n_views[g] > 0 && settings->def->waits && settings->def->waits(settings)) return true;
+    }
+    return false;
+}
+
+void optimizer_step(Optimizer *o, Stream *stream, void *master, void *weights, const void *grads,
+                    const double *loss, int64_t t, int64_t total_steps, double max_grad_norm, double loss_scale,
+                    double loss_limit) {
+    optimizer_begin(o, stream, t, total_steps, max_grad_norm, loss_scale, loss_limit);
+    optimizer_update(o, stream, master, weights, grads, loss);
 }
 
 void optimizer_evaluation_weights(Optimizer *o, Stream *stream, void *master, void *weights, bool enter) {
@@ -212,6 +238,14 @@ StepReport optimizer_report(const Optimizer *o, Stream *stream) {
     device_copy(stream, &report, o->report, sizeof report);
     stream_synchronize(stream);
     return report;
+}
+
+const void *optimizer_state_arena(const Optimizer *o) {
+    return o->state;
+}
+
+int64_t optimizer_state_bytes(const Optimizer *o) {
+    return o->plan.state_bytes;
 }
 
 int optimizer_state_count(const Optimizer *o) {

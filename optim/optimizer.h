@@ -56,6 +56,11 @@ typedef struct {
     Sharding sharding;
 } StateSpec;
 
+// Bytes of scratch: of the optimizer itself, and of the stream's (stream_reserve).
+typedef struct {
+    int64_t own, stream;
+} OptimizerScratch;
+
 typedef struct OptimizerStep OptimizerStep; // what a step is given: optim/step.h
 
 struct OptimizerDef {
@@ -75,11 +80,13 @@ struct OptimizerDef {
     // State of one parameter; returns the number of tensors. They start at zero.
     int (*declare_state)(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const GroupSettings *settings,
                          Type acc_type);
-    // Bytes of scratch for a list of matrix groups of a network of `type`, on a device (NULL: the CPU). May be NULL.
-    int64_t (*scratch_bytes)(const MatrixGroup *groups, int n_groups, const GroupSettings *settings,
-                             const Device *device, Type type);
+    // Scratch for a list of matrix groups of a network of `type`, on a device (NULL: the CPU). May be NULL: none.
+    OptimizerScratch (*scratch)(const MatrixGroup *groups, int n_groups, const GroupSettings *settings,
+                                const Device *device, Type type);
     // How matrices with natural row splits (q, k, v) are viewed. May be NULL: whole.
     SplitLevel (*splits)(const GroupSettings *settings);
+    // Whether a step waits for the host, so that it cannot be recorded. May be NULL: never.
+    bool (*waits)(const GroupSettings *settings);
     // Updates all parameters of one group.
     void (*step)(const OptimizerStep *step);
     // For methods that evaluate at other weights than they train (schedule-free): swaps the master weights to the
@@ -145,13 +152,26 @@ void optimizer_free(Optimizer *optimizer);
 void optimizer_memory(int64_t *state, int64_t *scratch, const Device *device, const ParamTable *table,
                       const GroupSettings settings[GROUP_COUNT], Type type);
 
+// Bytes of the stream's scratch that a step takes, without the solves of polar methods that have some.
+int64_t optimizer_stream_scratch(const Device *device, const ParamTable *table,
+                                 const GroupSettings settings[GROUP_COUNT], Type type);
+
 // Checks routing and settings against the table and the device (NULL: not asked) without allocating: what optimizer_create would refuse. Groups
 // without parameters are not looked at; their def may be NULL.
 bool optimizer_check(const Device *device, const ParamTable *table, const GroupSettings settings[GROUP_COUNT],
                      Error *err);
 
-// One step: norm, guard and clipping of the gradients, then every group's update of `master` (and `weights`, where
-// the type differs). t is 0-based. `loss` is the device's sum of losses. Nothing waits for the host.
+// A step in two parts. The first brings what changes from step to step to the device; t is 0-based.
+void optimizer_begin(Optimizer *optimizer, Stream *stream, int64_t t, int64_t total_steps, double max_grad_norm,
+                     double loss_scale, double loss_limit);
+// The second, the same work every time: norm, guard and clipping of the gradients, then every group's update of `master`
+// (and `weights`, where the type differs). `loss` is the device's sum of losses.
+void optimizer_update(Optimizer *optimizer, Stream *stream, void *master, void *weights, const void *grads,
+                      const double *loss);
+// Whether the second part waits for the host somewhere; else it can be recorded (device_can_record).
+bool optimizer_waits(const Optimizer *optimizer);
+
+// Both.
 void optimizer_step(Optimizer *optimizer, Stream *stream, void *master, void *weights, const void *grads,
                     const double *loss, int64_t t, int64_t total_steps, double max_grad_norm, double loss_scale,
                     double loss_limit);
@@ -169,6 +189,9 @@ typedef struct {
     StateSpec spec;
     void *data;
 } StateTensor;
+// They lie in one arena of device memory of optimizer_state_bytes.
+const void *optimizer_state_arena(const Optimizer *optimizer);
+int64_t optimizer_state_bytes(const Optimizer *optimizer);
 int optimizer_state_count(const Optimizer *optimizer);
 StateTensor optimizer_state(const Optimizer *optimizer, int i);
 double optimizer_applied(const Optimizer *optimizer, Stream *stream);

@@ -1,5 +1,7 @@
 #include "optim/plan.h"
 
+#include "optim/ops.h" // defines: optim_ops
+
 enum { STATE_ALIGN = 256 }; // bytes
 
 static int64_t aligned(int64_t bytes) {
@@ -39,6 +41,13 @@ static void plan_state(OptimizerPlan *plan, KindPlan *kind, const GroupSettings 
     }
 }
 
+// Of the stream's: for the norm of the gradients.
+static int64_t sum_scratch(const KindPlan *kind, const Device *device, Type type) {
+    const OptimOps *ops = device ? optim_ops(device, type_accumulate(type)) : NULL;
+    if (ops == NULL || ops->row_scratch == NULL) return 0;
+    return ops->row_scratch(kind->whole.count, kind->whole.rows, kind->whole.cols);
+}
+
 static bool plan_kind(OptimizerPlan *plan, const Device *device, const ParamTable *table, ParamKind which,
                       Type type, Error *err) {
     MatrixGroup whole[3];
@@ -54,10 +63,12 @@ static bool plan_kind(OptimizerPlan *plan, const Device *device, const ParamTabl
     for (int i = 0; i < kind->n_views; i++) kind->views[i] = without_padding(kind->views[i]);
     plan->n_rows += kind->whole.count * kind->whole.rows;
     plan_state(plan, kind, settings, type_accumulate(type));
-    if (def->scratch_bytes) {
-        int64_t scratch = def->scratch_bytes(kind->views, kind->n_views, settings, device, type);
-        if (scratch > plan->scratch_bytes) plan->scratch_bytes = scratch;
-    }
+    OptimizerScratch scratch = {0};
+    if (def->scratch) scratch = def->scratch(kind->views, kind->n_views, settings, device, type);
+    if (scratch.own > plan->scratch_bytes) plan->scratch_bytes = scratch.own;
+    if (scratch.stream > plan->stream_scratch_bytes) plan->stream_scratch_bytes = scratch.stream;
+    int64_t sums = sum_scratch(kind, device, type);
+    if (sums > plan->stream_scratch_bytes) plan->stream_scratch_bytes = sums;
     return true;
 }
 

@@ -26,7 +26,7 @@ typedef struct {
     KindPlan kinds[PARAM_KIND_COUNT];
     int n_kinds;
     int64_t n_rows; // of all parameters together: sums of squares for the gradient norm
-    int64_t state_bytes, scratch_bytes;
+    int64_t state_bytes, scratch_bytes, stream_scratch_bytes;
 } OptimizerPlan;
 
 // For a network of `type`. Errors: what the optimizers refuse; of the device only where it is not NULL.

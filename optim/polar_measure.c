@@ -5,10 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Host doubles that a measurement works on, and one device matrix beside each product's operands.
+// Host doubles that a measurement works on, and room for what of them is on the device.
 typedef struct {
     Stream *stream;
-    int64_t m, n; // tall
+    int64_t m, n;      // tall
+    double *on[3];     // (m, n) each, device memory
+    double *on_values; // (n), device memory
     double *a, *u;
     double *left, *right, *values; // (m, n), (n, n), (n): the SVD of A
     double *w;                     // (m, rank)
@@ -21,24 +23,12 @@ static double *doubles(int64_t n) {
     return x;
 }
 
-// A host array in device memory; n doubles.
-static void *uploaded(Stream *stream, const double *x, int64_t n) {
-    void *memory = device_alloc(stream->device, (size_t)n * sizeof(double));
-    ASSERT(memory);
-    if (x) device_copy(stream, memory, x, (size_t)n * sizeof(double));
-    return memory;
-}
-
-static void downloaded(Stream *stream, double *x, void *memory, int64_t n) {
-    if (x) device_copy(stream, x, memory, (size_t)n * sizeof(double));
-    stream_synchronize(stream);
-    device_free(stream->device, memory);
-}
-
-// c (m, n) = op(a) op(b), dense.
-static void product(Stream *stream, double *c, bool ta, const double *a, bool tb, const double *b, int64_t m,
+// c (m, n) = op(a) op(b), dense; none is larger than the matrix that is measured.
+static void product(const Measure *x, double *c, bool ta, const double *a, bool tb, const double *b, int64_t m,
                     int64_t n, int64_t k) {
-    void *da = uploaded(stream, a, m * k), *db = uploaded(stream, b, k * n), *dc = uploaded(stream, NULL, m * n);
+    Stream *stream = x->stream;
+    device_copy(stream, x->on[0], a, (size_t)(m * k) * sizeof *a);
+    device_copy(stream, x->on[1], b, (size_t)(k * n) * sizeof *b);
     device_gemm(stream, &(Gemm){.type = TYPE_F64,
                                 .c_type = TYPE_F64,
                                 .transpose_a = ta,
@@ -47,27 +37,28 @@ static void product(Stream *stream, double *c, bool ta, const double *a, bool tb
                                 .n = n,
                                 .k = k,
                                 .alpha = 1,
-                                .a = da,
+                                .a = x->on[0],
                                 .lda = ta ? m : k,
-                                .b = db,
+                                .b = x->on[1],
                                 .ldb = tb ? k : n,
-                                .c = dc,
+                                .c = x->on[2],
                                 .ldc = n});
-    downloaded(stream, NULL, da, 0);
-    downloaded(stream, NULL, db, 0);
-    downloaded(stream, c, dc, m * n);
+    device_copy(stream, c, x->on[2], (size_t)(m * n) * sizeof *c);
+    stream_synchronize(stream);
 }
 
-// a (m, n) = left diag(values) right; left and right may be NULL, both.
-static void decompose(Stream *stream, double *values, double *left, double *right, const double *a, int64_t m,
+// a (m, n), m >= n, = left diag(values) right; left and right may be NULL, both.
+static void decompose(const Measure *x, double *values, double *left, double *right, const double *a, int64_t m,
                       int64_t n) {
-    int64_t k = m < n ? m : n;
-    void *da = uploaded(stream, a, m * n), *dv = uploaded(stream, NULL, k);
-    void *dl = left ? uploaded(stream, NULL, m * k) : NULL, *dr = left ? uploaded(stream, NULL, k * n) : NULL;
-    device_svd(stream, dv, dl, dr, da, TYPE_F64, m, n);
-    downloaded(stream, values, dv, k);
-    if (left) downloaded(stream, left, dl, m * k), downloaded(stream, right, dr, k * n);
-    downloaded(stream, NULL, da, 0);
+    Stream *stream = x->stream;
+    device_copy(stream, x->on[0], a, (size_t)(m * n) * sizeof *a);
+    device_svd(stream, x->on_values, left ? x->on[1] : NULL, left ? x->on[2] : NULL, x->on[0], TYPE_F64, m, n);
+    device_copy(stream, values, x->on_values, (size_t)n * sizeof *values);
+    if (left) {
+        device_copy(stream, left, x->on[1], (size_t)(m * n) * sizeof *left);
+        device_copy(stream, right, x->on[2], (size_t)(n * n) * sizeof *right);
+    }
+    stream_synchronize(stream);
 }
 
 static double norm(const double *x, int64_t n) {
@@ -104,14 +95,14 @@ static double *tall_copy(Stream *stream, const void *x, Type type, int64_t rows,
 static void measure_w(PolarReport *report, const Measure *x) {
     int64_t m = x->m, n = x->n, r = report->rank;
     double *gram = doubles(r * r), *values = doubles(r), error = 0;
-    product(x->stream, x->w, false, x->u, true, x->right, m, r, n); // the first r rows of right
-    product(x->stream, gram, true, x->w, false, x->w, r, r, m);
+    product(x, x->w, false, x->u, true, x->right, m, r, n); // the first r rows of right
+    product(x, gram, true, x->w, false, x->w, r, r, m);
     for (int64_t i = 0; i < r; i++) gram[i * r + i] -= 1;
     report->orthogonality = norm(gram, r * r) / sqrt((double)r);
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < r; j++) error += pow(x->w[i * r + j] - x->left[i * n + j], 2);
     report->forward_error = sqrt(error / (double)r);
-    decompose(x->stream, values, NULL, NULL, x->w, m, r);
+    decompose(x, values, NULL, NULL, x->w, m, r);
     report->sigma_max = values[0];
     report->sigma_min = values[r - 1];
     free(gram), free(values);
@@ -122,7 +113,7 @@ static void measure_h(PolarReport *report, const Measure *x) {
     int64_t m = x->m, n = x->n;
     double *values = doubles(n), *back = doubles(m * n), *h = x->h;
     double nuclear = sum_of(x->values, n), scale = norm(x->a, m * n), asymmetry = 0, trace = 0;
-    product(x->stream, h, true, x->u, false, x->a, n, n, m);
+    product(x, h, true, x->u, false, x->a, n, n, m);
     for (int64_t i = 0; i < n; i++) {
         for (int64_t j = 0; j < i; j++) {
             double half = (h[i * n + j] - h[j * n + i]) / 2;
@@ -133,9 +124,9 @@ static void measure_h(PolarReport *report, const Measure *x) {
     }
     report->asymmetry = sqrt(asymmetry) / scale;
     report->nuclear_ratio = trace / nuclear;
-    decompose(x->stream, values, NULL, NULL, h, n, n);
+    decompose(x, values, NULL, NULL, h, n, n);
     report->negative = fmax(0, (sum_of(values, n) - trace) / 2 / nuclear);
-    product(x->stream, back, false, x->u, false, h, m, n, n);
+    product(x, back, false, x->u, false, h, m, n, n);
     for (int64_t i = 0; i < m * n; i++) back[i] -= x->a[i];
     report->backward_error = norm(back, m * n) / scale;
     free(values), free(back);
@@ -147,8 +138,37 @@ static bool all_finite(const double *x, int64_t n) {
     return true;
 }
 
-void polar_measure(PolarReport *report, Stream *stream, const void *a, const void *u, Type type, int64_t rows,
-                   int64_t cols) {
+static bool allocate_on_device(Measure *x, Error *err) {
+    Device *device = x->stream->device;
+    size_t bytes = (size_t)(x->m * x->n) * sizeof(double);
+    for (int i = 0; i < 3; i++) x->on[i] = device_alloc(device, bytes);
+    x->on_values = device_alloc(device, (size_t)x->n * sizeof(double));
+    if (x->on[0] && x->on[1] && x->on[2] && x->on_values) return true;
+    return error_set(
+        err,
+        "out of memory: to measure the polar factor of %lld x %lld takes %.1f MiB more; take a smaller "
+        "matrix",
+        (long long)x->m, (long long)x->n, 3 * (double)bytes / 1048576);
+}
+
+static void measure(PolarReport *report, Measure *x, Type type) {
+    int64_t m = x->m, n = x->n;
+    *report = (PolarReport){0};
+    if (!all_finite(x->a, m * n) || !all_finite(x->u, m * n)) {
+        *report = (PolarReport){0, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
+        return;
+    }
+    decompose(x, x->values, x->left, x->right, x->a, m, n);
+    double largest = x->values[0], least = 4 * (type == TYPE_F64 ? DBL_EPSILON : (double)FLT_EPSILON);
+    if (largest == 0) return;
+    for (int64_t i = 0; i < m * n; i++) x->a[i] /= largest;
+    for (int64_t i = 0; i < n; i++) report->rank += (x->values[i] /= largest) > least;
+    measure_w(report, x);
+    measure_h(report, x);
+}
+
+bool polar_measure(PolarReport *report, Stream *stream, const void *a, const void *u, Type type, int64_t rows,
+                   int64_t cols, Error *err) {
     int64_t m = rows > cols ? rows : cols, n = rows > cols ? cols : rows;
     Measure x = {.stream = stream,
                  .m = m,
@@ -160,18 +180,10 @@ void polar_measure(PolarReport *report, Stream *stream, const void *a, const voi
                  .values = doubles(n),
                  .w = doubles(m * n),
                  .h = doubles(n * n)};
-    *report = (PolarReport){0};
-    if (!all_finite(x.a, m * n) || !all_finite(x.u, m * n)) {
-        *report = (PolarReport){0, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
-    } else {
-        decompose(stream, x.values, x.left, x.right, x.a, m, n);
-        double largest = x.values[0], least = 4 * (type == TYPE_F64 ? DBL_EPSILON : (double)FLT_EPSILON);
-        if (largest > 0) {
-            for (int64_t i = 0; i < m * n; i++) x.a[i] /= largest;
-            for (int64_t i = 0; i < n; i++) report->rank += (x.values[i] /= largest) > least;
-            measure_w(report, &x);
-            measure_h(report, &x);
-        }
-    }
+    bool ok = allocate_on_device(&x, err);
+    if (ok) measure(report, &x, type);
+    for (int i = 0; i < 3; i++) device_free(stream->device, x.on[i]);
+    device_free(stream->device, x.on_values);
     free(x.a), free(x.u), free(x.left), free(x.right), free(x.values), free(x.w), free(x.h);
+    return ok;
 }

@@ -24,9 +24,10 @@ typedef struct {
 } PolarReport;
 
 // Measures U (rows, cols) against A, both in device memory, in double by an SVD (the device must solve). All
-// numbers are NaN where an element is not finite, and 0 where A is zero.
-void polar_measure(PolarReport *report, Stream *stream, const void *a, const void *u, Type type, int64_t rows,
-                   int64_t cols);
+// numbers are NaN where an element is not finite, and 0 where A is zero. Errors: out of memory, for which the report means
+// nothing.
+bool polar_measure(PolarReport *report, Stream *stream, const void *a, const void *u, Type type, int64_t rows,
+                   int64_t cols, Error *err);
 
 // Matrices by their singular values between random orthonormal factors, or by their elements.
 typedef enum {
@@ -46,8 +47,9 @@ typedef struct {
 // "gaussian", "log:1e-10", "half-rank", "rank-2", "two-large", "heavy-tailed", "condition:1e6" (log to 1/1e6).
 bool spectrum_parse(Spectrum *spectrum, const char *text, Error *err);
 
-// a (rows, cols), on the host; another seed, another matrix. The device must solve.
-void spectrum_matrix(double *a, Stream *stream, Spectrum spectrum, int64_t rows, int64_t cols, uint64_t seed);
+// a (rows, cols), on the host; another seed, another matrix. The device must solve. Errors: out of memory.
+bool spectrum_matrix(double *a, Stream *stream, Spectrum spectrum, int64_t rows, int64_t cols, uint64_t seed,
+                     Error *err);
 
 #ifdef __cplusplus
 }

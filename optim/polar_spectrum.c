@@ -55,11 +55,10 @@ static double singular_value(Spectrum spectrum, int64_t i, int64_t k) {
     }
 }
 
-// Orthonormal columns (m, k) in device memory, each scaled by its singular value where wanted.
-static double *random_columns(Stream *stream, const Spectrum *scaled, int64_t m, int64_t k, uint64_t seed,
-                              uint64_t first) {
-    double *host = malloc((size_t)(m * k) * sizeof *host), *q = device_alloc(stream->device, (size_t)(m * k) * 8);
-    ASSERT(host && q);
+// q (m, k), in device memory, becomes orthonormal columns, each scaled by its singular value where wanted; host (m, k) is room
+// to work in.
+static void random_columns(double *q, double *host, Stream *stream, const Spectrum *scaled, int64_t m, int64_t k,
+                           uint64_t seed, uint64_t first) {
     for (int64_t i = 0; i < m * k; i++) host[i] = random_normal(seed, RANDOM_TEST, first + (uint64_t)i);
     device_copy(stream, q, host, (size_t)(m * k) * sizeof *host);
     device_orthonormalize(stream, q, TYPE_F64, m, k);
@@ -70,11 +69,10 @@ static double *random_columns(Stream *stream, const Spectrum *scaled, int64_t m,
         device_copy(stream, q, host, (size_t)(m * k) * sizeof *host);
     }
     stream_synchronize(stream);
-    free(host);
-    return q;
 }
 
-void spectrum_matrix(double *a, Stream *stream, Spectrum spectrum, int64_t rows, int64_t cols, uint64_t seed) {
+bool spectrum_matrix(double *a, Stream *stream, Spectrum spectrum, int64_t rows, int64_t cols, uint64_t seed,
+                     Error *err) {
     int64_t size = rows * cols, k = rows < cols ? rows : cols;
     if (spectrum.kind == SPECTRUM_GAUSSIAN || spectrum.kind == SPECTRUM_HEAVY_TAILED) {
         for (int64_t i = 0; i < size; i++) {
@@ -82,28 +80,40 @@ void spectrum_matrix(double *a, Stream *stream, Spectrum spectrum, int64_t rows,
             if (spectrum.kind == SPECTRUM_HEAVY_TAILED) // t with two degrees: over the root of an exponential
                 a[i] /= sqrt(-log1p(-random_uniform(seed, RANDOM_TEST, (uint64_t)(size + i))) + 1e-12);
         }
-        return;
+        return true;
     }
-    double *u = random_columns(stream, &spectrum, rows, k, seed, 0);
-    double *v = random_columns(stream, NULL, cols, k, seed, (uint64_t)(rows * k));
-    double *out = device_alloc(stream->device, (size_t)size * sizeof *out);
-    ASSERT(out);
-    device_gemm(stream, &(Gemm){.type = TYPE_F64,
-                                .c_type = TYPE_F64,
-                                .transpose_b = true,
-                                .m = rows,
-                                .n = cols,
-                                .k = k,
-                                .alpha = 1,
-                                .a = u,
-                                .lda = k,
-                                .b = v,
-                                .ldb = k,
-                                .c = out,
-                                .ldc = cols});
-    device_copy(stream, a, out, (size_t)size * sizeof *a);
-    stream_synchronize(stream);
-    device_free(stream->device, u);
-    device_free(stream->device, v);
-    device_free(stream->device, out);
+    Device *device = stream->device;
+    int64_t longer = rows > cols ? rows : cols;
+    double *host = malloc((size_t)(longer * k) * sizeof *host);
+    double *u = device_alloc(device, (size_t)(rows * k) * sizeof *u);
+    double *v = device_alloc(device, (size_t)(cols * k) * sizeof *v);
+    double *out = device_alloc(device, (size_t)size * sizeof *out);
+    bool ok = host && u && v && out;
+    if (ok) {
+        random_columns(u, host, stream, &spectrum, rows, k, seed, 0);
+        random_columns(v, host, stream, NULL, cols, k, seed, (uint64_t)(rows * k));
+        device_gemm(stream, &(Gemm){.type = TYPE_F64,
+                                    .c_type = TYPE_F64,
+                                    .transpose_b = true,
+                                    .m = rows,
+                                    .n = cols,
+                                    .k = k,
+                                    .alpha = 1,
+                                    .a = u,
+                                    .lda = k,
+                                    .b = v,
+                                    .ldb = k,
+                                    .c = out,
+                                    .ldc = cols});
+        device_copy(stream, a, out, (size_t)size * sizeof *a);
+        stream_synchronize(stream);
+    } else {
+        error_set(err, "out of memory to make a matrix of %lld x %lld with these singular values", (long long)rows,
+                  (long long)cols);
+    }
+    device_free(device, u);
+    device_free(device, v);
+    device_free(device, out);
+    free(host);
+    return ok;
 }

@@ -70,6 +70,10 @@ SplitLevel polar_settings_split(const GroupSettings *settings) {
     return group_setting(settings, "split-heads") != 0 ? SPLIT_HEADS : SPLIT_ROWS;
 }
 
+bool polar_settings_wait(const GroupSettings *settings) {
+    return settings_method(settings)->waits;
+}
+
 // The choices at the stations.
 typedef struct {
     bool has_momentum, ema, nesterov, polar_first, center, row_norms, polar, cautious;
@@ -201,15 +205,32 @@ static int chunk_count(const PolarChoices *c, const GroupSettings *settings, con
     return fit < 1 ? 1 : (int)(fit < all ? fit : all);
 }
 
-int64_t polar_step_scratch(const MatrixGroup *groups, int n_groups, const GroupSettings *settings,
-                           const Device *device, Type type) {
+// Of the stream's scratch, for `count` matrices.
+static int64_t chunk_stream_scratch(const PolarChoices *c, const OptimOps *ops, int count, int64_t rows,
+                                    int64_t cols) {
+    if (ops == NULL || ops->row_scratch == NULL) return 0;
+    SecondMoment moment = matrix_moment(c, rows, cols);
+    bool in_update = moment == MOMENT_ROW && !c->moment_first; // by row_factors
+    int64_t bytes = ops->row_scratch(count, rows, cols), other = 0;
+    if (c->row_norms || (moment != MOMENT_NONE && !in_update))
+        other = ops->normalize_scratch(count, rows, cols, moment == MOMENT_COLUMN);
+    if (other > bytes) bytes = other;
+    if (c->center) other = ops->normalize_scratch(count, rows, cols, true);
+    return other > bytes ? other : bytes;
+}
+
+OptimizerScratch polar_step_scratch(const MatrixGroup *groups, int n_groups, const GroupSettings *settings,
+                                    const Device *device, Type type) {
     PolarChoices c = polar_choices(settings);
     Type u_type = factor_type(&c, settings, type);
-    int64_t most = 0;
+    const OptimOps *ops = device ? optim_ops(device, u_type) : NULL;
+    OptimizerScratch most = {0};
     for (int i = 0; i < n_groups; i++) {
         int count = chunk_count(&c, settings, device, type, &groups[i]);
-        int64_t bytes = chunk_layout(&c, settings, u_type, groups[i].rows, groups[i].cols, count).end;
-        if (bytes > most) most = bytes;
+        int64_t own = chunk_layout(&c, settings, u_type, groups[i].rows, groups[i].cols, count).end;
+        int64_t stream = chunk_stream_scratch(&c, ops, count, groups[i].rows, groups[i].cols);
+        if (own > most.own) most.own = own;
+        if (stream > most.stream) most.stream = stream;
     }
     return most;
 }

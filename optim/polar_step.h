@@ -81,12 +81,13 @@ void polar_settings_default_lr(GroupSettings *settings);
 // device (NULL: not asked) does not have.
 bool polar_settings_check(const GroupSettings *settings, const Device *device, Error *err);
 SplitLevel polar_settings_split(const GroupSettings *settings);
+bool polar_settings_wait(const GroupSettings *settings); // those of the method
 
 // The rest of an OptimizerDef. State: the momentum, if there is any; the second moments, if there are any.
 int polar_declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const GroupSettings *settings,
                         Type acc_type);
-int64_t polar_step_scratch(const MatrixGroup *groups, int n_groups, const GroupSettings *settings,
-                           const Device *device, Type type);
+OptimizerScratch polar_step_scratch(const MatrixGroup *groups, int n_groups, const GroupSettings *settings,
+                                    const Device *device, Type type);
 void polar_step(const OptimizerStep *step);
 
 #ifdef __cplusplus

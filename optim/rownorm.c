@@ -18,6 +18,6 @@ const OptimizerDef optimizer_rownorm = {
     .n_options = sizeof options / sizeof *options,
     .matrices_only = true,
     .declare_state = polar_declare_state,
-    .scratch_bytes = polar_step_scratch,
+    .scratch = polar_step_scratch,
     .step = polar_step,
 };

@@ -5,7 +5,7 @@
 #include "run/checkpoint_dir.h"     // defines: checkpoint_path, checkpoint_list, checkpoint_remove
 #include "run/checkpoint_state.h"   // defines: state_to_text, state_from_file
 #include "run/checkpoint_tensors.h" // defines: tensors_write, tensors_read
-#include "run/finite.h"             // defines: finite_file
+#include "run/finite.h"             // defines: finite_state, finite_weights, finite_file
 
 #include <errno.h>
 #include <inttypes.h>
@@ -39,8 +39,16 @@ static bool remove_old(const char *run, int64_t newest, int keep, Error *err) {
     return ok;
 }
 
+bool checkpoint_is_finite(const CheckpointParts *parts, Error *err) {
+    return finite_state(parts->optimizer, parts->copy, parts->stream, err) &&
+           finite_weights(parts->model, parts->copy, parts->stream, err);
+}
+
 bool checkpoint_save(const char *run, const CheckpointParts *parts, const RunState *state, int keep, Error *err) {
     char folder[RUN_PATH_MAX], temporary[RUN_PATH_MAX], final[RUN_PATH_MAX];
+    if (!checkpoint_is_finite(parts, err))
+        return error_prefix(err, "step %" PRId64 " is not saved, so that the checkpoints before it are kept",
+                            state->step);
     run_path(folder, run, "checkpoints");
     checkpoint_path(temporary, run, state->step, true);
     checkpoint_path(final, run, state->step, false);

@@ -9,6 +9,7 @@
 
 #include "model/model.h"     // defines: Model
 #include "optim/optimizer.h" // defines: Optimizer
+#include "run/host_copy.h"   // defines: HostCopy
 #include "run/plan.h"        // defines: RunData
 #include "run/state.h"       // defines: RunState
 
@@ -16,15 +17,22 @@
 extern "C" {
 #endif
 
-// What is saved and loaded. Without an optimizer only the model is loaded; without data it is not compared.
+// What is saved and loaded. Without an optimizer only the model is loaded; without data it is not compared. With a copy
+// that is saved, and the device left alone.
 typedef struct {
     Model *model;
     Optimizer *optimizer;
     Stream *stream;
     const RunData *data;
+    const HostCopy *copy;
 } CheckpointParts;
 
-// Writes the checkpoint of state->step, then removes all but the newest `keep` (0: none is removed).
+// Whether the weights and the optimizer's state are numbers that can be gone on with; the error names the first that
+// is not.
+bool checkpoint_is_finite(const CheckpointParts *parts, Error *err);
+
+// Writes the checkpoint of state->step, then removes all but the newest `keep` (0: none is removed). Errors: the disk;
+// numbers that are not finite.
 bool checkpoint_save(const char *run, const CheckpointParts *parts, const RunState *state, int keep, Error *err);
 
 // Loads the newest checkpoint that is complete and unharmed, and holds nothing but finite numbers. *found is false when the run has none yet. `note`

@@ -46,22 +46,30 @@ static SafeTensor *describe_all(int *n, TensorsFile file, const CheckpointParts 
     return tensors;
 }
 
-// Where a tensor stands in device memory.
-static const char *device_data(TensorsFile file, const CheckpointParts *parts, int i) {
-    if (file == TENSORS_OPTIMIZER) return optimizer_state(parts->optimizer, i).data;
+// Where a tensor stands: in the copy, or in device memory.
+static const char *data_of(TensorsFile file, const CheckpointParts *parts, int i) {
+    const HostCopy *copy = parts->copy;
+    if (file == TENSORS_OPTIMIZER) {
+        const char *arena = optimizer_state_arena(parts->optimizer),
+                   *data = optimizer_state(parts->optimizer, i).data;
+        return copy ? copy->state + (data - arena) : data;
+    }
     const Model *m = parts->model;
-    return (const char *)m->master + m->table.params[i].offset * (int64_t)type_size(m->acc_type);
+    const char *arena = copy ? copy->weights : m->master;
+    return arena + m->table.params[i].offset * (int64_t)type_size(m->acc_type);
 }
 
 // A piece at a time: room for the largest tensor, an embedding, would be more than the run's memory plan has.
-static bool write_tensor(SafetensorsWriter *w, void *piece, const char *data, int64_t bytes, Stream *stream,
-                         Error *err) {
+static bool write_tensor(SafetensorsWriter *w, void *piece, const char *data, int64_t bytes,
+                         const CheckpointParts *parts, Error *err) {
     bool ok = true;
     for (int64_t at = 0; at < bytes && ok; at += PIECE_BYTES) {
         int64_t n = bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES;
-        device_copy(stream, piece, data + at, (size_t)n);
-        stream_synchronize(stream);
-        ok = safetensors_write_data(w, piece, n, err);
+        if (!parts->copy) {
+            device_copy(parts->stream, piece, data + at, (size_t)n);
+            stream_synchronize(parts->stream);
+        }
+        ok = safetensors_write_data(w, parts->copy ? data + at : piece, n, err);
     }
     return ok;
 }
@@ -84,8 +92,8 @@ bool tensors_write(int64_t *size, uint32_t *crc, const char *path, TensorsFile f
     bool ok = piece || error_set(err, "out of memory to write %s", path);
     ok = ok && safetensors_write_begin(&w, path, tensors, n, err);
     for (int i = 0; i < n && ok; i++)
-        ok = write_tensor(&w, piece, device_data(file, parts, i),
-                          tensors[i].elements * (int64_t)type_size(tensors[i].type), parts->stream, err);
+        ok = write_tensor(&w, piece, data_of(file, parts, i),
+                          tensors[i].elements * (int64_t)type_size(tensors[i].type), parts, err);
     ok = ok && safetensors_write_finish(&w, crc, err);
     free(piece);
     free(tensors);

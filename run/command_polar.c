@@ -130,10 +130,10 @@ static bool choose_steps(int *steps, const PolarMethod *method, int asked, Error
 
 // ---- one row ----
 
-// Buffers of one shape and type.
+// Buffers of one shape and type; wide is the matrix in double.
 typedef struct {
     void *a, *x, *scratch;
-    double *row_sums;
+    double *row_sums, *wide;
 } Buffers;
 
 static void buffers_free(Buffers *b, Device *device) {
@@ -141,6 +141,7 @@ static void buffers_free(Buffers *b, Device *device) {
     device_free(device, b->x);
     device_free(device, b->scratch);
     device_free(device, b->row_sums);
+    device_free(device, b->wide);
 }
 
 static bool buffers_alloc(Buffers *b, Device *device, const PolarProblem *p, Error *err) {
@@ -148,10 +149,12 @@ static bool buffers_alloc(Buffers *b, Device *device, const PolarProblem *p, Err
     *b = (Buffers){.a = device_alloc(device, bytes),
                    .x = device_alloc(device, bytes),
                    .scratch = device_alloc(device, (size_t)polar_scratch_bytes(p)),
-                   .row_sums = device_alloc(device, (size_t)p->rows * sizeof(double))};
-    if (b->a && b->x && b->scratch && b->row_sums) return true;
+                   .row_sums = device_alloc(device, (size_t)p->rows * sizeof(double)),
+                   .wide = device_alloc(device, (size_t)(p->rows * p->cols) * sizeof(double))};
+    if (b->a && b->x && b->scratch && b->row_sums && b->wide) return true;
     buffers_free(b, device);
-    return error_set(err, "out of memory for a matrix of %" PRId64 " x %" PRId64, p->rows, p->cols);
+    return error_set(err, "out of memory for a matrix of %" PRId64 " x %" PRId64 " and what %s works in", p->rows,
+                     p->cols, p->method->name);
 }
 
 static int compare_doubles(const void *a, const void *b) {
@@ -160,7 +163,7 @@ static int compare_doubles(const void *a, const void *b) {
 }
 
 // Calls the method `repeat` times on b->a; fills steps, seconds and report of the row.
-static void measure(Row *row, const PolarProblem *p, const Buffers *b, int repeat) {
+static bool measure(Row *row, const PolarProblem *p, const Buffers *b, int repeat, Error *err) {
     double *times = calloc((size_t)repeat, sizeof *times);
     ASSERT(times);
     const void *u = NULL;
@@ -176,8 +179,8 @@ static void measure(Row *row, const PolarProblem *p, const Buffers *b, int repea
     qsort(times, (size_t)repeat, sizeof *times, compare_doubles);
     row->seconds = times[repeat / 2];
     row->flops = polar_flops(p, row->steps);
-    polar_measure(&row->report, p->stream, b->a, u, p->type, p->rows, p->cols);
     free(times);
+    return polar_measure(&row->report, p->stream, b->a, u, p->type, p->rows, p->cols, err);
 }
 
 static bool make_row(Row *row, Stream *stream, const PolarOptions *o, const double *matrix, Error *err) {
@@ -194,14 +197,11 @@ static bool make_row(Row *row, Stream *stream, const PolarOptions *o, const doub
                       .cols = row->cols,
                       .batch = 1};
     if (!buffers_alloc(&b, stream->device, &p, err)) return false;
-    double *on_device = device_alloc(stream->device, (size_t)(row->rows * row->cols) * sizeof *on_device);
-    ASSERT(on_device);
-    device_copy(stream, on_device, matrix, (size_t)(row->rows * row->cols) * sizeof *on_device);
-    p.ops->polar->narrow(stream, b.a, on_device, row->rows * row->cols);
-    measure(row, &p, &b, o->repeat);
-    device_free(stream->device, on_device);
+    device_copy(stream, b.wide, matrix, (size_t)(row->rows * row->cols) * sizeof *b.wide);
+    p.ops->polar->narrow(stream, b.a, b.wide, row->rows * row->cols);
+    bool ok = measure(row, &p, &b, o->repeat, err);
     buffers_free(&b, stream->device);
-    return true;
+    return ok;
 }
 
 // ---- what is printed ----
@@ -286,13 +286,12 @@ static bool run_matrix(Stream *stream, const Lists *l, const PolarOptions *o, in
     int64_t rows = l->rows[shape], cols = l->cols[shape];
     double *matrix = malloc((size_t)(rows * cols) * sizeof *matrix);
     if (!matrix) return error_set(err, "out of memory for a matrix of %" PRId64 " x %" PRId64, rows, cols);
-    spectrum_matrix(matrix, stream, l->spectra[spectrum], rows, cols, (uint64_t)o->seed);
-    if (!o->json) {
+    bool ok = spectrum_matrix(matrix, stream, l->spectra[spectrum], rows, cols, (uint64_t)o->seed, err);
+    if (ok && !o->json) {
         printf("%s%" PRId64 " x %" PRId64 ", %s, %s, seed %" PRId64 "\n", shape + spectrum ? "\n" : "", rows, cols,
                l->names[spectrum], type_names[o->type], o->seed);
         print_head();
     }
-    bool ok = true;
     for (int i = 0; ok && i < l->n_methods; i++) {
         Row row = {
             .method = l->methods[i], .rows = rows, .cols = cols, .spectrum = l->names[spectrum], .type = type};

@@ -179,6 +179,12 @@ static bool train(int *status, Job *s, int argc, const char *const *argv, Error 
     progress_print(&t->progress, false,
                    "large products in %s run at %.3g TFLOP/s here; mfu is relative to %.3g TFLOP/s",
                    type_name(t->model.type), 1e-12 * t->product_flops, 1e-12 * t->peak_flops);
+    if (plan_copies_checkpoints(&s->memory) && !t->writer)
+        progress_print(
+            &t->progress, true,
+            "warning: there is no host memory for a copy of %.1f MiB, so training waits while checkpoints "
+            "are written",
+            (double)s->memory.checkpoint_copy / 1048576);
     if (is_resume(s))
         progress_print(&t->progress, false,
                        t->saved_step < 0 ? "resuming: no checkpoint yet, starting over from step %" PRId64

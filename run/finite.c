@@ -35,16 +35,20 @@ static bool refuse(Error *err, const Numbers *x, int64_t at, double value) {
     return error_set(err, "%s %s is %s (%s)", x->what, x->name, size, place);
 }
 
-static bool check(const Numbers *x, const void *device_data, Stream *stream, Error *err) {
+// Without a stream the data are in host memory.
+static bool check(const Numbers *x, const void *data, Stream *stream, Error *err) {
     int64_t n = x->rows * x->cols, size = (int64_t)type_size(x->type), found = -1;
     void *piece = malloc((size_t)(PIECE * size));
     double *wide = malloc(PIECE * sizeof *wide);
     ASSERT(piece && wide && float_type_is(x->type));
     for (int64_t at = 0; at < n && found < 0; at += PIECE) {
         int64_t count = n - at < PIECE ? n - at : PIECE;
-        device_copy(stream, piece, (const char *)device_data + at * size, (size_t)(count * size));
-        stream_synchronize(stream);
-        float_type_read(wide, x->type, piece, count);
+        const char *from = (const char *)data + at * size;
+        if (stream) {
+            device_copy(stream, piece, from, (size_t)(count * size));
+            stream_synchronize(stream);
+        }
+        float_type_read(wide, x->type, stream ? piece : from, count);
         found = first_bad(wide, count, x->limit);
         if (found >= 0) refuse(err, x, at + found, wide[found]);
     }
@@ -53,13 +57,15 @@ static bool check(const Numbers *x, const void *device_data, Stream *stream, Err
     return found < 0;
 }
 
-bool finite_state(const Optimizer *optimizer, Stream *stream, Error *err) {
+bool finite_state(const Optimizer *optimizer, const HostCopy *copy, Stream *stream, Error *err) {
+    const char *arena = optimizer_state_arena(optimizer);
     for (int i = 0; i < optimizer_state_count(optimizer); i++) {
         StateTensor s = optimizer_state(optimizer, i);
         char what[128];
         snprintf(what, sizeof what, "the %s of", s.spec.name);
         Numbers x = {what, s.param->name, s.spec.type, s.spec.rows, s.spec.cols, DBL_MAX};
-        if (!check(&x, s.data, stream, err)) return false;
+        const char *data = copy ? copy->state + ((const char *)s.data - arena) : s.data;
+        if (!check(&x, data, copy ? NULL : stream, err)) return false;
     }
     return true;
 }
@@ -76,8 +82,9 @@ static bool check_arena(const char *what, const void *arena, double limit, const
     return true;
 }
 
-bool finite_weights(const Model *model, Stream *stream, Error *err) {
-    return check_arena("the weight of", model->master, LARGEST_WEIGHT, model, stream, err);
+bool finite_weights(const Model *model, const HostCopy *copy, Stream *stream, Error *err) {
+    const void *arena = copy ? copy->weights : model->master;
+    return check_arena("the weight of", arena, LARGEST_WEIGHT, model, copy ? NULL : stream, err);
 }
 
 bool finite_gradients(const Model *model, Stream *stream, Error *err) {

@@ -2,18 +2,17 @@
 #ifndef POLAR_RUN_FINITE_H
 #define POLAR_RUN_FINITE_H
 
-#include "model/model.h"     // defines: Model
-#include "optim/optimizer.h" // defines: Optimizer
+#include "run/host_copy.h" // defines: HostCopy, Model, Optimizer
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-// Each looks at all numbers of its kind, from the device, and returns false with the first one that is not finite:
+// Each looks at all numbers of its kind, from the device or, where there is one (not NULL), its copy, and returns false with the first one that is not finite:
 // "the weight of layers.1.mlp.up.weight is not finite (row 3, column 7)". A weight whose square would overflow a float
 // is no better: "... is as large as 2e+30 (row 3, column 7)".
-bool finite_state(const Optimizer *optimizer, Stream *stream, Error *err);
-bool finite_weights(const Model *model, Stream *stream, Error *err);
+bool finite_state(const Optimizer *optimizer, const HostCopy *copy, Stream *stream, Error *err);
+bool finite_weights(const Model *model, const HostCopy *copy, Stream *stream, Error *err);
 bool finite_gradients(const Model *model, Stream *stream, Error *err);
 
 // The same for a file of a checkpoint; the error begins with its path.

@@ -55,10 +55,22 @@ MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table, const D
     // The loader's two, those on their way, the one at work, the validation's.
     plan.batches = (HOST_RING_SLOTS + 4) * batch_bytes(config->micro_batch, config->seq_len);
     if (config->diagnose) plan.diagnostics = diagnose_memory(table);
+    int64_t in_passes = model_scratch(&config->model, device, type, &shape);
+    int64_t in_update = optimizer_stream_scratch(device, table, config->groups, type);
+    plan.workspace = device_product_workspace(device) + (in_passes > in_update ? in_passes : in_update);
     plan.total = plan.weights + plan.grads + plan.activations + plan.optimizer_state + plan.optimizer_scratch +
-                 plan.batches + plan.diagnostics;
+                 plan.batches + plan.diagnostics + plan.workspace;
     plan.available = device_memory_available(device);
+    if (!device_is_host(device) && config->checkpoint_every > 0) {
+        plan.checkpoint_copy = table->elements * (int64_t)type_size(type_accumulate(type)) + plan.optimizer_state;
+        plan.host_available = host_memory_available();
+    }
     return plan;
+}
+
+bool plan_copies_checkpoints(const MemoryPlan *plan) {
+    if (plan->checkpoint_copy == 0) return false;
+    return plan->host_available == 0 || plan->checkpoint_copy <= plan->host_available / 10 * 9;
 }
 
 void plan_choose_micro_batch(RunConfig *config, const ParamTable *table, const Device *device) {
@@ -234,24 +246,40 @@ static void print_memory(FILE *out, const MemoryPlan *m) {
     const struct {
         const char *name;
         int64_t bytes;
-    } parts[] = {{"weights", m->weights},
-                 {"gradients", m->grads},
-                 {"activations", m->activations},
-                 {"optimizer state", m->optimizer_state},
-                 {"optimizer scratch", m->optimizer_scratch},
-                 {"batches", m->batches},
-                 {"diagnostics", m->diagnostics}};
+    } parts[8] = {{"weights", m->weights},
+                  {"gradients", m->grads},
+                  {"activations", m->activations},
+                  {"optimizer state", m->optimizer_state},
+                  {"optimizer scratch", m->optimizer_scratch},
+                  {"batches", m->batches},
+                  {"diagnostics", m->diagnostics}, // these two not everywhere
+                  {"workspace", m->workspace}};
     char text[32];
     size_text(text, m->total);
     fprintf(out, "Memory      %s", text);
     size_text(text, m->available);
     if (m->available) fprintf(out, " of %s available", text);
     fprintf(out, ":");
-    for (size_t i = 0; i < sizeof parts / sizeof *parts - (m->diagnostics == 0); i++) {
+    for (int i = 0; i < 8; i++) {
+        if (i >= 6 && parts[i].bytes == 0) continue;
         size_text(text, parts[i].bytes);
         fprintf(out, "%s%s %s", i == 0 ? " " : i == 3 ? ",\n            " : ", ", parts[i].name, text);
     }
     fprintf(out, "\n");
+    if (m->checkpoint_copy == 0) return;
+    char have[32];
+    size_text(text, m->checkpoint_copy);
+    size_text(have, m->host_available);
+    if (plan_copies_checkpoints(m))
+        fprintf(out,
+                "            of the host's %s for a copy that checkpoints are written from, beside the training\n",
+                text);
+    else
+        fprintf(
+            out,
+            "            the host has only %s: too little for a copy of %s, so training waits while checkpoints "
+            "are written\n",
+            have, text);
 }
 
 static void print_data(FILE *out, const RunConfig *config, const RunData *data) {

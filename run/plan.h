@@ -24,12 +24,21 @@ void run_data_close(RunData *data);
 
 // Bytes by what they are for.
 typedef struct {
-    int64_t weights, grads, activations, optimizer_state, optimizer_scratch, batches, diagnostics, total;
+    int64_t weights, grads, activations, optimizer_state, optimizer_scratch, batches, diagnostics;
+    int64_t workspace; // of the stream, for matrix products and what operations keep between launches
+    int64_t total;     // of all these
     int64_t available; // 0: not known
+    // Of host memory, where the device has its own: the copy that checkpoints are written from while training goes on (0:
+    // none is wanted), and what is there for it.
+    int64_t checkpoint_copy, host_available;
 } MemoryPlan;
 
 // The routing has passed optimizer_check.
 MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table, const Device *device);
+
+// Whether a thread writes the run's checkpoints from a copy: not on the CPU, whose memory it would double and whose cores
+// are the ones at work, and not where host memory is too small for it.
+bool plan_copies_checkpoints(const MemoryPlan *plan);
 
 // Where the user left the micro-batch open and the device is a GPU: the largest one of at most 65,536 tokens that leaves
 // a tenth of the free memory to the libraries.

@@ -1,8 +1,9 @@
 // The loop of a run: steps, and what is due between them.
 #include "run/trainer.h"
 
-#include "run/sample.h"  // defines: sample_text
-#include "run/signals.h" // defines: signals_received
+#include "device/ranges.h" // defines: range_begin, range_end
+#include "run/sample.h"    // defines: sample_text
+#include "run/signals.h"   // defines: signals_received
 
 #include <inttypes.h>
 #include <math.h>
@@ -35,7 +36,10 @@ static bool end_record(JsonWriter *w, Trainer *t, Error *err) {
 
 static bool evaluate(bool *complete, Trainer *t, Error *err) {
     ValidationResult result;
-    if (!trainer_evaluate(&result, complete, t, err)) return false;
+    range_begin("evaluate", t->state.step);
+    bool ok = trainer_evaluate(&result, complete, t, err);
+    range_end();
+    if (!ok) return false;
     if (!*complete) return true;
     t->state.val_loss = result.loss;
     JsonWriter w = {0};
@@ -53,7 +57,9 @@ static bool evaluate(bool *complete, Trainer *t, Error *err) {
 }
 
 static bool choose_endings(bool *complete, Trainer *t, Error *err) {
+    range_begin("HellaSwag", t->state.step);
     HellaswagResult result = trainer_hellaswag(complete, t);
+    range_end();
     if (!*complete) return true;
     JsonWriter w = {0};
     begin_record(&w, "hellaswag", t);
@@ -110,18 +116,24 @@ static bool report(Trainer *t, Error *err) {
     return true;
 }
 
-static bool save(Trainer *t, Error *err) {
-    if (t->saved_step == t->state.step) return true;
-    if (!trainer_is_finite(t, err))
-        return error_prefix(err, "step %" PRId64 " is not saved, so that the checkpoints before it are kept",
-                            t->state.step);
+static bool save_step(Trainer *t, Error *err) {
     CheckpointParts parts = trainer_parts(t);
     t->state.applied = optimizer_applied(t->optimizer, t->stream);
     if (!metrics_sync(&t->metrics, err)) return false;
     if (t->diagnose && !diagnose_sync(t->diagnose, err)) return false;
-    if (!checkpoint_save(t->run, &parts, &t->state, t->config->keep, err)) return false;
+    if (!(t->writer ? checkpoint_writer_begin(t->writer, t->run, &t->state, err)
+                    : checkpoint_save(t->run, &parts, &t->state, t->config->keep, err)))
+        return false;
     t->saved_step = t->state.step;
     return true;
+}
+
+static bool save(Trainer *t, Error *err) {
+    if (t->saved_step == t->state.step) return true;
+    range_begin("checkpoint", t->state.step);
+    bool ok = save_step(t, err);
+    range_end();
+    return ok;
 }
 
 // The most memory this process has held, in bytes.
@@ -206,7 +218,10 @@ static bool train_step(Trainer *t, Error *err) {
     StepResult r;
     RunState *s = &t->state;
     double limit = loss_limit(t);
-    if (!trainer_step(&r, t, limit, err)) return false;
+    range_begin("step", s->step + 1);
+    bool ok = trainer_step(&r, t, limit, err);
+    range_end();
+    if (!ok) return false;
     if (r.report.ok == 0) {
         if (!handle_bad_step(t, &r.report, limit, err)) return false;
     } else {
@@ -235,14 +250,22 @@ static bool is_over(RunEnd *end, const Trainer *t) {
     return *end != RUN_TIME || timed_out;
 }
 
-bool trainer_run(RunEnd *end, Trainer *t, Error *err) {
+static bool run_steps(RunEnd *end, Trainer *t, Error *err) {
     for (;;) {
         if (!report(t, err)) return false;
         if (is_over(end, t)) break;
         if (t->state.step > 0 && is_due(t->state.step, t->config->checkpoint_every) && !save(t, err)) return false;
+        if (t->writer && !checkpoint_writer_ok(t->writer, err)) return false;
         if (!train_step(t, err)) return false;
     }
-    if (!save(t, err)) return false;
+    return save(t, err);
+}
+
+bool trainer_run(RunEnd *end, Trainer *t, Error *err) {
+    bool ok = run_steps(end, t, err);
+    // Whatever the end is. An error of the writer is the one to tell: it is of an earlier step.
+    if (t->writer && !checkpoint_writer_wait(t->writer, err)) return false;
+    if (!ok) return false;
     JsonWriter w = {0};
     begin_record(&w, "end", t);
     json_string(&w, "reason", run_end_name(*end));

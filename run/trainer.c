@@ -1,7 +1,8 @@
 #include "run/trainer.h"
 
-#include "run/finite.h" // defines: finite_state, finite_weights, finite_gradients
-#include "run/peak.h"   // defines: peak_product_rate
+#include "device/ranges.h" // defines: range_begin, range_end
+#include "run/finite.h"    // defines: finite_state, finite_weights, finite_gradients
+#include "run/peak.h"      // defines: peak_product_rate
 
 #include <math.h>
 #include <stdlib.h>
@@ -29,6 +30,14 @@ bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, De
         t->diagnose = diagnose_create(&t->model, t->optimizer, config->groups, config->diagnose_spectrum, err);
         ok = t->diagnose != NULL;
     }
+    MemoryPlan plan = plan_memory(config, table, device);
+    if (ok && !stream_reserve(t->stream, plan.workspace - device_product_workspace(device)))
+        ok = error_set(err, "out of memory: the network's operations work in %.1f MiB",
+                       (double)plan.workspace / 1048576);
+    if (ok && plan_copies_checkpoints(&plan)) {
+        CheckpointParts parts = trainer_parts(t);
+        t->writer = checkpoint_writer_create(&parts, config->keep);
+    }
     if (ok) {
         bool known = type == TYPE_BF16 && device->bf16_flops > 0;
         t->peak_flops = known ? device->bf16_flops : t->product_flops;
@@ -47,10 +56,12 @@ bool trainer_start_loader(Trainer *t, Error *err) {
 
 void trainer_free(Trainer *t) {
     if (t->loader) loader_free(t->loader);
+    if (t->writer) checkpoint_writer_free(t->writer);
     if (t->diagnose) diagnose_free(t->diagnose);
     if (t->optimizer) optimizer_free(t->optimizer);
     for (int i = 0; i < 2; i++)
         if (t->passes[i]) recording_free(t->passes[i]);
+    if (t->update) recording_free(t->update);
     host_ring_free(&t->batches);
     for (size_t i = 0; i < sizeof t->phases / sizeof *t->phases; i++)
         if (t->phases[i]) event_destroy(t->phases[i]);
@@ -62,7 +73,7 @@ void trainer_free(Trainer *t) {
 }
 
 CheckpointParts trainer_parts(Trainer *t) {
-    return (CheckpointParts){&t->model, t->optimizer, t->stream, t->data};
+    return (CheckpointParts){.model = &t->model, .optimizer = t->optimizer, .stream = t->stream, .data = t->data};
 }
 
 Batch trainer_upload(Trainer *t, const Batch *host) {
@@ -87,16 +98,32 @@ static bool diagnose_step(Trainer *t, Error *err) {
     return diagnose_after(t->diagnose, t->stream, lr, step, step * config_step_tokens(t->config), err);
 }
 
-// The passes of one micro-batch: recorded once they have been done as they are, and from then on replayed.
-static void run_passes(Trainer *t, const Batch *batch, double scale, bool accumulate) {
-    Recording **recording = &t->passes[accumulate];
+// The passes of one micro-batch.
+typedef struct {
+    Batch batch;
+    double scale;
+    bool accumulate;
+} Passes;
+
+static void issue_passes(Trainer *t, const void *what) {
+    const Passes *p = what;
+    model_forward_backward(&t->model, t->stream, &p->batch, p->scale, p->accumulate, NULL);
+}
+
+static void issue_update(Trainer *t, const void *what) {
+    (void)what;
+    optimizer_update(t->optimizer, t->stream, t->model.master, t->model.weights, t->model.grads, t->model.loss);
+}
+
+// Work that is the same in every step: issued as it is in the first, recorded in the second, and from then on replayed.
+static void repeat(Trainer *t, Recording **recording, void (*issue)(Trainer *, const void *), const void *what) {
     if (!t->warm || !device_can_record(t->device)) {
-        model_forward_backward(&t->model, t->stream, batch, scale, accumulate, NULL);
+        issue(t, what);
         return;
     }
     if (*recording == NULL) {
         record_begin(t->stream);
-        model_forward_backward(&t->model, t->stream, batch, scale, accumulate, NULL);
+        issue(t, what);
         *recording = record_end(t->stream);
     }
     recording_run(*recording, t->stream);
@@ -112,17 +139,22 @@ bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err)
         double before = seconds_now();
         if (!loader_next(&host, t->loader, err)) return false;
         data_s += seconds_now() - before;
-        Batch batch = trainer_upload(t, &host);
-        run_passes(t, &batch, scale, i > 0);
+        Passes passes = {.batch = trainer_upload(t, &host), .scale = scale, .accumulate = i > 0};
+        range_begin("passes", i);
+        repeat(t, &t->passes[passes.accumulate], issue_passes, &passes);
+        range_end();
     }
-    t->warm = true;
     event_record(t->phases[1], t->stream);
     bool diagnose = t->diagnose && (t->state.step + 1) % c->diagnose == 0;
     if (diagnose) diagnose_before(t->diagnose, t->stream);
     event_record(t->phases[2], t->stream);
-    optimizer_step(t->optimizer, t->stream, t->model.master, t->model.weights, t->model.grads, t->model.loss,
-                   t->state.step, c->steps, c->clip, scale, loss_limit);
+    range_begin("optimizer", t->state.step + 1);
+    optimizer_begin(t->optimizer, t->stream, t->state.step, c->steps, c->clip, scale, loss_limit);
+    if (optimizer_waits(t->optimizer)) issue_update(t, NULL);
+    else repeat(t, &t->update, issue_update, NULL);
+    range_end();
     event_record(t->phases[3], t->stream);
+    t->warm = true;
     result->report = optimizer_report(t->optimizer, t->stream);
     result->data_ms = 1e3 * data_s;
     result->forward_backward_ms = fmax(0, event_elapsed_ms(t->phases[0], t->phases[1]) - result->data_ms);
@@ -152,12 +184,8 @@ HellaswagResult trainer_hellaswag(bool *complete, Trainer *t) {
 // The cause comes before what it causes: a bad number in the state makes the weights bad with the next update, one in
 // a weight every gradient.
 static bool find_bad_number(Trainer *t, Error *found) {
-    return !finite_state(t->optimizer, t->stream, found) || !finite_weights(&t->model, t->stream, found) ||
-           !finite_gradients(&t->model, t->stream, found);
-}
-
-bool trainer_is_finite(Trainer *t, Error *err) {
-    return finite_state(t->optimizer, t->stream, err) && finite_weights(&t->model, t->stream, err);
+    return !finite_state(t->optimizer, NULL, t->stream, found) ||
+           !finite_weights(&t->model, NULL, t->stream, found) || !finite_gradients(&t->model, t->stream, found);
 }
 
 void trainer_explain_bad_step(char *text, size_t size, Trainer *t, const StepReport *report, double loss_limit) {

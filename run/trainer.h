@@ -2,19 +2,19 @@
 #ifndef POLAR_RUN_TRAINER_H
 #define POLAR_RUN_TRAINER_H
 
-#include "data/loader.h"      // defines: Loader
-#include "device/host_ring.h" // defines: HostRing
-#include "model/model.h"      // defines: Model
-#include "optim/optimizer.h"  // defines: Optimizer
-#include "run/checkpoint.h"   // defines: CheckpointParts
-#include "run/config.h"       // defines: RunConfig
-#include "run/diagnose.h"     // defines: Diagnose
-#include "run/evaluate.h"     // defines: Forward, ValidationResult
-#include "run/hellaswag.h"    // defines: HellaswagResult
-#include "run/metrics.h"      // defines: Metrics
-#include "run/plan.h"         // defines: RunData
-#include "run/progress.h"     // defines: Progress
-#include "run/state.h"        // defines: RunState
+#include "data/loader.h"           // defines: Loader
+#include "device/host_ring.h"      // defines: HostRing
+#include "model/model.h"           // defines: Model
+#include "optim/optimizer.h"       // defines: Optimizer
+#include "run/checkpoint_writer.h" // defines: CheckpointWriter, CheckpointParts
+#include "run/config.h"            // defines: RunConfig
+#include "run/diagnose.h"          // defines: Diagnose
+#include "run/evaluate.h"          // defines: Forward, ValidationResult
+#include "run/hellaswag.h"         // defines: HellaswagResult
+#include "run/metrics.h"           // defines: Metrics
+#include "run/plan.h"              // defines: RunData
+#include "run/progress.h"          // defines: Progress
+#include "run/state.h"             // defines: RunState
 
 #ifdef __cplusplus
 extern "C" {
@@ -32,11 +32,13 @@ typedef struct {
     Forward forward;      // the model with the memory of one micro-batch: host (for evaluation) and device
     HostRing batches;     // training batches on their way to that memory
     Recording *passes[2]; // of a micro-batch, the first of a step and the others; NULL: not recorded yet
-    bool warm;            // a step has been done, so that passes can be recorded
+    Recording *update;    // of the optimizer
+    bool warm;            // a step has been done, so that they can be recorded
     Event *phases[4];     // of a step: begin and end of the passes, begin and end of the update
     double product_flops; // FLOP/s of large products in the type of the network, measured; 0: not known
     double
         peak_flops; // what MFU is relative to: what the device's units can do, or where that is not known product_flops
+    CheckpointWriter *writer; // NULL: training waits while checkpoints are written
     Metrics metrics;
     Diagnose *diagnose; // NULL: no --diagnose
     Progress progress;
@@ -73,10 +75,6 @@ bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err)
 // *complete is false when a signal ended it early.
 bool trainer_evaluate(ValidationResult *result, bool *complete, Trainer *t, Error *err);
 HellaswagResult trainer_hellaswag(bool *complete, Trainer *t);
-
-// Whether the weights and the optimizer's state are numbers that can be gone on with; the error names the first that
-// is not.
-bool trainer_is_finite(Trainer *t, Error *err);
 
 // Says what was bad about a step that was not applied, from the state, the weights and the gradients as they lie there.
 void trainer_explain_bad_step(char *text, size_t size, Trainer *t, const StepReport *report, double loss_limit);

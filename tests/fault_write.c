@@ -3,7 +3,9 @@
 //
 //   FAULT_AT=N       the N-th of the counted calls fails; 0: none does
 //   FAULT_KIND=KIND  once: only that one fails; full: from there on everything that needs room fails, a write only after
-//                    half of its bytes, as on a disk without room
+//                    half of its bytes, as on a disk without room; kill: the process is killed there
+//   FAULT_SLOW=MS    every fsync takes that long
+//   FAULT_CALL=NAME  only calls of that function are counted
 //   FAULT_ERROR=E    the errno of "once"
 //   FAULT_LIST=FILE  the names of the counted calls are written there, one a line
 //   FAULT_CLOCK=1    CLOCK_REALTIME and time() jump by up to ten years either way at every call
@@ -14,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,8 +30,10 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static long count, fault_at;
-static bool full;
+static bool full, killing;
+static long slow_ms;
 static FILE *list;
+static const char *only;
 static int fault_errno = ENOSPC;
 
 static void *next(const char *name) {
@@ -40,33 +45,49 @@ static void *next(const char *name) {
 __attribute__((constructor)) static void read_environment(void) {
     const char *at = getenv("FAULT_AT"), *kind = getenv("FAULT_KIND"), *error = getenv("FAULT_ERROR");
     fault_at = at ? atol(at) : 0;
+    only = getenv("FAULT_CALL");
     full = kind && strcmp(kind, "full") == 0;
+    killing = kind && strcmp(kind, "kill") == 0;
+    slow_ms = getenv("FAULT_SLOW") ? atol(getenv("FAULT_SLOW")) : 0;
     if (error) fault_errno = atoi(error);
     FILE *(*real)(const char *, const char *) = (FILE * (*)(const char *, const char *)) next("fopen");
     if (getenv("FAULT_LIST")) list = real(getenv("FAULT_LIST"), "w");
 }
 
-// Counts a call and tells whether it fails; `needs_room`: on a full disk too.
-static bool fails(const char *name, bool needs_room) {
+// The number of this call; 0: it is not counted.
+static long count_call(const char *name) {
+    if (only && strcmp(name, only) != 0) return 0;
     pthread_mutex_lock(&lock);
     long number = ++count;
     if (list) fprintf(list, "%s\n", name);
     pthread_mutex_unlock(&lock);
+    if (killing && number == fault_at) kill(getpid(), SIGKILL);
+    return number;
+}
+
+// Whether a call, by its number, fails; `needs_room`: on a full disk too.
+static bool number_fails(long number, bool needs_room) {
     if (fault_at == 0 || number < fault_at || (full ? !needs_room : number > fault_at)) return false;
     errno = full ? ENOSPC : fault_errno;
     return true;
 }
 
+static bool fails(const char *name, bool needs_room) {
+    return number_fails(count_call(name), needs_room);
+}
+
 ssize_t write(int fd, const void *data, size_t size) {
     ssize_t (*real)(int, const void *, size_t) = (ssize_t(*)(int, const void *, size_t))next("write");
-    long before = count;
-    if (fd <= STDERR_FILENO || !fails("write", true)) return real(fd, data, size);
-    if (full && size > 1 && before + 1 == fault_at) return real(fd, data, size / 2);
+    if (fd <= STDERR_FILENO) return real(fd, data, size);
+    long number = count_call("write");
+    if (!number_fails(number, true)) return real(fd, data, size);
+    if (full && size > 1 && number == fault_at) return real(fd, data, size / 2);
     errno = full ? ENOSPC : fault_errno;
     return -1;
 }
 
 int fsync(int fd) {
+    if (slow_ms > 0) nanosleep(&(struct timespec){slow_ms / 1000, slow_ms % 1000 * 1000000}, NULL);
     return fails("fsync", true) ? -1 : ((int (*)(int))next("fsync"))(fd);
 }
 

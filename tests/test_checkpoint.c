@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "data/checksum.h"
-#include "run/checkpoint.h"
+#include "run/checkpoint_writer.h"
 #include "run/config.h"
 #include "run/metrics.h"
 
@@ -50,7 +50,7 @@ static void run_free(Run *r) {
 }
 
 static CheckpointParts parts_of(Run *r) {
-    return (CheckpointParts){&r->model, r->optimizer, stream, &r->data};
+    return (CheckpointParts){.model = &r->model, .optimizer = r->optimizer, .stream = stream, .data = &r->data};
 }
 
 // Fills all that a checkpoint holds with values that depend on `salt` alone (the CPU's device memory is ours).
@@ -303,6 +303,78 @@ static void test_foreign(void **unused) {
     run_free(&r);
 }
 
+// A thread writes what was there at the beginning, whatever training does meanwhile; the same bytes as without it.
+static void test_writer(void **unused) {
+    (void)unused;
+    Run r;
+    Error err;
+    char note[1024], run[512];
+    snprintf(run, sizeof run, "%s", temp_path("writer"));
+    run_create(&r, "16", "normuon");
+    CheckpointParts parts = parts_of(&r);
+    CheckpointWriter *writer = checkpoint_writer_create(&parts, 2);
+    assert_non_null(writer);
+    for (int step = 1; step <= 5; step++) {
+        run_fill(&r, step);
+        RunState state = {.step = step, .applied = step};
+        if (!checkpoint_writer_begin(writer, run, &state, &err)) fail_msg("%s", err.text);
+        state.step = 77;
+        run_fill(&r, 99); // at once
+        assert_true(checkpoint_writer_ok(writer, &err));
+    }
+    assert_true(checkpoint_writer_wait(writer, &err));
+    assert_false(exists("writer", "step_00000003"));
+    assert_int_equal(load(&r, "writer", note), 5);
+    assert_filled(&r, 5);
+    save(&r, "plain", 5, 0);
+    static const char *const files[][2] = {
+        {"writer/checkpoints/step_00000005/model.safetensors", "plain/checkpoints/step_00000005/model.safetensors"},
+        {"writer/checkpoints/step_00000005/optimizer.safetensors",
+         "plain/checkpoints/step_00000005/optimizer.safetensors"}};
+    for (int f = 0; f < 2; f++) {
+        size_t size, other_size;
+        unsigned char *data = temp_read(temp_path(files[f][0]), &size);
+        unsigned char *other = temp_read(temp_path(files[f][1]), &other_size);
+        assert_int_equal(size, other_size);
+        assert_memory_equal(data, other, size);
+        free(data), free(other);
+    }
+    checkpoint_writer_free(writer);
+    run_free(&r);
+}
+
+// Numbers that are not finite are not written; that is found out by whoever asks next, and nothing is written any more.
+static void test_writer_error(void **unused) {
+    (void)unused;
+    Run r;
+    Error err;
+    char run[512];
+    snprintf(run, sizeof run, "%s", temp_path("refused"));
+    run_create(&r, "16", "adamw");
+    CheckpointParts parts = parts_of(&r);
+    CheckpointWriter *writer = checkpoint_writer_create(&parts, 2);
+    RunState state = {.step = 1};
+    run_fill(&r, 1);
+    assert_true(checkpoint_writer_begin(writer, run, &state, &err));
+    ((float *)optimizer_state(r.optimizer, 1).data)[3] = NAN;
+    state.step = 2;
+    assert_true(checkpoint_writer_begin(writer, run, &state, &err));
+    run_fill(&r, 1);
+    state.step = 3;
+    assert_false(checkpoint_writer_begin(writer, run, &state, &err));
+    assert_non_null(strstr(err.text, "step 2 is not saved"));
+    for (int i = 0; i < 2; i++) {
+        err.text[0] = 0;
+        assert_false(i ? checkpoint_writer_wait(writer, &err) : checkpoint_writer_ok(writer, &err));
+        assert_non_null(strstr(err.text, "step 2 is not saved"));
+    }
+    checkpoint_writer_free(writer);
+    assert_true(exists("refused", "step_00000001"));
+    assert_false(exists("refused", "step_00000002"));
+    assert_false(exists("refused", "step_00000003"));
+    run_free(&r);
+}
+
 static void write_shard(const char *name, int n, int first) {
     Error err;
     uint16_t tokens[200];
@@ -355,7 +427,8 @@ static void test_metrics_trim(void **unused) {
         Metrics m;
         size_t size;
         temp_file("metrics/metrics.jsonl", text, sizeof text - 1);
-        assert_true(metrics_open(&m, temp_path("metrics"), "metrics.jsonl", cases[i].step, cases[i].reported, &err));
+        assert_true(
+            metrics_open(&m, temp_path("metrics"), "metrics.jsonl", cases[i].step, cases[i].reported, &err));
         JsonWriter w = {0};
         json_begin_object(&w, NULL);
         json_end_object(&w);
@@ -392,6 +465,8 @@ int main(void) {
         cmocka_unit_test(test_state_without_position),
         cmocka_unit_test(test_keep_and_clean),
         cmocka_unit_test(test_harmed),
+        cmocka_unit_test(test_writer),
+        cmocka_unit_test(test_writer_error),
         cmocka_unit_test(test_every_byte_of_state),
         cmocka_unit_test(test_foreign),
         cmocka_unit_test(test_changed_data),

@@ -6,6 +6,12 @@
 #endif
 #include "device/random.h" // defines: random_normal
 
+#ifdef CUDA_ON_CPU
+#include "model/model.h" // defines: Model, model_scratch
+#include "run/config.h"  // defines: RunConfig, config_load
+#include "tests/fixed_batch.h"
+#endif
+
 #define DEVICE_THREADS 1
 #include "tests/device_fixture.h"
 
@@ -306,7 +312,69 @@ static void products_of_one_element_and_of_none(void **state) {
 
 // ---- A GPU that fails: one line and exit status 1, in a process of its own ----
 
-#ifdef CUDA_ON_CPU // the imitation can be told to fail
+#ifdef CUDA_ON_CPU // the imitation can be told to fail, and counts its memory
+
+// Bytes that a step takes beyond a reserve of `less` bytes less than what is planned for it.
+static int64_t grown(const RunConfig *c, Type type, int64_t less) {
+    enum { MOST = 256 };
+    int T = c->seq_len;
+    Error err;
+    Model m;
+    int32_t tokens[MOST];
+    ModelRun shape = {.B = 1, .T = T};
+    ASSERT(T <= MOST);
+    for (int i = 0; i < T; i++) tokens[i] = i * i % 97;
+    if (!model_create(&m, &c->model, device, type, &shape, &err)) fail_msg("%s", err.text);
+    Optimizer *optimizer = optimizer_create(device, type, &m.table, c->groups, &err);
+    if (optimizer == NULL) fail_msg("%s", err.text);
+    FixedBatch batch = fixed_batch_create(device, stream, tokens, tokens, 1, T, c->model.vocab_size);
+    int64_t in_passes = model_scratch(&c->model, device, type, &shape);
+    int64_t in_update = optimizer_stream_scratch(device, &m.table, c->groups, type);
+    int64_t planned = in_passes > in_update ? in_passes : in_update;
+    Stream *fresh = stream_create(device);
+    assert_true(planned > less && stream_reserve(fresh, planned - less));
+    size_t before = cuda_on_cpu_memory_used();
+    model_reset_loss(&m, fresh);
+    model_forward_backward(&m, fresh, &batch.device, 1e-3, false, NULL);
+    optimizer_step(optimizer, fresh, m.master, m.weights, m.grads, m.loss, 0, 2, 1, 1e-3, INFINITY);
+    stream_synchronize(fresh);
+    int64_t after = (int64_t)(cuda_on_cpu_memory_used() - before);
+    stream_destroy(fresh);
+    fixed_batch_free(&batch, device);
+    optimizer_free(optimizer);
+    model_free(&m);
+    return after;
+}
+
+// Not a byte too little, and none too much: whichever operation of the network or of its optimizers needs most.
+static void a_step_takes_the_scratch_that_is_planned(void **state) {
+    (void)state;
+    static const char *const cases[][9] = {
+        {"20", "--optimizer", "adamw"},                                        // gains and biases of norms
+        {"70", "--optimizer", "adamw", "--no-norm-gain", "--biases", "no"},    // the embedding
+        {"20", "--optimizer", "adamw", "--norm", "rmsnorm", "--d-ff", "3000"}, // a wide bias
+        {"20", "--optimizer", "adamw", "--no-norm-gain", "--biases", "no", "--d-ff", "9000"}, // the gradient's norm
+        {"20", "--optimizer", "normuon", "--second-moment", "column", "--biases", "no"},
+        {"20", "--optimizer", "normuon", "--second-moment", "element", "--biases", "no"},
+        {"20", "--optimizer", "polargrad", "--polar", "ns5", "--center-columns"},
+        {"250", "--optimizer", "adamw", "--no-tied-head", "--head-bias", "--vocab-size",
+         "70001"}}; // the head's: two chunks
+    enum { CASES = sizeof cases / sizeof *cases };
+    for (int i = 0; i < CASES; i++) {
+        Error err;
+        RunConfig c;
+        const char *argv[24] = {"--vocab",  "none", "--vocab-size", "101", "--n-layer", "1",
+                                "--n-head", "2",    "--d-model",    "32",  "--seq-len", cases[i][0]};
+        int n = 12;
+        for (int j = 1; j < 9 && cases[i][j]; j++) argv[n++] = cases[i][j];
+        if (!config_load(&c, n, argv, &err)) fail_msg("%s", err.text);
+        for (int type = 0; type < (i < CASES - 1 ? 2 : 1); type++) { // the last takes seconds
+            int64_t none = grown(&c, type ? TYPE_BF16 : TYPE_F32, 0),
+                    some = grown(&c, type ? TYPE_BF16 : TYPE_F32, 1);
+            if (none != 0 || some == 0) fail_msg("case %d: %lld bytes more than planned", i, (long long)none);
+        }
+    }
+}
 
 static void launch_that_dies(void) {
     cuda_on_cpu_fail_launch(1);
@@ -391,6 +459,7 @@ int main(void) {
         cmocka_unit_test(products_of_one_element_and_of_none),
 #ifdef CUDA_ON_CPU
         cmocka_unit_test(failures_end_in_one_line),
+        cmocka_unit_test(a_step_takes_the_scratch_that_is_planned),
 #endif
     };
     if (there_is_one) failed += cmocka_run_group_tests(working, open_gpu, close_device);

@@ -35,7 +35,6 @@ F32 = allowed(2**-24, 2 * 128)  # two programs; 1.0e-6, of which 2e-7 are seen
 BF16 = allowed(2**-8, 1)  # sums are in fp32, and the CPU's fp32 is exact beside it; 4.2e-3, of which 1.1e-3 are seen
 # Solves on the CPU are those of OpenBLAS, which starts slower.
 WITH_LAPACK = dict(os.environ, OMP_NUM_THREADS="1")
-WORKSPACE = 32 << 20  # that matrix products work in, beside the plan
 
 
 def small(folder, *options):
@@ -141,6 +140,67 @@ def stopped_and_resumed(folder):
         tiny.check_same_end(run, reference, STEPS)
 
 
+def counts(folder, steps, *options, dtype="f32"):
+    """Kernels that the host launched, streams it recorded and recordings it replayed in a run of so many steps."""
+    path = os.path.join(folder, "counts")
+    tiny.run(*small(folder, "--eval-every", "0", "--sample-every", "0", "--val-data=", *options), "--steps", str(steps), "--device",
+             "cuda", "--dtype", dtype, "--out", os.path.join(folder, "run"), "--overwrite", environment=cuda(counts=path))
+    with open(path) as file:
+        return {name: int(value) for name, value in map(str.split, file)}
+
+
+def steps_are_replayed(folder):
+    """From the third step on the host launches no kernel, but the passes of two micro-batches and the update as recorded in
+    the second; the update only where no method of it waits for the host, which its declaration says."""
+    for optimizer, *options in (("adamw",), ("sgd",), ("muon", "--polar", "gram-ns"), ("muon", "--polar", "turbo-muon"), ("normuon",), ("rownorm",),
+                                ("polargrad", "--polar", "polar-express"), ("polargrad", "--polar", "precond-ns"), ("polargrad", "--polar", "qdwh")):
+        waits = "precond-ns" in options or "qdwh" in options
+        dtype = "f32" if waits else "bf16"
+        three, five = (counts(folder, steps, "--optimizer", optimizer, *options, dtype=dtype) for steps in (3, 5))
+        recordings = 2 if waits else 3
+        assert three["recordings"] == five["recordings"] == recordings, (optimizer, options, three, five)
+        assert (three["replays"], five["replays"]) == (2 * recordings, 4 * recordings), (optimizer, options, three, five)
+        assert (five["launches"] > three["launches"]) == waits, (optimizer, options, three, five)
+
+
+def profilers_see_what_runs(folder):
+    """The ranges of a run as a profiler would be told of them, and the same bits with and without one."""
+    library = os.path.join(os.path.dirname(IMITATION), "tests", "nvtx_ranges.so")
+    if not os.path.exists(library):
+        raise tiny.Skip("this CUDA toolkit has no NVTX 3")
+    options = small(folder, "--optimizer", "normuon", "--checkpoint-every", "2", "--sample-every", "0")
+    reference = train(os.path.join(folder, "reference"), *options)
+    path = os.path.join(folder, "ranges")
+    run = train(os.path.join(folder, "run"), *options, environment=dict(tiny.ENVIRONMENT, NVTX_INJECTION64_PATH=library, RANGES_FILE=path))
+    tiny.check_same_end(run, reference, STEPS)
+    open_ranges, found = {}, []  # by thread; paths of names with the last one's number, in order of beginning
+    with open(path) as file:
+        for line in file:
+            word, thread, *rest = line.split()
+            stack = open_ranges.setdefault(thread, [])
+            if word == "end":
+                stack.pop()
+            else:
+                stack.append(" ".join(rest[:-1]))
+                found.append(("/".join(stack), int(rest[-1])))
+    assert len(open_ranges) == 2 and not any(open_ranges.values()), open_ranges
+    # The first step is issued and the second recorded; what comes then is replayed. The head and the embedding are blocks too.
+    issued = [(f"step/passes/{kind}", block) for kind, blocks in (("forward", (0, 1, 2)), ("backward", (2, 1, 0))) for block in blocks]
+    main = []
+    for step in range(1, STEPS + 1):
+        main.append(("step", step))
+        for micro in range(2):
+            main += [("step/passes", micro), *(issued if step <= 2 else ())]
+        main.append(("step/optimizer", step))
+        if step % 2 == 0:
+            main += [("evaluate", step), ("checkpoint", step)]
+    assert found[0] == ("evaluate", 0)
+    assert [entry for entry in found[1:] if not entry[0].startswith(("evaluate/", "write"))] == main, found
+    # Three validations of 32 tokens: sequences of 8, one at a time, through three blocks.
+    assert sum(name == "evaluate/forward" for name, _ in found) == 3 * 4 * 3, found
+    assert [entry for entry in found if "write" in entry[0]] == [("write checkpoint", 2), ("write checkpoint", 4)], found
+
+
 def from_cpu_to_cuda_and_back(folder):
     options = small(folder, "--optimizer", "muon")
     cpu = train(os.path.join(folder, "cpu"), *options, device="cpu")
@@ -203,6 +263,22 @@ def polar_factors(_):
     assert len(found[0]) == len(found[1]) == 3
     for mine, other in zip(*found):
         assert mine["method"] == other["method"] and abs(mine["forward_error"] - other["forward_error"]) <= F32, (mine, other)
+
+
+def polar_memory_runs_out(_):
+    """At every allocation of `train polar`: one line."""
+    need_lapack()
+    command = ["polar", "--device", "cuda", "--shape", "20x12", "--repeat", "1", "--method", "ns5,qdwh,svd", "--spectrum", "gaussian,condition:100"]
+    refused = 0
+    for n in range(1, 1000):
+        result = tiny.train(*command, environment=cuda(fail_alloc=n))
+        if result.returncode == 0:
+            break
+        tiny.check_one_line(result)
+        assert re.search("out of memory|MiB more that", result.stderr), result.stderr
+        refused += 1
+    # Five of the method and four of the measurement a row, at least.
+    assert 6 * 9 <= refused < 999, refused
 
 
 def matrix_problems(folder):
@@ -324,17 +400,20 @@ def wide_heads(folder):
 
 
 def memory_is_as_planned(folder):
-    """Small workspaces of operations come on top of the plan, like that of the products."""
-    for dtype, optimizer in (("f32", "adamw"), ("bf16", "normuon")):
-        run = os.path.join(folder, dtype)
+    """But for rounding in what is printed, for what is small (rotations, reports), and for batches, which are partly the host's.
+    Nothing that operations work in comes on top: a bias wide enough to need most is among them, columns and rows with moments."""
+    for dtype, optimizer, *more in (("f32", "adamw", "--no-tied-head", "--head-bias"), ("bf16", "normuon", "--norm", "rmsnorm"),
+                                    ("bf16", "normuon", "--second-moment", "column", "--biases", "no"),
+                                    ("f32", "polargrad", "--polar", "polar-express", "--embed-optimizer", "rownorm", "--no-norm-gain")):
+        run = os.path.join(folder, "run")
         options = small(folder, "--d-model", "128", "--seq-len", "128", "--micro-batch", "2", "--steps", "1", "--eval-every", "0",
-                        "--optimizer", optimizer, "--device", "cuda", "--dtype", dtype)
+                        "--optimizer", optimizer, "--device", "cuda", "--dtype", dtype, *more)
         plan = planned(tiny.run(*options, "--dry-run")[0])
-        tiny.run(*options, "--out", run)
+        tiny.run(*options, "--out", run, "--overwrite")
         with open(os.path.join(run, "metrics.jsonl")) as file:
             most = [json.loads(line).get("device_memory_bytes") for line in file if '"train"' in line][-1]
-        assert abs(most - WORKSPACE - plan) <= 0.05 * plan + (1 << 20), f"{dtype}: plan {plan}, measured {most}"
-        assert plan > 4 << 20, plan
+        assert abs(most - plan) <= 100000, f"{dtype} {optimizer} {more}: plan {plan}, measured {most}"
+        assert plan > (32 << 20) + (4 << 20), plan
 
 
 if __name__ == "__main__":
@@ -343,6 +422,6 @@ if __name__ == "__main__":
         sys.exit(0)
     tiny.TRAIN = IMITATION
     tiny.run_tests(optimizers_agree_with_cpu, solves_agree_with_cpu, networks_agree_with_cpu, same_bits_in_all_orders_bf16,
-                   same_bits_in_all_orders_f32, stopped_and_resumed, from_cpu_to_cuda_and_back, recompute_gives_the_same_bits,
-                   micro_batches_agree, other_commands, polar_factors, matrix_problems, bad_steps_are_skipped, memory_runs_out, kernels_fail,
-                   too_little_memory, no_gpu, every_operation_is_timed, wide_heads, memory_is_as_planned)
+                   same_bits_in_all_orders_f32, stopped_and_resumed, steps_are_replayed, profilers_see_what_runs, from_cpu_to_cuda_and_back, recompute_gives_the_same_bits,
+                   micro_batches_agree, other_commands, polar_factors, polar_memory_runs_out, matrix_problems, bad_steps_are_skipped,
+                   memory_runs_out, kernels_fail, too_little_memory, no_gpu, every_operation_is_timed, wide_heads, memory_is_as_planned)

@@ -99,8 +99,15 @@ static double *matrix_of(const char *spectrum, int64_t rows, int64_t cols, uint6
     Spectrum s;
     double *a = calloc((size_t)(rows * cols), sizeof *a);
     if (!spectrum_parse(&s, spectrum, &err)) fail_msg("%s", err.text);
-    spectrum_matrix(a, stream, s, rows, cols, seed);
+    assert_true(spectrum_matrix(a, stream, s, rows, cols, seed, &err));
     return a;
+}
+
+static PolarReport measured(const void *a, const void *u, Type type, int64_t rows, int64_t cols) {
+    Error err;
+    PolarReport report;
+    if (!polar_measure(&report, stream, a, u, type, rows, cols, &err)) fail_msg("%s", err.text);
+    return report;
 }
 
 static const char *const spectra[] = {"gaussian", "heavy-tailed", "half-rank",     "rank-2",        "two-large",
@@ -114,8 +121,7 @@ enum { SPECTRA = 9, SHAPES = 7, CONVERGING = 4 };
 // Every product and solve adds an error of sqrt(l) eps for sums of l terms; the iterations contract what earlier steps
 // left, so that those of the last few remain: c = 6. The measure adds a step of its own in double.
 static void expect_polar_factor(const Call *c, const char *spectrum) {
-    PolarReport r;
-    polar_measure(&r, stream, c->a, c->u, c->type, c->rows, c->cols);
+    PolarReport r = measured(c->a, c->u, c->type, c->rows, c->cols);
     double bound = 6 * sqrt((double)(c->rows + c->cols)) * eps_of(c->type);
     double least = 4 * eps_of(c->type); // of the singular values that are measured, against the largest
     // Where singular values go on below the one that svd cuts at, those next to it lose a part to what is cut.
@@ -288,8 +294,7 @@ static void not_finite_gives_nan(void **state) {
                     int64_t n_bad = 0;
                     for (int64_t k = 0; k < c.rows * c.cols; k++) n_bad += !isfinite(get(c.u, k, type));
                     if (n_bad == 0) fail_msg("%s: all numbers are finite", methods[m].name);
-                    PolarReport r;
-                    polar_measure(&r, stream, c.a, c.u, type, c.rows, c.cols);
+                    PolarReport r = measured(c.a, c.u, type, c.rows, c.cols);
                     assert_true(isnan(r.orthogonality) && isnan(r.backward_error));
                     call_free(&c);
                     free(a);
@@ -419,8 +424,7 @@ static void published_programs_agree(void **state) {
                   .rows = cases[i].rows,
                   .cols = cases[i].cols};
         call(&c, a);
-        PolarReport r;
-        polar_measure(&r, stream, c.a, c.u, TYPE_F32, c.rows, c.cols);
+        PolarReport r = measured(c.a, c.u, TYPE_F32, c.rows, c.cols);
         const Published *k = &cases[i].known;
         // half a unit of the last digit given, and as much for rounding
         if (!(fabs(r.orthogonality / k->orthogonality - 1) < 1e-3 &&
@@ -447,11 +451,11 @@ static void published_accuracy_is_reached(void **state) {
         zolo.method = method_named("zolo-pd"), zolo.steps = 0, zolo.type = TYPE_F64;
         PolarReport r;
         call(&qdwh, a);
-        polar_measure(&r, stream, qdwh.a, qdwh.u, TYPE_F32, 500, 100);
+        r = measured(qdwh.a, qdwh.u, TYPE_F32, 500, 100);
         assert_true(r.orthogonality < 6 * FLT_EPSILON && r.forward_error < (i ? 1e6 : 6) * FLT_EPSILON &&
                     fabs(r.nuclear_ratio - 1) < 6 * FLT_EPSILON);
         call(&zolo, a);
-        polar_measure(&r, stream, zolo.a, zolo.u, TYPE_F64, 500, 100);
+        r = measured(zolo.a, zolo.u, TYPE_F64, 500, 100);
         assert_int_equal(zolo.steps_taken, 2);
         assert_true(r.orthogonality < 12 * DBL_EPSILON && r.forward_error < (i ? 1e6 : 12) * DBL_EPSILON &&
                     fabs(r.nuclear_ratio - 1) < 12 * DBL_EPSILON);

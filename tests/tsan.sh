@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What `make tsan` built, under ThreadSanitizer: the loader's tests and short training runs on two threads. Any race it
-# sees ends the program with status 66.
+# What `make tsan` built, under ThreadSanitizer: the tests of the loader's and the checkpoints' threads, and short training
+# runs on two threads. Any race it sees ends the program with status 66.
 #
 # libarcher tells it what OpenMP's barriers order; without it every parallel loop would be a race with the next. What is
 # not compiled by us (the OpenMP runtime, libc) is left out, for it is not instrumented. Products are our own: OpenBLAS
@@ -35,6 +35,7 @@ network=(--vocab bytes --train-data 'book_train_*.bin' --val-data 'book_val_*.bi
     --seq-len 64 --batch-size 8 --micro-batch 2 --steps 6 --threads 2 --warmup 1 --eval-every 3 --val-tokens 2048
     --sample-every 3 --sample-tokens 20 --checkpoint-every 2)
 check 0 "$PWD/$build/tests/test_loader"
+check 0 "$PWD/$build/tests/test_checkpoint"
 check 0 "$train" tokenize --out . --name book book.txt
 check 0 "$train" tokenize --out . --name lines --val-tokens 0 lines.jsonl
 check 0 "$train" "${network[@]}" --optimizer adamw --out adamw
@@ -44,5 +45,5 @@ check 0 "$train" "${network[@]}" --optimizer normuon --norm rmsnorm --positions 
 check 0 "$train" "${network[@]}" --optimizer muon --max-time 1e-9 --out part
 check 0 "$train" --resume part
 check 0 "$train" problem completion --optimizer muon --steps 3 --diagnose 0 --out completion
-[ "$failed" -eq 0 ] && echo "ok tsan: no race in the loader's tests and seven runs"
+[ "$failed" -eq 0 ] && echo "ok tsan: no race in the loader's and the checkpoints' tests and seven runs"
 exit $failed

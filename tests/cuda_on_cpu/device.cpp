@@ -104,6 +104,7 @@ void launch(Launch &&l, cudaStream_t stream) {
     cudaError_t result = state().devices > 0 ? launch_check(l) : cudaErrorNoDevice;
     if (result == cudaSuccess) {
         if (l.run == nullptr) die("launch of no kernel");
+        state().launches++;
         result = stream_submit(stream, [l = std::move(l)] { launch_run(l); });
     }
     entry.leave(result);

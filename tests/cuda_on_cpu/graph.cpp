@@ -121,6 +121,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
     if (capture->broken) return entry.leave(cudaErrorStreamCaptureInvalidated);
     if (!all) return entry.leave(cudaErrorStreamCaptureUnjoined);
     *graph = new CUgraph_st{std::move(capture->nodes)};
+    state().recordings++;
     return entry.leave(cudaSuccess);
 }
 
@@ -142,6 +143,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *program, cudaGraph_t graph, un
 cudaError_t cudaGraphLaunch(cudaGraphExec_t program, cudaStream_t stream) {
     Entry entry;
     auto nodes = program->nodes;
+    state().replays++;
     return entry.leave(stream_submit(stream, [nodes] { replay(*nodes); }));
 }
 

@@ -22,7 +22,10 @@ enum {
 struct State {
     int devices = 1;
     size_t memory_size = (size_t)2 << 30, memory_used = 0;
-    int64_t fail_alloc = 0, fail_launch = 0; // counted down; fails at 1
+    size_t pinned_size = SIZE_MAX, pinned_used = 0; // of the host's
+    int64_t fail_alloc = 0, fail_launch = 0;        // counted down; fails at 1
+    int64_t launches = 0, recordings = 0,
+            replays = 0; // kernels that the host launched, streams captured, graphs launched
     CudaOnCpuOrder order = ORDER_ASCENDING;
     uint64_t random = 1;
     cudaError_t last = cudaSuccess, dead = cudaSuccess; // `dead` stays: the device is of no more use

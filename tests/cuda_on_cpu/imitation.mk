@@ -56,6 +56,15 @@ $(BUILD)/cxx_flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(CXX) $(OPT) $(CXX_BASE) $(CFLAGS)' | cmp -s - $@ || echo '$(CXX) $(OPT) $(CXX_BASE) $(CFLAGS)' > $@
 
+# Loaded by NVTX in the place of a profiler.
+$(BUILD)/tests/nvtx_ranges.so: tests/nvtx_ranges.c
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	$(Q)$(CC) -O1 -std=c11 $(WARN) -isystem $(IMITATION_HEADERS) -fPIC -shared -o $@ $<
+ifneq ($(wildcard $(IMITATION_HEADERS)/nvtx3/nvToolsExt.h),)
+tests: $(BUILD)/tests/nvtx_ranges.so
+endif
+
 imitated:
 
 else ifneq ($(IMITATION_HEADERS),)
@@ -63,7 +72,8 @@ else ifneq ($(IMITATION_HEADERS),)
 IMITATED_TESTS := $(IMITATED:%=cuda_on_cpu/%)
 imitated: $(LIBRARY)
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/cuda_on_cpu OBJECTS_FROM=$(BUILD) CUDA=imitation \
-	  $(BUILD)/cuda_on_cpu/train $(IMITATED:%=$(BUILD)/cuda_on_cpu/tests/%) $(BUILD)/cuda_on_cpu/tests/gpu_ceilings
+	  $(BUILD)/cuda_on_cpu/train $(IMITATED:%=$(BUILD)/cuda_on_cpu/tests/%) $(BUILD)/cuda_on_cpu/tests/gpu_ceilings \
+	  $(if $(wildcard $(IMITATION_HEADERS)/nvtx3/nvToolsExt.h),$(BUILD)/cuda_on_cpu/tests/nvtx_ranges.so)
 
 else
 

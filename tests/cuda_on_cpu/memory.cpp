@@ -187,8 +187,11 @@ cudaError_t cudaFree(void *memory) {
 cudaError_t cudaHostAlloc(void **memory, size_t size, unsigned) {
     Entry entry;
     if (cudaError_t refused = capture_forbids()) return entry.leave(refused);
+    State &s = state();
+    if (size > s.pinned_size - s.pinned_used) return entry.leave(cudaErrorMemoryAllocation);
     if (posix_memalign(memory, ALIGNMENT, size ? size : 1)) return entry.leave(cudaErrorMemoryAllocation);
     memset(*memory, POISON, size);
+    s.pinned_used += size;
     pinned[static_cast<char *>(*memory)] = Allocation{nullptr, nullptr, 0, size, false};
     return entry.leave(cudaSuccess);
 }
@@ -202,7 +205,10 @@ cudaError_t cudaFreeHost(void *memory) {
     if (cudaError_t refused = capture_forbids()) return entry.leave(refused);
     streams_finish();
     if (!memory) return entry.leave(cudaSuccess);
-    if (!pinned.erase(static_cast<char *>(memory))) return entry.leave(cudaErrorInvalidValue);
+    auto found = pinned.find(static_cast<char *>(memory));
+    if (found == pinned.end()) return entry.leave(cudaErrorInvalidValue);
+    state().pinned_used -= found->second.size;
+    pinned.erase(found);
     free(memory);
     return entry.leave(cudaSuccess);
 }

@@ -25,6 +25,7 @@ State state_make() {
     State s;
     s.devices = (int)number_of("CUDA_ON_CPU_DEVICES", s.devices);
     s.memory_size = (size_t)number_of("CUDA_ON_CPU_MEMORY", (int64_t)s.memory_size);
+    if (int64_t pinned = number_of("CUDA_ON_CPU_PINNED", 0)) s.pinned_size = (size_t)pinned;
     s.fail_alloc = number_of("CUDA_ON_CPU_FAIL_ALLOC", 0);
     s.fail_launch = number_of("CUDA_ON_CPU_FAIL_LAUNCH", 0);
     const char *order = getenv("CUDA_ON_CPU_ORDER");
@@ -36,10 +37,22 @@ State state_make() {
     s.random = seed;
     return s;
 }
+
+void counts_write() {
+    const char *path = getenv("CUDA_ON_CPU_COUNTS");
+    FILE *file = path && *path ? fopen(path, "w") : nullptr;
+    if (!file) return;
+    const State &s = state();
+    fprintf(file, "launches %lld\nrecordings %lld\nreplays %lld\n", (long long)s.launches, (long long)s.recordings,
+            (long long)s.replays);
+    fclose(file);
+}
 } // namespace
 
 State &state() {
     static State s = state_make();
+    static const int counted = atexit(counts_write);
+    (void)counted;
     return s;
 }
 

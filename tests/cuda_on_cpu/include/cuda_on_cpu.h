@@ -3,6 +3,9 @@
 // The same can be set by the environment, read when the first CUDA function is called:
 //   CUDA_ON_CPU_ORDER=ascending|descending|random[:SEED]   CUDA_ON_CPU_DEVICES=N (0: no GPU)
 //   CUDA_ON_CPU_MEMORY=BYTES   CUDA_ON_CPU_FAIL_ALLOC=N   CUDA_ON_CPU_FAIL_LAUNCH=N
+//   CUDA_ON_CPU_PINNED=BYTES: the most that the host can pin
+//   CUDA_ON_CPU_COUNTS=FILE: at the end of the program, how many kernels the host launched (those that were captured, and
+//   not those of replays), streams it captured and graphs it launched
 #ifndef POLAR_CUDA_ON_CPU_H
 #define POLAR_CUDA_ON_CPU_H
 

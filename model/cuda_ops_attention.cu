@@ -1,6 +1,6 @@
 // Attention on CUDA: delta of the backward pass, and the choice of kernels.
-#include "device/cuda_check.h" // defines: CUDA_CHECK_LAUNCH
-#include "device/error.h"      // defines: ASSERT
+#include "device/error.h"     // defines: ASSERT
+#include "model/cuda_chunk.h" // defines: chunk_load, lanes_sum, CUDA_CHECK_LAUNCH
 #include "model/cuda_ops_attention.h"
 
 #include <limits.h>
@@ -19,25 +19,14 @@ __global__ void delta_kernel(float *delta, const T *dout, const T *out, Attentio
         // The rows of a position's heads lie side by side, so neighbours in the grid are neighbours in memory.
         int64_t h = row % a.n_head, t = row / a.n_head % a.q_len, b = row / a.n_head / a.q_len;
         int64_t at = b * a.out_batch + t * a.out_row + h * a.head_dim + first;
-        int n = min((int)PER_LANE, a.head_dim - first);
-        T x[PER_LANE], y[PER_LANE];
-        if (n == PER_LANE && ((uintptr_t)(dout + at) | (uintptr_t)(out + at)) % 16 == 0) {
+        bool aligned = ((uintptr_t)(dout + at) | (uintptr_t)(out + at)) % 16 == 0;
+        float x[PER_LANE], y[PER_LANE];
+        chunk_load(x, dout + at, a.head_dim - first, aligned);
+        chunk_load(y, out + at, a.head_dim - first, aligned);
 #pragma unroll
-            for (int i = 0; i < (int)(PER_LANE * sizeof(T) / 16); i++) {
-                ((uint4 *)x)[i] = ((const uint4 *)(dout + at))[i];
-                ((uint4 *)y)[i] = ((const uint4 *)(out + at))[i];
-            }
-        } else {
-#pragma unroll
-            for (int i = 0; i < PER_LANE; i++) {
-                x[i] = i < n ? dout[at + i] : T(0);
-                y[i] = i < n ? out[at + i] : T(0);
-            }
-        }
-#pragma unroll
-        for (int i = 0; i < PER_LANE; i++) sum += (float)x[i] * (float)y[i];
+        for (int i = 0; i < PER_LANE; i++) sum += x[i] * y[i];
     }
-    for (int step = lanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+    sum = lanes_sum(sum, lanes);
     if (row < rows && lane == 0) {
         int64_t h = row % a.n_head, t = row / a.n_head % a.q_len, b = row / a.n_head / a.q_len;
         delta[(b * a.n_head + h) * a.q_len + t] = sum;

@@ -36,12 +36,7 @@ static void *open_in(const char *directory, const char *name) {
     return library;
 }
 
-static void *open_any(const char *directory, const char *const *names) {
-    void *library = NULL;
-    for (; library == NULL && *names; names++) library = open_in(directory, *names);
-    return library;
-}
-
+// The directories that the user names come first, whatever versions are there; after that a version comes before a place.
 static void *find(const char *const *names) {
     void *library = NULL;
     const char *listed = getenv("POLAR_CUDA_LIBRARIES"), *home = getenv("CUDA_HOME");
@@ -51,14 +46,16 @@ static void *find(const char *const *names) {
         if (size > 0 && size < sizeof directory) {
             memcpy(directory, listed, size);
             directory[size] = 0;
-            library = open_any(directory, names);
+            for (int i = 0; library == NULL && names[i]; i++) library = open_in(directory, names[i]);
         }
         listed += size + (listed[size] == ':');
     }
-    if (library == NULL) library = open_any("", names);
-    if (library == NULL && home && snprintf(directory, sizeof directory, "%s/lib64", home) < PATH_SIZE)
-        library = open_any(directory, names);
-    if (library == NULL) library = open_any("/usr/local/cuda*/lib64", names);
+    bool in_home = home && snprintf(directory, sizeof directory, "%s/lib64", home) < PATH_SIZE;
+    for (; library == NULL && *names; names++) {
+        library = open_in("", *names);
+        if (library == NULL && in_home) library = open_in(directory, *names);
+        if (library == NULL) library = open_in("/usr/local/cuda*/lib64", *names);
+    }
     return library;
 }
 
@@ -69,10 +66,19 @@ static bool take(void *library, const char *symbol, void *function) {
     return address != NULL;
 }
 
+#define TEXT_OF(x) #x
+#define VERSION_OF(name, major) name "." TEXT_OF(major)
+
 static bool load_all(CudaLibraries *l, Error *err) {
-    static const char *const blas[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11",
-                                       "libcublasLt.so", NULL};
-    static const char *const solver[] = {"libcusolver.so.12", "libcusolver.so.11", "libcusolver.so", NULL};
+    // That of the headers, for which the calls were compiled, then any.
+    static const char *const blas[] = {VERSION_OF("libcublasLt.so", CUBLAS_VER_MAJOR),
+                                       "libcublasLt.so.13",
+                                       "libcublasLt.so.12",
+                                       "libcublasLt.so.11",
+                                       "libcublasLt.so",
+                                       NULL};
+    static const char *const solver[] = {VERSION_OF("libcusolver.so", CUSOLVER_VER_MAJOR), "libcusolver.so.12",
+                                         "libcusolver.so.11", "libcusolver.so", NULL};
     const char *missing = NULL;
     void *library = find(blas);
     if (library == NULL)

@@ -53,8 +53,9 @@ typedef struct {
 } CudaLibraries;
 #undef CUDA_FUNCTION_MEMBER
 
-// Finds them, once, by the names of CUDA 13, 12 and 11: in the directories of POLAR_CUDA_LIBRARIES (DIR[:DIR...]) first, then
-// where the loader looks, in $CUDA_HOME and in /usr/local/cuda*. cuSOLVER may be missing. Errors: no cuBLASLt.
+// Finds them, once: in the directories of POLAR_CUDA_LIBRARIES (DIR[:DIR...]), then where the loader looks, in $CUDA_HOME and
+// in /usr/local/cuda*. Of several versions the one whose headers the program was compiled with is taken, else that of CUDA
+// 13, 12 or 11. cuSOLVER may be missing. Errors: no cuBLASLt.
 bool cuda_libraries_load(const CudaLibraries **libraries, Error *err);
 
 #endif

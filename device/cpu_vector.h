@@ -21,23 +21,27 @@ enum { MR = 6, LANES = VECTOR_BYTES / sizeof(real), NR = NV * LANES };
 typedef real Vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
 typedef real Quad __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias));
-#if defined(REAL_F64)
+// The elements i, j, k, l of x and y together: clang's word for it, which gcc has from version 12 on, or gcc's own.
+#if defined(__clang__) || __GNUC__ >= 12
+#define SHUFFLE(x, y, i, j, k, l) __builtin_shufflevector(x, y, i, j, k, l)
+#elif defined(REAL_F64)
 typedef int64_t QuadIndex __attribute__((vector_size(32)));
+#define SHUFFLE(x, y, ...) __builtin_shuffle(x, y, (QuadIndex){__VA_ARGS__})
 #else
 typedef int32_t QuadIndex __attribute__((vector_size(16)));
+#define SHUFFLE(x, y, ...) __builtin_shuffle(x, y, (QuadIndex){__VA_ARGS__})
 #endif
 
 // to (4, 4) of row stride `width` = the transpose of from (4, 4) of row stride ld.
 static inline void transpose_4x4(real *restrict to, int64_t width, const real *from, int64_t ld) {
     Quad r0 = *(const Quad *)from, r1 = *(const Quad *)(from + ld), r2 = *(const Quad *)(from + 2 * ld),
          r3 = *(const Quad *)(from + 3 * ld);
-    const QuadIndex low = {0, 4, 1, 5}, high = {2, 6, 3, 7}, first = {0, 1, 4, 5}, second = {2, 3, 6, 7};
-    Quad a = __builtin_shuffle(r0, r1, low), b = __builtin_shuffle(r2, r3, low);
-    Quad c = __builtin_shuffle(r0, r1, high), d = __builtin_shuffle(r2, r3, high);
-    *(Quad *)to = __builtin_shuffle(a, b, first);
-    *(Quad *)(to + width) = __builtin_shuffle(a, b, second);
-    *(Quad *)(to + 2 * width) = __builtin_shuffle(c, d, first);
-    *(Quad *)(to + 3 * width) = __builtin_shuffle(c, d, second);
+    Quad a = SHUFFLE(r0, r1, 0, 4, 1, 5), b = SHUFFLE(r2, r3, 0, 4, 1, 5);
+    Quad c = SHUFFLE(r0, r1, 2, 6, 3, 7), d = SHUFFLE(r2, r3, 2, 6, 3, 7);
+    *(Quad *)to = SHUFFLE(a, b, 0, 1, 4, 5);
+    *(Quad *)(to + width) = SHUFFLE(a, b, 2, 3, 6, 7);
+    *(Quad *)(to + 2 * width) = SHUFFLE(c, d, 0, 1, 4, 5);
+    *(Quad *)(to + 3 * width) = SHUFFLE(c, d, 2, 3, 6, 7);
 }
 
 // A panel of the columns of x^T (depth, columns), x at `from`, with zeros up to the width.

@@ -34,15 +34,22 @@ static __device__ inline uint32_t pack_bf16(float low, float high) {
     return bits;
 }
 
-// Starts the copy of a tile of ROWS rows of which `count` exist (the others become zeros) by all THREADS threads. Without
-// `aligned` (16 bytes, all rows) it copies by elements at once.
+// Where a thread's part of a tile begins, in elements after the tile's first: its first row, and the chunk that it copies
+// of every row. A kernel that walks over tiles has it in its running offset, and so keeps one register pair, not two.
+template <int D> static __device__ inline int64_t thread_start(int64_t stride) {
+    constexpr int CHUNKS = D / CHUNK;
+    return (int)threadIdx.x / CHUNKS * stride + (int)threadIdx.x % CHUNKS * CHUNK;
+}
+
+// Starts the copy of a tile of ROWS rows of which `count` exist (the others become zeros) by all THREADS threads; `from` is
+// the tile's first element plus thread_start. Without `aligned` (16 bytes, all rows) it copies by elements at once.
 template <int D, int ROWS, int THREADS>
-static __device__ inline void tile_load(bf16 *tile, const bf16 *from, int64_t stride, int count, bool aligned) {
+static __device__ inline void tile_load_part(bf16 *tile, const bf16 *from, int64_t stride, int count,
+                                             bool aligned) {
     constexpr int CHUNKS = D / CHUNK, STEP = THREADS / CHUNKS;
     static_assert(THREADS % CHUNKS == 0 && STEP % 8 == 0 && ROWS % STEP == 0, "a thread keeps its column");
     int row = (int)threadIdx.x / CHUNKS, chunk = (int)threadIdx.x % CHUNKS;
     bf16 *to = tile + tile_at<D>(row, chunk);
-    from += row * stride + chunk * CHUNK;
     if (aligned) {
 #pragma unroll
         for (int i = 0; i < ROWS; i += STEP, from += STEP * stride) cp_async_16(to + i * D, from, row + i < count);
@@ -52,6 +59,12 @@ static __device__ inline void tile_load(bf16 *tile, const bf16 *from, int64_t st
 #pragma unroll 1
             for (int e = 0; e < CHUNK; e++) to[i * D + e] = row + i < count ? from[e] : __float2bfloat16(0);
     }
+}
+
+// The same of a tile that is loaded once: `from` is its first element.
+template <int D, int ROWS, int THREADS>
+static __device__ inline void tile_load(bf16 *tile, const bf16 *from, int64_t stride, int count, bool aligned) {
+    tile_load_part<D, ROWS, THREADS>(tile, from + thread_start<D>(stride), stride, count, aligned);
 }
 
 // c (16 MT, 8 NT) += A B^T, A the rows of tile `a` that this warp owns, B the first 8 NT rows of tile `b`.

@@ -9,8 +9,9 @@
 // of the other block. For k = 768 it is 12 stages, 12,288 cycles, against some 1,500.
 #include "device/cuda_symmetric.h"
 
-#include "device/cuda_check.h" // defines: CUDA_CHECK, CUDA_CHECK_LAUNCH
-#include "device/cuda_tiles.h" // defines: bf16, tile_at, multiply_rows, multiply_columns
+#include "device/cuda_check.h"   // defines: CUDA_CHECK, CUDA_CHECK_LAUNCH
+#include "device/cuda_numbers.h" // defines: cuda_stream, narrow_to, widened
+#include "device/cuda_tiles.h"   // defines: bf16, tile_at, multiply_rows, multiply_columns
 
 #include <limits.h>
 
@@ -18,9 +19,9 @@ enum {
     TILE = SYMMETRIC_TILE,
     DEPTH = 64, // of the inner dimension, in a stage
     THREADS = 128,
-    WARP = 64, // rows and columns of a warp's part
-    MT = WARP / 16,
-    NT = WARP / 8,
+    PART = 64, // rows and columns of a warp's part
+    MT = PART / 16,
+    NT = PART / 8,
     STAGE = 2 * TILE * DEPTH, // elements: of A, then of B
     BYTES = 2 * STAGE * 2,
     BAND = 8, // rows of tiles that are computed together, so that what they read stays in the L2 cache
@@ -105,19 +106,19 @@ static __device__ inline void stage_sums(T *tile, const float (&sums)[MT][NT][4]
     for (int m = 0; m < MT; m++)
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-            int row = warp / 2 * WARP + 16 * m + lane / 4 + 8 * i;
+            int row = warp / 2 * PART + 16 * m + lane / 4 + 8 * i;
             const T *from = add + (row0 + row) * s.ldc + col0;
 #pragma unroll
             for (int n = 0; n < NT; n++) {
-                int col = warp % 2 * WARP + 8 * n + lane % 4 * 2;
+                int col = warp % 2 * PART + 8 * n + lane % 4 * 2;
                 float x[2] = {s.alpha * sums[m][n][2 * i], s.alpha * sums[m][n][2 * i + 1]};
                 if (add != NULL && row0 + row < s.m) {
 #pragma unroll
                     for (int e = 0; e < 2; e++)
-                        if (col0 + col + e < s.m) x[e] = fmaf(s.beta, (float)from[col + e], x[e]);
+                        if (col0 + col + e < s.m) x[e] = fmaf(s.beta, widened(from[col + e]), x[e]);
                 }
                 T *to = tile + staged<T>(row, col);
-                to[0] = (T)x[0], to[1] = (T)x[1];
+                narrow_to(to[0], x[0]), narrow_to(to[1], x[1]);
             }
         }
 }
@@ -184,8 +185,8 @@ template <bool TRANSPOSED, typename T> __global__ void __launch_bounds__(THREADS
             cp_async_commit();
         }
         const bf16 *b_now = now + TILE * DEPTH;
-        if (TRANSPOSED) multiply_columns<DEPTH / 16>(sums, now + warp / 2 * WARP, b_now + warp % 2 * WARP);
-        else multiply_rows<DEPTH>(sums, now + warp / 2 * WARP * DEPTH, b_now + warp % 2 * WARP * DEPTH);
+        if (TRANSPOSED) multiply_columns<DEPTH / 16>(sums, now + warp / 2 * PART, b_now + warp % 2 * PART);
+        else multiply_rows<DEPTH>(sums, now + warp / 2 * PART * DEPTH, b_now + warp % 2 * PART * DEPTH);
         bf16 *swap = now;
         now = next, next = swap;
     }
@@ -257,7 +258,7 @@ void cuda_symmetric(Stream *stream, const Gemm *g) {
     s.stride_a = many * g->stride_a, s.stride_b = many * g->stride_b, s.stride_c = many * g->stride_c;
     s.alpha = (float)g->alpha, s.beta = (float)g->beta;
     s.wide = aligned(g->c, g->ldc, s.stride_c, g->c_type);
-    cudaStream_t queue = (cudaStream_t)stream->handle;
+    cudaStream_t queue = cuda_stream(stream);
     if (g->c_type == TYPE_F32) {
         if (g->transpose_a) launch<true, float>(queue, s, batch);
         else launch<false, float>(queue, s, batch);

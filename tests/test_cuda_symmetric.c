@@ -36,6 +36,8 @@ typedef struct {
     double alpha, beta;
     int64_t pad; // of C's rows: what is not a multiple of 16 bytes is stored by elements
     bool by_device_gemm;
+    bool
+        circulant; // A and B are two symmetric circulant matrices (k = m): their product is symmetric but for rounding
 } Case;
 
 // A host array of doubles, exact in a type, and its copy on the device.
@@ -88,14 +90,17 @@ static void check_case(const Case *c) {
     Array a = array(TYPE_BF16, sa * c->batch), b = array(TYPE_BF16, sa * c->batch);
     Array d = array(c->c_type, sc * c->batch), out = array(c->c_type, sc * c->batch);
     for (int64_t z = 0; z < c->batch; z++) {
-        for (int64_t i = 0; i < rows * columns; i++)
-            a.x[z * sa + i / columns * lda + i % columns] = draw(z * rows * columns + i) + 0.1;
+        for (int64_t i = 0; i < rows * columns; i++) {
+            int64_t row = i / columns, col = i % columns, apart = llabs(row - col), at = z * sa + row * lda + col;
+            if (2 * apart > m) apart = m - apart;
+            a.x[at] = draw(c->circulant ? apart : z * rows * columns + i) + 0.1;
+            b.x[at] = c->circulant ? draw(m + apart) : a.x[at];
+        }
         for (int64_t i = 0; i < m * m && c->beta != 0; i++) {
             int64_t row = i / m, col = i % m, low = row > col ? row * m + col : col * m + row;
             d.x[z * sc + row * ldc + col] = draw((int64_t)1 << 40 | low);
         }
     }
-    memcpy(b.x, a.x, (size_t)b.n * sizeof *b.x);
     upload(&a), upload(&b), upload(&d);
     Gemm g = {.type = TYPE_BF16,
               .c_type = c->c_type,
@@ -145,10 +150,10 @@ static void check_case(const Case *c) {
         for (int64_t i = 0; i < m; i++) {
             const double *row = out.x + z * sc + i * ldc;
             for (int64_t j = 0; j <= i; j++) {
-                const double *x = a.x + z * sa;
+                const double *x = a.x + z * sa, *y = b.x + z * sa;
                 double sum = 0, size = 0, before = c->beta == 0 ? 0 : c->beta * d.x[z * sc + i * ldc + j];
                 for (int64_t p = 0; p < k; p++) {
-                    double term = c->transposed ? x[p * lda + i] * x[p * lda + j] : x[i * lda + p] * x[j * lda + p];
+                    double term = c->transposed ? x[p * lda + i] * y[p * lda + j] : x[i * lda + p] * y[j * lda + p];
                     sum += term, size += fabs(term);
                 }
                 double ref = c->alpha * sum + before;
@@ -187,6 +192,21 @@ static void shapes(void **state) {
                                .pad = (int64_t)s % 3 == 0   ? 0
                                       : (int64_t)s % 3 == 1 ? 16
                                                             : 3});
+}
+
+// Above the diagonal other orders of the same terms: C is symmetric only if one triangle is a copy of the other.
+static void products_symmetric_but_for_rounding(void **state) {
+    (void)state;
+    for (int transposed = 0; transposed < 2; transposed++)
+        check_case(&(Case){.m = 136,
+                           .k = 136,
+                           .batch = 1,
+                           .transposed = transposed,
+                           .two_arrays = true,
+                           .circulant = true,
+                           .c_type = TYPE_F32,
+                           .alpha = 1,
+                           .pad = transposed});
 }
 
 // More than a band of tiles, the last of which is not whole.
@@ -263,6 +283,7 @@ int main(void) {
     const struct CMUnitTest choosing[] = {cmocka_unit_test(what_suits), cmocka_unit_test(when_it_pays)};
     const struct CMUnitTest working[] = {
         cmocka_unit_test(shapes),
+        cmocka_unit_test(products_symmetric_but_for_rounding),
         cmocka_unit_test(many_tiles),
 #ifdef CUDA_ON_CPU
         cmocka_unit_test(device_gemm_takes_it),

@@ -152,7 +152,7 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/memory_files.
 TEST_LIBS := -lcmocka
 $(BUILD)/tests/bench $(BUILD)/tests/dump_logits $(BUILD)/tests/gpu_ceilings $(BUILD)/tests/peak_memory: TEST_LIBS :=
 $(BUILD)/tests/bench: $(BUILD)/tests/bench_profile.o
-$(BUILD)/tests/gpu_ceilings: $(BUILD)/tests/gpu_operations.o
+$(BUILD)/tests/gpu_ceilings: $(BUILD)/tests/gpu_operations.o $(BUILD)/tests/gpu_symmetric.o
 $(BUILD)/tests/bench: LDFLAGS += -Wl,--wrap=optim_ops
 
 # Loaded into ./train by LD_PRELOAD: writes that fail, a clock that jumps. Without a sanitizer of its own.

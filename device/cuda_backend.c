@@ -340,6 +340,7 @@ static bool open_number(Device **device, int number, Error *err) {
     d->base.n_threads = 1;
     d->base.backend = &backend;
     d->number = number;
+    d->capability = 10 * major + minor;
     d->lib = lib;
     describe(d, properties.name, major, minor);
     d->base.bf16_flops = bf16_flops_per_cycle(major, minor) * attribute(number, cudaDevAttrMultiProcessorCount) *

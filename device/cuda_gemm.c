@@ -1,7 +1,10 @@
-// Products by cuBLASLt. It is column-major: a row-major matrix is the column-major one of its transpose, so that
-// C = op(A) op(B) here is C^T = op(B)^T op(A)^T there: the operands change places and keep their transposes.
-#include "device/cuda_check.h" // defines: CUDA_CHECK
-#include "device/cuda_state.h" // defines: CudaDevice, CudaStream
+// Products by cuBLASLt, but for symmetric ones where our own kernel is taken to be faster (device/cuda_symmetric.h).
+//
+// cuBLASLt is column-major: a row-major matrix is the column-major one of its transpose, so that C = op(A) op(B) here is
+// C^T = op(B)^T op(A)^T there: the operands change places and keep their transposes.
+#include "device/cuda_check.h"     // defines: CUDA_CHECK
+#include "device/cuda_state.h"     // defines: CudaDevice, CudaStream
+#include "device/cuda_symmetric.h" // defines: cuda_symmetric
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -211,6 +214,11 @@ void cuda_gemm(Stream *stream, const Gemm *g) {
     ASSERT(!g->symmetric || g->m == g->n);
     ASSERT(g->k > 0 && g->batch <= INT32_MAX);
     if (g->m == 0 || g->n == 0) return;
+    if (cuda_symmetric_suits(g) &&
+        cuda_symmetric_pays(cuda_device(stream->device)->capability, g->m, g->k, g->batch ? g->batch : 1)) {
+        cuda_symmetric(stream, g);
+        return;
+    }
     if (g->bias == NULL || g->batch <= 1) {
         multiply(stream, g);
         return;

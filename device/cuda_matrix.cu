@@ -1,11 +1,8 @@
 #include "device/cuda_matrix.h"
 
-#include "device/cuda_check.h"  // defines: CUDA_CHECK_LAUNCH
-#include "device/cuda_kernel.h" // defines: CUDA_LAUNCH
-
-static cudaStream_t queue(Stream *s) {
-    return (cudaStream_t)s->handle;
-}
+#include "device/cuda_check.h"   // defines: CUDA_CHECK_LAUNCH
+#include "device/cuda_kernel.h"  // defines: CUDA_LAUNCH
+#include "device/cuda_numbers.h" // defines: cuda_stream
 
 // Blocks for a loop over n elements; a few to each multiprocessor are enough.
 static unsigned blocks_for(int64_t n) {
@@ -19,7 +16,7 @@ static unsigned blocks_for(int64_t n) {
 __global__ void nothing_kernel() {}
 
 int cuda_matrix_try(Stream *s) {
-    CUDA_LAUNCH(nothing_kernel, 1, 1, 0, queue(s));
+    CUDA_LAUNCH(nothing_kernel, 1, 1, 0, cuda_stream(s));
     return (int)cudaGetLastError();
 }
 
@@ -46,8 +43,11 @@ void cuda_matrix_transpose(Stream *s, void *to, const void *from, Type type, int
     int64_t tiles = (m + TILE - 1) / TILE * ((n + TILE - 1) / TILE);
     dim3 grid((unsigned)(tiles < 65536 ? tiles : 65536)), block(TILE, TILE_ROWS);
     if (type == TYPE_F64)
-        CUDA_LAUNCH(transpose_kernel<double>, grid, block, 0, queue(s), (double *)to, (const double *)from, m, n);
-    else CUDA_LAUNCH(transpose_kernel<float>, grid, block, 0, queue(s), (float *)to, (const float *)from, m, n);
+        CUDA_LAUNCH(transpose_kernel<double>, grid, block, 0, cuda_stream(s), (double *)to, (const double *)from, m,
+                    n);
+    else
+        CUDA_LAUNCH(transpose_kernel<float>, grid, block, 0, cuda_stream(s), (float *)to, (const float *)from, m,
+                    n);
     CUDA_CHECK_LAUNCH();
 }
 
@@ -65,15 +65,15 @@ template <typename T> __global__ void fill_kernel(T *x, const int *flag, T value
 
 static void fill(Stream *s, void *x, const int *flag, double value, Type type, int64_t n) {
     if (type == TYPE_F64)
-        CUDA_LAUNCH(fill_kernel<double>, blocks_for(n), 256, 0, queue(s), (double *)x, flag, value, n);
-    else CUDA_LAUNCH(fill_kernel<float>, blocks_for(n), 256, 0, queue(s), (float *)x, flag, (float)value, n);
+        CUDA_LAUNCH(fill_kernel<double>, blocks_for(n), 256, 0, cuda_stream(s), (double *)x, flag, value, n);
+    else CUDA_LAUNCH(fill_kernel<float>, blocks_for(n), 256, 0, cuda_stream(s), (float *)x, flag, (float)value, n);
     CUDA_CHECK_LAUNCH();
 }
 
 void cuda_matrix_check_finite(Stream *s, void *x, int *flag, Type type, int64_t n) {
     if (type == TYPE_F64)
-        CUDA_LAUNCH(check_finite_kernel<double>, blocks_for(n), 256, 0, queue(s), (const double *)x, flag, n);
-    else CUDA_LAUNCH(check_finite_kernel<float>, blocks_for(n), 256, 0, queue(s), (const float *)x, flag, n);
+        CUDA_LAUNCH(check_finite_kernel<double>, blocks_for(n), 256, 0, cuda_stream(s), (const double *)x, flag, n);
+    else CUDA_LAUNCH(check_finite_kernel<float>, blocks_for(n), 256, 0, cuda_stream(s), (const float *)x, flag, n);
     CUDA_CHECK_LAUNCH();
     fill(s, x, flag, 0, type, n);
 }
@@ -88,7 +88,7 @@ template <typename T> __global__ void keep_upper_kernel(T *r, int64_t n) {
 
 void cuda_matrix_keep_upper(Stream *s, void *r, Type type, int64_t n) {
     if (type == TYPE_F64)
-        CUDA_LAUNCH(keep_upper_kernel<double>, blocks_for(n * n), 256, 0, queue(s), (double *)r, n);
-    else CUDA_LAUNCH(keep_upper_kernel<float>, blocks_for(n * n), 256, 0, queue(s), (float *)r, n);
+        CUDA_LAUNCH(keep_upper_kernel<double>, blocks_for(n * n), 256, 0, cuda_stream(s), (double *)r, n);
+    else CUDA_LAUNCH(keep_upper_kernel<float>, blocks_for(n * n), 256, 0, cuda_stream(s), (float *)r, n);
     CUDA_CHECK_LAUNCH();
 }

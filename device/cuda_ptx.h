@@ -45,13 +45,12 @@ static __device__ __forceinline__ void ldmatrix_x4_trans(uint32_t (&r)[4], const
                  : "memory");
 }
 
-// Starts to copy 16 bytes from global to shared memory, both 16-byte aligned; where `take` is false, 16 zero bytes, and
-// `from` is not read (it must still be some valid address). There for this thread after the wait for its group, for
-// others after a barrier that follows.
-static __device__ __forceinline__ void cp_async_16(void *to, const void *from, bool take = true) {
+// Starts to copy 16 bytes from global to shared memory, both 16-byte aligned: `bytes` of them (0 to 16) are read, the others
+// are zeros. There for this thread after the wait for its group, for others after a barrier that follows.
+static __device__ __forceinline__ void cp_async_16(void *to, const void *from, int bytes = 16) {
     const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(address),
-                 "l"(__cvta_generic_to_global(from)), "r"(take ? 16 : 0)
+                 "l"(__cvta_generic_to_global(from)), "r"(bytes)
                  : "memory");
 }
 

@@ -18,8 +18,9 @@ typedef struct {
 } CudaMemory;
 
 typedef struct {
-    Device base; // first: a Device * is a CudaDevice *
-    int number;  // as CUDA counts
+    Device base;    // first: a Device * is a CudaDevice *
+    int number;     // as CUDA counts
+    int capability; // 10 major + minor
     const CudaLibraries *lib;
     cublasLtHandle_t blas;
     GemmPlans *plans;

@@ -6,37 +6,12 @@
 #ifndef POLAR_MODEL_CUDA_CHUNK_H
 #define POLAR_MODEL_CUDA_CHUNK_H
 
-#include "device/cuda_check.h"  // defines: CUDA_CHECK_LAUNCH
-#include "device/cuda_kernel.h" // defines: CUDA_LAUNCH, CUDA_SHARED_ARRAY
-#include "device/device.h"      // defines: Stream
+#include "device/cuda_check.h"   // defines: CUDA_CHECK_LAUNCH
+#include "device/cuda_kernel.h"  // defines: CUDA_LAUNCH, CUDA_SHARED_ARRAY
+#include "device/cuda_numbers.h" // defines: widened, narrow_to, lanes_sum, cuda_stream
 
 // The type of activations and weights is float or __nv_bfloat16.
 template <class T> constexpr int CHUNK = 16 / (int)sizeof(T);
-constexpr int WARP = 32;
-constexpr unsigned ALL_LANES = 0xffffffffu;
-
-static __device__ inline float to_float(float x) {
-    return x;
-}
-
-static __device__ inline float to_float(__nv_bfloat16 x) {
-    return __bfloat162float(x);
-}
-
-static __device__ inline void from_float(float *to, float x) {
-    *to = x;
-}
-
-static __device__ inline void from_float(__nv_bfloat16 *to, float x) {
-    *to = __float2bfloat16_rn(x);
-}
-
-// x as it is after it has been stored.
-template <class T> static __device__ inline float rounded(float x) {
-    T stored;
-    from_float(&stored, x);
-    return to_float(stored);
-}
 
 template <class T> struct alignas(16) Packet { T x[CHUNK<T>]; };
 
@@ -49,11 +24,11 @@ static __device__ inline void chunk_load(float (&out)[W], const T *p, int64_t le
         for (int k = 0; k < W / CHUNK<T>; k++) {
             Packet<T> packet = packets[k];
 #pragma unroll
-            for (int j = 0; j < CHUNK<T>; j++) out[k * CHUNK<T> + j] = to_float(packet.x[j]);
+            for (int j = 0; j < CHUNK<T>; j++) out[k * CHUNK<T> + j] = widened(packet.x[j]);
         }
     } else {
 #pragma unroll
-        for (int j = 0; j < W; j++) out[j] = j < left ? to_float(p[j]) : 0.0f;
+        for (int j = 0; j < W; j++) out[j] = j < left ? widened(p[j]) : 0.0f;
     }
 }
 
@@ -66,20 +41,14 @@ static __device__ inline void chunk_store(T *p, const float (&in)[W], int64_t le
         for (int k = 0; k < W / CHUNK<T>; k++) {
             Packet<T> packet;
 #pragma unroll
-            for (int j = 0; j < CHUNK<T>; j++) from_float(&packet.x[j], in[k * CHUNK<T> + j]);
+            for (int j = 0; j < CHUNK<T>; j++) narrow_to(packet.x[j], in[k * CHUNK<T> + j]);
             packets[k] = packet;
         }
     } else {
 #pragma unroll
         for (int j = 0; j < W; j++)
-            if (j < left) from_float(&p[j], in[j]);
+            if (j < left) narrow_to(p[j], in[j]);
     }
-}
-
-// The sum over a group of `lanes` neighbours (a power of two) of a warp, all 32 of which come here; all get the same bits.
-template <class F> static __device__ inline F lanes_sum(F x, int lanes) {
-    for (int bit = lanes / 2; bit > 0; bit /= 2) x += __shfl_xor_sync(ALL_LANES, x, bit);
-    return x;
 }
 
 // The sums of K numbers over the threads of a row: one warp, or WARPS warps that are the whole block, whose sums are
@@ -97,10 +66,6 @@ template <int WARPS, int K> static __device__ inline void row_sums(float (&x)[K]
         for (int warp = 1; warp < WARPS; warp++) x[k] += shared[warp * K + k];
     }
     __syncthreads(); // the next call writes there
-}
-
-static inline cudaStream_t cuda_stream(const Stream *s) {
-    return (cudaStream_t)s->handle;
 }
 
 // Parts of `size` that cover n: blocks of a grid, chunks of a row.

@@ -139,14 +139,14 @@ __global__ void __launch_bounds__(KeyBlock<D>::THREADS, D == 64 ? 2 : 1)
 // dQ. A warp owns 32 queries.
 template <int D> struct QueryBlock {
     static constexpr int MT = 2, THREADS = 128, STEP = D == 64 ? 64 : 32, NT = STEP / 8;
-    static constexpr int BYTES = (2 * QUERIES + 2 * STEP) * D * 2;
+    static constexpr int BYTES = (2 * QUERIES + 2 * STEP) * D * 2 + QUERIES * (int)sizeof(float);
 };
 
-// s (16, 8 NT), scores of queries and keys, and dp become dS / scale in dp. `last`: what the first query sees after the
-// first key. lse has the factor log2(e).
+// s (16, 8 NT), scores of queries and keys, and dp, dP - delta, become dS / scale in dp. `last`: what the first query sees
+// after the first key. lse has the factor log2(e).
 template <int NT>
 static __device__ inline void weigh_queries(float (&dp)[NT][4], const float (&s)[NT][4], const float (&lse)[2],
-                                            const float (&delta)[2], int last, float scale) {
+                                            int last, float scale) {
     int lane = (int)threadIdx.x % 32;
 #pragma unroll
     for (int n = 0; n < NT; n++)
@@ -154,7 +154,7 @@ static __device__ inline void weigh_queries(float (&dp)[NT][4], const float (&s)
         for (int i = 0; i < 4; i++) {
             float p = exp2_approx(fmaf(s[n][i], scale, -lse[i / 2]));
             if (8 * n + lane % 4 * 2 + i % 2 > last + lane / 4 + i / 2 * 8) p = 0;
-            dp[n][i] = p * (dp[n][i] - delta[i / 2]);
+            dp[n][i] *= p;
         }
 }
 
@@ -166,6 +166,7 @@ __global__ void __launch_bounds__(QueryBlock<D>::THREADS, 2)
     constexpr int MT = Block::MT, STEP = Block::STEP, NT = Block::NT, THREADS = Block::THREADS;
     CUDA_SHARED(bf16, q_tile); // (QUERIES, D)
     bf16 *dout_tile = q_tile + QUERIES * D, *k_tile = dout_tile + QUERIES * D, *v_tile = k_tile + STEP * D;
+    float *deltas = (float *)(v_tile + STEP * D); // (QUERIES): where dP begins, so that no register keeps them
     int b = (int)blockIdx.z, h = (int)blockIdx.y, kv = h / (a.n_head / a.n_kv_head);
     int first = (int)(gridDim.x - 1 - blockIdx.x) * QUERIES;
     int lane = (int)threadIdx.x % 32, warp_row = (int)threadIdx.x / 32 * 16 * MT, count = a.q_len - first;
@@ -174,13 +175,13 @@ __global__ void __launch_bounds__(QueryBlock<D>::THREADS, 2)
     int keys = min(a.q_offset + first + min(count, (int)QUERIES), a.kv_len);
     int64_t q_at = b * a.q_batch + first * a.q_row + (int64_t)h * D;
     int64_t out_at = b * a.out_batch + first * a.out_row + (int64_t)h * D;
-    int64_t at = b * a.kv_batch + (int64_t)kv * D; // the tile, in k and v
+    int64_t at = b * a.kv_batch + (int64_t)kv * D + thread_start<D>(a.kv_row); // the tile, in k and v
 
     tile_load<D, QUERIES, THREADS>(q_tile, q + q_at, a.q_row, count, aligned);
     tile_load<D, QUERIES, THREADS>(dout_tile, dout + out_at, a.out_row, count, aligned);
-    tile_load<D, STEP, THREADS>(v_tile, v + at, a.kv_row, keys, aligned);
+    tile_load_part<D, STEP, THREADS>(v_tile, v + at, a.kv_row, keys, aligned);
     cp_async_commit();
-    float sums[MT][D / 8][4], row_lse[MT][2], row_delta[MT][2], scales[MT][2];
+    float sums[MT][D / 8][4], row_lse[MT][2], scales[MT][2];
     clear(sums);
 #pragma unroll
     for (int m = 0; m < MT; m++)
@@ -189,7 +190,7 @@ __global__ void __launch_bounds__(QueryBlock<D>::THREADS, 2)
             int row = warp_row + 16 * m + lane / 4 + 8 * i;
             int64_t query = ((int64_t)b * a.n_head + h) * a.q_len + first + row;
             row_lse[m][i] = row < count ? lse[query] * LOG2_E : INFINITY; // P = 0 where there is no query
-            row_delta[m][i] = row < count ? delta[query] : 0;
+            if (lane % 4 == 0) deltas[row] = row < count ? delta[query] : 0;
             scales[m][i] = (float)a.scale;
         }
 
@@ -199,17 +200,24 @@ __global__ void __launch_bounds__(QueryBlock<D>::THREADS, 2)
         float s[MT][NT][4], dp[MT][NT][4];
         cp_async_wait<0>();
         __syncthreads(); // V is there, K of the last tile not needed any more
-        tile_load<D, STEP, THREADS>(k_tile, k + at, a.kv_row, keys - key, aligned);
+        tile_load_part<D, STEP, THREADS>(k_tile, k + at, a.kv_row, keys - key, aligned);
         cp_async_commit();
         if (seen) {
-            clear(dp);
+#pragma unroll
+            for (int m = 0; m < MT; m++)
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    float row_delta = deltas[warp_row + 16 * m + lane / 4 + i / 2 * 8];
+#pragma unroll
+                    for (int n = 0; n < NT; n++) dp[m][n][i] = -row_delta;
+                }
             multiply_rows<D>(dp, dout_tile + warp_row * D, v_tile);
         }
         cp_async_wait<0>();
         __syncthreads(); // K is there, V not needed any more
         at += STEP * a.kv_row;
         if (key + STEP < keys) {
-            tile_load<D, STEP, THREADS>(v_tile, v + at, a.kv_row, keys - key - STEP, aligned);
+            tile_load_part<D, STEP, THREADS>(v_tile, v + at, a.kv_row, keys - key - STEP, aligned);
             cp_async_commit();
         }
         if (!seen) continue;
@@ -218,8 +226,7 @@ __global__ void __launch_bounds__(QueryBlock<D>::THREADS, 2)
         uint32_t w[MT][NT / 2][4];
 #pragma unroll
         for (int m = 0; m < MT; m++) {
-            weigh_queries<NT>(dp[m], s[m], row_lse[m], row_delta[m], position + 16 * m - key,
-                              (float)a.scale * LOG2_E);
+            weigh_queries<NT>(dp[m], s[m], row_lse[m], position + 16 * m - key, (float)a.scale * LOG2_E);
             round_weights(w[m], dp[m]);
         }
         multiply_weights<D>(sums, w, k_tile);

@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(THREADS, 2)
     int position = warp_row < count ? a.q_offset + first + warp_row : -WARP_ROWS;
     int keys = min(a.q_offset + first + min(count, (int)QUERIES), a.kv_len);
     q += b * a.q_batch + first * a.q_row + (int64_t)h * D;
-    int64_t at = b * a.kv_batch + (int64_t)kv * D; // the tile, in k and v
+    int64_t at = b * a.kv_batch + (int64_t)kv * D + thread_start<D>(a.kv_row); // the tile, in k and v
 
     float o[MT][D / 8][4], max[MT][2], sum[MT][2],
         scale = (float)(a.scale * 1.4426950408889634); // of scores, for exp2
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(THREADS, 2)
         for (int i = 0; i < 2; i++) max[m][i] = -INFINITY, sum[m][i] = 0;
 
     tile_load<D, QUERIES, THREADS>(q_tile, q, a.q_row, count, aligned);
-    tile_load<D, KEYS, THREADS>(k_tile, k + at, a.kv_row, keys, aligned);
+    tile_load_part<D, KEYS, THREADS>(k_tile, k + at, a.kv_row, keys, aligned);
     cp_async_commit();
 #pragma unroll 1
     for (int key = 0; key < keys; key += KEYS) {
@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(THREADS, 2)
         float s[MT][NT][4];
         cp_async_wait<0>();
         __syncthreads(); // K is there, V of the last tile not needed any more
-        tile_load<D, KEYS, THREADS>(v_tile, v + at, a.kv_row, keys - key, aligned);
+        tile_load_part<D, KEYS, THREADS>(v_tile, v + at, a.kv_row, keys - key, aligned);
         cp_async_commit();
         if (seen) {
             clear(s);
@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(THREADS, 2)
         __syncthreads(); // V is there, K not needed any more
         at += KEYS * a.kv_row;
         if (key + KEYS < keys) {
-            tile_load<D, KEYS, THREADS>(k_tile, k + at, a.kv_row, keys - key - KEYS, aligned);
+            tile_load_part<D, KEYS, THREADS>(k_tile, k + at, a.kv_row, keys - key - KEYS, aligned);
             cp_async_commit();
         }
         if (!seen) continue;
@@ -105,6 +105,9 @@ __global__ void __launch_bounds__(THREADS, 2)
             softmax_rows<D>(o[m], max[m], sum[m], s[m], scale);
             round_weights(p[m], s[m]);
         }
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+        __syncwarp(); // ptxas would load so much of V during softmax that it spills; it does not for sm_80
+#endif
         multiply_weights<D>(o, p, v_tile);
     }
 

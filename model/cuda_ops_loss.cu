@@ -65,7 +65,7 @@ static __global__ void __launch_bounds__(MOST_LOSS_THREADS, 2)
     }
     float z_target = 0;
     if (threadIdx.x == 0) { // before the gradient takes its place
-        z_target = to_float(row[target]);
+        z_target = widened(row[target]);
         if (CAPPED) z_target = capped(z_target, cap);
     }
     SoftmaxSum all = block_softmax(own, shared);

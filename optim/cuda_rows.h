@@ -10,11 +10,11 @@
 #include "device/cuda_backend.h" // defines: cuda_scratch
 #include "device/cuda_check.h"   // defines: CUDA_CHECK_LAUNCH
 #include "device/cuda_kernel.h"  // defines: CUDA_LAUNCH
+#include "device/cuda_numbers.h" // defines: Acc, widened, narrow_to, rounded, lanes_sum, cuda_stream
 #include "optim/ops.h"           // defines: MatrixBatch
 
 enum {
-    VECTOR = 4, // elements that a thread loads and stores at once
-    WARP = 32,
+    VECTOR = 4,  // elements that a thread loads and stores at once
     BLOCK = 128, // threads of a block that works on pieces
     BLOCK_WARPS = BLOCK / WARP,
     STRIDE = VECTOR * WARP,     // elements that a warp takes at once
@@ -24,38 +24,6 @@ enum {
 };
 
 // ---- elements ----
-
-// What elements of a type are computed in, and what states, gradients and master weights beside them are.
-template <typename T> struct Accumulation { using Type = float; };
-template <> struct Accumulation<double> { using Type = double; };
-template <typename T> using Acc = typename Accumulation<T>::Type;
-
-__device__ inline float widened(float x) {
-    return x;
-}
-__device__ inline double widened(double x) {
-    return x;
-}
-__device__ inline float widened(__nv_bfloat16 x) {
-    return __bfloat162float(x);
-}
-
-__device__ inline void narrow_to(float &out, float x) {
-    out = x;
-}
-__device__ inline void narrow_to(double &out, double x) {
-    out = x;
-}
-__device__ inline void narrow_to(__nv_bfloat16 &out, float x) {
-    out = __float2bfloat16_rn(x);
-}
-
-// x as T holds it.
-template <typename T> __device__ inline Acc<T> rounded(Acc<T> x) {
-    T y;
-    narrow_to(y, x);
-    return widened(y);
-}
 
 // Four neighbours in memory: one access where they are aligned to it, or to 16 bytes.
 template <typename T> struct alignas(VECTOR * sizeof(T) < 16 ? VECTOR * sizeof(T) : 16) Pack { T at[VECTOR]; };
@@ -161,17 +129,7 @@ template <typename T> __device__ inline T *from_element(T *array, int64_t at) {
     return array ? array + at : nullptr;
 }
 
-inline cudaStream_t cuda_stream(Stream *s) {
-    return static_cast<cudaStream_t>(s->handle);
-}
-
 // ---- sums ----
-
-// Over the warp, the same bits in every lane.
-__device__ inline double warp_sum(double x) {
-    for (int distance = WARP / 2; distance > 0; distance /= 2) x += __shfl_xor_sync(0xffffffffu, x, distance);
-    return x;
-}
 
 // Four running sums of a lane, which the elements of each load go into.
 struct LaneSums {
@@ -186,16 +144,16 @@ __device__ inline void add_squares(LaneSums &sums, const double (&x)[VECTOR]) {
 }
 
 __device__ inline double warp_total(const LaneSums &sums) {
-    return warp_sum((sums.at[0] + sums.at[1]) + (sums.at[2] + sums.at[3]));
+    return lanes_sum((sums.at[0] + sums.at[1]) + (sums.at[2] + sums.at[3]), WARP);
 }
 
 // Over a block of whole warps, the same bits in every thread; `shared` has room for WARP numbers.
 __device__ inline double block_sum(double x, double *shared) {
     int lane = lane_index(), warps = static_cast<int>(blockDim.x) / WARP;
-    x = warp_sum(x);
+    x = lanes_sum(x, WARP);
     if (lane == 0) shared[threadIdx.x / WARP] = x;
     __syncthreads();
-    x = warp_sum(lane < warps ? shared[lane] : 0);
+    x = lanes_sum(lane < warps ? shared[lane] : 0, WARP);
     __syncthreads(); // shared may be used again
     return x;
 }

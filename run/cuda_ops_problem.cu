@@ -1,17 +1,14 @@
 // The matrix problems' operations on CUDA.
 #include "device/cuda_check.h"       // defines: CUDA_CHECK_LAUNCH
 #include "device/cuda_kernel.h"      // defines: CUDA_LAUNCH
+#include "device/cuda_numbers.h"     // defines: WARP, lanes_sum, cuda_stream
 #include "run/problem_cuda_tables.h" // declares the table
 
-enum { BLOCK = 128, WARP = 32 };
+enum { BLOCK = 128 };
 
 static unsigned grid_of(int64_t n) {
     int64_t blocks = (n + BLOCK - 1) / BLOCK, most = 1 << 30;
     return static_cast<unsigned>(blocks < 1 ? 1 : blocks < most ? blocks : most);
-}
-
-static cudaStream_t cuda_stream(Stream *s) {
-    return static_cast<cudaStream_t>(s->handle);
 }
 
 static __device__ inline int64_t first_item() {
@@ -32,8 +29,7 @@ __global__ void logistic_kernel(double *losses, float *z, const float *labels, i
             sum += (margin < 0 ? -margin : 0) + log1p(e);
             z[i] = static_cast<float>(-c * (margin < 0 ? 1 : e) / (1 + e));
         }
-        for (int distance = WARP / 2; distance > 0; distance /= 2)
-            sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+        sum = lanes_sum(sum, WARP);
         if (lane == 0) losses[r] = sum;
     }
 }

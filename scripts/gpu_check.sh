@@ -25,7 +25,7 @@ stages=(
     "rerun      30 the same bits from a second run and from a resumed one"
     "bench     120 GPT-2 124M, T=1024, bf16: 65,536 and 524,288 tokens a step, each optimizer"
     "train      40 a small model learns from this project's own text, in bf16"
-    "ceilings   20 copy bandwidth, matrix products, and each operation of a step beside them"
+    "ceilings   20 copy bandwidth, matrix products (symmetric ones both ways), and each operation of a step beside them"
     "sanitize   70 compute-sanitizer: memory, races, uninitialized reads, on small sizes"
     "torch      70 the same network in PyTorch: tokens a second"
     "kernels    25 time of each kernel in a step"

@@ -148,6 +148,7 @@ int main(int argc, char **argv) {
                                 {"polar factor, A A", TYPE_BF16, false, true, C, C, C, 12, false},
                                 {"polar factor, P X", TYPE_BF16, false, false, C, F, C, 12, false}};
     for (size_t i = 0; i < sizeof products / sizeof *products; i++) measure_gemm(&gpu, TYPE_BF16, &products[i]);
+    gpu_measure_symmetric(&gpu, less);
     gpu_measure_operations(&gpu, B, T, C, V);
     stream_destroy(gpu.stream);
     device_close(gpu.device);

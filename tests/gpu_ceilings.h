@@ -25,4 +25,8 @@ double gpu_median_ms(const Gpu *gpu, void (*run)(const Gpu *gpu, void *context),
 // ceiling that its bytes or its FLOPs come to. B sequences of T positions at once, d_model C, V classes.
 void gpu_measure_operations(const Gpu *gpu, int B, int T, int C, int V);
 
+// Prints a line for each size of symmetric product, computed whole by cuBLASLt and by our own kernel; lengths are divided by
+// `less`. Without CUDA nothing.
+void gpu_measure_symmetric(const Gpu *gpu, int less);
+
 #endif

@@ -7,9 +7,6 @@ build=${BUILD:-build}
 
 # Kernels that may spill, with the reason: "name architecture".
 allowed=(
-    # A few registers beyond the 255 there are: 20 bytes reloaded per tile, of values that the loop does not change.
-    '_Z16tensor_dq_kernelILi64EEvP13__nv_bfloat16PKS0_S3_S3_S3_PKfS5_14AttentionShapebb sm_90a'
-    '_Z21tensor_forward_kernelILi128EEvP13__nv_bfloat16PfPKS0_S4_S4_14AttentionShapebb sm_80'
     # The way for heads wider than 128, which no preset has.
     '_Z17simple_dkv_kernelI13__nv_bfloat16Li256EEvPT_S2_PKS1_S4_S4_S4_PKfS6_14AttentionShape sm_80'
     '_Z21simple_forward_kernelI13__nv_bfloat16Li256EEvPT_PfPKS1_S5_S5_14AttentionShape sm_80'

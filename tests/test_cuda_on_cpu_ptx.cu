@@ -140,16 +140,19 @@ static void test_ldmatrix(void **) {
 
 // ---- cp.async ----
 
-__global__ void copy_kernel(float *out, const float *in) { // out (3, 4): before the wait, after it, zeros
-    CUDA_SHARED_ARRAY(float4, memory, 2);
+__global__ void
+copy_kernel(float *out,
+            const float *in) { // out (4, 4): before the wait, after it, zeros, and 8 bytes of the second
+    CUDA_SHARED_ARRAY(float4, memory, 3);
     float *values = reinterpret_cast<float *>(memory);
-    for (int i = 0; i < 8; i++) values[i] = 7;
+    for (int i = 0; i < 12; i++) values[i] = 7;
     cp_async_16(values, in);
-    cp_async_16(values + 4, in, false);
+    cp_async_16(values + 4, in, 0);
+    cp_async_16(values + 8, in + 4, 8);
     cp_async_commit();
     for (int i = 0; i < 4; i++) out[i] = values[i];
     cp_async_wait<0>();
-    for (int i = 0; i < 8; i++) out[4 + i] = values[i];
+    for (int i = 0; i < 12; i++) out[4 + i] = values[i];
 }
 
 __global__ void bad_copy_kernel(float *out, const float *in, int kind) {
@@ -166,10 +169,13 @@ __global__ void bad_copy_kernel(float *out, const float *in, int kind) {
 }
 
 static void test_copies(void **) {
-    float *in = device_array(std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8}), *out = device_array<float>(12);
+    float *in = device_array(std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8}), *out = device_array<float>(16);
     CUDA_LAUNCH(copy_kernel, 1, 1, 0, nullptr, out, in);
-    std::vector<float> seen = host_array(out, 12);
-    for (size_t i = 0; i < 4; i++) assert_true(isnan(seen[i]) && seen[4 + i] == (float)(i + 1) && seen[8 + i] == 0);
+    std::vector<float> seen = host_array(out, 16);
+    for (size_t i = 0; i < 4; i++) {
+        assert_true(isnan(seen[i]) && seen[4 + i] == (float)(i + 1) && seen[8 + i] == 0);
+        assert_true(seen[12 + i] == (i < 2 ? (float)(i + 5) : 0));
+    }
     const char *words[] = {"no multiple of 16", "outside of shared memory", "outside of device memory",
                            "no multiple of 16", "outside of shared memory", "thread (31,0,0), which has ended"};
     for (int kind = 0; kind < 6; kind++)

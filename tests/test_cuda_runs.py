@@ -382,7 +382,7 @@ def every_operation_is_timed(_):
     result = subprocess.run([program, "cuda", "64"], env=cuda(memory=8 << 30), capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()[1:]
-    assert len(lines) == 33, result.stdout
+    assert len(lines) == 44, result.stdout
     for line in lines:
         assert re.fullmatch(r"[^:]+: [0-9.]+ ms, .*", line), line
 

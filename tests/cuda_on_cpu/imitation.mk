@@ -2,8 +2,8 @@
 # builds everything that way; `make test` builds and runs the programs IMITATED beside the others.
 
 # Those of the GPU's operations run on a real GPU too (scripts/gpu_check.sh); the first four are about the imitation.
-DEVICE_TESTS := test_cuda_device test_device_solve test_gemm test_ops test_ops_nonlinear test_attention test_gradients \
-                test_golden_model test_recompute test_optim_ops test_optim test_optim_polar test_optim_safety \
+DEVICE_TESTS := test_cuda_device test_cuda_symmetric test_device_solve test_gemm test_ops test_ops_nonlinear test_attention \
+                test_gradients test_golden_model test_recompute test_optim_ops test_optim test_optim_polar test_optim_safety \
                 test_golden_optim test_polar_ops test_polar test_polar_methods test_problems
 IMITATED := test_cuda_on_cpu test_cuda_on_cpu_runtime test_cuda_on_cpu_ptx test_cuda_on_cpu_libraries $(DEVICE_TESTS)
 

@@ -18,7 +18,8 @@ float half_of(uint32_t both, int which) { // bf16 in the lower (0) or upper (1) 
 
 struct Copy {
     char *to;
-    const char *from; // NULL: zeros
+    const char *from;
+    size_t bytes; // that are read; zeros after them
     int group;
 };
 
@@ -93,15 +94,16 @@ void copies_forget() { // the threads of a new block have none
     any_copies = false;
 }
 
-void copy_begin(void *to, const void *from, bool take) {
+void copy_begin(void *to, const void *from, int bytes) {
     if (!aligned(to) || !aligned(from)) die("cp_async_16 of an address that is no multiple of 16");
     if (!shared_holds(to, 16)) die("cp_async_16 to an address outside of shared memory");
-    if (take && !memory_is_device(from, 16)) die("cp_async_16 from an address outside of device memory");
+    if (bytes < 0 || bytes > 16) die("cp_async_16 of %d bytes", bytes);
+    if (bytes > 0 && !memory_is_device(from, (size_t)bytes))
+        die("cp_async_16 from an address outside of device memory");
     Copies &own = copies[thread_number()];
     any_copies = true;
     memset(to, POISON, 16);
-    own.pending.push_back(
-        Copy{static_cast<char *>(to), take ? static_cast<const char *>(from) : nullptr, own.group});
+    own.pending.push_back(Copy{static_cast<char *>(to), static_cast<const char *>(from), (size_t)bytes, own.group});
 }
 
 void copy_commit() {
@@ -112,8 +114,8 @@ void copy_wait(int groups_left) {
     Copies &own = copies[thread_number()];
     while (!own.pending.empty() && own.pending.front().group < own.group - groups_left) {
         const Copy &c = own.pending.front();
-        if (c.from) memcpy(c.to, c.from, 16);
-        else memset(c.to, 0, 16);
+        memset(c.to, 0, 16);
+        if (c.bytes > 0) memcpy(c.to, c.from, c.bytes);
         own.pending.pop_front();
     }
 }

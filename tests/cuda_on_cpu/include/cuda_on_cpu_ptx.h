@@ -24,7 +24,7 @@ void load_transposed_combine(void *const operands[32], unsigned mask);
 void load(uint32_t *r, const void *row, Combine combine, Place place);
 
 // Copies in the background. The destination is poisoned until the wait.
-void copy_begin(void *to, const void *from, bool take);
+void copy_begin(void *to, const void *from, int bytes);
 void copy_commit();
 void copy_wait(int groups_left);
 } // namespace cuda_on_cpu
@@ -42,8 +42,8 @@ inline void ldmatrix_x4_trans(uint32_t (&r)[4], const void *row, CUDA_ON_CPU_PLA
     cuda_on_cpu::load(r, row, cuda_on_cpu::load_transposed_combine, {"ldmatrix_x4_trans", file, line});
 }
 
-inline void cp_async_16(void *to, const void *from, bool take = true) {
-    cuda_on_cpu::copy_begin(to, from, take);
+inline void cp_async_16(void *to, const void *from, int bytes = 16) {
+    cuda_on_cpu::copy_begin(to, from, bytes);
 }
 inline void cp_async_commit() {
     cuda_on_cpu::copy_commit();

@@ -8,7 +8,7 @@
 #include <omp.h>
 #include <string.h>
 
-// Pieces of the inner dimension (half of it where A is packed too); elements of a packed block, which stays in the
+// Pieces of the inner dimension; elements of a packed block, which stays in the
 // second-level cache; rows of a panel of B that a thread packs at a time; tiles of C, one below the other, that it computes
 // at a time.
 enum { KC = 512, BLOCK = (1 << 19) / sizeof(real), PACK_ROWS = 64, TILES = 16 };
@@ -95,7 +95,7 @@ static void block(const Product *g, const Block *s) {
 
 // By every thread of a team, with the same a and b.
 static void product(const Product *g, real *a, real *b) {
-    int64_t pieces = ceil_div(g->k, g->ta ? KC / 2 : KC), depth = ceil_div(g->k, pieces);
+    int64_t pieces = ceil_div(g->k, KC), depth = ceil_div(g->k, pieces);
     int64_t columns = BLOCK / depth / NR * NR, rows = g->ta ? BLOCK / depth / MR * MR : g->m;
     for (int64_t j = 0; j < g->n; j += columns)
         for (int64_t p = 0; p < g->k; p += depth) {

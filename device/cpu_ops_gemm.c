@@ -1,16 +1,17 @@
 // Our own product: packed panels and a kernel whose sums stay in registers (Goto and van de Geijn, "Anatomy of
-// high-performance matrix multiplication", 2008). What is packed is packed once, by all threads, and shared; A is read where
-// it lies unless it is transposed. Rows of C are handed out, and the inner dimension is cut at fixed places, so that the order of every sum is
-// fixed.
+// high-performance matrix multiplication", 2008). What is packed is packed once, by all threads, and shared; A is read
+// where it lies unless it is transposed. Rows of C are handed out, and the inner dimension is cut at fixed places, so
+// that the order of every sum is fixed.
 #include "device/cpu_gemm.h"
 #include "device/cpu_vector.h" // defines: MR, NR, tile_product
 
 #include <omp.h>
 #include <string.h>
 
-// Pieces of the inner dimension; elements of a packed block, which stays in the second-level cache; panels of A, and rows of a
-// panel of B, that a thread packs at a time; tiles of C, one below the other, that it computes at a time.
-enum { KC = 512, BLOCK = (1 << 19) / sizeof(real), PACK_PANELS = 8, PACK_ROWS = 64, PAD = 8, TILES = 16 };
+// Pieces of the inner dimension; elements of a packed block, which stays in the
+// second-level cache; rows of a panel of B that a thread packs at a time; tiles of C, one below the other, that it computes
+// at a time.
+enum { KC = 512, BLOCK = (1 << 19) / sizeof(real), PACK_ROWS = 64, TILES = 16 };
 
 // A product by its parts.
 typedef struct {
@@ -34,11 +35,13 @@ static int64_t ceil_div(int64_t x, int64_t y) {
     return (x + y - 1) / y;
 }
 
-// One row of panels that are `stride` elements apart: n values, then zeros to the end of the last panel.
-static inline void pack_row(real *restrict to, const real *from, int64_t n, int64_t stride, const int width) {
-    int64_t j = 0;
-    for (; j + width <= n; j += width, to += stride) memcpy(to, from + j, (size_t)width * sizeof(real));
-    for (int64_t i = 0; j < n && i < width; i++) to[i] = j + i < n ? from[j + i] : 0;
+// Rows [p, end) of a panel, `width` columns with what lies beyond n zero, of x (depth, n).
+static inline void pack_panel(real *restrict to, const real *from, int64_t ld, int64_t p, int64_t end, int64_t n,
+                              const int width) {
+    if (n >= width)
+        for (; p < end; p++) memcpy(to + p * width, from + p * ld, (size_t)width * sizeof(real));
+    for (; p < end; p++)
+        for (int64_t j = 0; j < width; j++) to[p * width + j] = j < n ? from[p * ld + j] : 0;
 }
 
 // The columns [j0, j0 + n) of rows [p0, p0 + depth) of op(B) in panels of NR columns, one after the other.
@@ -47,27 +50,19 @@ static void pack_b(real *restrict to, const Product *g, int64_t p0, int64_t dept
 #pragma omp for schedule(static)
     for (int64_t t = 0; t < ceil_div(n, NR) * pieces; t++) {
         int64_t j = t / pieces * NR, p = t % pieces * PACK_ROWS, end = min_size(depth, p + PACK_ROWS);
-        int64_t columns = min_size(n - j, NR);
         real *panel = to + j * depth;
-        if (g->tb) pack_transposed(panel + p * NR, g->b + (j0 + j) * g->ldb + p0 + p, g->ldb, end - p, columns, NR);
-        else
-            for (; p < end; p++) pack_row(panel + p * NR, g->b + (p0 + p) * g->ldb + j0 + j, columns, 0, NR);
+        if (g->tb)
+            pack_transposed(panel + p * NR, g->b + (j0 + j) * g->ldb + p0 + p, g->ldb, end - p, min_size(n - j, NR),
+                            NR);
+        else pack_panel(panel, g->b + p0 * g->ldb + j0 + j, g->ldb, p, end, n - j, NR);
     }
-}
-
-// From one panel of A to the next. PAD keeps panels that are written side by side from falling on the same lines of the cache.
-static int64_t panel_stride(int64_t depth) {
-    return (depth + PAD) * MR;
 }
 
 // The rows [i0, i0 + m) of columns [p0, p0 + depth) of op(A), A transposed, in panels of MR rows.
 static void pack_a(real *restrict to, const Product *g, int64_t p0, int64_t depth, int64_t i0, int64_t m) {
-    int64_t stride = panel_stride(depth);
 #pragma omp for schedule(static)
-    for (int64_t i = 0; i < m; i += PACK_PANELS * MR)
-        for (int64_t p = 0; p < depth; p++)
-            pack_row(to + i / MR * stride + p * MR, g->a + (p0 + p) * g->lda + i0 + i,
-                     min_size(m - i, PACK_PANELS * MR), stride, MR);
+    for (int64_t i = 0; i < m; i += MR)
+        pack_panel(to + i * depth, g->a + p0 * g->lda + i0 + i, g->lda, 0, depth, m - i, MR);
 }
 
 // What the tiles of a block of C are made of; a, where A is packed.
@@ -84,8 +79,7 @@ static void block_rows(const Product *g, const Block *s, int64_t i0, int64_t end
             const real *rows[MR];
             int64_t m = min_size(end - i, MR);
             for (int r = 0; r < MR; r++)
-                rows[r] = s->a ? s->a + i / MR * panel_stride(s->depth) + r
-                               : g->a + (s->i0 + i + min_size(r, m - 1)) * g->lda + s->p0;
+                rows[r] = s->a ? s->a + i * s->depth + r : g->a + (s->i0 + i + min_size(r, m - 1)) * g->lda + s->p0;
             tile_product(g->c + (s->i0 + i) * g->ldc + s->j0 + j, g->ldc, m, min_size(s->n - j, NR), g->alpha,
                          first ? g->beta : 1, first && g->bias ? g->bias + s->j0 + j : NULL, rows, s->a ? MR : 1,
                          s->b + j * s->depth, NR, s->depth);
@@ -102,7 +96,7 @@ static void block(const Product *g, const Block *s) {
 // By every thread of a team, with the same a and b.
 static void product(const Product *g, real *a, real *b) {
     int64_t pieces = ceil_div(g->k, KC), depth = ceil_div(g->k, pieces);
-    int64_t columns = BLOCK / depth / NR * NR, rows = g->ta ? BLOCK / panel_stride(depth) * MR : g->m;
+    int64_t columns = BLOCK / depth / NR * NR, rows = g->ta ? BLOCK / depth / MR * MR : g->m;
     for (int64_t j = 0; j < g->n; j += columns)
         for (int64_t p = 0; p < g->k; p += depth) {
             Block s = {g->ta ? a : NULL, b, p, min_size(g->k - p, depth), 0, 0, j, min_size(g->n - j, columns)};

@@ -168,6 +168,7 @@ tests: $(TESTS:%=$(BUILD)/tests/%) $(BUILD)/tests/fault_write.so $(BUILD)/tests/
 test: $(TRAIN) tests imitated ## build and run every test; ends in "N passed, N failed"
 	@BUILD=$(BUILD) TRAIN=$(TRAIN) $$(scripts/find_python.sh) tests/run.py $(TESTS) $(IMITATED_TESTS)
 
+# CUDA=no leaves out nvcc's part; the imitated GPU is there, and its tests and whole runs are among these.
 asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan
 	@$(MAKE) --no-print-directory BUILD=build/asan CUDA=no OPT=-O1 \
 	  CFLAGS='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' test

@@ -158,7 +158,10 @@ static bool derive(RunConfig *config, Error *err) {
         m->vocab_size = vocab_is_none(vocab) ? 50257 : vocab_size(vocab);
         vocab_close(vocab);
     }
-    if (m->vocab_padded == 0) m->vocab_padded = (m->vocab_size + 63) / 64 * 64;
+    if (m->vocab_padded == 0) {
+        if (m->vocab_size > INT32_MAX - 63) return error_set(err, "--vocab-size %d is too large", m->vocab_size);
+        m->vocab_padded = (m->vocab_size + 63) / 64 * 64;
+    }
     if (m->context == 0) m->context = config->seq_len;
     if (config->seq_len > m->context)
         return error_set(err, "--seq-len %d is longer than --context %d", config->seq_len, m->context);
@@ -167,6 +170,9 @@ static bool derive(RunConfig *config, Error *err) {
     if (config_step_tokens(config) > (int64_t)1 << 40)
         return error_set(err, "--batch-size %d times --seq-len %d is too large for a step", config->batch_size,
                          config->seq_len);
+    if (config->steps > INT64_MAX / config_step_tokens(config))
+        return error_set(err, "--steps %" PRId64 " of %" PRId64 " tokens each are too many", config->steps,
+                         config_step_tokens(config));
     if (config->micro_batch == 0) {
         int b = 1, tokens = (int64_t)m->d_ff * SMALL_TOKENS <= CACHED ? SMALL_TOKENS : MICRO_BATCH_TOKENS;
         for (int d = 1; d <= config->batch_size && (int64_t)d * config->seq_len <= tokens; d++)

@@ -65,7 +65,8 @@ void guard_clear(char *begin, char *end);
 bool guard_intact(const char *begin, const char *end);
 void memory_check();
 void memory_expose(bool exposed);
-bool memory_open(const void *p); // whether an access to it that faulted can be made again: the device's first to its allocation
+bool memory_open(
+    const void *p); // whether an access to it that faulted can be made again: the device's first to its allocation
 bool memory_is_device(const void *p, size_t bytes); // all of it within one allocation
 bool memory_is_pinned(const void *p);
 size_t memory_owner(const void *p); // bytes of the allocation in or beside whose guards p lies; 0: none

@@ -63,15 +63,14 @@ char *state_to_text(size_t *size, const RunState *state, const FileSum sums[TENS
     return text;
 }
 
+// The sum is the end of the text, to the last character.
 static bool check_own_sum(const char *text, size_t size, Error *err) {
-    size_t key = strlen(checksum_key), room = key + 13; // ten digits, a brace, a newline and one to spare
+    size_t key = strlen(checksum_key), room = key + 12; // ten digits, a brace and a newline
     for (size_t at = size > room ? size - room : 0; at + key < size; at++) {
         if (memcmp(text + at, checksum_key, key) != 0) continue;
-        char end[8] = "";
-        uint32_t stored;
-        if (sscanf(text + at + key, "%" SCNu32 "%7s", &stored, end) == 2 && strcmp(end, "}") == 0 &&
-            stored == crc32c(0, text, at))
-            return true;
+        char end[64];
+        int n = snprintf(end, sizeof end, "%s%" PRIu32 "}\n", checksum_key, crc32c(0, text, at));
+        if (size - at == (size_t)n && memcmp(text + at, end, (size_t)n) == 0) return true;
         return error_set(err, "its checksum does not match");
     }
     return error_set(err, "it is not complete");

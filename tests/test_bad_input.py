@@ -392,6 +392,25 @@ def test_built_states(folder):
     refuse(folder, cases)
 
 
+def test_anything_after_a_state(folder):
+    """However many digits its checksum has."""
+    options, run = short_run(folder), os.path.join(folder, "run")
+    tiny.run(*options, "--out", run)
+    state = json.loads(read_state(os.path.join(run, "checkpoints", f"step_{STEPS:08d}")))
+    cases = []
+    for (copy, checkpoint), digits in zip(copies(folder, run, 3), (10, 9, 8)):
+        text = ""
+        while len(str(crc32c(text[:-1].encode()))) != digits:
+            state["elapsed_s"] += 1
+            text = json.dumps(state, separators=(",", ":"))
+        write_state(checkpoint, text)
+        tiny.run("--resume", copy)
+        with open(os.path.join(checkpoint, "state.json"), "a") as file:
+            file.write("\n")
+        cases.append(["--resume", copy])
+    refuse(folder, cases, "no checkpoint of")
+
+
 def test_foreign_checkpoint(folder):
     """Of another network, another optimizer: it fits neither."""
     options, run = short_run(folder), os.path.join(folder, "run")

@@ -150,7 +150,7 @@ def a_signal_waits_for_the_checkpoint(folder):
     options = [*short(folder, "--optimizer", "adamw", "--device", "cuda", "--keep", "2"), "--steps", "1000"]
     run = os.path.join(folder, "run")
     process = tiny.start(*options, "--out", run, environment=faults.faulty(slow=100))
-    faults.wait_for(lambda: len(tiny.checkpoints(run)) > 1, process)
+    tiny.wait_for(lambda: len(tiny.checkpoints(run)) > 1, process)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 75 and err == "", err

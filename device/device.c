@@ -42,14 +42,15 @@ bool device_open(Device **device, const char *name, int n_threads, Error *err) {
     if (cuda_device_open(device, "cuda", &why)) return true;
     if (!cpu_device_open(device, n_threads, err)) return false;
     // Up to the advice, which is for those who asked for a GPU.
-    snprintf((*device)->fallback, sizeof (*device)->fallback, "%.*s", (int)strcspn(why.text, ";"), why.text);
+    snprintf((*device)->fallback, sizeof(*device)->fallback, "%.*s", (int)strcspn(why.text, ";"), why.text);
     return true;
 }
 
 void device_describe(char *text, size_t size, const Device *d) {
     char threads[32] = "";
     if (d->kind == DEVICE_CPU) snprintf(threads, sizeof threads, "%d threads, ", d->n_threads);
-    snprintf(text, size, "%s, %s%s%s%s", d->name, threads, d->library, *d->fallback ? "; no GPU: " : "", d->fallback);
+    snprintf(text, size, "%s, %s%s%s%s", d->name, threads, d->library, *d->fallback ? "; no GPU: " : "",
+             d->fallback);
 }
 
 void device_close(Device *d) {
@@ -140,10 +141,11 @@ void recording_free(Recording *r) {
 bool device_can_solve(const Device *device, Error *err) {
     if (device->backend->can_solve()) return true;
     if (device->kind == DEVICE_CUDA)
-        return error_set(err,
-                         "%s has no cuSOLVER: install it (CUDA toolkit, or pip install nvidia-cusolver) and name the "
-                         "directory of libcusolver.so in POLAR_CUDA_LIBRARIES, or use --device cpu",
-                         device->name);
+        return error_set(
+            err,
+            "%s has no cuSOLVER: install it (CUDA toolkit, or pip install nvidia-cusolver) and name the "
+            "directory of libcusolver.so in POLAR_CUDA_LIBRARIES, or use --device cpu",
+            device->name);
     return error_set(err, "%s has no LAPACK: install OpenBLAS (apt-get install libopenblas0-openmp)", device->name);
 }
 

@@ -70,8 +70,8 @@ typedef struct {
     Stream *(*stream_create)(Device *device);
     void (*stream_destroy)(Stream *stream);
     void (*stream_synchronize)(Stream *stream);
-    int64_t product_workspace;                                  // as device_product_workspace
-    bool (*stream_reserve)(Stream *stream, size_t scratch);     // NULL where operations take no scratch of the stream's
+    int64_t product_workspace;                              // as device_product_workspace
+    bool (*stream_reserve)(Stream *stream, size_t scratch); // NULL where operations take no scratch of the stream's
     Event *(*event_create)(Device *device);
     void (*event_destroy)(Event *event);
     void (*event_record)(Event *event, Stream *stream);
@@ -86,10 +86,10 @@ typedef struct {
 
 struct Device {
     DeviceKind kind;
-    char name[128];    // the processor, as its maker calls it
-    char library[256]; // the product library in use, its version and the kernels it chose
-    int n_threads;     // CPU: OpenMP threads; otherwise 1
-    double bf16_flops; // FLOP/s of dense bf16 products that its units can do at the highest clock; 0: not known
+    char name[128];     // the processor, as its maker calls it
+    char library[256];  // the product library in use, its version and the kernels it chose
+    int n_threads;      // CPU: OpenMP threads; otherwise 1
+    double bf16_flops;  // FLOP/s of dense bf16 products that its units can do at the highest clock; 0: not known
     char fallback[160]; // the CPU stands in for a GPU ("auto"): why; else empty
     const DeviceBackend *backend;
     void *solver; // the backend's workspace for solves, grown as they need it

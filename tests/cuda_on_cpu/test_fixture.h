@@ -74,7 +74,7 @@ template <class Run> void expect_death(const char *word, Run run) {
         dup2(ends[1], 2);
         close(ends[0]), close(ends[1]);
         signal(SIGABRT, SIG_DFL), signal(SIGSEGV, SIG_DFL), signal(SIGILL, SIG_DFL); // not cmocka's
-        device_array<char>(1);                              // sets the imitation's up again
+        device_array<char>(1); // sets the imitation's up again
         run();
         _exit(0);
     }

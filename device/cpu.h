@@ -66,6 +66,12 @@ void cpu_gemm_own_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float a
 void cpu_gemm_own_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a, int64_t lda,
                       const double *b, int64_t ldb, double beta, double *c, int64_t ldc, const double *bias);
 
+// The value of OPENBLAS_CORETYPE for a processor with this instruction set and, where `bf16`, AVX512-BF16; NULL where
+// OpenBLAS chooses well by itself. OpenBLAS knows processors by model number and takes old kernels for models newer than
+// itself: 0.3.21 has Prescott (SSE3) kernels for an Emerald Rapids Xeon, 29 GFLOP/s on two cores where SkylakeX reaches 130
+// to 260. So the instruction set decides.
+const char *cpu_blas_core_type(Isa isa, bool bf16, bool amd);
+
 // Finds OpenBLAS (POLAR_BLAS=none: never; POLAR_BLAS=/path/lib.so: that one) and sets its threads. Describes what
 // was found in `description`. Called by device_open. Errors: a library asked for that cannot be loaded.
 bool cpu_blas_load(int n_threads, char *description, size_t size, Error *err);

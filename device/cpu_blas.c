@@ -26,12 +26,16 @@ static const char *const candidates[] = {"/usr/lib/x86_64-linux-gnu/openblas-ope
                                          "/usr/lib/aarch64-linux-gnu/openblas-openmp/libopenblas.so.0",
                                          "libopenblaso.so.0", "libopenblas.so.0", "libopenblas.so"};
 
-// OpenBLAS 0.3.21 takes an AMD processor with AVX-512 for a Haswell and uses half of it (226 of 430 GFLOP/s
-// measured on two Zen 5 cores). It reads the variable once, while it is loaded.
+const char *cpu_blas_core_type(Isa isa, bool bf16, bool amd) {
+    if (isa == ISA_AVX512) return bf16 ? "Cooperlake" : "SkylakeX";
+    return isa == ISA_AVX2 && !amd ? "Haswell" : NULL;
+}
+
+// OpenBLAS reads the variable once, while it is loaded.
 static void set_core_type(void) {
 #if defined(__x86_64__)
-    if (getenv("OPENBLAS_CORETYPE") != NULL || !__builtin_cpu_is("amd") || cpu_isa() != ISA_AVX512) return;
-    setenv("OPENBLAS_CORETYPE", __builtin_cpu_supports("avx512bf16") ? "Cooperlake" : "SkylakeX", 1);
+    const char *core = cpu_blas_core_type(cpu_isa(), __builtin_cpu_supports("avx512bf16"), __builtin_cpu_is("amd"));
+    if (core != NULL && getenv("OPENBLAS_CORETYPE") == NULL) setenv("OPENBLAS_CORETYPE", core, 1);
 #endif
 }
 

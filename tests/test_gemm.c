@@ -203,11 +203,26 @@ TEST(device, for_each_instance)
 TEST(symmetric, for_each_instance)
 
 // Once with the library and, where there is one, once more without.
+#ifndef CUDA_ON_CPU
+// The kernels that OpenBLAS is told to take follow from the instruction set; only AMD's AVX2 processors are left to it.
+static void test_blas_core_type(void **state) {
+    (void)state;
+    for (int amd = 0; amd < 2; amd++) {
+        assert_string_equal(cpu_blas_core_type(ISA_AVX512, true, amd), "Cooperlake");
+        assert_string_equal(cpu_blas_core_type(ISA_AVX512, false, amd), "SkylakeX");
+        assert_null(cpu_blas_core_type(ISA_BASE, false, amd));
+    }
+    assert_string_equal(cpu_blas_core_type(ISA_AVX2, false, false), "Haswell");
+    assert_null(cpu_blas_core_type(ISA_AVX2, false, true));
+}
+#endif
+
 int main(int argc, char **argv) {
     (void)argc;
     const struct CMUnitTest tests[] = {
 #ifndef CUDA_ON_CPU
         cmocka_unit_test(test_gemm_own),
+        cmocka_unit_test(test_blas_core_type),
 #endif
         cmocka_unit_test(test_gemm_device),
         cmocka_unit_test(test_gemm_symmetric),

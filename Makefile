@@ -35,13 +35,15 @@ CUDA := $(if $(NVCC),$(shell $(CC) -x c -E $(CUDA_INCLUDES:%=-isystem %) $(CUDA_
 $(if $(and $(NVCC),$(filter no,$(CUDA))),$(info make: no GPU code: $(NVCC) is here, but one of $(CUDA_NEEDS) is not (CUDA_INCLUDES=DIR)))
 endif
 
-CPU_OPS := $(wildcard */cpu_ops_*.c)
-SOURCES := $(filter-out $(CPU_OPS),$(wildcard device/*.c model/*.c optim/*.c data/*.c run/*.c))
+FOLDERS := base data device model optim run
+CPU_OPS := device/cpu/gemm_kernel.c $(wildcard model/cpu/*.c optim/cpu/*.c run/problems/cpu/*.c)
+SOURCES := $(filter-out $(CPU_OPS),$(sort $(shell find $(FOLDERS) -name '*.c')))
+ALL_KERNELS := $(sort $(shell find $(FOLDERS) -name '*.cu'))
 ifeq ($(CUDA),no)
-SOURCES := $(filter-out $(wildcard */cuda_*.c),$(SOURCES))
+SOURCES := $(foreach s,$(SOURCES),$(if $(findstring /cuda/,$s),,$s))
 endif
 ifeq ($(CUDA),yes)
-KERNELS := $(wildcard device/*.cu model/*.cu optim/*.cu run/*.cu)
+KERNELS := $(ALL_KERNELS)
 BASE    += -DPOLAR_CUDA $(CUDA_INCLUDES:%=-isystem %)
 CUDA_LIBRARY := $(firstword $(wildcard $(foreach d,lib64 lib targets/*/lib,$(CUDA_HOME)/$d/libcudart_static.a)))
 LIBS    += $(or $(CUDA_LIBRARY),$(wildcard $(CUDA_HOME)/lib64:%=-L%) -lcudart) -lrt
@@ -93,9 +95,9 @@ $(BUILD)/train.o: train.cu $(BUILD)/flags
 
 # Commit and flags go into the environment record of a run.
 COMMIT := $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
-$(BUILD)/run/environment.o: $(BUILD)/commit
+$(BUILD)/run/training/provenance.o: $(BUILD)/commit
 FLAGS  := $(OPT) $(BASE) $(CFLAGS)
-$(BUILD)/run/environment.o: BASE += -DPOLAR_COMMIT='"$(COMMIT)"' -DPOLAR_FLAGS='"$(FLAGS)"'
+$(BUILD)/run/training/provenance.o: BASE += -DPOLAR_COMMIT='"$(COMMIT)"' -DPOLAR_FLAGS='"$(FLAGS)"'
 
 $(BUILD)/commit: FORCE
 	@mkdir -p $(@D)
@@ -127,7 +129,7 @@ kernels: $(KERNELS:%.cu=$(BUILD)/%.cu.o) ## compile the GPU's code alone
 
 $(LIBRARY): $(OBJECTS)
 	@rm -f $@
-	@ar rcs $@ $^
+	@ar qcs $@ $^
 
 # Objects are rebuilt when the compiler or its flags change.
 $(BUILD)/flags: FORCE
@@ -200,7 +202,7 @@ bench: $(TRAIN) $(BUILD)/tests/bench ## speed: every operation beside its floor;
 	@scripts/bench_peers.py
 
 format: ## rewrite the sources in the style of .clang-format
-	clang-format -i $(wildcard */*.c */*.h */*.cu tests/fuzz/*.[ch] tests/cuda_on_cpu/*.[ch]* tests/cuda_on_cpu/include/*.h train.cu)
+	clang-format -i train.cu $$(find $(FOLDERS) tests -name '*.[ch]' -o -name '*.cu' -o -name '*.cpp')
 
 clean: ## remove everything that was built
 	rm -rf build train

@@ -1,6 +1,6 @@
 // train.cu - the program: which command, then that command. C11 and C++17 alike.
-#include "device/cpu.h" // defines: cpu_threads_settle
-#include "run/commands.h" // defines: command_train, command_tokenize, command_sample, command_eval, command_export, command_problem
+#include "device/cpu/cpu.h"
+#include "run/cli/commands.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 #include "data/hellaswag.h"
 
-#include "data/file.h" // defines: file_read_whole
+#include "base/file.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -6,13 +6,9 @@
 #ifndef POLAR_DATA_HELLASWAG_H
 #define POLAR_DATA_HELLASWAG_H
 
-#include "device/error.h" // defines: Error
+#include "base/error.h"
 
 #include <stdint.h>
-
-#ifdef __cplusplus
-extern "C" {
-#endif
 
 enum { HELLASWAG_MAGIC = 20240522, HELLASWAG_VERSION = 1, HELLASWAG_ENDINGS = 4 };
 
@@ -33,8 +29,4 @@ typedef struct {
 // Reads a file. Every size in it is checked; errors name the file and the example.
 bool hellaswag_open(Hellaswag *set, const char *path, Error *err);
 void hellaswag_close(Hellaswag *set); // {0} is allowed
-
-#ifdef __cplusplus
-}
-#endif
 #endif

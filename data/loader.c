@@ -1,6 +1,6 @@
 #include "data/loader.h"
 
-#include "device/thread.h" // defines: thread_start
+#include "base/thread.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,12 +3,8 @@
 #ifndef POLAR_DATA_LOADER_H
 #define POLAR_DATA_LOADER_H
 
-#include "data/shard.h"  // defines: ShardSet
-#include "model/batch.h" // defines: Batch
-
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include "data/shard.h"
+#include "data/batch.h"
 
 // JOIN: the shards are one continuous stream that wraps around; global batch s is tokens [sG, sG + G], G tokens a
 // batch, whatever their ends. DROP: every shard starts at token 0, gives floor((N - 2) / G) batches and its tail is
@@ -51,8 +47,4 @@ int64_t loader_position(const Loader *loader);
 
 // Fills one (B, T) batch from the stream at `index`, at once, without a thread: for validation.
 bool loader_read_at(Batch *batch, const ShardSet *set, int64_t index, int vocab_size, Error *err);
-
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -1,7 +1,7 @@
 #include "data/shard.h"
 
-#include "data/checksum.h"
-#include "data/file.h"
+#include "base/crc32c.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>

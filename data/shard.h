@@ -5,14 +5,10 @@
 #ifndef POLAR_DATA_SHARD_H
 #define POLAR_DATA_SHARD_H
 
-#include "device/error.h" // defines: Error
+#include "base/error.h"
 
 #include <stddef.h>
 #include <stdint.h>
-
-#ifdef __cplusplus
-extern "C" {
-#endif
 
 enum { SHARD_MAGIC = 20240520, SHARD_VERSION = 1, SHARD_HEADER_BYTES = 1024 };
 enum { SHARD_WIDE_MAGIC = 20240801, SHARD_WIDE_VERSION = 7 };
@@ -66,8 +62,4 @@ void shard_writer_discard(ShardWriter *writer); // one that is not open is left 
 
 // All of that for tokens in memory.
 bool shard_write(const char *path, const uint16_t *tokens, int64_t n, Error *err);
-
-#ifdef __cplusplus
-}
-#endif
 #endif

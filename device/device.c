@@ -1,8 +1,8 @@
 #include "device/device.h"
 
-#include "device/cpu_backend.h" // defines: cpu_device_open
+#include "device/cpu/backend.h"
 #ifdef POLAR_CUDA
-#include "device/cuda_backend.h" // defines: cuda_device_open
+#include "device/cuda/backend.h"
 #endif
 
 #include <stdio.h>

@@ -5,7 +5,7 @@
 #ifndef POLAR_DEVICE_DEVICE_H
 #define POLAR_DEVICE_DEVICE_H
 
-#include "device/error.h" // defines: Error
+#include "base/error.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -3,8 +3,8 @@
 #ifndef POLAR_MODEL_ACTIVATIONS_H
 #define POLAR_MODEL_ACTIVATIONS_H
 
-#include "device/device.h" // defines: Type
-#include "model/config.h"  // defines: ModelConfig
+#include "device/device.h"
+#include "model/config.h"
 
 #ifdef __cplusplus
 extern "C" {

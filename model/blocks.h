@@ -2,7 +2,7 @@
 #ifndef POLAR_MODEL_BLOCKS_H
 #define POLAR_MODEL_BLOCKS_H
 
-#include "model/model.h" // defines: Model
+#include "model/model.h"
 
 // One micro-batch on its way through the blocks. Between blocks the residual stream is the pair (resid, delta): the
 // next norm adds them up as it reads them. delta is NULL before the first layer.

@@ -2,7 +2,7 @@
 #ifndef POLAR_MODEL_CONFIG_H
 #define POLAR_MODEL_CONFIG_H
 
-#include "device/error.h" // defines: Error
+#include "base/error.h"
 
 #include <stddef.h>
 #include <stdint.h>

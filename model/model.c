@@ -1,7 +1,7 @@
 #include "model/model.h"
 
-#include "device/ranges.h" // defines: range_begin, range_end
-#include "model/blocks.h"  // defines: Pass, block_forward, block_backward
+#include "base/nvtx.h"
+#include "model/blocks.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -5,11 +5,11 @@
 #ifndef POLAR_MODEL_MODEL_H
 #define POLAR_MODEL_MODEL_H
 
-#include "device/device.h"     // defines: Device, Stream, Type
-#include "model/activations.h" // defines: ActivationTable, ModelRun
-#include "model/batch.h"       // defines: Batch
-#include "model/ops.h"         // defines: LayerOps
-#include "model/params.h"      // defines: ParamTable
+#include "device/device.h"
+#include "model/activations.h"
+#include "data/batch.h"
+#include "model/ops.h"
+#include "model/params.h"
 
 #ifdef __cplusplus
 extern "C" {

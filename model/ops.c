@@ -1,9 +1,9 @@
 #include "model/ops.h"
 
-#include "device/cpu.h"       // defines: cpu_isa
-#include "model/cpu_tables.h" // declares the tables
+#include "device/cpu/cpu.h"
+#include "model/cpu/tables.h" // declares the tables
 #ifdef POLAR_CUDA
-#include "model/cuda_tables.h" // declares the tables
+#include "model/cuda/tables.h" // declares the tables
 #endif
 
 const LayerOps *layer_ops(const Device *device, Type type) {

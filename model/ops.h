@@ -8,9 +8,9 @@
 #ifndef POLAR_MODEL_OPS_H
 #define POLAR_MODEL_OPS_H
 
-#include "device/device.h" // defines: Stream, Type
-#include "model/batch.h"   // defines: Batch
-#include "model/config.h"  // defines: NormKind, ActivationKind, SoftcapKind
+#include "device/device.h"
+#include "data/batch.h"
+#include "model/config.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -1,6 +1,6 @@
 #include "model/params.h"
 
-#include "device/random.h" // defines: random_normal, random_uniform, random_stream
+#include "base/random.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
 #ifndef POLAR_MODEL_PARAMS_H
 #define POLAR_MODEL_PARAMS_H
 
-#include "model/config.h" // defines: ModelConfig
+#include "model/config.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -35,7 +35,7 @@ typedef enum {
     PARAM_FINAL_NORM_BIAS,
     PARAM_HEAD_WEIGHT, // (Vp, C), absent when tied
     PARAM_HEAD_BIAS,   // (Vp)
-    PARAM_X, // matrices of their own, no network's: param_table_init_matrices
+    PARAM_X,           // matrices of their own, no network's: param_table_init_matrices
     PARAM_Y,
     PARAM_KIND_COUNT
 } ParamKind;

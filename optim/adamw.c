@@ -1,7 +1,7 @@
 // AdamW: Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019), in the form of llm.c.
 // Default rate and betas are those of NorMuon's auxiliary Adam, eps and decay those of the GPT-2 reproductions.
-#include "optim/registry.h" // defines: optimizer_adamw
-#include "optim/step.h"     // defines: OptimizerStep, step_batch
+#include "optim/registry.h"
+#include "optim/step.h"
 
 static const OptimizerOption options[] = {
     {"lr", OPTION_REAL, 3e-4, 0, 1e9, NULL, "learning rate"},

@@ -1,6 +1,6 @@
 // Muon: the momentum of a matrix, orthogonalized (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
-#include "optim/polar_step.h" // defines: polar_step, POLAR_..._OPTIONS
-#include "optim/registry.h"   // defines: optimizer_muon
+#include "optim/polar/pipeline.h"
+#include "optim/registry.h"
 
 static const OptimizerOption options[] = {
     POLAR_MOMENTUM_OPTIONS(0.02, " (scale rms and max 4e-4, nuclear 1e-3, others 0.02)", 0.95, 1, ""),

@@ -3,8 +3,8 @@
 //   official  the released code: Nesterov, the Frobenius norm given back after normalization, times
 //             sqrt(max(1, rows/cols))
 // The paper's ablations, and the public step-count benchmark's second moment of the longer side, are choices here.
-#include "optim/polar_step.h" // defines: polar_step, POLAR_..._OPTIONS
-#include "optim/registry.h"   // defines: optimizer_normuon
+#include "optim/polar/pipeline.h"
+#include "optim/registry.h"
 
 typedef enum { FORM_PAPER, FORM_OFFICIAL, FORM_COUNT } Form;
 

@@ -1,9 +1,9 @@
 #include "optim/ops.h"
 
-#include "device/cpu.h"       // defines: cpu_isa
-#include "optim/cpu_tables.h" // declares the tables
+#include "device/cpu/cpu.h"
+#include "optim/cpu/tables.h" // declares the tables
 #if defined(POLAR_CUDA)
-#include "optim/cuda_tables.h" // declares the tables
+#include "optim/cuda/tables.h" // declares the tables
 #endif
 
 const OptimOps *optim_ops(const Device *device, Type type) {

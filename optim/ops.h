@@ -14,9 +14,9 @@
 #ifndef POLAR_OPTIM_OPS_H
 #define POLAR_OPTIM_OPS_H
 
-#include "device/device.h"   // defines: Device, Stream, Type
-#include "optim/optimizer.h" // defines: Group, StepInputs, StepReport
-#include "optim/polar_ops.h" // defines: PolarOps
+#include "device/device.h"
+#include "optim/optimizer.h"
+#include "optim/polar/ops.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -1,8 +1,8 @@
 #include "optim/optimizer.h"
 
-#include "optim/inputs.h" // defines: InputRing, step_inputs_fill
-#include "optim/plan.h"   // defines: OptimizerPlan
-#include "optim/step.h"   // defines: OptimizerStep
+#include "optim/step_scalars.h"
+#include "optim/routing.h"
+#include "optim/step.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,9 +6,9 @@
 #ifndef POLAR_OPTIM_OPTIMIZER_H
 #define POLAR_OPTIM_OPTIMIZER_H
 
-#include "device/device.h"  // defines: Device, Stream, Type
-#include "model/params.h"   // defines: ParamTable, Param, MatrixGroup
-#include "optim/schedule.h" // defines: Schedule
+#include "device/device.h"
+#include "model/params.h"
+#include "optim/schedule.h"
 
 #ifdef __cplusplus
 extern "C" {

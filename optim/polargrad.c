@@ -7,8 +7,8 @@
 // The released distributed code loses the momentum of polar-first unless gradients are bf16; the equations are followed
 // here. The authors' later variants (Lau and Su 2026) are choices at the same stations: their "right" polar factor
 // M (M^T M)^(-1/2) is U, times <A, U>^alpha, with centered columns for the head; "hybrid" normalizes the rows first.
-#include "optim/polar_step.h" // defines: polar_step, POLAR_..._OPTIONS
-#include "optim/registry.h"   // defines: optimizer_polargrad
+#include "optim/polar/pipeline.h"
+#include "optim/registry.h"
 
 enum { QDWH = 12 }; // in the order of POLAR_NAMES; converged (0 steps), and without an eps
 

@@ -1,6 +1,6 @@
 #include "optim/registry.h"
 
-#include "device/nearest.h" // defines: nearest_name
+#include "base/suggest.h"
 
 #include <stdio.h>
 #include <string.h>

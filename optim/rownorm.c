@@ -1,6 +1,6 @@
 // Row-normalized momentum for embeddings and heads: W_i -= lr M_i / (||M_i|| + eps) (Lau and Su 2026). No polar factor.
-#include "optim/polar_step.h" // defines: polar_step, POLAR_..._OPTIONS
-#include "optim/registry.h"   // defines: optimizer_rownorm
+#include "optim/polar/pipeline.h"
+#include "optim/registry.h"
 
 static const OptimizerOption options[] = {
     POLAR_MOMENTUM_OPTIONS(0.02, "", 0.95, 0, ""),

@@ -1,6 +1,6 @@
 #include "optim/schedule.h"
 
-#include "device/nearest.h" // defines: nearest_name
+#include "base/suggest.h"
 
 #include <math.h>
 #include <string.h>

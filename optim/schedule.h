@@ -2,7 +2,7 @@
 #ifndef POLAR_OPTIM_SCHEDULE_H
 #define POLAR_OPTIM_SCHEDULE_H
 
-#include "device/error.h" // defines: Error
+#include "base/error.h"
 
 #include <stdint.h>
 

@@ -1,6 +1,6 @@
 // The settings of an optimizer for one group: defaults, text to value and back.
-#include "device/nearest.h"  // defines: nearest_name
-#include "optim/optimizer.h" // defines: GroupSettings, OptimizerDef
+#include "base/suggest.h"
+#include "optim/optimizer.h"
 
 #include <ctype.h>
 #include <errno.h>

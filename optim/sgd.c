@@ -1,6 +1,6 @@
 // Stochastic gradient descent with momentum (Sutskever et al. 2013), in the form of torch.optim.SGD.
-#include "optim/registry.h" // defines: optimizer_sgd
-#include "optim/step.h"     // defines: OptimizerStep, step_batch
+#include "optim/registry.h"
+#include "optim/step.h"
 
 static const OptimizerOption options[] = {
     {"lr", OPTION_REAL, 0.1, 0, 1e9, NULL, "learning rate"},

@@ -2,12 +2,8 @@
 #ifndef POLAR_OPTIM_STEP_H
 #define POLAR_OPTIM_STEP_H
 
-#include "optim/ops.h"       // defines: OptimOps
-#include "optim/optimizer.h" // defines: GroupSettings, StepInputs, StepReport
-
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include "optim/ops.h"
+#include "optim/optimizer.h"
 
 // One matrix group (or vectors: rows 1) of a group of parameters with its state. state[i] is the view's first
 // element of the i-th declared tensor; that of the next parameter stands state_stride[i] elements further, that of the
@@ -37,8 +33,4 @@ struct OptimizerStep {
 // The batch of `count` matrices of a view from matrix `first` on, for an operation; fewer where the view ends, or a
 // parameter of several parts.
 MatrixBatch step_batch(const OptimizerStep *step, const GroupView *view, int first, int count);
-
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes data/unicode_table.c: which characters are letters, numbers and white space.
+"""Writes data/tokenizer/unicode_table.c: which characters are letters, numbers and white space.
 
 The table is that of Unicode 16.0.0, which tiktoken 0.14 splits by. Needs the package unicodedata2 16.0.0 (or a Python
-whose own unicodedata is of that version):  python3 scripts/unicode_table.py >data/unicode_table.c
+whose own unicodedata is of that version):  python3 scripts/unicode_table.py >data/tokenizer/unicode_table.c
 """
 import sys
 
@@ -32,7 +32,7 @@ def main():
             starts.append(code << 2 | now)
             previous = now
     print(f"// Made by scripts/unicode_table.py from Unicode {VERSION}.")
-    print('#include "data/unicode.h"\n')
+    print('#include "data/tokenizer/unicode.h"\n')
     print("const int unicode_n_ranges = %d;\n" % len(starts))
     print("// A range of characters each: its first, times 4, plus its CharClass. It ends where the next begins.")
     print("// clang-format off")

@@ -1,9 +1,9 @@
 // Speed of the parts and of whole steps on this machine, as medians, against what the machine can do: the rate of one
 // large product and the bandwidth of a triad, both measured in the same run. `make bench`; the arguments, if any, are
 // the parts to run: demo, short, long, tokenizer.
-#include "data/file.h"
-#include "data/vocab.h"
-#include "device/cpu.h"
+#include "base/file.h"
+#include "data/tokenizer/vocab.h"
+#include "device/cpu/cpu.h"
 #include "tests/bench.h"
 
 #include <math.h>

@@ -2,9 +2,9 @@
 #ifndef POLAR_TESTS_BENCH_H
 #define POLAR_TESTS_BENCH_H
 
-#include "model/model.h"     // defines: Model, LayerOps
-#include "optim/optimizer.h" // defines: Optimizer
-#include "optim/ops.h"       // defines: OptimOps
+#include "model/model.h"
+#include "optim/optimizer.h"
+#include "optim/ops.h"
 
 // Seconds on the clock of the benchmark: the wall's, or with BENCH_CLOCK=cpu the processor time of all threads, which
 // with one thread (OMP_NUM_THREADS=1) says more on a machine that is busy otherwise.

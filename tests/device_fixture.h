@@ -4,7 +4,7 @@
 #ifndef POLAR_TESTS_DEVICE_FIXTURE_H
 #define POLAR_TESTS_DEVICE_FIXTURE_H
 
-#include "device/device.h" // defines: Device, Stream
+#include "device/device.h"
 
 #include <stdio.h>
 

@@ -1,9 +1,9 @@
 // dump_logits DIR TOKENS OUT: the logits (T, V) of a run's newest checkpoint or of a Hugging Face directory, in float, for
 // the T tokens (int32) of one sequence. For tests that compare them with those of other programs.
-#include "run/load.h" // defines: load_network, network_info
+#include "run/hf/pretrained.h"
 #include "tests/fixed_batch.h"
 
-#include "data/file.h" // defines: file_read_whole
+#include "base/file.h"
 
 #include <stdio.h>
 

@@ -2,8 +2,8 @@
 #ifndef POLAR_TESTS_FIXED_BATCH_H
 #define POLAR_TESTS_FIXED_BATCH_H
 
-#include "device/device.h" // defines: Device, Stream
-#include "model/batch.h"   // defines: Batch
+#include "device/device.h"
+#include "data/batch.h"
 
 #include <stdlib.h>
 #include <string.h>

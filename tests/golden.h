@@ -2,8 +2,8 @@
 #ifndef POLAR_TESTS_GOLDEN_H
 #define POLAR_TESTS_GOLDEN_H
 
-#include "data/float_types.h" // defines: float_type_read, float_type_write
-#include "data/safetensors.h" // defines: Safetensors
+#include "base/float_types.h"
+#include "base/safetensors.h"
 
 #include <math.h>
 #include <stdarg.h>

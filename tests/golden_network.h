@@ -4,7 +4,7 @@
 
 #include "tests/golden.h"
 
-#include "device/cpu.h" // defines: Isa, cpu_isa
+#include "device/cpu/cpu.h"
 #include "model/model.h"
 #include "tests/fixed_batch.h"
 

@@ -4,7 +4,7 @@
 // With a DIVISOR above 1 every length is divided by it and measured once: whether it all runs.
 #include "tests/gpu_ceilings.h"
 
-#include "device/random.h" // defines: random_normal
+#include "base/random.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 #ifndef POLAR_TESTS_GPU_CEILINGS_H
 #define POLAR_TESTS_GPU_CEILINGS_H
 
-#include "device/device.h" // defines: Device, Stream, Type
+#include "device/device.h"
 
 enum { MAX_REPEATS = 20 };
 

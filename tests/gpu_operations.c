@@ -1,7 +1,7 @@
 // Times of the operations of a training step of GPT-2 124M in bf16, beside what the GPU can move and multiply. Bytes are those
 // that have to be read and written at the least, each array once; FLOPs of attention those of its products below the diagonal.
-#include "model/ops.h" // defines: LayerOps, layer_ops
-#include "optim/ops.h" // defines: OptimOps, optim_ops
+#include "model/ops.h"
+#include "optim/ops.h"
 #include "tests/gpu_ceilings.h"
 
 #include <math.h>

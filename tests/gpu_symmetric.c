@@ -1,7 +1,7 @@
-// Part of gpu_ceilings: the symmetric products of polar factors by cuBLASLt and by the kernel of device/cuda_symmetric.cu.
+// Part of gpu_ceilings: the symmetric products of polar factors by cuBLASLt and by the kernel of device/cuda/syrk.cu.
 // Its times decide what cuda_symmetric_pays says.
 #ifdef POLAR_CUDA
-#include "device/cuda_symmetric.h" // defines: cuda_symmetric
+#include "device/cuda/syrk.h"
 #endif
 #include "tests/gpu_ceilings.h"
 

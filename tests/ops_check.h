@@ -7,10 +7,10 @@
 #ifndef POLAR_TESTS_OPS_CHECK_H
 #define POLAR_TESTS_OPS_CHECK_H
 
-#include "data/float_types.h" // defines: float_type_read, float_type_write
-#include "device/cpu.h"       // defines: Isa, cpu_isa
-#include "device/random.h"    // defines: random_normal
-#include "model/ops.h"        // defines: LayerOps
+#include "base/float_types.h"
+#include "device/cpu/cpu.h"
+#include "base/random.h"
+#include "model/ops.h"
 
 #define DEVICE_THREADS 2
 #include "tests/device_fixture.h"
@@ -28,7 +28,7 @@
 #include <cmocka.h>
 
 #ifdef CUDA_ON_CPU
-#include "cuda_on_cpu.h" // defines: cuda_on_cpu_set_order
+#include "cuda_on_cpu.h"
 #endif
 
 typedef struct {

@@ -4,9 +4,9 @@
 #ifndef POLAR_TESTS_OPTIM_FIXTURE_H
 #define POLAR_TESTS_OPTIM_FIXTURE_H
 
-#include "device/cpu.h"      // defines: Isa, cpu_isa
-#include "device/random.h"   // defines: random_normal
-#include "optim/optimizer.h" // defines: Optimizer
+#include "device/cpu/cpu.h"
+#include "base/random.h"
+#include "optim/optimizer.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 #include <string.h>
 
 #ifdef CUDA_ON_CPU
-#include "cuda_on_cpu.h" // defines: cuda_on_cpu_set_order
+#include "cuda_on_cpu.h"
 #endif
 
 typedef struct {

@@ -6,10 +6,10 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "data/shard.h"  // defines: shard_write
-#include "optim/polar.h" // defines: POLAR_NAMES
-#include "run/finite.h"  // defines: finite_weights, finite_state
-#include "run/trainer.h" // defines: Trainer
+#include "data/shard.h"
+#include "optim/polar/polar.h"
+#include "run/checkpoint/finite.h"
+#include "run/training/trainer.h"
 
 #include <math.h>
 

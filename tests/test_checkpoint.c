@@ -5,10 +5,10 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "data/checksum.h"
-#include "run/checkpoint_writer.h"
-#include "run/config.h"
-#include "run/metrics.h"
+#include "base/crc32c.h"
+#include "run/checkpoint/writer.h"
+#include "run/options/config.h"
+#include "base/metrics.h"
 
 #include <math.h>
 #include <sys/stat.h>

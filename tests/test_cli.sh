@@ -55,7 +55,7 @@ headers_c_and_cxx() { # train.cu and all it includes, both ways, warnings as err
 
 every_header_in_cxx() { # those of other parts that a .cu file may include
     local header
-    for header in device/{device,error,random}.h model/{model,params,ops,batch}.h optim/optimizer.h data/*.h run/{options,config,commands}.h; do
+    for header in base/*.h device/device.h model/{model,params,ops}.h optim/optimizer.h data/*.h data/tokenizer/*.h run/options/{options,config}.h run/cli/commands.h; do
         echo "#include \"$header\"" | g++ -x c++ -std=c++17 -D_GNU_SOURCE -I. -Wall -Wextra -Werror -fsyntax-only - || return 1
         echo "#include \"$header\"" | gcc -x c -std=c11 -D_GNU_SOURCE -I. -Wall -Wextra -Werror -fsyntax-only - || return 1
     done

@@ -2,13 +2,13 @@
 // what is said then is checked.
 #include "device/device.h"
 #ifdef POLAR_CUDA
-#include "device/cuda_backend.h" // defines: cuda_scratch
+#include "device/cuda/backend.h"
 #endif
-#include "device/random.h" // defines: random_normal
+#include "base/random.h"
 
 #ifdef CUDA_ON_CPU
-#include "model/model.h" // defines: Model, model_scratch
-#include "run/config.h"  // defines: RunConfig, config_load
+#include "model/model.h"
+#include "run/options/config.h"
 #include "tests/fixed_batch.h"
 #endif
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Which of several cuBLASLt and cuSOLVER device/cuda_libraries.c takes: compiled here with headers of our own, of any version,
+"""Which of several cuBLASLt and cuSOLVER device/cuda/libraries.c takes: compiled here with headers of our own, of any version,
 and run where libraries of our own stand, which only know their version."""
 import os
 import re
@@ -7,10 +7,10 @@ import subprocess
 
 import harness
 
-FUNCTIONS = re.findall(r"\bF\((cu\w+)\)", (harness.ROOT / "device/cuda_libraries.h").read_text())
+FUNCTIONS = re.findall(r"\bF\((cu\w+)\)", (harness.ROOT / "device/cuda/libraries.h").read_text())
 PATCH = 7777  # in the versions of our libraries: no real one says so
 MAIN = """
-#include "device/cuda_libraries.h"
+#include "device/cuda/libraries.h"
 #include <stdio.h>
 int main(void) {
     const CudaLibraries *libraries;
@@ -33,7 +33,7 @@ def make_program(folder, blas, solver):
     (include / "cublasLt.h").write_text(f"#define CUBLAS_VER_MAJOR {blas}\n{functions}")
     (include / "cusolverDn.h").write_text(f"#define CUSOLVER_VER_MAJOR {solver}\n")
     program = folder / f"program{blas}"
-    compiled(program, MAIN, "-I.", f"-I{include}", "device/cuda_libraries.c", "device/error.c", "-ldl", "-pthread")
+    compiled(program, MAIN, "-I.", f"-I{include}", "device/cuda/libraries.c", "base/error.c", "-ldl", "-pthread")
     return program
 
 

@@ -1,6 +1,6 @@
 // test_cuda_on_cpu.cu - the imitation of a GPU itself: kernels that are right run, in any order of threads with the same
 // bits, and each kind of mistake it is there to find, planted, is found.
-#include "tests/cuda_on_cpu/test_fixture.h" // defines: device_array, different_results, expect_death
+#include "tests/cuda_on_cpu/test_fixture.h"
 
 #ifdef __SANITIZE_ADDRESS__
 static const bool ASAN = true;

@@ -1,6 +1,6 @@
 // test_cuda_on_cpu_libraries.cu - the imitations of cuBLASLt and cuSOLVER by what defines their results: sums written out,
 // factors multiplied back. (The program's own tests of products and solves run on them as well.)
-#include "tests/cuda_on_cpu/test_fixture.h" // defines: device_array, host_array
+#include "tests/cuda_on_cpu/test_fixture.h"
 
 #include <cublasLt.h>
 #include <cusolverDn.h>

@@ -1,8 +1,8 @@
-// test_cuda_on_cpu_ptx.cu - the warp's instructions of device/cuda_ptx.h as the imitation has them, against plain products
+// test_cuda_on_cpu_ptx.cu - the warp's instructions of device/cuda/ptx.h as the imitation has them, against plain products
 // and by the layouts that the PTX ISA gives; copies in the background are not there before the wait.
-#include "device/cuda_ptx.h" // defines: mma_16816, ldmatrix_x4, cp_async_16
+#include "device/cuda/ptx.h"
 
-#include "tests/cuda_on_cpu/test_fixture.h" // defines: device_array, different_results, expect_death
+#include "tests/cuda_on_cpu/test_fixture.h"
 
 typedef __nv_bfloat16 Half;
 

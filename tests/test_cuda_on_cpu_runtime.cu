@@ -1,6 +1,6 @@
 // test_cuda_on_cpu_runtime.cu - the imitation's runtime: work waits until it is waited for, a missing event shows, what CUDA
 // refuses is refused, graphs replay, faults come when they are asked for.
-#include "tests/cuda_on_cpu/test_fixture.h" // defines: device_array, different_results, expect_death
+#include "tests/cuda_on_cpu/test_fixture.h"
 
 #include <thread>
 

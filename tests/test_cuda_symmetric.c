@@ -1,12 +1,12 @@
-// Symmetric products by the kernel of device/cuda_symmetric.cu, on a GPU, real or imitated, against sums in double: every
+// Symmetric products by the kernel of device/cuda/syrk.cu, on a GPU, real or imitated, against sums in double: every
 // element within its bound, exact symmetry, nothing read or written beside the matrices, the same bits in every order of
 // threads.
 #include "device/device.h"
 #ifdef POLAR_CUDA
-#include "device/cuda_symmetric.h" // defines: cuda_symmetric
+#include "device/cuda/syrk.h"
 #endif
-#include "data/float_types.h" // defines: float_type_read, float_type_write
-#include "device/random.h"    // defines: random_normal
+#include "base/float_types.h"
+#include "base/random.h"
 
 #define DEVICE_THREADS 1
 #include "tests/device_fixture.h"
@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #ifdef CUDA_ON_CPU
-#include <cuda_on_cpu.h> // defines: cuda_on_cpu_set_order
+#include <cuda_on_cpu.h>
 #endif
 
 #ifdef POLAR_CUDA

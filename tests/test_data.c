@@ -5,7 +5,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "data/checksum.h"
+#include "base/crc32c.h"
 #include "data/shard.h"
 #include "tests/temp_dir.h"
 

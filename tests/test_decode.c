@@ -1,8 +1,8 @@
 // Decoding with keys and values kept against running the whole text anew for every token.
-#include "run/decode.h"
+#include "run/training/decode.h"
 
-#include "device/random.h" // defines: random_normal, random_uniform
-#include "run/sample.h"
+#include "base/random.h"
+#include "run/training/sample.h"
 
 #define DEVICE_THREADS 1
 #include "tests/device_fixture.h"

@@ -1,7 +1,7 @@
 // The solves of device/device.h against what they promise, on the CPU and where there is one on a GPU, in both types:
 // shapes, singular matrices, matrices that are not positive definite, numbers that are not finite.
 #include "device/device.h"
-#include "device/random.h" // defines: random_normal
+#include "base/random.h"
 
 #define DEVICE_THREADS 1
 #include "tests/device_fixture.h"

@@ -6,7 +6,7 @@
 // in double, where only that factor times the smaller eps is left, 1e-11.
 #include "tests/golden.h"
 
-#include "device/cpu.h" // defines: Isa, cpu_isa
+#include "device/cpu/cpu.h"
 #include "optim/optimizer.h"
 
 #include <stdlib.h>

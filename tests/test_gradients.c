@@ -7,8 +7,8 @@
 // GPU are compared with those.
 #include "model/model.h"
 
-#include "data/float_types.h" // defines: float_type_read, float_type_write
-#include "device/random.h"    // defines: random_normal, random_uniform
+#include "base/float_types.h"
+#include "base/random.h"
 #include "tests/fixed_batch.h"
 
 #include <math.h>

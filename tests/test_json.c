@@ -5,8 +5,8 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "data/json.h"
-#include "device/random.h"
+#include "base/json.h"
+#include "base/random.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "data/loader.h"
-#include "device/random.h"
+#include "base/random.h"
 #include "tests/temp_dir.h"
 
 enum { VOCAB = 1000, MAX_SHARDS = 8, DOCUMENT = 7 };

@@ -1,5 +1,5 @@
 // The optimizers against plain transcriptions of their equations in double, on every instruction set.
-#include "optim_fixture.h" // defines: Fixture
+#include "optim_fixture.h"
 
 #include <math.h>
 #include <stdarg.h>

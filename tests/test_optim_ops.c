@@ -1,6 +1,6 @@
 // The optimizers' operations one by one on every instance, on matrices that are one element, rows of several pieces and
 // batches with gaps between them, against references in double.
-#include "optim/ops.h" // defines: optim_ops, MatrixBatch
+#include "optim/ops.h"
 #include "tests/ops_check.h"
 
 typedef struct {

@@ -1,7 +1,7 @@
 // PolarGrad, its relatives and NorMuon's ablations against plain transcriptions of their equations in double.
-#include "optim_fixture.h" // defines: Fixture
+#include "optim_fixture.h"
 
-#include "optim/ops.h" // defines: OptimOps
+#include "optim/ops.h"
 
 #include <math.h>
 #include <omp.h>

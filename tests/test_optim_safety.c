@@ -1,7 +1,7 @@
 // What holds for every optimizer: nothing but good steps changes anything, and no gradient makes a bad number.
-#include "optim_fixture.h" // defines: Fixture
+#include "optim_fixture.h"
 
-#include "optim/ops.h" // defines: OptimOps
+#include "optim/ops.h"
 
 #include <math.h>
 #include <stdarg.h>

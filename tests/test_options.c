@@ -5,7 +5,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "run/config.h"
+#include "run/options/config.h"
 
 #include <ctype.h>
 #include <sys/stat.h>

@@ -1,9 +1,9 @@
 // The Newton-Schulz iterations against what they do to singular values: a matrix U S V^T goes in, U p(S) V^T must
 // come out, with p composed of the method's triples in double.
-#include "optim/polar.h"
+#include "optim/polar/polar.h"
 
-#include "data/float_types.h" // defines: float_type_read, float_type_write
-#include "device/random.h"    // defines: random_normal
+#include "base/float_types.h"
+#include "base/random.h"
 
 #define DEVICE_THREADS 0
 #include "tests/device_fixture.h"

@@ -1,9 +1,9 @@
 // The methods that are no plain polynomial of the singular values, on matrices with every kind of spectrum: those that
 // converge against the polar factor, Turbo-Muon against its equations, QDWH and the polynomials against what the
 // authors' programs make of the same matrices.
-#include "optim/polar_measure.h"
+#include "optim/polar/accuracy.h"
 
-#include "device/random.h" // defines: random_normal
+#include "base/random.h"
 
 #define DEVICE_THREADS 1
 #include "tests/device_fixture.h"

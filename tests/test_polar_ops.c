@@ -1,5 +1,5 @@
 // The polar methods' operations on every instance, against references in long double.
-#include "optim/ops.h" // defines: optim_ops, PolarOps
+#include "optim/ops.h"
 #include "tests/ops_check.h"
 
 static const PolarOps *ops_of(const Instance *in) {

@@ -6,10 +6,10 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "device/random.h"      // defines: random_normal
-#include "optim/optimizer.h"    // defines: optimizer_create
-#include "run/problem.h"        // defines: Problem
-#include "run/problem_config.h" // defines: problem_config_load
+#include "base/random.h"
+#include "optim/optimizer.h"
+#include "run/problems/problem.h"
+#include "run/problems/config.h"
 
 #include <math.h>
 #include <stdlib.h>

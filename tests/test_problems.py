@@ -20,7 +20,7 @@ TRAIN = os.environ.get("TRAIN", str(ROOT / "train"))
 ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1")
 QUADRATIC = ["quadratic", "--rows", "30", "--cols", "12", "--x-rows", "14", "--x-cols", "6", "--seed", "5"]
 COMPLETION = ["completion", "--rows", "20", "--cols", "16", "--rank", "2", "--mask", "0.6"]
-INIT, PROBLEM = 1, 4  # streams of device/random.h
+INIT, PROBLEM = 1, 4  # streams of base/random.h
 
 
 def train(*arguments, status=0):

@@ -6,9 +6,9 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "data/checksum.h"
-#include "data/safetensors.h"
-#include "device/random.h"
+#include "base/crc32c.h"
+#include "base/safetensors.h"
+#include "base/random.h"
 #include "tests/temp_dir.h"
 
 #include <math.h>

@@ -1,8 +1,8 @@
 // Which token is drawn, and how tokens become text.
-#include "run/draw.h"
+#include "run/training/sample_token.h"
 
-#include "device/random.h" // defines: random_uniform
-#include "run/text_writer.h"
+#include "base/random.h"
+#include "run/training/utf8_stream.h"
 
 #include <math.h>
 #include <stdarg.h>

@@ -1,8 +1,8 @@
 // Settings, registry, routing, the plan of states, and bits that do not depend on threads.
-#include "optim_fixture.h" // defines: Fixture
+#include "optim_fixture.h"
 
-#include "device/nearest.h" // defines: nearest_name
-#include "optim/ops.h"      // defines: OptimOps
+#include "base/suggest.h"
+#include "optim/ops.h"
 
 #include <math.h>
 #include <omp.h>

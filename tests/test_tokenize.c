@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "data/shard.h"
-#include "data/tokenize.h"
+#include "data/tokenizer/tokenize.h"
 #include "tests/temp_dir.h"
 
 #include <dirent.h>

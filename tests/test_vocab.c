@@ -6,12 +6,12 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "data/bpe.h"
-#include "data/file.h"
-#include "data/split.h"
-#include "data/unicode.h"
-#include "data/vocab.h"
-#include "device/random.h"
+#include "data/tokenizer/bpe.h"
+#include "base/file.h"
+#include "data/tokenizer/split.h"
+#include "data/tokenizer/unicode.h"
+#include "data/tokenizer/vocab.h"
+#include "base/random.h"
 #include "tests/temp_dir.h"
 
 #include <sys/stat.h>

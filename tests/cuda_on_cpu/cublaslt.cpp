@@ -1,6 +1,6 @@
 // cublaslt.cpp - the part of cuBLASLt that the program uses, on the CPU's own product. Sums are in float (double for
 // doubles); what is not supported there is refused here.
-#include "device/cpu.h" // defines: cpu_gemm_own_f32, cpu_gemm_own_f64
+#include "device/cpu/cpu.h"
 #include "imitation.h"
 
 #include <cublasLt.h>

@@ -1,5 +1,5 @@
 // fiber.cpp - stacks, the switch between them, and telling AddressSanitizer about it.
-#include "fiber.h" // defines: fiber_resume, fiber_yield
+#include "fiber.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 // graph.cpp - streams whose work is captured into a graph in place of being queued, and graphs that are replayed.
-#include "stream.h" // defines: Capture, Node
+#include "stream.h"
 
 #include <algorithm>
 #include <utility>

@@ -1,5 +1,5 @@
 // grid.cpp - runs a grid: its blocks one after another, the threads of a block as fibers that run until they wait.
-#include "fiber.h" // defines: fiber_resume, fiber_yield
+#include "fiber.h"
 #include "imitation.h"
 
 #include <string.h>

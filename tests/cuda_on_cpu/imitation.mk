@@ -35,12 +35,12 @@ endif
 BASE      += $(IMITATION)
 LIBS      += -lstdc++
 TESTS     += $(patsubst tests/%.cu,%,$(wildcard tests/test_*.cu))
-KERNELS   := $(wildcard device/*.cu model/*.cu optim/*.cu run/*.cu)
+KERNELS   := $(ALL_KERNELS)
 OBJECTS   := $(sort $(OBJECTS) $(KERNELS:%=$(BUILD)/%.o) $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard tests/cuda_on_cpu/*.cpp)))
 
 # What is the same with and without CUDA is taken from the folder of another build, if one is named.
 ifdef OBJECTS_FROM
-SAME    := $(filter $(foreach i,$(ISAS),%.$i.o) $(BUILD)/data/%.o,$(OBJECTS))
+SAME    := $(filter $(foreach i,$(ISAS),%.$i.o) $(BUILD)/data/%.o $(BUILD)/base/%.o,$(OBJECTS))
 OBJECTS := $(filter-out $(SAME),$(OBJECTS)) $(SAME:$(BUILD)/%=$(OBJECTS_FROM)/%)
 endif
 

@@ -1,4 +1,4 @@
-// ptx.cpp - the instructions of device/cuda_ptx.h: products of tiles, loads of fragments, copies in the background.
+// ptx.cpp - the instructions of device/cuda/ptx.h: products of tiles, loads of fragments, copies in the background.
 #include "cuda_on_cpu_ptx.h"
 #include "imitation.h"
 

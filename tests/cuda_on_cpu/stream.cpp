@@ -1,6 +1,6 @@
 // stream.cpp - streams and events: work is queued, and done only when something waits for it, in an order over the
 // streams that events and the default stream leave open.
-#include "stream.h" // defines: CUstream_st, CUevent_st, Work, Mark
+#include "stream.h"
 
 #include <algorithm>
 #include <utility>

@@ -2,9 +2,9 @@
 #ifndef POLAR_CUDA_ON_CPU_TEST_FIXTURE_H
 #define POLAR_CUDA_ON_CPU_TEST_FIXTURE_H
 
-#include "device/cuda_kernel.h" // defines: CUDA_LAUNCH, CUDA_SHARED, CUDA_SHARED_ARRAY
+#include "device/cuda/launch.h"
 
-#include <cuda_on_cpu.h> // defines: cuda_on_cpu_set_order
+#include <cuda_on_cpu.h>
 
 #include <math.h>
 #include <signal.h>

@@ -1,5 +1,5 @@
 // Configurations: an accepted one is printed as one that is accepted again and says the same.
-#include "run/config.h"
+#include "run/options/config.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #ifndef POLAR_TESTS_FUZZ_H
 #define POLAR_TESTS_FUZZ_H
 
-#include "device/error.h" // defines: Error
+#include "base/error.h"
 
 #include <stdint.h>
 #include <stdio.h>

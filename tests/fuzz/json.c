@@ -1,5 +1,5 @@
 // JSON: every node of an accepted tree can be visited, and lookups of its keys find them.
-#include "data/json.h"
+#include "base/json.h"
 #include "tests/fuzz/fuzz.h"
 
 static void visit(const Json *json, int depth) {

@@ -1,6 +1,6 @@
 // metrics.jsonl as a resumed run finds it: trimmed to whole lines, and what is kept is kept by a second trimming too.
-#include "data/file.h"
-#include "run/metrics.h"
+#include "base/file.h"
+#include "base/metrics.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 // Runs a fuzzer without libFuzzer: on every file of a folder, then on N deterministic mutations of them.
 //   fuzz_NAME FOLDER N
-#include "device/random.h" // defines: random_bits
+#include "base/random.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <dirent.h>

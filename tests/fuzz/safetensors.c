@@ -1,5 +1,5 @@
 // Safetensors: every byte of every tensor that an accepted file names is there, and reads as its type.
-#include "data/safetensors.h"
+#include "base/safetensors.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>

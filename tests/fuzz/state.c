@@ -1,7 +1,7 @@
 // A checkpoint's state.json behind its own checksum, which is made right so that what lies behind it is reached.
-#include "data/checksum.h"
-#include "run/plan.h"
-#include "run/checkpoint_state.h"
+#include "base/crc32c.h"
+#include "run/training/plan.h"
+#include "run/checkpoint/state_file.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 // Vocabularies: an accepted one encodes any bytes to tokens of its own, and gives valid text back.
-#include "data/vocab.h"
+#include "data/tokenizer/vocab.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>

@@ -1,8 +1,8 @@
-// cuda_on_cpu_ptx.h - the functions of device/cuda_ptx.h, which says what they do, by the layouts of the PTX ISA.
+// cuda_on_cpu_ptx.h - the functions of device/cuda/ptx.h, which says what they do, by the layouts of the PTX ISA.
 #ifndef POLAR_CUDA_ON_CPU_PTX_H
 #define POLAR_CUDA_ON_CPU_PTX_H
 
-#include "cuda_on_cpu_warp.h" // defines: warp_wait
+#include "cuda_on_cpu_warp.h"
 
 #include <float.h>
 #include <math.h>

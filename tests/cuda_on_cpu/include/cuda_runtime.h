@@ -6,9 +6,9 @@
 #include_next <cuda_runtime.h>
 
 #ifdef __cplusplus
-#include "cuda_on_cpu_launch.h" // defines: CUDA_LAUNCH, CUDA_SHARED, CUDA_SHARED_ARRAY, threadIdx, cudaFuncSetAttribute<>
-#include "cuda_on_cpu_warp.h" // defines: __syncthreads, __shfl_sync, __ballot_sync, __reduce_add_sync
-#include "cuda_on_cpu_math.h" // defines: __expf, rsqrtf, __float_as_uint, __ldg, atomicAdd
+#include "cuda_on_cpu_launch.h"
+#include "cuda_on_cpu_warp.h"
+#include "cuda_on_cpu_math.h"
 #endif
 
 #endif

@@ -1,0 +1,56 @@
+// base/json.h - JSON (RFC 8259) in and out: a small tree from untrusted text, and a writer that cannot produce bad
+// text.
+#ifndef POLAR_BASE_JSON_H
+#define POLAR_BASE_JSON_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT } JsonKind;
+
+typedef struct Json {
+    JsonKind kind;
+    const char *key; // within an object; NULL elsewhere
+    bool boolean;
+    double number;
+    bool is_integer; // the text was an integer that fits int64
+    int64_t integer;
+    const char *string; // UTF-8, zero-terminated; length without the zero
+    size_t length;
+    struct Json *first, *next; // children; next sibling
+    size_t count;
+} Json;
+
+// Parses `size` bytes. Refuses duplicate keys, trailing text, bad UTF-8 and nesting deeper than 64. The tree is one
+// block, freed by json_free(root). NULL with the byte offset in err.
+Json *json_parse(const char *text, size_t size, Error *err);
+void json_free(Json *root);
+const Json *json_get(const Json *object, const char *key); // NULL if absent or not an object
+// Typed look-ups; errors name the key. A string is refused if it contains a zero byte.
+bool json_get_int(int64_t *value, const Json *object, const char *key, Error *err);
+bool json_get_double(double *value, const Json *object, const char *key, Error *err);
+bool json_get_string(const char **value, const Json *object, const char *key, Error *err);
+
+// Appends to a growing buffer; start from {0}. Commas and escapes are its own business; numbers round-trip (%.17g
+// shortened where fewer digits suffice); NaN and infinities become null, bytes that are not UTF-8 U+FFFD. One value
+// at top level, on one line, zero-terminated; after it `size = 0` begins the next.
+typedef struct {
+    char *text;
+    size_t size, capacity;
+    int depth;        // at most 64
+    uint64_t objects; // bit d: depth d + 1 is an object, whose values need keys
+    bool need_comma;
+} JsonWriter;
+
+void json_begin_object(JsonWriter *w, const char *key); // key NULL: at top level or in an array
+void json_end_object(JsonWriter *w);
+void json_begin_array(JsonWriter *w, const char *key);
+void json_end_array(JsonWriter *w);
+void json_string(JsonWriter *w, const char *key, const char *value);
+void json_int(JsonWriter *w, const char *key, int64_t value);
+void json_double(JsonWriter *w, const char *key, double value);
+void json_bool(JsonWriter *w, const char *key, bool value);
+void json_writer_free(JsonWriter *w);
+#endif

@@ -1,0 +1,40 @@
+// base/nvtx.h - names for stretches of a thread's time, which NVIDIA's profilers show above the work of the GPU (NVTX):
+// nsys profile ./train ...
+//
+// They are there in builds for CUDA whose toolkit has NVTX 3, which is headers alone, and cost a look at a pointer where no
+// profiler is. Ranges of one thread nest.
+#ifndef POLAR_BASE_NVTX_H
+#define POLAR_BASE_NVTX_H
+
+#include <stdint.h>
+
+#if defined(POLAR_CUDA) && defined(__has_include)
+#if __has_include(<nvtx3/nvToolsExt.h>)
+#include <nvtx3/nvToolsExt.h>
+#define POLAR_RANGES
+#endif
+#endif
+
+// `number` is the range's payload: of the step, of the block.
+static inline void range_begin(const char *name, int64_t number) {
+#ifdef POLAR_RANGES
+    nvtxEventAttributes_t range = {0};
+    range.version = NVTX_VERSION;
+    range.size = NVTX_EVENT_ATTRIB_STRUCT_SIZE;
+    range.payloadType = NVTX_PAYLOAD_TYPE_INT64;
+    range.payload.llValue = number;
+    range.messageType = NVTX_MESSAGE_TYPE_ASCII;
+    range.message.ascii = name;
+    nvtxRangePushEx(&range);
+#else
+    (void)name;
+    (void)number;
+#endif
+}
+
+static inline void range_end(void) {
+#ifdef POLAR_RANGES
+    nvtxRangePop();
+#endif
+}
+#endif

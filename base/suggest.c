@@ -1,0 +1,42 @@
+#include "base/suggest.h"
+
+#include <stddef.h>
+#include <string.h>
+
+enum { LONGEST = 63 };
+
+static int min2(int a, int b) {
+    return a < b ? a : b;
+}
+
+// Optimal string alignment distance, three rows of the table at a time.
+static int distance(const char *a, const char *b) {
+    int la = (int)strlen(a), lb = (int)strlen(b);
+    int rows[3][LONGEST + 1];
+    for (int j = 0; j <= lb; j++) rows[0][j] = j;
+    for (int i = 1; i <= la; i++) {
+        int *row = rows[i % 3], *above = rows[(i + 2) % 3], *above2 = rows[(i + 1) % 3];
+        row[0] = i;
+        for (int j = 1; j <= lb; j++) {
+            row[j] = min2(min2(above[j], row[j - 1]) + 1, above[j - 1] + (a[i - 1] != b[j - 1]));
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                row[j] = min2(row[j], above2[j - 2] + 1);
+        }
+    }
+    return rows[la % 3][lb];
+}
+
+const char *nearest_name(const char *word, const char *const *names, int n) {
+    size_t length = strlen(word);
+    if (length == 0 || length > LONGEST) return NULL;
+    const char *best = NULL;
+    int best_distance = 0;
+    for (int i = 0; i < n; i++) {
+        size_t other = strlen(names[i]);
+        if (other > LONGEST) continue;
+        int d = distance(word, names[i]);
+        if (2 * d > (int)(length > other ? length : other)) continue;
+        if (!best || d < best_distance) best = names[i], best_distance = d;
+    }
+    return best;
+}

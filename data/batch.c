@@ -1,0 +1,66 @@
+#include "data/batch.h"
+
+#include "base/error.h"
+
+#include <string.h>
+
+enum { ALIGN = 64 };
+
+static int64_t round_up(int64_t bytes) {
+    return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+// `start` has one entry more than there can be distinct tokens, and the last of `unique` is n_unique; the other arrays
+// have one per position.
+static int64_t array_bytes(int B, int T) {
+    return round_up(((int64_t)B * T + 1) * (int64_t)sizeof(int32_t));
+}
+
+int64_t batch_bytes(int B, int T) {
+    return 5 * array_bytes(B, T);
+}
+
+void batch_layout(Batch *batch, void *memory, int B, int T) {
+    char *p = memory;
+    int64_t step = array_bytes(B, T);
+    *batch = (Batch){.B = B,
+                     .T = T,
+                     .tokens = (int32_t *)(void *)p,
+                     .targets = (int32_t *)(void *)(p + step),
+                     .order = (int32_t *)(void *)(p + 2 * step),
+                     .start = (int32_t *)(void *)(p + 3 * step),
+                     .unique = (int32_t *)(void *)(p + 4 * step)};
+    batch->n_unique = batch->unique + (int64_t)B * T;
+}
+
+void batch_copy(Batch *to, const Batch *from) {
+    size_t n = (size_t)from->B * (size_t)from->T * sizeof(int32_t),
+           unique = (size_t)*from->n_unique * sizeof(int32_t);
+    ASSERT(to->B == from->B && to->T == from->T);
+    memcpy(to->tokens, from->tokens, n);
+    memcpy(to->targets, from->targets, n);
+    memcpy(to->order, from->order, n);
+    memcpy(to->start, from->start, unique + sizeof(int32_t));
+    memcpy(to->unique, from->unique, unique);
+    *to->n_unique = *from->n_unique;
+}
+
+void batch_index(Batch *batch, int32_t *scratch, int vocab_size) {
+    ASSERT((int64_t)batch->B * batch->T < INT32_MAX);
+    int32_t n = batch->B * batch->T, n_unique = 0;
+    memset(scratch, 0, ((size_t)vocab_size + 1) * sizeof *scratch);
+    for (int32_t i = 0; i < n; i++) {
+        ASSERT(batch->tokens[i] >= 0 && batch->tokens[i] < vocab_size);
+        scratch[batch->tokens[i] + 1]++;
+    }
+    for (int v = 0; v < vocab_size; v++) {
+        if (scratch[v + 1] > 0) {
+            batch->unique[n_unique] = v;
+            batch->start[n_unique++] = scratch[v];
+        }
+        scratch[v + 1] += scratch[v];
+    }
+    batch->start[n_unique] = n;
+    *batch->n_unique = n_unique;
+    for (int32_t i = 0; i < n; i++) batch->order[scratch[batch->tokens[i]]++] = i;
+}

@@ -1,0 +1,189 @@
+#include "device/cpu/backend.h"
+
+#include "device/cpu/cpu.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static double now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+// Pages are touched by the threads that will use them: the first step would pay for them otherwise.
+static void *cpu_alloc(Device *device, size_t bytes) {
+    (void)device;
+    size_t rounded = (bytes + 4095) / 4096 * 4096;
+    if (rounded < bytes) return NULL;
+    if (rounded == 0) rounded = 4096;
+    char *memory = aligned_alloc(4096, rounded);
+    if (memory == NULL) return NULL;
+    int64_t chunks = (int64_t)((rounded + (1 << 20) - 1) >> 20);
+#pragma omp parallel for schedule(static) if (chunks > 1)
+    for (int64_t i = 0; i < chunks; i++) {
+        size_t from = (size_t)i << 20, size = rounded - from < (1 << 20) ? rounded - from : 1 << 20;
+        memset(memory + from, 0, size);
+    }
+    return memory;
+}
+
+static void cpu_free(Device *device, void *memory) {
+    (void)device;
+    free(memory);
+}
+
+static void cpu_copy(Stream *stream, void *to, const void *from, size_t bytes) {
+    (void)stream;
+    memmove(to, from, bytes);
+}
+
+static void cpu_zero(Stream *stream, void *memory, size_t bytes) {
+    (void)stream;
+    memset(memory, 0, bytes);
+}
+
+// A matrix to add, of the shape of c, is laid down first and the product added to it.
+static void fill_add(const Gemm *g, char *c, const char *add) {
+    size_t element = type_size(g->c_type), row = (size_t)g->n * element;
+#pragma omp parallel for schedule(static) if (g->m * g->n > CPU_PARALLEL_MIN)
+    for (int64_t i = 0; i < g->m; i++) {
+        size_t at = (size_t)(i * g->ldc) * element;
+        memcpy(c + at, add + at, row);
+    }
+}
+
+static void cpu_device_gemm(Stream *stream, const Gemm *g) {
+    (void)stream;
+    ASSERT(g->type == g->c_type && (g->type == TYPE_F32 || g->type == TYPE_F64));
+    ASSERT(g->bias == NULL || g->beta == 0);
+    ASSERT(!g->symmetric || g->m == g->n);
+    int64_t element = (int64_t)type_size(g->type);
+    for (int64_t i = 0; i < (g->batch ? g->batch : 1); i++) {
+        const char *a = (const char *)g->a + i * g->stride_a * element;
+        const char *b = (const char *)g->b + i * g->stride_b * element;
+        char *c = (char *)g->c + i * g->stride_c * element;
+        const char *add = g->add ? (const char *)g->add + i * g->stride_c * element : NULL;
+        if (g->symmetric && g->bias == NULL) {
+            cpu_gemm_symmetric(g, a, b, c, add);
+            continue;
+        }
+        if (add && g->beta != 0) fill_add(g, c, add);
+        cpu_gemm(g->type, g->transpose_a, g->transpose_b, g->m, g->n, g->k, g->alpha, a, g->lda, b, g->ldb, g->beta,
+                 c, g->ldc, g->bias);
+    }
+}
+
+static Stream *cpu_stream_create(Device *device) {
+    Stream *stream = calloc(1, sizeof *stream);
+    ASSERT(stream != NULL);
+    stream->device = device;
+    return stream;
+}
+
+static void cpu_stream_destroy(Stream *stream) {
+    free(stream);
+}
+static void cpu_stream_synchronize(Stream *stream) {
+    (void)stream;
+}
+
+// An event's handle is the time it was recorded at.
+static Event *cpu_event_create(Device *device) {
+    Event *event = calloc(1, sizeof *event);
+    ASSERT(event != NULL);
+    event->device = device;
+    event->handle = calloc(1, sizeof(double));
+    ASSERT(event->handle != NULL);
+    return event;
+}
+
+static void cpu_event_destroy(Event *event) {
+    free(event->handle);
+    free(event);
+}
+
+static void cpu_event_record(Event *event, Stream *stream) {
+    (void)stream;
+    *(double *)event->handle = now_ms();
+}
+
+static void cpu_stream_wait(Stream *stream, Event *event) {
+    (void)stream;
+    (void)event;
+}
+
+static double cpu_event_elapsed_ms(Event *from, Event *to) {
+    return *(double *)to->handle - *(double *)from->handle;
+}
+static void cpu_close(Device *device) {
+    cpu_solver_free(device->solver);
+    free(device);
+}
+
+static const DeviceBackend backend = {
+    .alloc = cpu_alloc,
+    .free = cpu_free,
+    .alloc_host = cpu_alloc,
+    .free_host = cpu_free,
+    .memory_available = cpu_memory_available,
+    .copy = cpu_copy,
+    .zero = cpu_zero,
+    .gemm = cpu_device_gemm,
+    .can_solve = cpu_can_solve,
+    .orthonormalize = cpu_orthonormalize,
+    .solve_right = cpu_solve_right,
+    .invert_upper = cpu_invert_upper,
+    .svd = cpu_svd,
+    .stream_create = cpu_stream_create,
+    .stream_destroy = cpu_stream_destroy,
+    .stream_synchronize = cpu_stream_synchronize,
+    .event_create = cpu_event_create,
+    .event_destroy = cpu_event_destroy,
+    .event_record = cpu_event_record,
+    .stream_wait = cpu_stream_wait,
+    .event_elapsed_ms = cpu_event_elapsed_ms,
+    .close = cpu_close,
+};
+
+static void processor_name(char *name, size_t size) {
+    snprintf(name, size, "unknown processor");
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    if (file == NULL) return;
+    char line[512];
+    while (fgets(line, sizeof line, file)) {
+        char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) || colon == NULL) continue;
+        colon[strcspn(colon, "\n")] = 0;
+        snprintf(name, size, "%s", colon + (colon[1] == ' ' ? 2 : 1));
+        break;
+    }
+    fclose(file);
+}
+
+enum { MAX_THREADS = 1024 }; // libgomp ends the process where it cannot make them
+
+bool cpu_device_open(Device **device, int n_threads, Error *err) {
+    int available = omp_get_num_procs();
+    if (n_threads < 0 || n_threads > MAX_THREADS)
+        return error_set(err, "--threads %d: must be 0 (all) to %d", n_threads, MAX_THREADS);
+    if (n_threads == 0) n_threads = available;
+    omp_set_dynamic(0);
+    omp_set_num_threads(n_threads);
+    Device *d = calloc(1, sizeof *d);
+    if (d == NULL) return error_set(err, "out of memory opening the CPU");
+    d->kind = DEVICE_CPU;
+    d->n_threads = n_threads;
+    d->backend = &backend;
+    processor_name(d->name, sizeof d->name);
+    if (!cpu_blas_load(n_threads, d->library, sizeof d->library, err)) {
+        free(d);
+        return false;
+    }
+    cpu_lapack_load();
+    *device = d;
+    return true;
+}

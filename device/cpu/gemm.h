@@ -1,0 +1,16 @@
+// device/cpu/gemm.h - the instances of the blocked product; for device/ only.
+#ifndef POLAR_DEVICE_CPU_GEMM_H
+#define POLAR_DEVICE_CPU_GEMM_H
+
+#include "device/cpu/cpu.h"
+
+typedef void GemmOwnF32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
+                        const float *b, int64_t ldb, float beta, float *c, int64_t ldc, const float *bias);
+typedef void GemmOwnF64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a,
+                        int64_t lda, const double *b, int64_t ldb, double beta, double *c, int64_t ldc,
+                        const double *bias);
+
+GemmOwnF32 gemm_own_f32_base, gemm_own_f32_avx2, gemm_own_f32_avx512;
+GemmOwnF64 gemm_own_f64_base, gemm_own_f64_avx2, gemm_own_f64_avx512;
+
+#endif

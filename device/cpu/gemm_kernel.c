@@ -1,0 +1,123 @@
+// Our own product: packed panels and a kernel whose sums stay in registers (Goto and van de Geijn, "Anatomy of
+// high-performance matrix multiplication", 2008). What is packed is packed once, by all threads, and shared; A is read
+// where it lies unless it is transposed. Rows of C are handed out, and the inner dimension is cut at fixed places, so
+// that the order of every sum is fixed.
+#include "device/cpu/gemm.h"
+#include "device/cpu/vector.h"
+
+#include <omp.h>
+#include <string.h>
+
+// Pieces of the inner dimension; elements of a packed block, which stays in the
+// second-level cache; rows of a panel of B that a thread packs at a time; tiles of C, one below the other, that it computes
+// at a time.
+enum { KC = 512, BLOCK = (1 << 19) / sizeof(real), PACK_ROWS = 64, TILES = 16 };
+
+// A product by its parts.
+typedef struct {
+    bool ta, tb;
+    int64_t m, n, k;
+    real alpha, beta;
+    const real *a, *b, *bias;
+    real *c;
+    int64_t lda, ldb, ldc;
+} Product;
+
+static int64_t min_size(int64_t x, int64_t y) {
+    return x < y ? x : y;
+}
+
+static int64_t max_size(int64_t x, int64_t y) {
+    return x > y ? x : y;
+}
+
+static int64_t ceil_div(int64_t x, int64_t y) {
+    return (x + y - 1) / y;
+}
+
+// Rows [p, end) of a panel, `width` columns with what lies beyond n zero, of x (depth, n).
+static inline void pack_panel(real *restrict to, const real *from, int64_t ld, int64_t p, int64_t end, int64_t n,
+                              const int width) {
+    if (n >= width)
+        for (; p < end; p++) memcpy(to + p * width, from + p * ld, (size_t)width * sizeof(real));
+    for (; p < end; p++)
+        for (int64_t j = 0; j < width; j++) to[p * width + j] = j < n ? from[p * ld + j] : 0;
+}
+
+// The columns [j0, j0 + n) of rows [p0, p0 + depth) of op(B) in panels of NR columns, one after the other.
+static void pack_b(real *restrict to, const Product *g, int64_t p0, int64_t depth, int64_t j0, int64_t n) {
+    int64_t pieces = ceil_div(depth, PACK_ROWS);
+#pragma omp for schedule(static)
+    for (int64_t t = 0; t < ceil_div(n, NR) * pieces; t++) {
+        int64_t j = t / pieces * NR, p = t % pieces * PACK_ROWS, end = min_size(depth, p + PACK_ROWS);
+        real *panel = to + j * depth;
+        if (g->tb)
+            pack_transposed(panel + p * NR, g->b + (j0 + j) * g->ldb + p0 + p, g->ldb, end - p, min_size(n - j, NR),
+                            NR);
+        else pack_panel(panel, g->b + p0 * g->ldb + j0 + j, g->ldb, p, end, n - j, NR);
+    }
+}
+
+// The rows [i0, i0 + m) of columns [p0, p0 + depth) of op(A), A transposed, in panels of MR rows.
+static void pack_a(real *restrict to, const Product *g, int64_t p0, int64_t depth, int64_t i0, int64_t m) {
+#pragma omp for schedule(static)
+    for (int64_t i = 0; i < m; i += MR)
+        pack_panel(to + i * depth, g->a + p0 * g->lda + i0 + i, g->lda, 0, depth, m - i, MR);
+}
+
+// What the tiles of a block of C are made of; a, where A is packed.
+typedef struct {
+    const real *a, *b;
+    int64_t p0, depth, i0, m, j0, n;
+} Block;
+
+// Rows [i0, end) of a block.
+static void block_rows(const Product *g, const Block *s, int64_t i0, int64_t end) {
+    bool first = s->p0 == 0;
+    for (int64_t j = 0; j < s->n; j += NR)
+        for (int64_t i = i0; i < end; i += MR) {
+            const real *rows[MR];
+            int64_t m = min_size(end - i, MR);
+            for (int r = 0; r < MR; r++)
+                rows[r] = s->a ? s->a + i * s->depth + r : g->a + (s->i0 + i + min_size(r, m - 1)) * g->lda + s->p0;
+            tile_product(g->c + (s->i0 + i) * g->ldc + s->j0 + j, g->ldc, m, min_size(s->n - j, NR), g->alpha,
+                         first ? g->beta : 1, first && g->bias ? g->bias + s->j0 + j : NULL, rows, s->a ? MR : 1,
+                         s->b + j * s->depth, NR, s->depth);
+        }
+}
+
+static void block(const Product *g, const Block *s) {
+    int64_t tiles = ceil_div(s->m, MR), each = min_size(max_size(tiles / (16 * omp_get_num_threads()), 1), TILES);
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t t = 0; t < ceil_div(tiles, each); t++)
+        block_rows(g, s, t * each * MR, min_size(s->m, (t + 1) * each * MR));
+}
+
+// By every thread of a team, with the same a and b.
+static void product(const Product *g, real *a, real *b) {
+    int64_t pieces = ceil_div(g->k, KC), depth = ceil_div(g->k, pieces);
+    int64_t columns = BLOCK / depth / NR * NR, rows = g->ta ? BLOCK / depth / MR * MR : g->m;
+    for (int64_t j = 0; j < g->n; j += columns)
+        for (int64_t p = 0; p < g->k; p += depth) {
+            Block s = {g->ta ? a : NULL, b, p, min_size(g->k - p, depth), 0, 0, j, min_size(g->n - j, columns)};
+            pack_b(b, g, p, s.depth, j, s.n);
+            for (; s.i0 < g->m; s.i0 += rows) {
+                s.m = min_size(g->m - s.i0, rows);
+                if (g->ta) pack_a(a, g, p, s.depth, s.i0, s.m);
+                block(g, &s);
+            }
+        }
+}
+
+void OP_TABLE(gemm_own)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, real alpha, const real *a, int64_t lda,
+                        const real *b, int64_t ldb, real beta, real *c, int64_t ldc, const real *bias) {
+    Product g = {ta, tb, m, n, k, alpha, beta, a, b, bias, c, lda, ldb, ldc};
+    if (k == 0)
+        for (int64_t i = 0; i < m; i++)
+            for (int64_t j = 0; j < n; j++)
+                c[i * ldc + j] = (beta == 0 ? 0 : beta * c[i * ldc + j]) + (bias ? bias[j] : 0);
+    if (k == 0) return;
+    real packed_a[BLOCK] __attribute__((aligned(64))), packed_b[BLOCK] __attribute__((aligned(64)));
+#pragma omp parallel if (m * n * k > 64 * CPU_PARALLEL_MIN && !omp_in_parallel())
+    product(&g, packed_a, packed_b);
+}

@@ -1,0 +1,373 @@
+#include "device/cuda/backend.h"
+
+#include "device/cuda/check.h"
+#include "device/cuda/solve_kernels.h"
+#include "device/cuda/state.h"
+
+#include <cuda_runtime_api.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void cuda_failed(int error, const char *call, const char *file, int line) {
+    const char *name = cudaGetErrorName((cudaError_t)error), *text = cudaGetErrorString((cudaError_t)error);
+    fprintf(stderr, "error: the GPU failed at %s:%d: %s (%s) in %.200s; checkpoints are intact: %s\n", file, line,
+            text, name, call,
+            error == cudaErrorMemoryAllocation ? "go on from the last one with --resume and a smaller --micro-batch"
+                                               : "go on from the last one with --resume, and if it happens again "
+                                                 "look at `nvidia-smi -q` and `dmesg` for the GPU's health");
+    error_exit();
+}
+
+static cudaStream_t queue(const Stream *s) {
+    return (cudaStream_t)s->handle;
+}
+
+// The device is chosen per thread, so whatever makes something on it chooses first. It costs nothing where it is chosen already.
+static void choose(const Device *d) {
+    CUDA_CHECK(cudaSetDevice(((const CudaDevice *)d)->number));
+}
+
+static void *cuda_alloc(Device *d, size_t bytes) {
+    choose(d);
+    void *memory = cuda_memory_take(cuda_device(d), bytes ? bytes : 1);
+    if (memory == NULL) return NULL;
+    // Our streams do not wait for this one, so it is waited for here.
+    CUDA_CHECK(cudaMemsetAsync(memory, 0, bytes ? bytes : 1, NULL));
+    CUDA_CHECK(cudaStreamSynchronize(NULL));
+    return memory;
+}
+
+static void cuda_free(Device *d, void *memory) {
+    choose(d);
+    cuda_memory_give(cuda_device(d), memory);
+}
+
+static void *cuda_alloc_host(Device *d, size_t bytes) {
+    void *memory;
+    choose(d);
+    cudaError_t error = cudaMallocHost(&memory, bytes ? bytes : 1);
+    if (error == cudaErrorMemoryAllocation) {
+        cudaGetLastError();
+        return NULL;
+    }
+    CUDA_CHECK(error);
+    memset(memory, 0, bytes);
+    return memory;
+}
+
+static void cuda_free_host(Device *d, void *memory) {
+    choose(d);
+    CUDA_CHECK(cudaFreeHost(memory));
+}
+
+static void cuda_copy(Stream *s, void *to, const void *from, size_t bytes) {
+    if (bytes > 0) CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, queue(s)));
+}
+
+static void cuda_zero(Stream *s, void *memory, size_t bytes) {
+    if (bytes > 0) CUDA_CHECK(cudaMemsetAsync(memory, 0, bytes, queue(s)));
+}
+
+static Stream *cuda_stream_create(Device *d) {
+    CudaStream *s = calloc(1, sizeof *s);
+    cudaStream_t handle;
+    ASSERT(s != NULL);
+    choose(d);
+    CUDA_CHECK(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking));
+    s->base.device = d;
+    s->base.handle = handle;
+    return &s->base;
+}
+
+static void cuda_stream_destroy(Stream *base) {
+    CudaStream *s = cuda_stream(base);
+    choose(base->device);
+    CUDA_CHECK(cudaStreamSynchronize(queue(base)));
+    for (int i = 0; i < s->n_scratch; i++) cuda_memory_give(cuda_device(base->device), s->scratch[i]);
+    cuda_memory_give(cuda_device(base->device), s->gemm_workspace);
+    CUDA_CHECK(cudaStreamDestroy(queue(base)));
+    free(s);
+}
+
+static void cuda_stream_synchronize(Stream *s) {
+    CUDA_CHECK(cudaStreamSynchronize(queue(s)));
+}
+
+static Event *cuda_event_create(Device *d) {
+    Event *event = calloc(1, sizeof *event);
+    cudaEvent_t handle;
+    ASSERT(event != NULL);
+    choose(d);
+    CUDA_CHECK(cudaEventCreate(&handle));
+    event->device = d;
+    event->handle = handle;
+    return event;
+}
+
+static void cuda_event_destroy(Event *event) {
+    CUDA_CHECK(cudaEventDestroy((cudaEvent_t)event->handle));
+    free(event);
+}
+
+static void cuda_event_record(Event *event, Stream *s) {
+    CUDA_CHECK(cudaEventRecord((cudaEvent_t)event->handle, queue(s)));
+}
+
+static void cuda_stream_wait(Stream *s, Event *event) {
+    CUDA_CHECK(cudaStreamWaitEvent(queue(s), (cudaEvent_t)event->handle, 0));
+}
+
+static double cuda_event_elapsed_ms(Event *from, Event *to) {
+    float ms;
+    CUDA_CHECK(cudaEventElapsedTime(&ms, (cudaEvent_t)from->handle, (cudaEvent_t)to->handle));
+    return (double)ms;
+}
+
+// What other threads do meanwhile (the loader's allocates nothing on the device) is not forbidden to them.
+static void cuda_record_begin(Stream *s) {
+    CUDA_CHECK(cudaStreamBeginCapture(queue(s), cudaStreamCaptureModeThreadLocal));
+}
+
+static Recording *cuda_record_end(Stream *s) {
+    Recording *recording = calloc(1, sizeof *recording);
+    cudaGraph_t graph;
+    cudaGraphExec_t handle;
+    ASSERT(recording != NULL);
+    CUDA_CHECK(cudaStreamEndCapture(queue(s), &graph));
+    CUDA_CHECK(cudaGraphInstantiate(&handle, graph, 0));
+    CUDA_CHECK(cudaGraphDestroy(graph));
+    recording->device = s->device;
+    recording->handle = handle;
+    return recording;
+}
+
+static void cuda_recording_run(Recording *recording, Stream *s) {
+    CUDA_CHECK(cudaGraphLaunch((cudaGraphExec_t)recording->handle, queue(s)));
+}
+
+static void cuda_recording_free(Recording *recording) {
+    CUDA_CHECK(cudaGraphExecDestroy((cudaGraphExec_t)recording->handle));
+    free(recording);
+}
+
+void *cuda_alloc_or_exit(Stream *s, size_t bytes, const char *what) {
+    choose(s->device);
+    void *memory = cuda_memory_take(cuda_device(s->device), bytes);
+    if (memory) return memory;
+    fprintf(stderr, "error: %s has not the %.1f MiB more that %s; use a smaller --micro-batch or matrix\n",
+            s->device->name, (double)bytes / 1048576, what);
+    error_exit();
+}
+
+static bool has_scratch(const CudaStream *s, size_t bytes) {
+    return s->n_scratch > 0 && s->scratch_bytes >= bytes;
+}
+
+static void add_scratch(CudaStream *s, void *memory, size_t bytes) {
+    ASSERT(s->n_scratch < CUDA_SCRATCH_BUFFERS);
+    s->scratch[s->n_scratch++] = memory;
+    s->scratch_bytes = bytes;
+}
+
+void *cuda_scratch(Stream *base, size_t bytes) {
+    CudaStream *s = cuda_stream(base);
+    if (!has_scratch(s, bytes)) {
+        size_t doubled = 2 * s->scratch_bytes, size = bytes > doubled ? bytes : doubled ? doubled : 1;
+        add_scratch(s, cuda_alloc_or_exit(base, size, "an operation works in"), size);
+    }
+    return s->scratch[s->n_scratch - 1];
+}
+
+static bool cuda_stream_reserve(Stream *base, size_t scratch) {
+    CudaStream *s = cuda_stream(base);
+    CudaDevice *d = cuda_device(base->device);
+    choose(base->device);
+    if (s->gemm_workspace == NULL) s->gemm_workspace = cuda_memory_take(d, CUDA_PRODUCT_WORKSPACE);
+    if (s->gemm_workspace == NULL) return false;
+    if (scratch == 0 || has_scratch(s, scratch)) return true;
+    void *memory = cuda_memory_take(d, scratch);
+    if (memory) add_scratch(s, memory, scratch);
+    return memory != NULL;
+}
+
+static bool cuda_can_solve(void) {
+    const CudaLibraries *lib;
+    Error err;
+    return cuda_libraries_load(&lib, &err) && lib->can_solve;
+}
+
+static void cuda_close(Device *base) {
+    CudaDevice *d = cuda_device(base);
+    cuda_solve_close(d);
+    cuda_gemm_close(d);
+    free(d->memory.blocks);
+    free(d);
+}
+
+static const DeviceBackend backend = {
+    .alloc = cuda_alloc,
+    .free = cuda_free,
+    .alloc_host = cuda_alloc_host,
+    .free_host = cuda_free_host,
+    .copy = cuda_copy,
+    .zero = cuda_zero,
+    .gemm = cuda_gemm,
+    .can_solve = cuda_can_solve,
+    .orthonormalize = cuda_orthonormalize,
+    .solve_right = cuda_solve_right,
+    .invert_upper = cuda_invert_upper,
+    .svd = cuda_svd,
+    .stream_create = cuda_stream_create,
+    .stream_destroy = cuda_stream_destroy,
+    .stream_synchronize = cuda_stream_synchronize,
+    .product_workspace = CUDA_PRODUCT_WORKSPACE,
+    .stream_reserve = cuda_stream_reserve,
+    .event_create = cuda_event_create,
+    .event_destroy = cuda_event_destroy,
+    .event_record = cuda_event_record,
+    .stream_wait = cuda_stream_wait,
+    .event_elapsed_ms = cuda_event_elapsed_ms,
+    .record_begin = cuda_record_begin,
+    .record_end = cuda_record_end,
+    .recording_run = cuda_recording_run,
+    .recording_free = cuda_recording_free,
+    .memory_available = cuda_memory_available,
+    .memory_most = cuda_memory_most,
+    .close = cuda_close,
+};
+
+// How many GPUs there are, or why none can be used.
+static bool count_devices(int *count, Error *err) {
+    int driver = 0;
+    cudaError_t error = cudaGetDeviceCount(count);
+    if (error == cudaSuccess && *count > 0) return true;
+    cudaDriverGetVersion(&driver);
+    cudaGetLastError();
+    if (driver == 0)
+        return error_set(err,
+                         "no NVIDIA driver is installed here (libcuda.so.1); install one, or use --device cpu");
+    if (error == cudaErrorInsufficientDriver)
+        return error_set(
+            err,
+            "the NVIDIA driver is too old: it knows CUDA %d.%d, and this program was built with %d.%d; update "
+            "the driver, build with an older toolkit, or use --device cpu",
+            driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+    if (error == cudaSuccess || error == cudaErrorNoDevice)
+        return error_set(
+            err,
+            "there is no NVIDIA GPU here, or CUDA_VISIBLE_DEVICES hides it (see nvidia-smi); use --device cpu");
+    return error_set(err, "CUDA does not start: %s (%s); see whether nvidia-smi works, or use --device cpu",
+                     cudaGetErrorString(error), cudaGetErrorName(error));
+}
+
+static int attribute(int number, enum cudaDeviceAttr which) {
+    int value = 0;
+    CUDA_CHECK(cudaDeviceGetAttribute(&value, which, number));
+    return value;
+}
+
+// The first call that makes a context: here a GPU that another process keeps for itself is found out.
+static bool take_device(int number, const char *name, Error *err) {
+    cudaError_t error = cudaSetDevice(number);
+    if (error == cudaSuccess) error = cudaFree(NULL);
+    if (error == cudaSuccess) return true;
+    cudaGetLastError();
+    if (error == cudaErrorDevicesUnavailable || error == cudaErrorDeviceAlreadyInUse)
+        return error_set(err,
+                         "cuda:%d (%s) is in use by another process that has it for itself; wait for it, or choose "
+                         "another with --device cuda:N",
+                         number, name);
+    if (error == cudaErrorMemoryAllocation)
+        return error_set(err,
+                         "cuda:%d (%s) has no memory left (see nvidia-smi); stop what uses it, or choose another "
+                         "with --device cuda:N",
+                         number, name);
+    return error_set(err,
+                     "cuda:%d (%s) cannot be used: %s (%s); see nvidia-smi, or choose another with --device cuda:N",
+                     number, name, cudaGetErrorString(error), cudaGetErrorName(error));
+}
+
+static void describe(CudaDevice *d, const char *name, int major, int minor) {
+    size_t available = 0, total = 0;
+    char kernel_driver[64] = "";
+    int runtime = 0, driver = 0;
+    CUDA_CHECK(cudaMemGetInfo(&available, &total));
+    CUDA_CHECK(cudaRuntimeGetVersion(&runtime));
+    CUDA_CHECK(cudaDriverGetVersion(&driver));
+    FILE *file = fopen("/sys/module/nvidia/version", "r");
+    if (file && fgets(kernel_driver, sizeof kernel_driver, file)) kernel_driver[strcspn(kernel_driver, "\n")] = 0;
+    if (file) fclose(file);
+    snprintf(d->base.name, sizeof d->base.name, "%.70s, %d SMs, %.1f GiB, compute capability %d.%d", name,
+             attribute(d->number, cudaDevAttrMultiProcessorCount), (double)total / 1073741824, major, minor);
+    snprintf(d->base.library, sizeof d->base.library, "%s, CUDA runtime %d.%d, driver %s%sfor CUDA %d.%d",
+             d->lib->description, runtime / 1000, runtime % 1000 / 10, kernel_driver, *kernel_driver ? " " : "",
+             driver / 1000, driver % 1000 / 10);
+}
+
+// Multiply-adds on the tensor cores of one multiprocessor in a cycle, times two (NVIDIA's architecture white papers).
+// Other generations have cards of full and of half rate under one compute capability, so that it says nothing.
+static double bf16_flops_per_cycle(int major, int minor) {
+    if (major == 8 && minor == 0) return 2048;
+    if (major == 9) return 4096;
+    if (major == 10) return 8192;
+    return 0;
+}
+
+static bool has_code_for_it(CudaDevice *d, int major, int minor, Error *err) {
+    Stream *s = cuda_stream_create(&d->base);
+    cudaError_t error = (cudaError_t)cuda_matrix_try(s);
+    cuda_stream_destroy(s);
+    if (error == cudaSuccess) return true;
+    return error_set(err, "this build has no kernels that run on %s: %s; build again with make CUDA_ARCHS=%d%d",
+                     d->base.name, cudaGetErrorString(error), major, minor);
+}
+
+static bool open_number(Device **device, int number, Error *err) {
+    struct cudaDeviceProp properties;
+    CUDA_CHECK(cudaGetDeviceProperties(&properties, number));
+    int major = properties.major, minor = properties.minor;
+    const CudaLibraries *lib;
+    if (major < 8)
+        return error_set(
+            err,
+            "cuda:%d (%s) has compute capability %d.%d; 8.0 or newer is needed (A100 and later); use --device cpu",
+            number, properties.name, major, minor);
+    if (!take_device(number, properties.name, err) || !cuda_libraries_load(&lib, err)) return false;
+    CudaDevice *d = calloc(1, sizeof *d);
+    if (d == NULL) return error_set(err, "out of memory opening cuda:%d", number);
+    d->base.kind = DEVICE_CUDA;
+    d->base.n_threads = 1;
+    d->base.backend = &backend;
+    d->number = number;
+    d->capability = 10 * major + minor;
+    d->lib = lib;
+    describe(d, properties.name, major, minor);
+    d->base.bf16_flops = bf16_flops_per_cycle(major, minor) * attribute(number, cudaDevAttrMultiProcessorCount) *
+                         1e3 * attribute(number, cudaDevAttrClockRate);
+    if (!has_code_for_it(d, major, minor, err) || !cuda_gemm_open(d, err)) {
+        free(d->memory.blocks);
+        free(d);
+        return false;
+    }
+    *device = &d->base;
+    return true;
+}
+
+bool cuda_device_open(Device **device, const char *name, Error *err) {
+    int count = 0;
+    if (!count_devices(&count, err)) return false;
+    if (strcmp(name, "cuda") != 0) {
+        char *end = NULL;
+        bool digit = !strncmp(name, "cuda:", 5) && name[5] >= '0' && name[5] <= '9';
+        long number = digit ? strtol(name + 5, &end, 10) : -1;
+        if (digit && *end == 0 && number < count) return open_number(device, (int)number, err);
+        return error_set(
+            err, "there is no device '%s'; this machine has %d GPU%s, the first is cuda:0, the last cuda:%d", name,
+            count, count == 1 ? "" : "s", count - 1);
+    }
+    Error later; // another process may have some for itself
+    for (int number = 0; number < count; number++)
+        if (open_number(device, number, number == 0 ? err : &later)) return true;
+    return false;
+}

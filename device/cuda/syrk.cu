@@ -1,0 +1,269 @@
+// C = alpha op(A) op(B) + beta D where C is symmetric: m (m + 128) / 2 of its m^2 elements are computed, by tiles of
+// 128 x 128 on and below the diagonal, and written twice.
+//
+// A block has 4 warps of 64 x 64 (128 sums a lane) and two stages of 64 columns of A and B, 64 KB: two blocks share an SM of
+// sm_80, one of sm_86, 89 and 120. A stage of a warp is 128 mma and 32 ldmatrix.x4; in cycles of an sm_80 SM
+// (2 of tensor core for an mma, 4 of shared memory for a load) a block's stage costs 1024 and 512, so that the tensor cores
+// bound it, and the copy of the next stage has the 1024 (of two blocks: 2048) to arrive, about three times the latency of
+// memory. The end of a block (D read, C staged in shared memory and written along rows both ways) runs beside the products
+// of the other block. For k = 768 it is 12 stages, 12,288 cycles, against some 1,500.
+#include "device/cuda/syrk.h"
+
+#include "device/cuda/check.h"
+#include "device/cuda/types.h"
+#include "device/cuda/mma_tiles.h"
+
+#include <limits.h>
+
+enum {
+    TILE = SYMMETRIC_TILE,
+    DEPTH = 64, // of the inner dimension, in a stage
+    THREADS = 128,
+    PART = 64, // rows and columns of a warp's part
+    MT = PART / 16,
+    NT = PART / 8,
+    STAGE = 2 * TILE * DEPTH, // elements: of A, then of B
+    BYTES = 2 * STAGE * 2,
+    BAND = 8, // rows of tiles that are computed together, so that what they read stays in the L2 cache
+};
+static_assert(BYTES >= TILE * TILE * (int)sizeof(float), "C is staged where A and B were");
+
+struct Symmetric {
+    const bf16 *a, *b;
+    void *c;
+    const void *add; // NULL: beta is 0
+    int m, k, tiles; // tiles: of one matrix
+    int64_t lda, ldb, ldc, stride_a, stride_b, stride_c;
+    float alpha, beta;
+    bool wide; // C and D are aligned to 16 bytes in every row
+};
+
+// Tile `t` of a matrix with `side` tiles in a row: i >= j, rows in bands of BAND, in a band column by column, and last the
+// triangle at its end.
+static __device__ inline void tile_position(int t, int side, int *i, int *j) {
+    int row = (int)((sqrtf(8.0f * (float)t + 1) - 1) / 2);
+    while ((row + 1) * (row + 2) / 2 <= t) row++;
+    while (row * (row + 1) / 2 > t) row--;
+    int first = row / BAND * BAND, rows = min((int)BAND, side - first), rest = t - first * (first + 1) / 2;
+    if (rest < first * rows) {
+        *i = first + rest % rows, *j = rest / rows;
+        return;
+    }
+    rest -= first * rows;
+    for (row = 0; (row + 1) * (row + 2) / 2 <= rest;) row++;
+    *i = first + row, *j = first + rest - row * (row + 1) / 2;
+}
+
+// Starts the copy of ROWS rows of D columns; of those `rows` and `columns` exist, the others become zeros.
+template <int D, int ROWS>
+static __device__ inline void load(bf16 *tile, const bf16 *from, int64_t stride, int rows, int columns) {
+    constexpr int CHUNKS = D / CHUNK, STEP = THREADS / CHUNKS;
+    static_assert(STEP % 8 == 0 && ROWS % STEP == 0, "a thread keeps its column");
+    int row = (int)threadIdx.x / CHUNKS, chunk = (int)threadIdx.x % CHUNKS;
+    int bytes = 2 * min((int)CHUNK, max(0, columns - chunk * CHUNK));
+    bf16 *to = tile + tile_at<D>(row, chunk);
+    from += row * stride + chunk * CHUNK;
+#pragma unroll
+    for (int i = 0; i < ROWS; i += STEP, from += STEP * stride)
+        cp_async_16(to + i * D, from, row + i < rows ? bytes : 0);
+}
+
+// The stage from inner index k on of the rows (TRANSPOSED: columns) from `first` on of an operand of `m` of them.
+template <bool TRANSPOSED>
+static __device__ inline void load_operand(bf16 *tile, const bf16 *x, int64_t ld, int first, int m, int k,
+                                           int depth) {
+    if (TRANSPOSED) load<TILE, DEPTH>(tile, x + k * ld + first, ld, depth - k, m - first);
+    else load<DEPTH, TILE>(tile, x + first * ld + k, ld, m - first, depth - k);
+}
+
+// Where element (row, col) of the staged tile of C stands: 16-byte chunks exchanged so that both rows of chunks and, for
+// groups of rows of a chunk's length, columns of words lie in all banks.
+template <typename T> static __device__ inline int staged(int row, int col) {
+    constexpr int PER = 16 / (int)sizeof(T);
+    return row * TILE + (((col / PER) ^ (row & 7) ^ (row >> 3 & 7)) * PER) + col % PER;
+}
+
+// `n` <= 16 / sizeof(T) elements to memory, by one store where all are and the place is aligned.
+template <typename T> static __device__ inline void store(T *to, const T (&x)[16 / sizeof(T)], int n, bool wide) {
+    constexpr int PER = 16 / (int)sizeof(T);
+    if (wide && n >= PER) {
+        uint4 bits;
+        memcpy(&bits, x, sizeof bits);
+        *(uint4 *)to = bits;
+        return;
+    }
+#pragma unroll
+    for (int e = 0; e < PER; e++)
+        if (e < n) to[e] = x[e];
+}
+
+// alpha times the sums plus beta D, rounded, into the staged tile at (row0, col0) of C.
+template <typename T>
+static __device__ inline void stage_sums(T *tile, const float (&sums)[MT][NT][4], const Symmetric &s, const T *add,
+                                         int row0, int col0) {
+    int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
+#pragma unroll
+    for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            int row = warp / 2 * PART + 16 * m + lane / 4 + 8 * i;
+            const T *from = add + (row0 + row) * s.ldc + col0;
+#pragma unroll
+            for (int n = 0; n < NT; n++) {
+                int col = warp % 2 * PART + 8 * n + lane % 4 * 2;
+                float x[2] = {s.alpha * sums[m][n][2 * i], s.alpha * sums[m][n][2 * i + 1]};
+                if (add != NULL && row0 + row < s.m) {
+#pragma unroll
+                    for (int e = 0; e < 2; e++)
+                        if (col0 + col + e < s.m) x[e] = fmaf(s.beta, widened(from[col + e]), x[e]);
+                }
+                T *to = tile + staged<T>(row, col);
+                narrow_to(to[0], x[0]), narrow_to(to[1], x[1]);
+            }
+        }
+}
+
+// The staged tile to C (rows from row0, columns from col0 on). `diagonal`: of the part above its diagonal the mirror.
+template <typename T>
+static __device__ inline void store_tile(T *c, const T *tile, const Symmetric &s, int row0, int col0,
+                                         bool diagonal) {
+    constexpr int PER = 16 / (int)sizeof(T), CHUNKS = TILE / PER;
+    for (int i = (int)threadIdx.x; i < TILE * CHUNKS; i += THREADS) {
+        int row = i / CHUNKS, col = i % CHUNKS * PER;
+        if (row0 + row >= s.m) break;
+        T x[PER];
+        if (diagonal && col + PER > row) {
+#pragma unroll
+            for (int e = 0; e < PER; e++) x[e] = tile[staged<T>(max(row, col + e), min(row, col + e))];
+        } else memcpy(x, tile + staged<T>(row, col), sizeof x);
+        store<T>(c + (row0 + row) * s.ldc + col0 + col, x, s.m - col0 - col, s.wide);
+    }
+}
+
+// The transpose of the staged tile to C (rows from col0, columns from row0 on); all of its columns exist, as it is below
+// the diagonal. A thread turns a word of a group of rows, whose number is its lane's lower bits.
+template <typename T>
+static __device__ inline void store_mirrored(T *c, const T *tile, const Symmetric &s, int row0, int col0) {
+    constexpr int PER = 16 / (int)sizeof(T), GROUPS = TILE / PER, IN_WORD = 4 / (int)sizeof(T);
+    constexpr int WORDS = TILE / IN_WORD;
+    for (int i = (int)threadIdx.x; i < GROUPS * WORDS; i += THREADS) {
+        int group = i % 8 + i / 8 / WORDS * 8, word = i / 8 % WORDS, col = word * IN_WORD, row = group * PER;
+        T x[IN_WORD][PER];
+#pragma unroll
+        for (int r = 0; r < PER; r++) {
+            T pair[IN_WORD];
+            memcpy(pair, tile + staged<T>(row + r, col), 4);
+#pragma unroll
+            for (int e = 0; e < IN_WORD; e++) x[e][r] = pair[e];
+        }
+#pragma unroll
+        for (int e = 0; e < IN_WORD; e++)
+            store<T>(c + (col0 + col + e) * s.ldc + row0 + row, x[e], s.m - row0 - row, s.wide);
+    }
+}
+
+template <bool TRANSPOSED, typename T> __global__ void __launch_bounds__(THREADS, 2) symmetric_kernel(Symmetric s) {
+    CUDA_SHARED(bf16, stages); // two of A (TILE, DEPTH) and B; TRANSPOSED: (DEPTH, TILE)
+    int64_t z = blockIdx.x / (unsigned)s.tiles;
+    int i, j, warp = (int)threadIdx.x / 32;
+    tile_position((int)(blockIdx.x % (unsigned)s.tiles), (s.m + TILE - 1) / TILE, &i, &j);
+    int row0 = i * TILE, col0 = j * TILE;
+    const bf16 *a = s.a + z * s.stride_a, *b = s.b + z * s.stride_b;
+    float sums[MT][NT][4];
+    clear(sums);
+    load_operand<TRANSPOSED>(stages, a, s.lda, row0, s.m, 0, s.k);
+    load_operand<TRANSPOSED>(stages + TILE * DEPTH, b, s.ldb, col0, s.m, 0, s.k);
+    cp_async_commit();
+    bf16 *now = stages, *next = stages + STAGE;
+#pragma unroll 1
+    for (int k = 0; k < s.k; k += DEPTH) {
+        cp_async_wait<0>();
+        __syncthreads(); // this stage is there, the other one is not needed any more
+        if (k + DEPTH < s.k) {
+            load_operand<TRANSPOSED>(next, a, s.lda, row0, s.m, k + DEPTH, s.k);
+            load_operand<TRANSPOSED>(next + TILE * DEPTH, b, s.ldb, col0, s.m, k + DEPTH, s.k);
+            cp_async_commit();
+        }
+        const bf16 *b_now = now + TILE * DEPTH;
+        if (TRANSPOSED) multiply_columns<DEPTH / 16>(sums, now + warp / 2 * PART, b_now + warp % 2 * PART);
+        else multiply_rows<DEPTH>(sums, now + warp / 2 * PART * DEPTH, b_now + warp % 2 * PART * DEPTH);
+        bf16 *swap = now;
+        now = next, next = swap;
+    }
+    __syncthreads(); // A and B are not needed any more
+    T *tile = (T *)stages, *c = (T *)s.c + z * s.stride_c;
+    stage_sums<T>(tile, sums, s, s.add ? (const T *)s.add + z * s.stride_c : NULL, row0, col0);
+    __syncthreads(); // the tile is there, and D, which may be C, has been read
+    store_tile<T>(c, tile, s, row0, col0, i == j);
+    if (i != j) store_mirrored<T>(c, tile, s, row0, col0);
+}
+
+static bool aligned(const void *x, int64_t row, int64_t batch, Type type) {
+    int64_t bits = (int64_t)(uintptr_t)x | row * (int64_t)type_size(type) | batch * (int64_t)type_size(type);
+    return bits % 16 == 0;
+}
+
+bool cuda_symmetric_suits(const Gemm *g) {
+    int64_t many = g->batch > 1; // the stride of a single matrix counts for nothing
+    return g->symmetric && g->type == TYPE_BF16 && g->bias == NULL && g->transpose_a != g->transpose_b &&
+           g->m == g->n && g->m > 0 && g->m < 1 << 20 && g->k > 0 && g->k < 1 << 30 &&
+           aligned(g->a, g->lda, many * g->stride_a, TYPE_BF16) &&
+           aligned(g->b, g->ldb, many * g->stride_b, TYPE_BF16);
+}
+
+static int64_t tiles_of(int64_t m) {
+    int64_t side = (m + TILE - 1) / TILE;
+    return side * (side + 1) / 2;
+}
+
+// Counted, never measured on a GPU (scripts/gpu_check.sh measures both ways in its stage `ceilings`).
+//
+// sm_80 to 89 and 12x have no faster way to their tensor cores than mma.sync, so that this kernel's rate is near the
+// library's and half of the work is nearly half of the time, as soon as its tiles give every SM one: before that the library,
+// with smaller tiles and sums split over k, keeps more of the card busy. Published kernels of this kind on an A100 agree:
+// they break even near m = 2048 alone (136 tiles) and win at 512 to 1024 in batches of 8 (80 to 288). SMs are those of
+// the largest card of a capability. Where k is small, both are bound by writing C, which this one does by parts.
+//
+// On 9.0 mma.sync reaches some 60 % of what wgmma does: (side + 1) / (2 side) of the work at 0.6 of the rate takes 0.97 of
+// the library's time at m = 768 and 0.86 at 4096, if all else is equal: too little to be taken without a measurement. On 10.x
+// the distance is greater still.
+bool cuda_symmetric_pays(int capability, int64_t m, int64_t k, int64_t batch) {
+    int multiprocessors = capability == 80    ? 108
+                          : capability == 86  ? 84
+                          : capability == 87  ? 16
+                          : capability == 89  ? 142
+                          : capability == 120 ? 188
+                          : capability == 121 ? 48
+                                              : 0;
+    return multiprocessors > 0 && k >= 256 && tiles_of(m) * batch >= multiprocessors;
+}
+
+template <bool TRANSPOSED, typename T> static void launch(cudaStream_t stream, const Symmetric &s, int64_t batch) {
+    int64_t blocks = s.tiles * batch;
+    ASSERT(blocks <= INT_MAX);
+    CUDA_CHECK(
+        cudaFuncSetAttribute(symmetric_kernel<TRANSPOSED, T>, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES));
+    CUDA_LAUNCH((symmetric_kernel<TRANSPOSED, T>), (unsigned)blocks, THREADS, BYTES, stream, s);
+    CUDA_CHECK_LAUNCH();
+}
+
+void cuda_symmetric(Stream *stream, const Gemm *g) {
+    ASSERT(cuda_symmetric_suits(g) && (g->c_type == TYPE_BF16 || g->c_type == TYPE_F32));
+    int64_t batch = g->batch ? g->batch : 1, many = batch > 1;
+    const void *add = g->beta == 0 ? NULL : g->add ? g->add : g->c;
+    Symmetric s = {};
+    s.a = (const bf16 *)g->a, s.b = (const bf16 *)g->b, s.c = g->c, s.add = add;
+    s.m = (int)g->m, s.k = (int)g->k, s.tiles = (int)tiles_of(g->m);
+    s.lda = g->lda, s.ldb = g->ldb, s.ldc = g->ldc;
+    s.stride_a = many * g->stride_a, s.stride_b = many * g->stride_b, s.stride_c = many * g->stride_c;
+    s.alpha = (float)g->alpha, s.beta = (float)g->beta;
+    s.wide = aligned(g->c, g->ldc, s.stride_c, g->c_type);
+    cudaStream_t queue = cuda_stream(stream);
+    if (g->c_type == TYPE_F32) {
+        if (g->transpose_a) launch<true, float>(queue, s, batch);
+        else launch<false, float>(queue, s, batch);
+    } else {
+        if (g->transpose_a) launch<true, bf16>(queue, s, batch);
+        else launch<false, bf16>(queue, s, batch);
+    }
+}

@@ -1,0 +1,54 @@
+// device/cuda/types.h - what the kernels of layers and of optimizers have in common: numbers as they are stored and as
+// they are computed with, sums over a warp in a fixed tree, the queue of a stream. For .cu files.
+#ifndef POLAR_DEVICE_CUDA_TYPES_H
+#define POLAR_DEVICE_CUDA_TYPES_H
+
+#include "device/cuda/launch.h"
+#include "device/device.h"
+
+constexpr int WARP = 32;
+constexpr unsigned ALL_LANES = 0xffffffffu;
+
+// What elements of a type are computed in, and what states, gradients and master weights beside them are.
+template <typename T> struct Accumulation { using Type = float; };
+template <> struct Accumulation<double> { using Type = double; };
+template <typename T> using Acc = typename Accumulation<T>::Type;
+
+static __device__ inline float widened(float x) {
+    return x;
+}
+static __device__ inline double widened(double x) {
+    return x;
+}
+static __device__ inline float widened(__nv_bfloat16 x) {
+    return __bfloat162float(x);
+}
+
+static __device__ inline void narrow_to(float &out, float x) {
+    out = x;
+}
+static __device__ inline void narrow_to(double &out, double x) {
+    out = x;
+}
+static __device__ inline void narrow_to(__nv_bfloat16 &out, float x) {
+    out = __float2bfloat16_rn(x);
+}
+
+// x as T holds it.
+template <typename T> static __device__ inline Acc<T> rounded(Acc<T> x) {
+    T y;
+    narrow_to(y, x);
+    return widened(y);
+}
+
+// The sum over a group of `lanes` neighbours (a power of two) of a warp, all 32 of which come here; all get the same bits.
+template <typename F> static __device__ inline F lanes_sum(F x, int lanes) {
+    for (int bit = lanes / 2; bit > 0; bit /= 2) x += __shfl_xor_sync(ALL_LANES, x, bit);
+    return x;
+}
+
+static inline cudaStream_t cuda_stream(const Stream *s) {
+    return (cudaStream_t)s->handle;
+}
+
+#endif

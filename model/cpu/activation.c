@@ -1,0 +1,100 @@
+#include "model/cpu/math.h"
+#include "model/cpu/ops.h"
+
+// tanh-GELU as x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3): the same function, as (1 + tanh u) / 2 = sigmoid(2 u),
+// without the cancellation for negative x.
+#define TWO_SQRT_2_PI ((real)1.5957691216057307117597842397375)
+#define GELU_CUBIC ((real)0.044715)
+#define INV_SQRT_2PI ((real)0.39894228040143267793994605993438)
+
+static inline real gelu_tanh_gate(real x) {
+    return real_sigmoid(TWO_SQRT_2_PI * (x + GELU_CUBIC * x * x * x));
+}
+
+static inline real gelu_tanh(real x) {
+    return x * gelu_tanh_gate(x);
+}
+
+static inline real gelu_tanh_slope(real x) {
+    real gate = gelu_tanh_gate(x);
+    return gate + x * gate * (1 - gate) * (TWO_SQRT_2_PI * (1 + 3 * GELU_CUBIC * x * x));
+}
+
+static inline real gelu(real x) {
+    return x * real_normal_cdf(x);
+}
+
+static inline real gelu_slope(real x) {
+    return real_normal_cdf(x) + x * INV_SQRT_2PI * real_exp((real)-0.5 * x * x);
+}
+
+static inline real relu2(real x) {
+    return x < 0 ? 0 : x * x; // NaN stays NaN
+}
+
+static inline real relu2_slope(real x) {
+    return x < 0 ? 0 : 2 * x;
+}
+
+#define FORWARD(f)                                                                                                 \
+    _Pragma("omp parallel for simd schedule(static) if (n > CPU_PARALLEL_MIN)") for (int64_t i = 0; i < n; i++)    \
+        out[i] = f(in[i]);                                                                                         \
+    break
+#define BACKWARD(slope)                                                                                            \
+    _Pragma("omp parallel for simd schedule(static) if (n > CPU_PARALLEL_MIN)") for (int64_t i = 0; i < n; i++)    \
+        din[i] = dout[i] * slope(in[i]);                                                                           \
+    break
+
+void OP_TABLE(activation_forward)(Stream *s, void *out_, const void *in_, ActivationKind kind, int64_t n) {
+    (void)s;
+    real *out = out_;
+    const real *in = in_;
+    switch (kind) {
+    case ACTIVATION_GELU_TANH:
+        FORWARD(gelu_tanh);
+    case ACTIVATION_GELU:
+        FORWARD(gelu);
+    case ACTIVATION_RELU2:
+        FORWARD(relu2);
+    case ACTIVATION_SWIGLU:
+        ASSERT(!"SwiGLU has an operation of its own");
+    }
+}
+
+void OP_TABLE(activation_backward)(Stream *s, void *din_, const void *dout_, const void *in_, ActivationKind kind,
+                                   int64_t n) {
+    (void)s;
+    real *din = din_;
+    const real *dout = dout_, *in = in_;
+    switch (kind) {
+    case ACTIVATION_GELU_TANH:
+        BACKWARD(gelu_tanh_slope);
+    case ACTIVATION_GELU:
+        BACKWARD(gelu_slope);
+    case ACTIVATION_RELU2:
+        BACKWARD(relu2_slope);
+    case ACTIVATION_SWIGLU:
+        ASSERT(!"SwiGLU has an operation of its own");
+    }
+}
+
+void OP_TABLE(swiglu_forward)(Stream *s, void *out_, const void *gate_, const void *up_, int64_t n) {
+    (void)s;
+    real *out = out_;
+    const real *gate = gate_, *up = up_;
+#pragma omp parallel for simd schedule(static) if (n > CPU_PARALLEL_MIN)
+    for (int64_t i = 0; i < n; i++) out[i] = gate[i] * real_sigmoid(gate[i]) * up[i];
+}
+
+void OP_TABLE(swiglu_backward)(Stream *s, void *dgate_, void *dup_, const void *dout_, const void *gate_,
+                               const void *up_, int64_t n) {
+    (void)s;
+    real *dgate = dgate_, *dup = dup_;
+    const real *dout = dout_, *gate = gate_, *up = up_;
+#pragma omp parallel for simd schedule(static) if (n > CPU_PARALLEL_MIN)
+    for (int64_t i = 0; i < n; i++) {
+        real g = gate[i], d = dout[i], sigmoid = real_sigmoid(g);
+        dgate[i] = d * up[i] * (sigmoid + g * sigmoid * (1 - sigmoid));
+        dup[i] = d * g * sigmoid;
+    }
+}

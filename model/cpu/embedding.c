@@ -1,0 +1,41 @@
+#include "model/cpu/ops.h"
+
+void OP_TABLE(embedding_forward)(Stream *s, void *out_, const void *wte_, const void *wpe_, const Batch *batch,
+                                 int C, int pos_offset) {
+    (void)s;
+    real *out = out_;                    // (B, T, C)
+    const real *wte = wte_, *wpe = wpe_; // (Vp, C), (context, C)
+    int64_t T = batch->T, N = batch->B * T;
+#pragma omp parallel for schedule(static) if (N * C > CPU_PARALLEL_MIN)
+    for (int64_t i = 0; i < N; i++) {
+        const real *token = wte + (int64_t)batch->tokens[i] * C;
+        const real *position = wpe ? wpe + (pos_offset + i % T) * C : NULL;
+        for (int c = 0; c < C; c++) out[i * C + c] = token[c] + (position ? position[c] : 0);
+    }
+}
+
+void OP_TABLE(embedding_backward)(Stream *s, void *dwte_, void *dwpe_, const void *dout_, const Batch *batch,
+                                  int C) {
+    (void)s;
+    real *dwte = dwte_, *dwpe = dwpe_; // (Vp, C), (context, C)
+    const real *dout = dout_;          // (B, T, C)
+    int64_t T = batch->T, N = batch->B * T;
+    // Each thread owns whole tokens; frequent ones make the work uneven.
+#pragma omp parallel for schedule(dynamic, 8) if (N * C > CPU_PARALLEL_MIN)
+    for (int32_t u = 0; u < *batch->n_unique; u++) {
+        real *row = dwte + (int64_t)batch->unique[u] * C;
+        for (int32_t j = batch->start[u]; j < batch->start[u + 1]; j++) {
+            const real *d = dout + (int64_t)batch->order[j] * C;
+            for (int c = 0; c < C; c++) row[c] += d[c];
+        }
+    }
+    if (dwpe == NULL) return;
+#pragma omp parallel for schedule(static) if (N * C > CPU_PARALLEL_MIN)
+    for (int64_t t = 0; t < T; t++) {
+        real *row = dwpe + t * C;
+        for (int b = 0; b < batch->B; b++) {
+            const real *d = dout + (b * T + t) * C;
+            for (int c = 0; c < C; c++) row[c] += d[c];
+        }
+    }
+}

@@ -1,0 +1,89 @@
+#include "model/cpu/math.h"
+#include "model/cpu/ops.h"
+
+enum { CLASS_BLOCK = 1024 }; // classes summed in the instance's type before the sum goes to a double
+
+// z = cap tanh(x / cap), or cap x / sqrt(x^2 + cap^2).
+static inline real capped(real x, bool root, real cap) {
+    return root ? cap * x / (real)sqrt(x * x + cap * cap) : cap * real_tanh(x / cap);
+}
+
+// dz/dx from z: 1 - (z/cap)^2, or its power 3/2.
+static inline real cap_slope(real z, bool root, real cap) {
+    real ratio = z / cap, slope = 1 - ratio * ratio;
+    if (slope < 0) slope = 0; // by rounding
+    return root ? slope * (real)sqrt(slope) : slope;
+}
+
+void OP_TABLE(softcap)(Stream *s, void *logits, SoftcapKind kind, double cap, int64_t n) {
+    (void)s;
+    real *x = logits;
+    bool root = kind == SOFTCAP_ROOT;
+#pragma omp parallel for simd schedule(static) if (n > CPU_PARALLEL_MIN)
+    for (int64_t i = 0; i < n; i++) x[i] = capped(x[i], root, (real)cap);
+}
+
+// Loss of one row of logits; with `scale` the row becomes scale (softmax - onehot) dz/dx. Capped logits are
+// computed twice, as the gradient needs z where the row has room for one number.
+static real row_loss(real *restrict row, int32_t target, real scale, bool root, real cap, int V, int Vp) {
+    if (target < 0) {
+        if (scale != 0) memset(row, 0, (size_t)Vp * sizeof(real));
+        return 0;
+    }
+    real max = row[0];
+#pragma omp simd reduction(max : max)
+    for (int c = 0; c < V; c++) max = row[c] > max ? row[c] : max;
+    real logit = row[target];
+    if (cap > 0) max = capped(max, root, cap), logit = capped(logit, root, cap); // both are monotonic
+    double total = 0;
+    for (int c0 = 0; c0 < V; c0 += CLASS_BLOCK) {
+        int n = V - c0 < CLASS_BLOCK ? V - c0 : CLASS_BLOCK;
+        real sum = 0, *part = row + c0;
+        if (cap > 0) {
+#pragma omp simd reduction(+ : sum)
+            for (int c = 0; c < n; c++) sum += real_exp(capped(part[c], root, cap) - max);
+        } else if (scale != 0) {
+#pragma omp simd reduction(+ : sum)
+            for (int c = 0; c < n; c++) {
+                part[c] = real_exp(part[c] - max);
+                sum += part[c];
+            }
+        } else {
+#pragma omp simd reduction(+ : sum)
+            for (int c = 0; c < n; c++) sum += real_exp(part[c] - max);
+        }
+        total += (double)sum;
+    }
+    if (scale != 0) {
+        real factor = (real)((double)scale / total);
+        if (cap > 0) {
+#pragma omp simd
+            for (int c = 0; c < V; c++) {
+                real z = capped(row[c], root, cap);
+                row[c] = factor * real_exp(z - max) * cap_slope(z, root, cap);
+            }
+        } else {
+            for (int c = 0; c < V; c++) row[c] *= factor;
+        }
+        for (int c = V; c < Vp; c++) row[c] = 0;
+        row[target] -= cap > 0 ? scale * cap_slope(logit, root, cap) : scale;
+    }
+    return (real)(log(total) - ((double)logit - (double)max));
+}
+
+void OP_TABLE(cross_entropy)(Stream *s, void *losses_, void *logits_, const int32_t *targets, double scale,
+                             SoftcapKind cap_kind, double cap, int64_t n, int V, int Vp) {
+    (void)s;
+    real *losses = losses_, *logits = logits_; // (n), (n, Vp)
+#pragma omp parallel for schedule(static) if (n * V > CPU_PARALLEL_MIN)
+    for (int64_t i = 0; i < n; i++)
+        losses[i] = row_loss(logits + i * Vp, targets[i], (real)scale, cap_kind == SOFTCAP_ROOT, (real)cap, V, Vp);
+}
+
+void OP_TABLE(loss_sum)(Stream *s, double *total, const void *losses_, int64_t n) {
+    (void)s;
+    const real *losses = losses_; // (n)
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += (double)losses[i];
+    *total += sum;
+}

@@ -1,0 +1,148 @@
+// FlashAttention-2 (Dao 2023, algorithm 1) for bf16 on the tensor cores, head_dim 64 and 128.
+//
+// A block of 4 warps computes 128 queries, 32 a warp, against tiles of 64 keys. Two rows of mma blocks per warp let each
+// fragment of K and V serve four mma: per tile and warp at head_dim 128 there are 256 mma, 80 ldmatrix.x4 and 64 exp2 per
+// lane. In cycles of an sm_80 SM a warp-tile costs 512 of tensor core, 320 of shared memory, 128 of exp2: the tensor
+// cores bound it as long as loads and softmax hide behind the other block (2 per SM: 255 registers, 64 KB each). On
+// sm_90 mma.sync reaches about 0.6 of the peak of wgmma, and shared memory comes close to it.
+// V of a tile is copied while its scores are computed, K of the next one during softmax and P V.
+#include "device/cuda/check.h"
+#include "base/error.h"
+#include "model/cuda/attention_tiles.h"
+#include "model/cuda/attention.h"
+
+enum { QUERIES = 128, KEYS = 64, THREADS = 128, MT = 2, WARP_ROWS = 16 * MT, NT = KEYS / 8 };
+
+// Scores (16, KEYS) of 16 queries, the first of which sees `last` keys after the first: -infinity after the diagonal.
+static __device__ inline void hide_later_keys(float (&s)[NT][4], int last) {
+    int lane = (int)threadIdx.x % 32;
+#pragma unroll
+    for (int n = 0; n < NT; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            if (8 * n + lane % 4 * 2 + i % 2 > last + lane / 4 + i / 2 * 8) s[n][i] = -INFINITY;
+}
+
+// A step of the running softmax: s becomes exp(s - max), of the new maximum; sum (this lane's part) and o are scaled to
+// it. Every query sees a key of the first tile: its maximum is finite from then on. `scale` has the factor log2(e).
+template <int D>
+static __device__ inline void softmax_rows(float (&o)[D / 8][4], float (&max)[2], float (&sum)[2],
+                                           float (&s)[NT][4], float scale) {
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        float largest = max[i], total = 0;
+#pragma unroll
+        for (int n = 0; n < NT; n++) largest = fmaxf(largest, fmaxf(s[n][2 * i], s[n][2 * i + 1]));
+        largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
+        largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
+        float shrink = exp2_approx((max[i] - largest) * scale), top = largest * scale;
+        max[i] = largest;
+#pragma unroll
+        for (int n = 0; n < NT; n++)
+#pragma unroll
+            for (int j = 2 * i; j < 2 * i + 2; j++) {
+                s[n][j] = exp2_approx(fmaf(s[n][j], scale, -top));
+                total += s[n][j];
+            }
+        sum[i] = sum[i] * shrink + total;
+#pragma unroll
+        for (int n = 0; n < D / 8; n++) o[n][2 * i] *= shrink, o[n][2 * i + 1] *= shrink;
+    }
+}
+
+// P is rounded to bf16 for P V, its row sums are taken before: out has a relative error of 2^-8 in each weight.
+template <int D>
+__global__ void __launch_bounds__(THREADS, 2)
+    tensor_forward_kernel(bf16 *out, float *lse, const bf16 *q, const bf16 *k, const bf16 *v, AttentionShape a,
+                          bool aligned, bool out_aligned) {
+    CUDA_SHARED(bf16, q_tile); // (QUERIES, D)
+    bf16 *k_tile = q_tile + QUERIES * D, *v_tile = k_tile + KEYS * D;
+    int b = (int)blockIdx.z, h = (int)blockIdx.y, kv = h / (a.n_head / a.n_kv_head);
+    int first = (int)(gridDim.x - 1 - blockIdx.x) * QUERIES; // those that see the most keys start first
+    int lane = (int)threadIdx.x % 32, warp_row = (int)threadIdx.x / 32 * WARP_ROWS, count = a.q_len - first;
+    // The position of the warp's first query; so small that it sees no key where there is none.
+    int position = warp_row < count ? a.q_offset + first + warp_row : -WARP_ROWS;
+    int keys = min(a.q_offset + first + min(count, (int)QUERIES), a.kv_len);
+    q += b * a.q_batch + first * a.q_row + (int64_t)h * D;
+    int64_t at = b * a.kv_batch + (int64_t)kv * D + thread_start<D>(a.kv_row); // the tile, in k and v
+
+    float o[MT][D / 8][4], max[MT][2], sum[MT][2],
+        scale = (float)(a.scale * 1.4426950408889634); // of scores, for exp2
+    clear(o);
+#pragma unroll
+    for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int i = 0; i < 2; i++) max[m][i] = -INFINITY, sum[m][i] = 0;
+
+    tile_load<D, QUERIES, THREADS>(q_tile, q, a.q_row, count, aligned);
+    tile_load_part<D, KEYS, THREADS>(k_tile, k + at, a.kv_row, keys, aligned);
+    cp_async_commit();
+#pragma unroll 1
+    for (int key = 0; key < keys; key += KEYS) {
+        bool seen = key < position + WARP_ROWS;
+        float s[MT][NT][4];
+        cp_async_wait<0>();
+        __syncthreads(); // K is there, V of the last tile not needed any more
+        tile_load_part<D, KEYS, THREADS>(v_tile, v + at, a.kv_row, keys - key, aligned);
+        cp_async_commit();
+        if (seen) {
+            clear(s);
+            multiply_rows<D>(s, q_tile + warp_row * D, k_tile);
+        }
+        cp_async_wait<0>();
+        __syncthreads(); // V is there, K not needed any more
+        at += KEYS * a.kv_row;
+        if (key + KEYS < keys) {
+            tile_load_part<D, KEYS, THREADS>(k_tile, k + at, a.kv_row, keys - key - KEYS, aligned);
+            cp_async_commit();
+        }
+        if (!seen) continue;
+        bool masked = key + KEYS - 1 > position;
+        uint32_t p[MT][NT / 2][4];
+#pragma unroll
+        for (int m = 0; m < MT; m++) {
+            if (masked) hide_later_keys(s[m], position + 16 * m - key);
+            softmax_rows<D>(o[m], max[m], sum[m], s[m], scale);
+            round_weights(p[m], s[m]);
+        }
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+        __syncwarp(); // ptxas would load so much of V during softmax that it spills; it does not for sm_80
+#endif
+        multiply_weights<D>(o, p, v_tile);
+    }
+
+    lse += ((int64_t)b * a.n_head + h) * a.q_len + first;
+#pragma unroll
+    for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            int row = warp_row + 16 * m + lane / 4 + 8 * i;
+            float total = sum[m][i];
+            total += __shfl_xor_sync(0xffffffffu, total, 1);
+            total += __shfl_xor_sync(0xffffffffu, total, 2);
+            if (lane % 4 == 0 && row < count) lse[row] = max[m][i] * (float)a.scale + logf(total);
+            sum[m][i] = 1 / total;
+        }
+    out += b * a.out_batch + (first + warp_row) * a.out_row + (int64_t)h * D;
+    store_rows<D>(out, a.out_row, count - warp_row, o, sum, q_tile + warp_row * D, out_aligned);
+}
+
+template <int D>
+static void launch_forward(cudaStream_t stream, bf16 *out, float *lse, const bf16 *q, const bf16 *k, const bf16 *v,
+                           const AttentionShape &a) {
+    ASSERT(a.n_head <= MAX_GRID_YZ && a.B <= MAX_GRID_YZ);
+    dim3 grid((unsigned)(a.q_len + QUERIES - 1) / QUERIES, (unsigned)a.n_head, (unsigned)a.B);
+    bool aligned = aligned_16(q, a.q_row, a.q_batch) && aligned_16(k, a.kv_row, a.kv_batch) &&
+                   aligned_16(v, a.kv_row, a.kv_batch);
+    int bytes = (QUERIES + 2 * KEYS) * D * (int)sizeof(bf16);
+    CUDA_CHECK(cudaFuncSetAttribute(tensor_forward_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+    CUDA_LAUNCH(tensor_forward_kernel<D>, grid, THREADS, bytes, stream, out, lse, q, k, v, a, aligned,
+                aligned_16(out, a.out_row, a.out_batch));
+    CUDA_CHECK_LAUNCH();
+}
+
+void attention_tensor_forward(cudaStream_t stream, bf16 *out, float *lse, const bf16 *q, const bf16 *k,
+                              const bf16 *v, const AttentionShape &a) {
+    if (a.head_dim == 64) launch_forward<64>(stream, out, lse, q, k, v, a);
+    else launch_forward<128>(stream, out, lse, q, k, v, a);
+}

@@ -1,0 +1,350 @@
+// Attention of any head dimension up to 256 in fp32, by tiles of 64 queries and 64 keys: the same algorithm as on the
+// CPU (Dao et al. 2022, algorithms 1 and 4). A block of 16 x 16 threads holds a tile of scores, thread (ty, tx) the
+// elements (ty + 16 i, tx + 16 j); it also holds its part of the 64 rows that the block computes. Operands go through
+// shared memory in pieces of 32 or 64 columns, so no tile depends on the head dimension.
+#include "device/cuda/check.h"
+#include "base/error.h"
+#include "model/cuda/attention.h"
+
+enum {
+    TILE = 64,     // queries, and keys
+    SIDE = 16,     // threads in each direction
+    MICRO = 4,     // TILE / SIDE: scores of a thread in each direction
+    THREADS = 256, // SIDE^2
+    DEPTH = 32,    // columns of the operands of scores at a time
+    PIECE = 64,    // columns of the operand of weights at a time
+    PAD = 1,       // elements after a row, so that a column of rows lies in different banks
+    BUFFER = 2 * TILE * (DEPTH + PAD),
+    WEIGHTS = TILE * (TILE + PAD)
+};
+
+// `count` rows of head_dim elements; rows after them count as zeros.
+template <typename T> struct Rows {
+    const T *at;
+    int64_t stride;
+    int count;
+};
+
+// The first element of a head in an array with these strides.
+template <typename T> static __device__ T *head_start(T *x, int64_t batch, int64_t b, int64_t h, int head_dim) {
+    return x + b * batch + h * head_dim;
+}
+
+template <typename T> static __device__ Rows<T> rows_from(const T *head, int64_t stride, int first, int len) {
+    return Rows<T>{head + first * stride, stride, min((int)TILE, len - first)};
+}
+
+// `to` (TILE, width) with row stride to_row = columns [d, d + width) of the rows.
+template <typename T>
+static __device__ void load_columns(float *to, int to_row, const Rows<T> &x, int d, int width, int head_dim) {
+    for (int i = (int)threadIdx.x; i < TILE * width; i += THREADS) {
+        int row = i / width, column = i % width;
+        bool there = row < x.count && d + column < head_dim;
+        to[row * to_row + column] = there ? (float)x.at[row * x.stride + d + column] : 0.0f;
+    }
+}
+
+// scores = A B^T of two tiles of rows.
+template <typename T>
+static __device__ void score_tile(float (&scores)[MICRO][MICRO], const Rows<T> &a, const Rows<T> &b, int head_dim,
+                                  float *buffer) {
+    int tx = (int)threadIdx.x % SIDE, ty = (int)threadIdx.x / SIDE;
+    float *left = buffer, *right = buffer + TILE * (DEPTH + PAD);
+#pragma unroll
+    for (int i = 0; i < MICRO; i++)
+#pragma unroll
+        for (int j = 0; j < MICRO; j++) scores[i][j] = 0;
+    for (int d = 0; d < head_dim; d += DEPTH) {
+        __syncthreads(); // the buffer's last use
+        load_columns(left, DEPTH + PAD, a, d, DEPTH, head_dim);
+        load_columns(right, DEPTH + PAD, b, d, DEPTH, head_dim);
+        __syncthreads();
+#pragma unroll 8
+        for (int e = 0; e < DEPTH; e++) {
+            float x[MICRO], y[MICRO];
+#pragma unroll
+            for (int i = 0; i < MICRO; i++) {
+                x[i] = left[(ty + SIDE * i) * (DEPTH + PAD) + e];
+                y[i] = right[(tx + SIDE * i) * (DEPTH + PAD) + e];
+            }
+#pragma unroll
+            for (int i = 0; i < MICRO; i++)
+#pragma unroll
+                for (int j = 0; j < MICRO; j++) scores[i][j] += x[i] * y[j];
+        }
+    }
+}
+
+// The block's tile of weights in shared memory; complete after the next barrier.
+static __device__ void store_weights(float *weights, const float (&w)[MICRO][MICRO]) {
+    int tx = (int)threadIdx.x % SIDE, ty = (int)threadIdx.x / SIDE;
+#pragma unroll
+    for (int i = 0; i < MICRO; i++)
+#pragma unroll
+        for (int j = 0; j < MICRO; j++) weights[(ty + SIDE * i) * (TILE + PAD) + tx + SIDE * j] = w[i][j];
+}
+
+// sums[i][j], element (ty + 16 i, tx + 16 j) of a (TILE, DIM) tile, += weights (TILE, TILE) times the rows.
+template <int DIM, typename T>
+static __device__ void add_weighted_rows(float (&sums)[MICRO][DIM / SIDE], const float *weights, const Rows<T> &x,
+                                         int head_dim, float *buffer) {
+    int tx = (int)threadIdx.x % SIDE, ty = (int)threadIdx.x / SIDE;
+#pragma unroll
+    for (int piece = 0; piece < DIM / PIECE; piece++) {
+        __syncthreads(); // the buffer's last use; the weights are there
+        load_columns(buffer, PIECE, x, piece * PIECE, PIECE, head_dim);
+        __syncthreads();
+#pragma unroll 4
+        for (int e = 0; e < TILE; e++) {
+            float w[MICRO], y[MICRO];
+#pragma unroll
+            for (int i = 0; i < MICRO; i++) {
+                w[i] = weights[(ty + SIDE * i) * (TILE + PAD) + e];
+                y[i] = buffer[e * PIECE + tx + SIDE * i];
+            }
+#pragma unroll
+            for (int i = 0; i < MICRO; i++)
+#pragma unroll
+                for (int j = 0; j < MICRO; j++) sums[i][piece * MICRO + j] += w[i] * y[j];
+        }
+    }
+}
+
+// Rows [0, count) of `to` = factor[i] sums.
+template <int DIM, typename T>
+static __device__ void store_rows(T *to, int64_t stride, int count, const float (&sums)[MICRO][DIM / SIDE],
+                                  const float (&factor)[MICRO], int head_dim) {
+    int tx = (int)threadIdx.x % SIDE, ty = (int)threadIdx.x / SIDE;
+#pragma unroll
+    for (int i = 0; i < MICRO; i++)
+#pragma unroll
+        for (int j = 0; j < DIM / SIDE; j++) {
+            int row = ty + SIDE * i, column = tx + SIDE * j;
+            if (row < count && column < head_dim) to[row * stride + column] = (T)(sums[i][j] * factor[i]);
+        }
+}
+
+// Over the 16 threads that share a row.
+static __device__ float row_max(float x) {
+    for (int step = SIDE / 2; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, step));
+    return x;
+}
+
+static __device__ float row_sum(float x) {
+    for (int step = SIDE / 2; step > 0; step /= 2) x += __shfl_xor_sync(0xffffffffu, x, step);
+    return x;
+}
+
+// What a block of queries is: tile of the sequence (the longest first), head and batch entry.
+struct QueryTile {
+    int b, h, kv, first, keys; // kv: the head of k and v; keys: how many the tile sees
+};
+
+static __device__ QueryTile query_tile(const AttentionShape &a) {
+    QueryTile t;
+    t.b = (int)blockIdx.z, t.h = (int)blockIdx.y, t.kv = t.h / (a.n_head / a.n_kv_head);
+    t.first = (int)(gridDim.x - 1 - blockIdx.x) * TILE;
+    t.keys = min(a.q_offset + t.first + TILE, a.kv_len);
+    return t;
+}
+
+template <typename T, int DIM>
+__global__ void __launch_bounds__(THREADS)
+    simple_forward_kernel(T *out, float *lse, const T *q, const T *k, const T *v, AttentionShape a) {
+    CUDA_SHARED_ARRAY(float, buffer, BUFFER);
+    CUDA_SHARED_ARRAY(float, weights, WEIGHTS);
+    int tx = (int)threadIdx.x % SIDE, ty = (int)threadIdx.x / SIDE;
+    QueryTile t = query_tile(a);
+    Rows<T> queries = rows_from(head_start(q, a.q_batch, t.b, t.h, a.head_dim), a.q_row, t.first, a.q_len);
+    const T *k_head = head_start(k, a.kv_batch, t.b, t.kv, a.head_dim);
+    const T *v_head = head_start(v, a.kv_batch, t.b, t.kv, a.head_dim);
+    float scale = (float)a.scale, sums[MICRO][DIM / SIDE] = {}, max[MICRO], total[MICRO];
+#pragma unroll
+    for (int i = 0; i < MICRO; i++) max[i] = -INFINITY, total[i] = 0;
+
+    for (int key = 0; key < t.keys; key += TILE) {
+        float s[MICRO][MICRO];
+        score_tile(s, queries, rows_from(k_head, a.kv_row, key, a.kv_len), a.head_dim, buffer);
+#pragma unroll
+        for (int i = 0; i < MICRO; i++) {
+            int seen = a.q_offset + t.first + ty + SIDE * i - key; // the last column that this query may see
+            float largest = -INFINITY, sum = 0;
+#pragma unroll
+            for (int j = 0; j < MICRO; j++) {
+                s[i][j] = tx + SIDE * j <= seen ? s[i][j] * scale : -INFINITY;
+                largest = fmaxf(largest, s[i][j]);
+            }
+            // Every query sees a key of the first tile: the maximum is finite from then on.
+            largest = fmaxf(max[i], row_max(largest));
+#pragma unroll
+            for (int j = 0; j < MICRO; j++) {
+                s[i][j] = expf(s[i][j] - largest);
+                sum += s[i][j];
+            }
+            float shrink = expf(max[i] - largest);
+            total[i] = total[i] * shrink + row_sum(sum);
+            max[i] = largest;
+#pragma unroll
+            for (int d = 0; d < DIM / SIDE; d++) sums[i][d] *= shrink;
+        }
+        store_weights(weights, s);
+        add_weighted_rows<DIM>(sums, weights, rows_from(v_head, a.kv_row, key, a.kv_len), a.head_dim, buffer);
+    }
+
+    float inverse[MICRO];
+#pragma unroll
+    for (int i = 0; i < MICRO; i++) {
+        int row = ty + SIDE * i;
+        inverse[i] = 1 / total[i];
+        if (tx == 0 && row < queries.count)
+            lse[((int64_t)t.b * a.n_head + t.h) * a.q_len + t.first + row] = max[i] + logf(total[i]);
+    }
+    store_rows<DIM>(head_start(out, a.out_batch, t.b, t.h, a.head_dim) + t.first * a.out_row, a.out_row,
+                    queries.count, sums, inverse, a.head_dim);
+}
+
+// dQ = scale dS K with dS = P (dO V^T - delta), P recomputed from the scores and their log-sum-exp.
+template <typename T, int DIM>
+__global__ void __launch_bounds__(THREADS)
+    simple_dq_kernel(T *dq, const T *dout, const T *q, const T *k, const T *v, const float *lse, const float *delta,
+                     AttentionShape a) {
+    CUDA_SHARED_ARRAY(float, buffer, BUFFER);
+    CUDA_SHARED_ARRAY(float, weights, WEIGHTS);
+    int tx = (int)threadIdx.x % SIDE, ty = (int)threadIdx.x / SIDE;
+    QueryTile t = query_tile(a);
+    Rows<T> queries = rows_from(head_start(q, a.q_batch, t.b, t.h, a.head_dim), a.q_row, t.first, a.q_len);
+    Rows<T> douts = rows_from(head_start(dout, a.out_batch, t.b, t.h, a.head_dim), a.out_row, t.first, a.q_len);
+    const T *k_head = head_start(k, a.kv_batch, t.b, t.kv, a.head_dim);
+    const T *v_head = head_start(v, a.kv_batch, t.b, t.kv, a.head_dim);
+    int64_t row = ((int64_t)t.b * a.n_head + t.h) * a.q_len + t.first;
+    float scale = (float)a.scale, sums[MICRO][DIM / SIDE] = {}, row_lse[MICRO], row_delta[MICRO], factor[MICRO];
+#pragma unroll
+    for (int i = 0; i < MICRO; i++) {
+        bool there = ty + SIDE * i < queries.count;
+        row_lse[i] = there ? lse[row + ty + SIDE * i] : 0;
+        row_delta[i] = there ? delta[row + ty + SIDE * i] : 0;
+        factor[i] = scale;
+    }
+
+    for (int key = 0; key < t.keys; key += TILE) {
+        float s[MICRO][MICRO], ds[MICRO][MICRO];
+        Rows<T> keys = rows_from(k_head, a.kv_row, key, a.kv_len);
+        score_tile(s, queries, keys, a.head_dim, buffer);
+        score_tile(ds, douts, rows_from(v_head, a.kv_row, key, a.kv_len), a.head_dim, buffer);
+#pragma unroll
+        for (int i = 0; i < MICRO; i++) {
+            int seen = a.q_offset + t.first + ty + SIDE * i - key;
+#pragma unroll
+            for (int j = 0; j < MICRO; j++) {
+                float p = tx + SIDE * j <= seen ? expf(s[i][j] * scale - row_lse[i]) : 0;
+                ds[i][j] = p * (ds[i][j] - row_delta[i]);
+            }
+        }
+        store_weights(weights, ds);
+        add_weighted_rows<DIM>(sums, weights, keys, a.head_dim, buffer);
+    }
+    store_rows<DIM>(head_start(dq, a.q_batch, t.b, t.h, a.head_dim) + t.first * a.q_row, a.q_row, queries.count,
+                    sums, factor, a.head_dim);
+}
+
+// dV = P^T dO and dK = scale dS^T Q for 64 keys of a key/value head: over its query heads in order, and within them over
+// the queries in order.
+template <typename T, int DIM>
+__global__ void __launch_bounds__(THREADS)
+    simple_dkv_kernel(T *dk, T *dv, const T *dout, const T *q, const T *k, const T *v, const float *lse,
+                      const float *delta, AttentionShape a) {
+    CUDA_SHARED_ARRAY(float, buffer, BUFFER);
+    CUDA_SHARED_ARRAY(float, weights, WEIGHTS);
+    int tx = (int)threadIdx.x % SIDE, ty = (int)threadIdx.x / SIDE;
+    int b = (int)blockIdx.z, kv = (int)blockIdx.y, key = (int)blockIdx.x * TILE, group = a.n_head / a.n_kv_head;
+    Rows<T> keys = rows_from(head_start(k, a.kv_batch, b, kv, a.head_dim), a.kv_row, key, a.kv_len);
+    Rows<T> values = rows_from(head_start(v, a.kv_batch, b, kv, a.head_dim), a.kv_row, key, a.kv_len);
+    int first = max(0, key - a.q_offset) / TILE * TILE; // the first tile with a query that sees one of the keys
+    float scale = (float)a.scale, dk_sums[MICRO][DIM / SIDE] = {}, dv_sums[MICRO][DIM / SIDE] = {};
+
+    for (int h = kv * group; h < (kv + 1) * group; h++) {
+        const T *q_head = head_start(q, a.q_batch, b, h, a.head_dim);
+        const T *dout_head = head_start(dout, a.out_batch, b, h, a.head_dim);
+        int64_t row = ((int64_t)b * a.n_head + h) * a.q_len;
+        for (int t = first; t < a.q_len; t += TILE) {
+            float p[MICRO][MICRO], ds[MICRO][MICRO];
+            Rows<T> queries = rows_from(q_head, a.q_row, t, a.q_len);
+            Rows<T> douts = rows_from(dout_head, a.out_row, t, a.q_len);
+            score_tile(p, keys, queries, a.head_dim, buffer);
+            score_tile(ds, values, douts, a.head_dim, buffer);
+#pragma unroll
+            for (int j = 0; j < MICRO; j++) {
+                int query = t + tx + SIDE * j;
+                bool there = query < a.q_len;
+                float query_lse = there ? lse[row + query] : 0, query_delta = there ? delta[row + query] : 0;
+#pragma unroll
+                for (int i = 0; i < MICRO; i++) {
+                    bool seen = there && key + ty + SIDE * i <= a.q_offset + query;
+                    p[i][j] = seen ? expf(p[i][j] * scale - query_lse) : 0;
+                    ds[i][j] = p[i][j] * (ds[i][j] - query_delta);
+                }
+            }
+            store_weights(weights, p);
+            add_weighted_rows<DIM>(dv_sums, weights, douts, a.head_dim, buffer);
+            __syncthreads(); // the weights' last use
+            store_weights(weights, ds);
+            add_weighted_rows<DIM>(dk_sums, weights, queries, a.head_dim, buffer);
+        }
+    }
+    float one[MICRO], scales[MICRO];
+#pragma unroll
+    for (int i = 0; i < MICRO; i++) one[i] = 1, scales[i] = scale;
+    store_rows<DIM>(head_start(dk, a.kv_batch, b, kv, a.head_dim) + key * a.kv_row, a.kv_row, keys.count, dk_sums,
+                    scales, a.head_dim);
+    store_rows<DIM>(head_start(dv, a.kv_batch, b, kv, a.head_dim) + key * a.kv_row, a.kv_row, keys.count, dv_sums,
+                    one, a.head_dim);
+}
+
+// Blocks for `len` rows of each of `heads` heads of B sequences.
+static dim3 grid_of(int len, int heads, int B) {
+    ASSERT(heads <= MAX_GRID_YZ && B <= MAX_GRID_YZ);
+    return dim3((unsigned)(len + TILE - 1) / TILE, (unsigned)heads, (unsigned)B);
+}
+
+template <typename T, int DIM>
+static void launch_forward(cudaStream_t stream, T *out, float *lse, const T *q, const T *k, const T *v,
+                           const AttentionShape &a) {
+    CUDA_LAUNCH((simple_forward_kernel<T, DIM>), grid_of(a.q_len, a.n_head, a.B), THREADS, 0, stream, out, lse, q,
+                k, v, a);
+    CUDA_CHECK_LAUNCH();
+}
+
+template <typename T, int DIM>
+static void launch_backward(cudaStream_t stream, T *dq, T *dk, T *dv, const T *dout, const T *q, const T *k,
+                            const T *v, const float *lse, const float *delta, const AttentionShape &a) {
+    CUDA_LAUNCH((simple_dkv_kernel<T, DIM>), grid_of(a.kv_len, a.n_kv_head, a.B), THREADS, 0, stream, dk, dv, dout,
+                q, k, v, lse, delta, a);
+    CUDA_CHECK_LAUNCH();
+    CUDA_LAUNCH((simple_dq_kernel<T, DIM>), grid_of(a.q_len, a.n_head, a.B), THREADS, 0, stream, dq, dout, q, k, v,
+                lse, delta, a);
+    CUDA_CHECK_LAUNCH();
+}
+
+template <typename T>
+void attention_simple_forward(cudaStream_t stream, T *out, float *lse, const T *q, const T *k, const T *v,
+                              const AttentionShape &a) {
+    if (a.head_dim <= 64) launch_forward<T, 64>(stream, out, lse, q, k, v, a);
+    else if (a.head_dim <= 128) launch_forward<T, 128>(stream, out, lse, q, k, v, a);
+    else launch_forward<T, 256>(stream, out, lse, q, k, v, a);
+}
+
+template <typename T>
+void attention_simple_backward(cudaStream_t stream, T *dq, T *dk, T *dv, const T *dout, const T *q, const T *k,
+                               const T *v, const float *lse, const float *delta, const AttentionShape &a) {
+    if (a.head_dim <= 64) launch_backward<T, 64>(stream, dq, dk, dv, dout, q, k, v, lse, delta, a);
+    else if (a.head_dim <= 128) launch_backward<T, 128>(stream, dq, dk, dv, dout, q, k, v, lse, delta, a);
+    else launch_backward<T, 256>(stream, dq, dk, dv, dout, q, k, v, lse, delta, a);
+}
+
+#define INSTANTIATE(T)                                                                                             \
+    template void attention_simple_forward<T>(cudaStream_t, T *, float *, const T *, const T *, const T *,         \
+                                              const AttentionShape &);                                             \
+    template void attention_simple_backward<T>(cudaStream_t, T *, T *, T *, const T *, const T *, const T *,       \
+                                               const T *, const float *, const float *, const AttentionShape &);
+INSTANTIATE(float)
+INSTANTIATE(__nv_bfloat16)

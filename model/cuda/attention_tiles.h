@@ -1,0 +1,102 @@
+// model/cuda/attention_tiles.h - what the kernels of attention need of tiles (device/cuda/mma_tiles.h) beyond their product:
+// loading and storing rows, and products whose left operand is in registers: a result of two blocks side by side is,
+// rounded to bf16, the left operand of the next product.
+#ifndef POLAR_MODEL_CUDA_ATTENTION_TILES_H
+#define POLAR_MODEL_CUDA_ATTENTION_TILES_H
+
+#include "device/cuda/mma_tiles.h"
+
+// Where a thread's part of a tile begins, in elements after the tile's first: its first row, and the chunk that it copies
+// of every row. A kernel that walks over tiles has it in its running offset, and so keeps one register pair, not two.
+template <int D> static __device__ inline int64_t thread_start(int64_t stride) {
+    constexpr int CHUNKS = D / CHUNK;
+    return (int)threadIdx.x / CHUNKS * stride + (int)threadIdx.x % CHUNKS * CHUNK;
+}
+
+// Starts the copy of a tile of ROWS rows of which `count` exist (the others become zeros) by all THREADS threads; `from` is
+// the tile's first element plus thread_start. Without `aligned` (16 bytes, all rows) it copies by elements at once.
+template <int D, int ROWS, int THREADS>
+static __device__ inline void tile_load_part(bf16 *tile, const bf16 *from, int64_t stride, int count,
+                                             bool aligned) {
+    constexpr int CHUNKS = D / CHUNK, STEP = THREADS / CHUNKS;
+    static_assert(THREADS % CHUNKS == 0 && STEP % 8 == 0 && ROWS % STEP == 0, "a thread keeps its column");
+    int row = (int)threadIdx.x / CHUNKS, chunk = (int)threadIdx.x % CHUNKS;
+    bf16 *to = tile + tile_at<D>(row, chunk);
+    if (aligned) {
+#pragma unroll
+        for (int i = 0; i < ROWS; i += STEP, from += STEP * stride)
+            cp_async_16(to + i * D, from, row + i < count ? 16 : 0);
+    } else {
+#pragma unroll 1
+        for (int i = 0; i < ROWS; i += STEP, from += STEP * stride)
+#pragma unroll 1
+            for (int e = 0; e < CHUNK; e++) to[i * D + e] = row + i < count ? from[e] : __float2bfloat16(0);
+    }
+}
+
+// The same of a tile that is loaded once: `from` is its first element.
+template <int D, int ROWS, int THREADS>
+static __device__ inline void tile_load(bf16 *tile, const bf16 *from, int64_t stride, int count, bool aligned) {
+    tile_load_part<D, ROWS, THREADS>(tile, from + thread_start<D>(stride), stride, count, aligned);
+}
+
+// c (16 MT, D) += W B, W (16 MT, 16 KT) rounded to bf16 in registers, B the first 16 KT rows of tile `b`.
+template <int D, int MT, int KT>
+static __device__ inline void multiply_weights(float (&c)[MT][D / 8][4], const uint32_t (&w)[MT][KT][4],
+                                               const bf16 *b) {
+    int lane = (int)threadIdx.x % 32, chunk = (lane >> 4) ^ (lane & 7);
+    b += (lane & 15) * D;
+#pragma unroll
+    for (int k = 0; k < KT; k++)
+#pragma unroll
+        for (int n = 0; n < D / CHUNK; n += 2) {
+            uint32_t y[4];
+            ldmatrix_x4_trans(y, b + k * 16 * D + chunk_at(n, chunk));
+#pragma unroll
+            for (int m = 0; m < MT; m++) {
+                mma_16816(c[m][n], w[m][k], y[0], y[1]);
+                mma_16816(c[m][n + 1], w[m][k], y[2], y[3]);
+            }
+        }
+}
+
+template <int NT> static __device__ inline void round_weights(uint32_t (&w)[NT / 2][4], const float (&c)[NT][4]) {
+#pragma unroll
+    for (int n = 0; n < NT; n++)
+#pragma unroll
+        for (int i = 0; i < 2; i++) w[n / 2][n % 2 * 2 + i] = pack_bf16(c[n][2 * i], c[n][2 * i + 1]);
+}
+
+// The warp's rows, of which `count` are to be written, to memory: c times factor[m][i] for row 16 m + lane / 4 + 8 i.
+// They pass through `tile`, the warp's own rows of a tile that it does not need any more, to be written by 16 bytes.
+template <int D, int MT>
+static __device__ inline void store_rows(bf16 *to, int64_t stride, int count, const float (&c)[MT][D / 8][4],
+                                         const float (&factor)[MT][2], bf16 *tile, bool aligned) {
+    constexpr int CHUNKS = D / CHUNK;
+    int lane = (int)threadIdx.x % 32;
+    __syncwarp();
+#pragma unroll
+    for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int n = 0; n < D / 8; n++)
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                uint32_t pair = pack_bf16(c[m][n][2 * i] * factor[m][i], c[m][n][2 * i + 1] * factor[m][i]);
+                *(uint32_t *)(tile + tile_at<D>(16 * m + lane / 4 + 8 * i, n) + lane % 4 * 2) = pair;
+            }
+    __syncwarp();
+#pragma unroll 4
+    for (int i = lane; i < 16 * MT * CHUNKS; i += 32) {
+        int row = i / CHUNKS, chunk = i % CHUNKS;
+        if (row >= count) break;
+        const bf16 *from = tile + tile_at<D>(row, chunk);
+        bf16 *at = to + row * stride + chunk * CHUNK;
+        if (aligned) {
+            *(uint4 *)at = *(const uint4 *)from;
+        } else {
+            for (int e = 0; e < CHUNK; e++) at[e] = from[e];
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,105 @@
+// Cross-entropy fused with its gradient: a block takes a row of logits, reads it once for the loss, and once more (mostly
+// from the cache) to overwrite it by the gradient.
+#include "model/cuda/chunk.h"
+#include "model/cuda/math.h"
+#include "model/cuda/ops.h"
+
+#include <float.h>
+
+// Two blocks of so many fill a multiprocessor: the rows that all of them are at fit the cache between the two readings.
+constexpr int MOST_LOSS_THREADS = 1024;
+
+// The largest of some logits, and the sum of exp(logit - max). Without any: the smallest float, 0.
+struct SoftmaxSum {
+    float max, sum;
+};
+
+static __device__ inline SoftmaxSum merged(SoftmaxSum a, SoftmaxSum b) {
+    float max = fmaxf(a.max, b.max);
+    return SoftmaxSum{max, a.sum * expf(a.max - max) + b.sum * expf(b.max - max)};
+}
+
+// Over the threads of the block, in a fixed tree; the lower of two stands first, so that both compute the same.
+static __device__ SoftmaxSum block_softmax(SoftmaxSum own, SoftmaxSum *shared) {
+    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+#pragma unroll
+    for (int bit = 1; bit < WARP; bit *= 2) {
+        SoftmaxSum other = {__shfl_xor_sync(ALL_LANES, own.max, bit), __shfl_xor_sync(ALL_LANES, own.sum, bit)};
+        own = lane & bit ? merged(other, own) : merged(own, other);
+    }
+    if (lane == 0) shared[warp] = own;
+    __syncthreads();
+    own = shared[0];
+    for (int w = 1; w < (int)blockDim.x / WARP; w++) own = merged(own, shared[w]);
+    return own;
+}
+
+// CAPPED: logits are computed twice, as the gradient needs z where the row has room for one number.
+template <class T, bool CAPPED>
+static __global__ void __launch_bounds__(MOST_LOSS_THREADS, 2)
+    cross_entropy_kernel(float *losses, T *logits, const int32_t *targets, float scale, Cap cap, int V, int Vp,
+                         bool aligned) {
+    constexpr int W = CHUNK<T>;
+    CUDA_SHARED_ARRAY(SoftmaxSum, shared, MOST_LOSS_THREADS / WARP);
+    T *row = logits + (int64_t)blockIdx.x * Vp;
+    const int target = targets[blockIdx.x], step = blockDim.x * W;
+    if (target < 0) {
+        float zeros[W] = {};
+        for (int c = threadIdx.x * W; scale != 0 && c < Vp; c += step) chunk_store(row + c, zeros, Vp - c, aligned);
+        if (threadIdx.x == 0) losses[blockIdx.x] = 0;
+        return;
+    }
+    SoftmaxSum own = {-FLT_MAX, 0};
+    for (int c = threadIdx.x * W; c < V; c += step) {
+        float z[W], sum = 0, max = own.max;
+        chunk_load(z, row + c, Vp - c, aligned);
+#pragma unroll
+        for (int j = 0; j < W; j++) {
+            if (CAPPED) z[j] = capped(z[j], cap);
+            if (c + j < V) max = fmaxf(max, z[j]);
+        }
+#pragma unroll
+        for (int j = 0; j < W; j++)
+            if (c + j < V) sum += expf(z[j] - max);
+        own = SoftmaxSum{max, own.sum * expf(own.max - max) + sum};
+    }
+    float z_target = 0;
+    if (threadIdx.x == 0) { // before the gradient takes its place
+        z_target = widened(row[target]);
+        if (CAPPED) z_target = capped(z_target, cap);
+    }
+    SoftmaxSum all = block_softmax(own, shared);
+    if (threadIdx.x == 0) losses[blockIdx.x] = logf(all.sum) + (all.max - z_target);
+    if (scale == 0) return;
+    float factor = scale / all.sum;
+    for (int c = threadIdx.x * W; c < Vp; c += step) {
+        float z[W];
+        chunk_load(z, row + c, Vp - c, aligned);
+#pragma unroll
+        for (int j = 0; j < W; j++) {
+            if (CAPPED) z[j] = capped(z[j], cap);
+            float gradient = factor * expf(z[j] - all.max) - (c + j == target ? scale : 0);
+            if (CAPPED) gradient *= cap_slope(z[j], cap);
+            z[j] = c + j < V ? gradient : 0;
+        }
+        chunk_store(row + c, z, Vp - c, aligned);
+    }
+}
+
+template <class T>
+void cross_entropy_cuda(Stream *s, void *losses, void *logits, const int32_t *targets, double scale,
+                        SoftcapKind cap_kind, double cap, int64_t n, int V, int Vp) {
+    int threads = row_threads(parts_of(Vp, CHUNK<T>), MOST_LOSS_THREADS);
+    bool aligned = all_aligned<T>(Vp, logits);
+    if (cap > 0)
+        CUDA_LAUNCH((cross_entropy_kernel<T, true>), grid_of(n), threads, 0, cuda_stream(s), (float *)losses,
+                    (T *)logits, targets, (float)scale, cap_of(cap_kind, cap), V, Vp, aligned);
+    else
+        CUDA_LAUNCH((cross_entropy_kernel<T, false>), grid_of(n), threads, 0, cuda_stream(s), (float *)losses,
+                    (T *)logits, targets, (float)scale, cap_of(cap_kind, cap), V, Vp, aligned);
+    CUDA_CHECK_LAUNCH();
+}
+template void cross_entropy_cuda<float>(Stream *, void *, void *, const int32_t *, double, SoftcapKind, double,
+                                        int64_t, int, int);
+template void cross_entropy_cuda<__nv_bfloat16>(Stream *, void *, void *, const int32_t *, double, SoftcapKind,
+                                                double, int64_t, int, int);

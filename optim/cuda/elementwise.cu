@@ -1,0 +1,146 @@
+// Moves and sums of the polar methods' matrices on CUDA.
+#include "optim/cuda/ops.h"
+#include "optim/cuda/rows.h"
+
+// for (int64_t i = first_item(); i < n; i += item_step()): one element a thread.
+static __device__ inline int64_t first_item() {
+    return static_cast<int64_t>(blockIdx.x) * BLOCK + threadIdx.x;
+}
+static __device__ inline int64_t item_step() {
+    return static_cast<int64_t>(gridDim.x) * BLOCK;
+}
+
+template <typename T> __global__ void add_diagonal_kernel(T *x, double value, int64_t lines, int64_t n) {
+    for (int64_t r = first_item(); r < lines; r += item_step()) {
+        T *at = x + r * n + r % n;
+        narrow_to(*at, static_cast<Acc<T>>(static_cast<double>(widened(*at)) + value));
+    }
+}
+
+template <typename T> void add_diagonal_cuda(Stream *s, void *x, double value, int count, int64_t n) {
+    CUDA_LAUNCH(add_diagonal_kernel<T>, grid_of(count * n, BLOCK), BLOCK, 0, cuda_stream(s), static_cast<T *>(x),
+                value, count * n, n);
+    CUDA_CHECK_LAUNCH();
+}
+
+template <typename T>
+__global__ void stack_identity_kernel(T *y, const T *x, double a, double b, int64_t rows, Cut cut) {
+    for (int64_t i = first_piece(); i < cut.n; i += piece_step()) {
+        Piece piece = piece_at(cut, i);
+        int64_t at = piece.row * cut.cols;
+        for (int64_t c = first_column(piece); c < piece.end; c += STRIDE) {
+            int64_t left = piece.end - c;
+            Acc<T> out[VECTOR] = {};
+            if (piece.row < rows) load(out, x + at + c, left);
+            for (int e = 0; e < VECTOR; e++)
+                out[e] = static_cast<Acc<T>>(piece.row < rows            ? a * static_cast<double>(out[e])
+                                             : c + e == piece.row - rows ? b
+                                                                         : 0);
+            store(y + at + c, out, left);
+        }
+    }
+}
+
+template <typename T>
+void stack_identity_cuda(Stream *s, void *y, const void *x, double a, double b, int64_t rows, int64_t cols) {
+    Cut cut = cut_rows(1, rows + cols, cols, ELEMENT_PIECE);
+    CUDA_LAUNCH(stack_identity_kernel<T>, cut_grid(cut), BLOCK, 0, cuda_stream(s), static_cast<T *>(y),
+                static_cast<const T *>(x), a, b, rows, cut);
+    CUDA_CHECK_LAUNCH();
+}
+
+// Also the change of type to double (a = 1, b = 0, Y = double) and back.
+template <typename Y, typename X> __global__ void axpby_kernel(Y *y, double a, const X *x, double b, Cut cut) {
+    for (int64_t i = first_piece(); i < cut.n; i += piece_step()) {
+        Piece piece = piece_at(cut, i);
+        for (int64_t c = first_column(piece); c < piece.end; c += STRIDE) {
+            int64_t left = piece.end - c;
+            Acc<X> from[VECTOR];
+            Acc<Y> to[VECTOR] = {};
+            load(from, x + c, left);
+            if (b != 0) load(to, y + c, left);
+            for (int e = 0; e < VECTOR; e++)
+                to[e] = static_cast<Acc<Y>>(a * static_cast<double>(from[e]) +
+                                            (b == 0 ? 0 : b * static_cast<double>(to[e])));
+            store(y + c, to, left);
+        }
+    }
+}
+
+template <typename Y, typename X>
+static void launch_axpby(Stream *s, void *y, double a, const void *x, double b, int64_t n) {
+    Cut cut = cut_rows(1, 1, n, ELEMENT_PIECE);
+    CUDA_LAUNCH((axpby_kernel<Y, X>), cut_grid(cut), BLOCK, 0, cuda_stream(s), static_cast<Y *>(y), a,
+                static_cast<const X *>(x), b, cut);
+    CUDA_CHECK_LAUNCH();
+}
+
+template <typename T> void axpby_cuda(Stream *s, void *y, double a, const void *x, double b, int64_t n) {
+    launch_axpby<T, T>(s, y, a, x, b, n);
+}
+
+template <typename T> void widen_cuda(Stream *s, double *y, const void *x, int64_t n) {
+    launch_axpby<double, T>(s, y, 1, x, 0, n);
+}
+
+template <typename T> void narrow_cuda(Stream *s, void *y, const double *x, int64_t n) {
+    launch_axpby<T, double>(s, y, 1, x, 0, n);
+}
+
+enum { TILE = 32, TILE_ROWS = BLOCK / TILE };
+
+// A block turns a tile of (32, 32) over in shared memory, whose rows are one longer to be read by columns without conflict.
+template <typename T>
+__global__ void transpose_tiles_kernel(T *y, const T *x, int64_t count, int64_t rows, int64_t cols) {
+    CUDA_SHARED_ARRAY(T, tile, TILE * (TILE + 1));
+    int64_t across = (cols + TILE - 1) / TILE, down = (rows + TILE - 1) / TILE;
+    int column = static_cast<int>(threadIdx.x) % TILE, first = static_cast<int>(threadIdx.x) / TILE;
+    for (int64_t i = blockIdx.x; i < count * down * across; i += gridDim.x) {
+        int64_t line = i / across, matrix = line / down;
+        int64_t r0 = (line - matrix * down) * TILE, c0 = (i - line * across) * TILE;
+        const T *from = x + matrix * rows * cols;
+        T *to = y + matrix * rows * cols;
+        for (int r = first; r < TILE; r += TILE_ROWS)
+            if (r0 + r < rows && c0 + column < cols)
+                tile[r * (TILE + 1) + column] = from[(r0 + r) * cols + c0 + column];
+        __syncthreads();
+        for (int c = first; c < TILE; c += TILE_ROWS)
+            if (c0 + c < cols && r0 + column < rows)
+                to[(c0 + c) * rows + r0 + column] = tile[column * (TILE + 1) + c];
+        __syncthreads();
+    }
+}
+
+template <typename T>
+void transpose_cuda(Stream *s, void *y, const void *x, int count, int64_t rows, int64_t cols) {
+    int64_t tiles = count * ((rows + TILE - 1) / TILE) * ((cols + TILE - 1) / TILE);
+    CUDA_LAUNCH(transpose_tiles_kernel<T>, grid_of(tiles, 1), BLOCK, 0, cuda_stream(s), static_cast<T *>(y),
+                static_cast<const T *>(x), static_cast<int64_t>(count), rows, cols);
+    CUDA_CHECK_LAUNCH();
+}
+
+template <typename T>
+__global__ void drop_small_kernel(T *u, const T *values, double tolerance, int64_t rows, int64_t k) {
+    double least = tolerance * static_cast<double>(widened(values[0]));
+    for (int64_t i = first_item(); i < rows * k; i += item_step())
+        if (static_cast<double>(widened(values[i % k])) <= least) narrow_to(u[i], 0);
+}
+
+template <typename T>
+void drop_small_cuda(Stream *s, void *u, const void *values, double tolerance, int64_t rows, int64_t k) {
+    CUDA_LAUNCH(drop_small_kernel<T>, grid_of(rows * k, BLOCK), BLOCK, 0, cuda_stream(s), static_cast<T *>(u),
+                static_cast<const T *>(values), tolerance, rows, k);
+    CUDA_CHECK_LAUNCH();
+}
+
+#define INSTANCES(T)                                                                                               \
+    template void add_diagonal_cuda<T>(Stream *, void *, double, int, int64_t);                                    \
+    template void stack_identity_cuda<T>(Stream *, void *, const void *, double, double, int64_t, int64_t);        \
+    template void axpby_cuda<T>(Stream *, void *, double, const void *, double, int64_t);                          \
+    template void transpose_cuda<T>(Stream *, void *, const void *, int, int64_t, int64_t);                        \
+    template void drop_small_cuda<T>(Stream *, void *, const void *, double, int64_t, int64_t);                    \
+    template void widen_cuda<T>(Stream *, double *, const void *, int64_t);                                        \
+    template void narrow_cuda<T>(Stream *, void *, const double *, int64_t);
+INSTANCES(float)
+INSTANCES(double)
+INSTANCES(__nv_bfloat16)

@@ -1,0 +1,106 @@
+// QDWH: the QR-based dynamically weighted Halley iteration (Nakatsukasa, Bai, Gygi 2010)
+//   u <- u (a I + b u^T u) (I + c u^T u)^-1 = (b/c) u + (a - b/c) u (I + c u^T u)^-1
+// whose weights depend only on l, a lower bound of the singular values that starts at the rounding error; and Halley's
+// own (a, b, c) = (3, 1, 3) after them. As in the published PolarGrad code, a Newton-Schulz step comes at the end even
+// where the budget of steps was too small: its learning rates are tuned to that.
+#include "optim/polar/methods.h"
+#include "optim/polar/solves.h"
+
+#include <float.h>
+#include <math.h>
+
+static const double CHOLESKY_MAX_C = 100; // above it a step is taken by QR
+enum { CONVERGED_STEPS = 10 };            // of a matrix with singular values below the rounding error: 9
+
+// One matrix at work.
+typedef struct {
+    PolarSolve solve;
+    double *norms, *distance, *sums;
+    char *tall, *before; // the transpose of a wide matrix, and the iterate before
+    int64_t bytes;
+} Work;
+
+static Work work_of(const PolarProblem *p, char *scratch) {
+    Work w = {.solve = polar_solve_init(p, p->type), .norms = (double *)(void *)scratch};
+    int64_t matrix = polar_matrix_bytes(&w.solve.products), doubles = (3 + w.solve.products.rows + 7) / 8 * 64;
+    w.distance = w.norms + 2;
+    w.sums = w.norms + 3;
+    w.before = scratch + doubles;
+    w.tall = w.before + matrix;
+    w.bytes = doubles + 2 * matrix + polar_solve_memory(&w.solve, w.tall + matrix);
+    return w;
+}
+
+int64_t polar_qdwh_scratch(const PolarProblem *p) {
+    char none[64];
+    return work_of(p, none).bytes;
+}
+
+// A QR step is a QR of (m + n, n), its Q and a product; a Cholesky step a Gram product, n^3 / 3 and two triangular
+// solves. The first two steps are by QR in either type.
+double polar_qdwh_flops(const PolarProblem *p, int steps) {
+    PolarSolve s = polar_solve_init(p, p->type);
+    double m = (double)s.products.rows, n = (double)s.products.cols, product = 2 * m * n * n;
+    double qr = 4 * (m + n) * n * n - 4 * n * n * n / 3 + product, cholesky = 2 * product + n * n * n / 3;
+    int by_qr = steps < 2 ? steps : 2;
+    return by_qr * qr + (steps - by_qr) * cholesky + 2 * product;
+}
+
+// The weights for l, which becomes the bound after the step.
+static PolarTriple weights(double *l) {
+    double l2 = *l * *l, d = cbrt(4 * (1 / l2 - 1) / l2), root = sqrt(1 + d);
+    PolarTriple t;
+    t.a = root + sqrt(2 - d + 2 * (2 - l2) / (l2 * root));
+    t.b = (t.a - 1) * (t.a - 1) / 4;
+    t.c = t.a + t.b - 1;
+    *l = *l * (t.a + t.b * l2) / (1 + t.c * l2);
+    return t;
+}
+
+static double moved(const PolarProblem *p, const Work *w, const void *u) {
+    const PolarProducts *pp = &w->solve.products;
+    double d;
+    w->solve.ops->distance(p->stream, w->distance, w->sums, w->before, u, 1, pp->rows, pp->cols);
+    device_copy(p->stream, &d, w->distance, sizeof d);
+    stream_synchronize(p->stream);
+    return d;
+}
+
+// u (rows, cols) tall becomes nearly orthonormal; returns the steps.
+static int iterate(const PolarProblem *p, const Work *w, void *u) {
+    const PolarProducts *pp = &w->solve.products;
+    double eps = p->type == TYPE_F64 ? DBL_EPSILON : (double)FLT_EPSILON;
+    double l = eps, still = cbrt(5 * eps);
+    int limit = p->steps ? p->steps : CONVERGED_STEPS, step = 0;
+    w->solve.ops->matrix_norms(p->stream, w->norms, u, 1, pp->rows, pp->cols);
+    w->solve.ops->divide_by_bound(p->stream, u, w->norms, 1, pp->rows, pp->cols);
+    for (bool moving = true; moving && step < limit; step++) {
+        bool weighted = l + 5 * eps < 1;
+        PolarTriple t = weighted ? weights(&l) : (PolarTriple){3, 1, 3};
+        bool qr = t.c > CHOLESKY_MAX_C, last_weighted = weighted && !(l + 5 * eps < 1);
+        bool test = !qr && (!weighted || last_weighted);
+        if (test) device_copy(p->stream, w->before, u, (size_t)(pp->rows * pp->cols) * type_size(pp->type));
+        polar_solve_term(&w->solve, u, u, t.c, 1, t.a - t.b / t.c, t.b / t.c, qr);
+        if (test) moving = moved(p, w, u) > still; // NaN: no
+    }
+    polar_solve_polish(&w->solve, u);
+    return step;
+}
+
+void *polar_qdwh(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken) {
+    (void)row_sums;
+    Work w = work_of(p, scratch);
+    w.solve.ops = p->ops->polar;
+    size_t bytes = (size_t)(p->rows * p->cols) * type_size(p->type);
+    *steps_taken = 0;
+    for (int j = 0; j < p->batch; j++) {
+        char *matrix = (char *)x + (size_t)j * bytes;
+        bool wide = p->rows < p->cols;
+        if (wide) w.solve.ops->transpose(p->stream, w.tall, matrix, 1, p->rows, p->cols);
+        int steps = iterate(p, &w, wide ? w.tall : matrix);
+        if (steps > *steps_taken) *steps_taken = steps;
+        if (wide) w.solve.ops->transpose(p->stream, matrix, w.solve.matrix, 1, p->cols, p->rows);
+        else device_copy(p->stream, matrix, w.solve.matrix, bytes);
+    }
+    return x;
+}

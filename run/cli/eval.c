@@ -1,0 +1,193 @@
+#include "run/cli/commands.h"
+
+#include "base/json.h"
+#include "run/training/hellaswag.h"
+#include "run/hf/pretrained.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    char val_data[OPTION_TEXT_MAX], hellaswag[OPTION_TEXT_MAX], vocab[OPTION_TEXT_MAX], device[OPTION_TEXT_MAX];
+    int64_t val_tokens;
+    int seq_len, batch, threads;
+    bool json, help;
+} EvalOptions;
+
+#define AT(field) offsetof(EvalOptions, field)
+static const OptionSpec specs[] = {
+    {.name = "val-data", .kind = KIND_TEXT, .offset = AT(val_data), .def = ""},
+    {.name = "val-tokens", .kind = KIND_INT64, .offset = AT(val_tokens), .def = "0", .min = 0, .max = 9e18},
+    {.name = "seq-len", .kind = KIND_INT, .offset = AT(seq_len), .def = "0", .min = 0, .max = 2147483647},
+    {.name = "hellaswag", .kind = KIND_TEXT, .offset = AT(hellaswag), .def = ""},
+    {.name = "batch", .kind = KIND_INT, .offset = AT(batch), .def = "0", .min = 0, .max = 65536},
+    {.name = "json", .kind = KIND_YES_NO, .offset = AT(json), .def = "no"},
+    {.name = "vocab", .kind = KIND_TEXT, .offset = AT(vocab), .def = ""},
+    {.name = "device", .kind = KIND_TEXT, .offset = AT(device), .def = "auto"},
+    {.name = "threads", .kind = KIND_INT, .offset = AT(threads), .def = "0", .min = 0, .max = 65536},
+    {.name = "help", .kind = KIND_YES_NO, .offset = AT(help), .def = "no"},
+};
+static const OptionTable table = {specs, (int)(sizeof specs / sizeof *specs)};
+
+static const char help[] =
+    "usage: train eval RUN [options]\n"
+    "\n"
+    "Prints the validation loss of a run's newest checkpoint with its standard error over sequences, perplexity\n"
+    "and bits per byte of text; and the accuracy in HellaSwag, four endings of a text to choose from (chance: "
+    "0.25).\n"
+    "RUN may be a Hugging Face directory.\n"
+    "\n"
+    "  --val-data FILES      token shards, default: the run's own\n"
+    "  --val-tokens N        tokens to predict, default: as the run; a smaller set is used whole\n"
+    "  --seq-len N           tokens of a sequence, default: as the run\n"
+    "  --hellaswag FILE      the questions in GPT-2 tokens, as llm.c has them: hellaswag_val.bin (3.6 MB) from\n"
+    "                        https://huggingface.co/datasets/karpathy/llmc-starter-pack\n"
+    "  --batch B             sequences at once, default: as the run's micro-batch\n"
+    "  --json                one JSON object instead\n"
+    "  --vocab NAME          instead of the run's own, for one that has moved\n"
+    "  --device, --threads   as in training\n"
+    "\n"
+    "example: train eval runs/a --hellaswag hellaswag_val.bin\n";
+
+// What there is to do, checked before the weights are read.
+typedef struct {
+    ShardSet val;
+    Hellaswag hellaswag;
+    Validation validation; // tokens 0: none
+} Job;
+
+static bool open_validation(Job *job, const NetworkInfo *info, const EvalOptions *o, Error *err) {
+    if (!info->val_data[0]) return true;
+    if (!shard_set_open(&job->val, info->val_data, err)) return error_prefix(err, "--val-data");
+    int64_t most = job->val.total_tokens - 1, tokens = o->val_tokens ? o->val_tokens : info->val_tokens;
+    if (most < 1) return error_set(err, "--val-data %s has a single token; a validation needs two", info->val_data);
+    job->validation = (Validation){.set = &job->val,
+                                   .tokens = tokens < most ? tokens : most,
+                                   .seq_len = info->seq_len,
+                                   .batch = info->micro_batch};
+    return true;
+}
+
+static bool open_job(Job *job, const NetworkInfo *info, const EvalOptions *o, Error *err) {
+    *job = (Job){0};
+    if (!info->val_data[0] && !o->hellaswag[0])
+        return error_set(err, "nothing to evaluate: %s has no validation data; give --val-data or --hellaswag",
+                         info->path);
+    if (info->seq_len > info->model.context)
+        return error_set(err, "--seq-len %d is longer than the context of %s, %d", info->seq_len, info->path,
+                         info->model.context);
+    int64_t positions = (int64_t)info->seq_len * info->micro_batch;
+    if (positions >= INT32_MAX)
+        return error_set(err, "--batch %d of --seq-len %d tokens is too large", info->micro_batch, info->seq_len);
+    if (!open_validation(job, info, o, err)) return false;
+    return !o->hellaswag[0] ||
+           (hellaswag_open(&job->hellaswag, o->hellaswag, err) &&
+            hellaswag_check(&job->hellaswag, o->hellaswag, &info->model, positions, err)) ||
+           error_prefix(err, "--hellaswag");
+}
+
+static void close_job(Job *job) {
+    if (job->val.n_shards) shard_set_close(&job->val);
+    hellaswag_close(&job->hellaswag);
+}
+
+static void print_text(const Network *n, const NetworkInfo *info, const Job *job, const ValidationResult *v,
+                       const HellaswagResult *h) {
+    if (n->step >= 0) printf("%s, step %" PRId64 "\n", info->path, n->step);
+    else puts(info->path); // no run's
+    if (job->validation.tokens) {
+        printf("validation loss %.4f", v->loss);
+        if (!isnan(v->standard_error)) printf(" +- %.4f", v->standard_error);
+        printf(", perplexity %.4g", exp(v->loss));
+        if (v->bytes) printf(", %.4f bits per byte", v->bits_per_byte);
+        printf(", on %" PRId64 " tokens\n", job->validation.tokens);
+    }
+    if (h->examples)
+        printf("HellaSwag accuracy %.4f +- %.4f by the mean over an ending's tokens (%.4f by the sum), on %d "
+               "examples\n",
+               h->acc_norm, h->standard_error, h->acc, h->examples);
+}
+
+static void print_json(const Network *n, const NetworkInfo *info, const Job *job, const ValidationResult *v,
+                       const HellaswagResult *h) {
+    JsonWriter w = {0};
+    json_begin_object(&w, NULL);
+    json_string(&w, "run", info->path);
+    if (n->step >= 0) json_int(&w, "step", n->step);
+    if (job->validation.tokens) {
+        json_double(&w, "val_loss", v->loss);
+        json_double(&w, "val_loss_stderr", v->standard_error);
+        json_int(&w, "val_tokens", job->validation.tokens);
+        json_double(&w, "perplexity", exp(v->loss));
+        if (v->bytes) json_double(&w, "bits_per_byte", v->bits_per_byte);
+    }
+    if (h->examples) {
+        json_double(&w, "hellaswag_acc_norm", h->acc_norm);
+        json_double(&w, "hellaswag_acc_norm_stderr", h->standard_error);
+        json_double(&w, "hellaswag_acc", h->acc);
+        json_int(&w, "hellaswag_examples", h->examples);
+    }
+    json_end_object(&w);
+    puts(w.text);
+    json_writer_free(&w);
+}
+
+static bool evaluate(Network *n, const NetworkInfo *info, Job *job, const EvalOptions *o, Error *err) {
+    ValidationResult v = {0};
+    HellaswagResult h = {0};
+    Forward forward;
+    Meter meter;
+    bool complete, ok = true;
+    if (!forward_create(&forward, &n->model, n->stream, err)) return false;
+    if (job->validation.tokens) {
+        job->validation.vocab = n->vocab;
+        meter_begin(&meter, "validation");
+        ok = evaluate_loss(&v, &complete, &forward, &job->validation, &meter, err);
+        meter_end(&meter);
+    }
+    if (ok && job->hellaswag.n_examples) {
+        meter_begin(&meter, "HellaSwag");
+        h = hellaswag_evaluate(&complete, &forward, &job->hellaswag, &meter);
+        meter_end(&meter);
+    }
+    forward_free(&forward);
+    if (ok) (o->json ? print_json : print_text)(n, info, job, &v, &h);
+    return ok;
+}
+
+static bool load_and_evaluate(const char *path, const EvalOptions *o, Error *err) {
+    NetworkInfo info;
+    Network network;
+    Job job;
+    if (!network_info(&info, path, err)) return false;
+    // What is not given is as the run has it.
+    if (o->vocab[0]) strcpy(info.vocab, o->vocab);
+    if (o->val_data[0]) strcpy(info.val_data, o->val_data);
+    if (o->seq_len) info.seq_len = o->seq_len;
+    if (o->batch) info.micro_batch = o->batch;
+    ModelRun shape = {.B = info.micro_batch, .T = info.seq_len, .use = USE_EVALUATION};
+    bool ok = open_job(&job, &info, o, err);
+    if (ok && load_network(&network, &info, &shape, o->device, o->threads, err)) {
+        ok = evaluate(&network, &info, &job, o, err);
+        network_close(&network);
+    } else {
+        ok = false;
+    }
+    close_job(&job);
+    return ok;
+}
+
+bool command_eval(int argc, const char *const *argv, Error *err) {
+    EvalOptions o = {0};
+    int n_runs;
+    const char **runs = malloc((size_t)(argc + 1) * sizeof *runs);
+    ASSERT(runs);
+    bool ok = options_from_arguments(&o, &table, runs, &n_runs, argc, argv, err);
+    if (ok && o.help) fputs(help, stdout);
+    else if (ok && n_runs != 1) ok = error_set(err, "give one run: train eval RUN");
+    else if (ok) ok = load_and_evaluate(runs[0], &o, err);
+    free(runs);
+    return ok;
+}

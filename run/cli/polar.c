@@ -1,0 +1,333 @@
+#include "run/cli/commands.h"
+
+#include "base/json.h"
+#include "base/suggest.h"
+#include "optim/polar/accuracy.h"
+#include "base/progress.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    char method[OPTION_TEXT_MAX], shape[OPTION_TEXT_MAX], spectrum[OPTION_TEXT_MAX], device[OPTION_TEXT_MAX];
+    int type, steps, repeat, threads; // type: 0 f32, 1 f64
+    int64_t seed;
+    bool json, help;
+} PolarOptions;
+
+static const char *const type_names[] = {"f32", "f64", NULL};
+
+#define AT(field) offsetof(PolarOptions, field)
+static const OptionSpec specs[] = {
+    {.name = "method", .kind = KIND_TEXT, .offset = AT(method), .def = "all"},
+    {.name = "shape", .kind = KIND_TEXT, .offset = AT(shape), .def = "256x256,256x1024"},
+    {.name = "spectrum", .kind = KIND_TEXT, .offset = AT(spectrum), .def = "gaussian"},
+    {.name = "type", .kind = KIND_ONE_OF, .offset = AT(type), .def = "f32", .choices = type_names},
+    {.name = "steps", .kind = KIND_INT, .offset = AT(steps), .def = "-1", .min = -1, .max = 100},
+    {.name = "seed", .kind = KIND_INT64, .offset = AT(seed), .def = "1", .min = 0, .max = 9e18},
+    {.name = "repeat", .kind = KIND_INT, .offset = AT(repeat), .def = "5", .min = 1, .max = 1000},
+    {.name = "device", .kind = KIND_TEXT, .offset = AT(device), .def = "auto"},
+    {.name = "threads", .kind = KIND_INT, .offset = AT(threads), .def = "0", .min = 0, .max = 65536},
+    {.name = "json", .kind = KIND_YES_NO, .offset = AT(json), .def = "no"},
+    {.name = "help", .kind = KIND_YES_NO, .offset = AT(help), .def = "no"},
+};
+static const OptionTable table = {specs, (int)(sizeof specs / sizeof *specs)};
+
+static const char help[] =
+    "usage: train polar [options]\n"
+    "\n"
+    "Polar factors of random matrices by the methods of --polar: how accurate and how fast they are.\n"
+    "\n"
+    "  --method NAMES        separated by commas, or all, the default\n"
+    "  --shape MxN,...       default: 256x256,256x1024\n"
+    "  --spectrum NAMES      gaussian (the default), heavy-tailed, half-rank, rank-2, two-large, log:1e-10 "
+    "(singular\n"
+    "                        values from 1 to that), condition:1e6; separated by commas\n"
+    "  --type f32|f64        default: f32\n"
+    "  --steps N             of every method; 0: until it has converged, for those that do; default: the methods' "
+    "own\n"
+    "  --seed N              of the matrices, default: 1\n"
+    "  --repeat N            calls of which the median time is taken, default: 5\n"
+    "  --device, --threads   as in training\n"
+    "  --json                a line of JSON for each row instead of the table\n"
+    "\n"
+    "orthogonality         ||U^T U - I|| / sqrt(rank)      on the row space, of matrices with more rows\n"
+    "backward              ||A - U H|| / ||A||             H = (U^T A + A^T U) / 2\n"
+    "forward               ||U - polar(A)|| / sqrt(rank)   by a singular value decomposition in double\n"
+    "nuclear               <A, U> / ||A||_*\n"
+    "values                the singular values of U\n"
+    "GFLOP/s               nominal FLOPs, what the dense algorithm needs, a second; - where it depends on the "
+    "matrix\n"
+    "\n"
+    "example: train polar --method ns5,qdwh --shape 512x128 --spectrum gaussian,condition:1e6\n";
+
+enum { MAX_LIST = 64 };
+
+// One row of the table: what is asked and what came out.
+typedef struct {
+    const PolarMethod *method;
+    int64_t rows, cols;
+    const char *spectrum;
+    Type type;
+    int steps; // that it took
+    PolarReport report;
+    double seconds, flops;
+} Row;
+
+// ---- what is asked ----
+
+// Cuts `text` at its commas, in place. Errors: an empty entry, too many.
+static bool split_list(const char *items[MAX_LIST], int *n, char *text, const char *option, Error *err) {
+    *n = 0;
+    for (char *at = text;; at++) {
+        char *end = at + strcspn(at, ",");
+        bool last = *end == 0;
+        *end = 0;
+        if (end == at) return error_set(err, "--%s has an empty entry", option);
+        if (*n == MAX_LIST) return error_set(err, "--%s has more than %d entries", option, MAX_LIST);
+        items[(*n)++] = at;
+        at = end;
+        if (last) return true;
+    }
+}
+
+static bool find_method(const PolarMethod **method, const char *name, Error *err) {
+    int count;
+    const PolarMethod *methods = polar_methods(&count);
+    for (int i = 0; i < count; i++)
+        if (strcmp(methods[i].name, name) == 0) {
+            *method = &methods[i];
+            return true;
+        }
+    const char *near = nearest_name(name, POLAR_NAMES, count);
+    if (near) return error_set(err, "--method: no '%s'; did you mean '%s'?", name, near);
+    return error_set(err, "--method: no '%s'; train --help muon lists them at --polar", name);
+}
+
+static bool parse_shape(int64_t *rows, int64_t *cols, const char *text, Error *err) {
+    char left[32];
+    size_t n = strcspn(text, "x");
+    if (n < sizeof left && text[n] == 'x') {
+        memcpy(left, text, n);
+        left[n] = 0;
+        if (parse_int64(rows, left) && parse_int64(cols, text + n + 1) && *rows >= 1 && *cols >= 1 &&
+            *rows <= 65536 && *cols <= 65536)
+            return true;
+    }
+    return error_set(err, "--shape: '%s' is not ROWSxCOLS, each from 1 to 65536", text);
+}
+
+// The steps that are asked of a method.
+static bool choose_steps(int *steps, const PolarMethod *method, int asked, Error *err) {
+    *steps = asked < 0 ? method->default_steps : asked;
+    if (*steps > polar_max_steps(method))
+        return error_set(err, "--steps %d: %s takes at most %d", asked, method->name, polar_max_steps(method));
+    if (*steps == 0 && !method->converges)
+        return error_set(err, "--steps 0: %s does not see when it has converged", method->name);
+    return true;
+}
+
+// ---- one row ----
+
+// Buffers of one shape and type; wide is the matrix in double.
+typedef struct {
+    void *a, *x, *scratch;
+    double *row_sums, *wide;
+} Buffers;
+
+static void buffers_free(Buffers *b, Device *device) {
+    device_free(device, b->a);
+    device_free(device, b->x);
+    device_free(device, b->scratch);
+    device_free(device, b->row_sums);
+    device_free(device, b->wide);
+}
+
+static bool buffers_alloc(Buffers *b, Device *device, const PolarProblem *p, Error *err) {
+    size_t bytes = (size_t)(p->rows * p->cols) * type_size(p->type);
+    *b = (Buffers){.a = device_alloc(device, bytes),
+                   .x = device_alloc(device, bytes),
+                   .scratch = device_alloc(device, (size_t)polar_scratch_bytes(p)),
+                   .row_sums = device_alloc(device, (size_t)p->rows * sizeof(double)),
+                   .wide = device_alloc(device, (size_t)(p->rows * p->cols) * sizeof(double))};
+    if (b->a && b->x && b->scratch && b->row_sums && b->wide) return true;
+    buffers_free(b, device);
+    return error_set(err, "out of memory for a matrix of %" PRId64 " x %" PRId64 " and what %s works in", p->rows,
+                     p->cols, p->method->name);
+}
+
+static int compare_doubles(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+// Calls the method `repeat` times on b->a; fills steps, seconds and report of the row.
+static bool measure(Row *row, const PolarProblem *p, const Buffers *b, int repeat, Error *err) {
+    double *times = calloc((size_t)repeat, sizeof *times);
+    ASSERT(times);
+    const void *u = NULL;
+    for (int i = 0; i < repeat; i++) {
+        device_copy(p->stream, b->x, b->a, (size_t)(p->rows * p->cols) * type_size(p->type));
+        p->ops->row_sum_squares(p->stream, b->row_sums, b->x, p->rows * p->cols, 1, p->rows, p->cols);
+        stream_synchronize(p->stream);
+        double start = seconds_now();
+        u = polar_factor(p, b->x, b->row_sums, b->scratch, &row->steps);
+        stream_synchronize(p->stream);
+        times[i] = seconds_now() - start;
+    }
+    qsort(times, (size_t)repeat, sizeof *times, compare_doubles);
+    row->seconds = times[repeat / 2];
+    row->flops = polar_flops(p, row->steps);
+    free(times);
+    return polar_measure(&row->report, p->stream, b->a, u, p->type, p->rows, p->cols, err);
+}
+
+static bool make_row(Row *row, Stream *stream, const PolarOptions *o, const double *matrix, Error *err) {
+    int steps;
+    Buffers b;
+    if (!choose_steps(&steps, row->method, o->steps, err)) return false;
+    PolarProblem p = {.stream = stream,
+                      .ops = optim_ops(stream->device, row->type),
+                      .method = row->method,
+                      .type = row->type,
+                      .steps = steps,
+                      .norm_eps = row->method->norm_eps,
+                      .rows = row->rows,
+                      .cols = row->cols,
+                      .batch = 1};
+    if (!buffers_alloc(&b, stream->device, &p, err)) return false;
+    device_copy(stream, b.wide, matrix, (size_t)(row->rows * row->cols) * sizeof *b.wide);
+    p.ops->polar->narrow(stream, b.a, b.wide, row->rows * row->cols);
+    bool ok = measure(row, &p, &b, o->repeat, err);
+    buffers_free(&b, stream->device);
+    return ok;
+}
+
+// ---- what is printed ----
+
+static void print_head(void) {
+    printf("%-22s %5s %10s %10s %10s %9s %18s %10s %10s\n", "method", "steps", "orthog.", "backward", "forward",
+           "nuclear", "values", "ms", "GFLOP/s");
+}
+
+static void print_row(const Row *r) {
+    const PolarReport *p = &r->report;
+    char rate[32] = "-";
+    if (r->flops > 0) snprintf(rate, sizeof rate, "%.1f", 1e-9 * r->flops / r->seconds);
+    printf("%-22s %5d %10.2e %10.2e %10.2e %9.5f %8.4f..%8.4f %10.3f %10s\n", r->method->name, r->steps,
+           p->orthogonality, p->backward_error, p->forward_error, p->nuclear_ratio, p->sigma_min, p->sigma_max,
+           1e3 * r->seconds, rate);
+}
+
+static void print_json(const Row *r, int64_t seed) {
+    JsonWriter w = {0};
+    const PolarReport *p = &r->report;
+    json_begin_object(&w, NULL);
+    json_string(&w, "method", r->method->name);
+    json_int(&w, "rows", r->rows);
+    json_int(&w, "cols", r->cols);
+    json_string(&w, "spectrum", r->spectrum);
+    json_string(&w, "type", type_name(r->type));
+    json_int(&w, "seed", seed);
+    json_int(&w, "steps", r->steps);
+    json_int(&w, "rank", p->rank);
+    json_double(&w, "orthogonality", p->orthogonality);
+    json_double(&w, "backward_error", p->backward_error);
+    json_double(&w, "forward_error", p->forward_error);
+    json_double(&w, "asymmetry", p->asymmetry);
+    json_double(&w, "negative", p->negative);
+    json_double(&w, "nuclear_ratio", p->nuclear_ratio);
+    json_double(&w, "sigma_min", p->sigma_min);
+    json_double(&w, "sigma_max", p->sigma_max);
+    json_double(&w, "seconds", r->seconds);
+    if (r->flops > 0) json_double(&w, "nominal_flops", r->flops);
+    json_end_object(&w);
+    puts(w.text);
+    json_writer_free(&w);
+}
+
+// ---- the command ----
+
+// The lists of the options, checked.
+typedef struct {
+    const PolarMethod *methods[MAX_LIST];
+    int64_t rows[MAX_LIST], cols[MAX_LIST];
+    const char *names[MAX_LIST]; // of the spectra
+    Spectrum spectra[MAX_LIST];
+    int n_methods, n_shapes, n_spectra;
+} Lists;
+
+static bool read_lists(Lists *l, PolarOptions *o, Error *err) {
+    const char *items[MAX_LIST];
+    int steps;
+    if (strcmp(o->method, "all") == 0) {
+        const PolarMethod *all = polar_methods(&l->n_methods);
+        for (int i = 0; i < l->n_methods; i++) l->methods[i] = &all[i];
+    } else {
+        if (!split_list(items, &l->n_methods, o->method, "method", err)) return false;
+        for (int i = 0; i < l->n_methods; i++)
+            if (!find_method(&l->methods[i], items[i], err)) return false;
+    }
+    for (int i = 0; i < l->n_methods; i++)
+        if (!choose_steps(&steps, l->methods[i], o->steps, err)) return false;
+    if (!split_list(items, &l->n_shapes, o->shape, "shape", err)) return false;
+    for (int i = 0; i < l->n_shapes; i++)
+        if (!parse_shape(&l->rows[i], &l->cols[i], items[i], err)) return false;
+    if (!split_list(l->names, &l->n_spectra, o->spectrum, "spectrum", err)) return false;
+    for (int i = 0; i < l->n_spectra; i++)
+        if (!spectrum_parse(&l->spectra[i], l->names[i], err)) return error_prefix(err, "--spectrum");
+    return true;
+}
+
+// All methods on one matrix.
+static bool run_matrix(Stream *stream, const Lists *l, const PolarOptions *o, int shape, int spectrum, Error *err) {
+    Type type = o->type == 0 ? TYPE_F32 : TYPE_F64;
+    int64_t rows = l->rows[shape], cols = l->cols[shape];
+    double *matrix = malloc((size_t)(rows * cols) * sizeof *matrix);
+    if (!matrix) return error_set(err, "out of memory for a matrix of %" PRId64 " x %" PRId64, rows, cols);
+    bool ok = spectrum_matrix(matrix, stream, l->spectra[spectrum], rows, cols, (uint64_t)o->seed, err);
+    if (ok && !o->json) {
+        printf("%s%" PRId64 " x %" PRId64 ", %s, %s, seed %" PRId64 "\n", shape + spectrum ? "\n" : "", rows, cols,
+               l->names[spectrum], type_names[o->type], o->seed);
+        print_head();
+    }
+    for (int i = 0; ok && i < l->n_methods; i++) {
+        Row row = {
+            .method = l->methods[i], .rows = rows, .cols = cols, .spectrum = l->names[spectrum], .type = type};
+        ok = make_row(&row, stream, o, matrix, err);
+        if (ok && o->json) print_json(&row, o->seed);
+        else if (ok) print_row(&row);
+        fflush(stdout);
+    }
+    free(matrix);
+    return ok;
+}
+
+static bool run_all(const Lists *l, const PolarOptions *o, Error *err) {
+    Device *device;
+    if (!device_open(&device, o->device, o->threads, err)) return false;
+    bool ok = device_can_solve(device, err); // the measurements need it, whatever the methods
+    if (ok) {
+        Stream *stream = stream_create(device);
+        char text[768];
+        device_describe(text, sizeof text, device);
+        if (!o->json) printf("%s\n\n", text);
+        for (int i = 0; ok && i < l->n_shapes; i++)
+            for (int j = 0; ok && j < l->n_spectra; j++) ok = run_matrix(stream, l, o, i, j, err);
+        stream_destroy(stream);
+    }
+    device_close(device);
+    return ok;
+}
+
+bool command_polar(int argc, const char *const *argv, Error *err) {
+    PolarOptions *o = calloc(1, sizeof *o);
+    Lists *l = calloc(1, sizeof *l);
+    ASSERT(o && l);
+    bool ok = options_from_arguments(o, &table, NULL, NULL, argc, argv, err);
+    if (ok && o->help) fputs(help, stdout);
+    else ok = ok && read_lists(l, o, err) && run_all(l, o, err);
+    free(o), free(l);
+    return ok;
+}

@@ -1,0 +1,242 @@
+#include "run/cli/commands.h"
+
+#include "run/hf/init_from.h"
+#include "run/training/run_dir.h"
+#include "base/signals.h"
+#include "run/training/trainer.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+// One call of `train`: everything between its arguments and its exit.
+typedef struct {
+    RunConfig config;
+    RunData data;
+    ParamTable table;
+    MemoryPlan memory;
+    Device *device;
+    RunDir dir;
+    Trainer trainer;
+    FILE *log;
+    char *plan; // as printed
+} Job;
+
+static bool is_resume(const Job *s) {
+    return s->config.resume[0] != 0;
+}
+
+static const char *run_of(const Job *s) {
+    return is_resume(s) ? s->config.resume : s->config.out;
+}
+
+static bool make_plan(Job *s, Error *err) {
+    RunConfig *c = &s->config;
+    param_table_init(&s->table, &c->model);
+    if (!optimizer_check(s->device, &s->table, c->groups, err)) return false;
+    if (c->diagnose && !device_can_solve(s->device, err)) return error_prefix(err, "--diagnose");
+    if (!config_check_device(&c->model, (DtypeChoice)c->dtype, s->device, err)) return false;
+    plan_choose_micro_batch(c, &s->table, s->device);
+    if (!run_data_open(&s->data, c, err)) return false;
+    s->memory = plan_memory(c, &s->table, s->device);
+    size_t size;
+    FILE *out = open_memstream(&s->plan, &size);
+    ASSERT(out);
+    plan_print(out, c, &s->table, &s->data, &s->memory);
+    char device[768];
+    device_describe(device, sizeof device, s->device);
+    fprintf(out, "Device      %s\n", device);
+    fclose(out);
+    return true;
+}
+
+static bool open_log(Job *s, Error *err) {
+    char path[RUN_PATH_MAX];
+    run_path(path, run_of(s), "log.txt");
+    s->log = fopen(path, "a");
+    if (!s->log) return error_set(err, "cannot open %s: %s", path, strerror(errno));
+    setvbuf(s->log, NULL, _IOLBF, BUFSIZ);
+    signals_set_log(fileno(s->log));
+    fputs(s->plan, s->log);
+    return true;
+}
+
+// Reads the first sequence of a set: shards of another vocabulary are seen before anything is made.
+static bool check_tokens(Trainer *t, const ShardSet *set, Error *err) {
+    Batch batch;
+    if (set->n_shards == 0) return true;
+    int64_t T = set->total_tokens - 1;
+    batch_layout(&batch, t->forward.host, 1, T < t->config->seq_len ? (int)T : t->config->seq_len);
+    return loader_read_at(&batch, set, 0, t->config->model.vocab_size, err);
+}
+
+// The diagnostics of an earlier process are trimmed even where this one makes none.
+static bool open_records(Job *s, const char *run, Error *err) {
+    Trainer *t = &s->trainer;
+    int64_t step = t->state.step;
+    bool reported = t->state.reported;
+    return metrics_open(&t->metrics, run, "metrics.jsonl", step, reported, err) &&
+           (t->diagnose ? diagnose_open(t->diagnose, run, step, reported, err)
+                        : metrics_trim(run, "diagnostics.jsonl", step, reported, err));
+}
+
+static bool create_dir(Job *s, Error *err) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    ASSERT(out);
+    config_print(out, &s->config);
+    fclose(out);
+    bool ok = run_dir_create(&s->dir, s->config.out, s->config.overwrite, "./train", text, size, err);
+    free(text);
+    return ok;
+}
+
+// Everything that can fail for want of memory or data comes before the directory is made.
+static bool begin_new(Job *s, int argc, const char *const *argv, Error *err) {
+    Trainer *t = &s->trainer;
+    if (!run_dir_check_new(s->config.out, s->config.overwrite, err)) return false;
+    if (!trainer_create(t, &s->config, &s->data, s->device, &s->table, err)) return false;
+    if (s->config.init_from[0] && !init_from_weights(&t->model, t->stream, &s->config, err)) return false;
+    if (!trainer_start_loader(t, err)) return false; // refuses sets that are too short
+    if (!check_tokens(t, &s->data.train, err) || !check_tokens(t, &s->data.val, err)) return false;
+    if (!create_dir(s, err)) return false;
+    return environment_write(&s->dir, s->device, &s->data, argc, argv, err) && open_log(s, err) &&
+           open_records(s, s->dir.path, err);
+}
+
+static bool write_resume_record(Job *s, Error *err) {
+    JsonWriter w = {0};
+    char text[32];
+    time_t now = time(NULL);
+    struct tm tm;
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+    json_begin_object(&w, NULL);
+    json_string(&w, "kind", "resume");
+    json_int(&w, "step", s->trainer.state.step);
+    json_string(&w, "time", text);
+    json_string(&w, "commit", environment_commit());
+    json_string(&w, "device", s->device->name);
+    json_int(&w, "threads", s->device->n_threads);
+    json_end_object(&w);
+    return metrics_write(&s->trainer.metrics, &w, err);
+}
+
+static bool begin_resumed(Job *s, int argc, const char *const *argv, char note[1024], Error *err) {
+    Trainer *t = &s->trainer;
+    const char *run = s->config.resume;
+    bool found;
+    if (!run_dir_lock(&s->dir, run, err)) return false;
+    checkpoint_clean(run);
+    if (!trainer_create(t, &s->config, &s->data, s->device, &s->table, err)) return false;
+    CheckpointParts parts = trainer_parts(t);
+    if (!checkpoint_load(&t->state, &found, note, run, &parts, err)) return false;
+    if (t->state.step > s->config.steps)
+        return error_set(err,
+                         "%s: its checkpoint is of step %" PRId64 ", but config.conf ends the run at step %" PRId64,
+                         run, t->state.step, s->config.steps);
+    if (found) t->saved_step = t->state.step;
+    else if (s->config.init_from[0] && !init_from_weights(&t->model, t->stream, &s->config, err))
+        return error_prefix(err, "%s has no checkpoint yet, so it starts over", run);
+    if (!trainer_start_loader(t, err)) return false;
+    char environment[RUN_PATH_MAX];
+    run_path(environment, run, "environment.json");
+    if (access(environment, F_OK) != 0 && !environment_write(&s->dir, s->device, &s->data, argc, argv, err))
+        return false;
+    return open_log(s, err) && open_records(s, run, err) && write_resume_record(s, err);
+}
+
+static void say_end(Job *s, RunEnd end) {
+    Trainer *t = &s->trainer;
+    const char *run = run_of(s);
+    char loss[48] = "";
+    if (!isnan(t->state.val_loss)) snprintf(loss, sizeof loss, ", validation loss %.4f", t->state.val_loss);
+    if (end == RUN_FINISHED)
+        progress_print(&t->progress, true, "finished: %" PRId64 " steps in %.1f s of training%s; %s", t->state.step,
+                       t->state.elapsed_s, loss, run);
+    else if (end == RUN_TARGET)
+        progress_print(&t->progress, true, "target reached: step %" PRId64 ", %.1f s of training%s; %s",
+                       t->state.step, t->state.elapsed_s, loss, run);
+    else
+        progress_print(&t->progress, true, "stopped by %s after step %" PRId64 "; go on with --resume %s",
+                       end == RUN_TIME ? "--max-time" : signals_name(signals_received()), t->state.step, run);
+}
+
+static bool train(int *status, Job *s, int argc, const char *const *argv, Error *err) {
+    char note[1024] = "";
+    Trainer *t = &s->trainer;
+    RunEnd end;
+    signals_install("finishing the step, then a checkpoint");
+    bool ok = is_resume(s) ? begin_resumed(s, argc, argv, note, err) : begin_new(s, argc, argv, err);
+    if (!ok) return false;
+    t->run = run_of(s);
+    progress_begin(&t->progress, s->log, s->config.quiet, t->state.step);
+    if (note[0]) progress_print(&t->progress, true, "warning: %s", note);
+    progress_print(&t->progress, false,
+                   "large products in %s run at %.3g TFLOP/s here; mfu is relative to %.3g TFLOP/s",
+                   type_name(t->model.type), 1e-12 * t->product_flops, 1e-12 * t->peak_flops);
+    if (plan_copies_checkpoints(&s->memory) && !t->writer)
+        progress_print(
+            &t->progress, true,
+            "warning: there is no host memory for a copy of %.1f MiB, so training waits while checkpoints "
+            "are written",
+            (double)s->memory.checkpoint_copy / 1048576);
+    if (is_resume(s))
+        progress_print(&t->progress, false,
+                       t->saved_step < 0 ? "resuming: no checkpoint yet, starting over from step %" PRId64
+                                         : "resuming from the checkpoint of step %" PRId64,
+                       t->state.step);
+    ok = trainer_run(&end, t, err);
+    progress_end(&t->progress);
+    if (!ok) {
+        fprintf(s->log, "error: %s\n", err->text);
+        return false;
+    }
+    say_end(s, end);
+    *status = end == RUN_SIGNAL ? EXIT_STOPPED : 0;
+    return true;
+}
+
+static bool check_arguments(const RunConfig *c, Error *err) {
+    if (c->dry_run) return true;
+    if (!c->resume[0] && !c->out[0])
+        return error_set(err, "say where the run goes: --out DIRECTORY (or --dry-run to see the plan only)");
+    if (!c->train_data[0])
+        return error_set(err,
+                         "no training data: give --train-data 'DIR/NAME_train_*.bin' (train tokenize makes some)");
+    return true;
+}
+
+static bool run_job(int *status, Job *s, int argc, const char *const *argv, Error *err) {
+    RunConfig *c = &s->config;
+    if (!config_load(c, argc - 1, argv + 1, err) || !check_arguments(c, err)) return false;
+    if (!device_open(&s->device, c->device, c->threads, err) || !make_plan(s, err)) return false;
+    if (!c->quiet || c->dry_run) fputs(s->plan, stdout);
+    if (c->dry_run) return true;
+    fputs(c->quiet ? "" : "\n", stdout);
+    fflush(stdout);
+    return plan_check(c, &s->data, &s->memory, err) && train(status, s, argc, argv, err);
+}
+
+bool command_train(int *status, int argc, const char *const *argv, Error *err) {
+    Job *s = calloc(1, sizeof *s);
+    ASSERT(s);
+    s->dir.lock_fd = -1;
+    s->trainer.metrics.fd = -1;
+    *status = 0;
+    bool ok = run_job(status, s, argc, argv, err);
+    trainer_free(&s->trainer);
+    signals_set_log(-1);
+    if (s->log) fclose(s->log);
+    run_dir_unlock(&s->dir);
+    run_data_close(&s->data);
+    param_table_free(&s->table);
+    if (s->device) device_close(s->device);
+    free(s->plan);
+    free(s);
+    return ok;
+}

@@ -1,0 +1,88 @@
+#include "run/hf/init_from.h"
+
+#include "run/hf/hf.h"
+#include "run/hf/pretrained.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// An option whose text says that it follows from others.
+static bool is_open(const OptionSpec *spec, const char *text) {
+    return (spec->kind == KIND_INT && strcmp(text, "0") == 0) || strcmp(text, "auto") == 0;
+}
+
+// Whether a network option may be `given`, where that is not NULL; `there` receives what DIR has.
+static bool check_option(char there[OPTION_TEXT_MAX], const OptionSpec *spec, const char *given,
+                         const RunConfig *from, const char *dir, Error *err) {
+    option_text(there, OPTION_TEXT_MAX, from, spec);
+    if (!given || is_open(spec, given) || is_open(spec, there) || strcmp(given, there) == 0) return true;
+    return error_set(err, "--%s %s: the network of --init-from %s has %s; leave the option out", spec->name, given,
+                     dir, there);
+}
+
+// Options that the network decides. The vocabulary's padding in a Hugging Face directory is none of them: its rows are
+// zero, and as many as the run wants.
+static bool is_network(const OptionSpec *spec, const char *dir) {
+    return strcmp(spec->section, "Network") == 0 &&
+           !(strcmp(spec->name, "vocab-padded") == 0 && hf_is_directory(dir));
+}
+
+// The text that was given, made the same as option_text would make it.
+static bool given_text(char text[OPTION_TEXT_MAX], const Setting *given, const OptionSpec *spec, RunConfig *scratch,
+                       Error *err) {
+    if (!option_set(scratch, spec, given->text, err)) return setting_error(err, given);
+    option_text(text, OPTION_TEXT_MAX, scratch, spec);
+    return true;
+}
+
+static bool add_options(Settings *arguments, const Settings *file, const RunConfig *from, RunConfig *scratch,
+                        const char *dir, Error *err) {
+    for (int i = 0; i < run_options.n_specs; i++) {
+        const OptionSpec *spec = &run_options.specs[i];
+        char given[OPTION_TEXT_MAX], there[OPTION_TEXT_MAX];
+        if (!is_network(spec, dir)) continue;
+        const Setting *s = settings_find(arguments, spec->name);
+        if (!s) s = settings_find(file, spec->name);
+        if (s && !given_text(given, s, spec, scratch, err)) return false;
+        if (!check_option(there, spec, s ? given : NULL, from, dir, err)) return false;
+        if (!is_open(spec, there)) settings_add(arguments, spec->name, there, dir);
+    }
+    return true;
+}
+
+bool init_from_options(Settings *arguments, const Settings *file, Error *err) {
+    const Setting *dir = settings_find(arguments, "init-from");
+    if (!dir) dir = settings_find(file, "init-from");
+    if (!dir || !dir->text[0]) return true;
+    RunConfig *from = calloc(2, sizeof *from);
+    char *name = strdup(dir->text); // adding settings moves them
+    ASSERT(from && name);
+    bool ok = network_config(from, name, err) ? add_options(arguments, file, from, from + 1, name, err)
+                                              : error_prefix(err, "--init-from");
+    free(name);
+    free(from);
+    return ok;
+}
+
+static bool check_network(const RunConfig *config, const RunConfig *from, Error *err) {
+    const char *dir = config->init_from;
+    for (int i = 0; i < run_options.n_specs; i++) {
+        const OptionSpec *spec = &run_options.specs[i];
+        char given[OPTION_TEXT_MAX], there[OPTION_TEXT_MAX];
+        if (!is_network(spec, dir)) continue;
+        option_text(given, sizeof given, config, spec);
+        if (!check_option(there, spec, given, from, dir, err)) return false;
+    }
+    return true;
+}
+
+bool init_from_weights(Model *model, Stream *stream, const RunConfig *config, Error *err) {
+    const char *dir = config->init_from;
+    int64_t step;
+    RunConfig *from = calloc(1, sizeof *from);
+    ASSERT(from);
+    bool ok = network_config(from, dir, err) && check_network(config, from, err) &&
+              network_weights(&step, model, stream, dir, err);
+    free(from);
+    return ok || error_prefix(err, "--init-from");
+}

@@ -1,0 +1,98 @@
+#include "run/hf/pretrained.h"
+
+#include "model/ops.h"
+#include "run/checkpoint/checkpoint.h"
+#include "run/hf/hf.h"
+#include "run/training/run_dir.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { EVAL_SEQUENCE = 1024, EVAL_TOKENS = 4096 }; // of a directory that says nothing of it
+
+// What a run's configuration would say of a Hugging Face directory.
+static bool describe_directory(RunConfig *config, const char *dir, Error *err) {
+    options_init(config, &run_options);
+    if (!hf_read_config(&config->model, dir, err)) return false;
+    config->norm_bias = config->model.norm_bias ? NORM_BIAS_YES : NORM_BIAS_NO;
+    config->seq_len = config->model.context < EVAL_SEQUENCE ? config->model.context : EVAL_SEQUENCE;
+    config->micro_batch = EVAL_TOKENS / config->seq_len;
+    return true;
+}
+
+bool network_config(RunConfig *config, const char *path, Error *err) {
+    char file[RUN_PATH_MAX];
+    *config = (RunConfig){0};
+    if (hf_is_directory(path)) return describe_directory(config, path, err);
+    run_path(file, path, "config.conf");
+    if (access(path, F_OK) == 0 && access(file, F_OK) != 0)
+        return error_set(err, "%s is neither a run (config.conf) nor a Hugging Face directory (config.json)", path);
+    return config_load_run(config, path, err);
+}
+
+bool network_info(NetworkInfo *info, const char *path, Error *err) {
+    RunConfig *config = malloc(sizeof *config);
+    ASSERT(config);
+    bool ok = network_config(config, path, err);
+    if (ok) {
+        *info = (NetworkInfo){.model = config->model,
+                              .dtype = (DtypeChoice)config->dtype,
+                              .val_tokens = config->val_tokens,
+                              .seq_len = config->seq_len,
+                              .micro_batch = config->micro_batch};
+        snprintf(info->path, sizeof info->path, "%s", path);
+        strcpy(info->vocab, config->vocab);
+        strcpy(info->val_data, config->val_data);
+    }
+    free(config);
+    return ok;
+}
+
+bool network_weights(int64_t *step, Model *model, Stream *stream, const char *path, Error *err) {
+    RunState state;
+    bool found;
+    char note[1024];
+    CheckpointParts parts = {.model = model, .stream = stream};
+    *step = -1;
+    if (hf_is_directory(path)) return hf_read_weights(model, stream, path, err);
+    if (!checkpoint_load(&state, &found, note, path, &parts, err)) return false;
+    if (!found) return error_set(err, "%s has no checkpoint yet", path);
+    if (note[0]) fprintf(stderr, "warning: %s\n", note);
+    *step = state.step;
+    return true;
+}
+
+static bool open_vocab(Network *n, const NetworkInfo *info, Error *err) {
+    n->vocab = vocab_open(info->vocab, err);
+    if (!n->vocab) return error_prefix(err, "--vocab");
+    if (vocab_size(n->vocab) <= info->model.vocab_size) return true;
+    return error_set(err, "--vocab %s has %d tokens, but the network of %s only %d: it belongs to another one",
+                     info->vocab, vocab_size(n->vocab), info->path, info->model.vocab_size);
+}
+
+bool load_network(Network *n, const NetworkInfo *info, const ModelRun *run, const char *device, int threads,
+                  Error *err) {
+    *n = (Network){0};
+    bool ok = open_vocab(n, info, err) && device_open(&n->device, device, threads, err);
+    if (ok) {
+        n->stream = stream_create(n->device);
+        // A run of a type that this device has not is read in the device's own.
+        bool has = layer_ops(n->device, config_type(info->dtype, n->device)) != NULL;
+        DtypeChoice dtype = has ? info->dtype : DTYPE_AUTO;
+        ok = config_check_device(&info->model, dtype, n->device, err) &&
+             model_create(&n->model, &info->model, n->device, config_type(dtype, n->device), run, err);
+        if (!ok) n->model = (Model){0};
+        ok = ok && network_weights(&n->step, &n->model, n->stream, info->path, err);
+    }
+    if (!ok) network_close(n);
+    return ok;
+}
+
+void network_close(Network *n) {
+    if (n->model.device) model_free(&n->model);
+    if (n->stream) stream_destroy(n->stream);
+    if (n->device) device_close(n->device);
+    vocab_close(n->vocab);
+    *n = (Network){0};
+}

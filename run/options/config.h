@@ -1,0 +1,104 @@
+// run/options/config.h - everything a run is made of, as one struct, and where it comes from: defaults, a configuration
+// file, the command line (in this order, later over earlier).
+#ifndef POLAR_RUN_OPTIONS_CONFIG_H
+#define POLAR_RUN_OPTIONS_CONFIG_H
+
+#include "data/loader.h"
+#include "data/tokenizer/vocab.h"
+#include "model/activations.h"
+#include "model/config.h"
+#include "optim/optimizer.h"
+#include "run/options/options.h"
+
+typedef enum { BAD_STEP_STOP, BAD_STEP_SKIP } OnBadStep;
+typedef enum { DTYPE_AUTO, DTYPE_F32, DTYPE_BF16 } DtypeChoice;
+typedef enum { NORM_BIAS_AUTO, NORM_BIAS_NO, NORM_BIAS_YES } NormBias;
+
+typedef struct {
+    // This process
+    char config[OPTION_TEXT_MAX], out[OPTION_TEXT_MAX], resume[OPTION_TEXT_MAX];
+    bool dry_run, overwrite, quiet;
+    char device[OPTION_TEXT_MAX];
+    int dtype; // DtypeChoice
+    int threads;
+    double max_time; // seconds; 0: no limit
+
+    // Training
+    int64_t seed, steps;
+    char init_from[OPTION_TEXT_MAX];      // a run or a Hugging Face directory; "": initial weights are drawn
+    int batch_size, micro_batch, seq_len; // sequences per step, per micro-batch; tokens per sequence
+    bool micro_batch_open;                // --micro-batch 0: a device may choose a larger one
+    int recompute;                        // Recompute
+    double clip;
+    double target_loss; // 0: none
+    int on_bad_step;    // OnBadStep
+    double loss_jump;   // 0: off
+    int max_skips;
+
+    // Data
+    char train_data[OPTION_TEXT_MAX], val_data[OPTION_TEXT_MAX], hellaswag[OPTION_TEXT_MAX];
+    char vocab[OPTION_TEXT_MAX]; // as vocab_open takes it
+    int shard_tail;              // ShardTail
+    bool align_documents;
+    int document_token; // -1: not known, nor needed
+    int64_t val_tokens;
+
+    // Reports
+    int64_t log_every, eval_every, hellaswag_every, sample_every, checkpoint_every;
+    int sample_tokens, keep;
+    int64_t diagnose; // steps between diagnostics; 0: none
+    bool diagnose_spectrum;
+    char sample_prompt[OPTION_TEXT_MAX];
+
+    ModelConfig model;
+    int norm_bias; // what --norm-bias said: NORM_BIAS_AUTO before it is resolved into model.norm_bias
+
+    GroupSettings groups[GROUP_COUNT]; // GROUP_HEAD's are of no account where the head is tied
+    char note[1024];                   // what the user should know about how this came about; "" if nothing
+} RunConfig;
+
+// The options of `train` itself; those of the optimizers come from their registry.
+extern const OptionTable run_options;
+
+// One optimizer option name taken apart: "embed-beta1" is GROUP_EMBED and "beta1". False if it is none: the name
+// must be "optimizer", "schedule", "warmup", "cooldown", "final-lr" or an option of some optimizer.
+bool group_option_split(Group *group, const char **option, const char *name);
+
+// Fills `config` from the arguments after the program's name. Errors: anything unknown, out of range or
+// contradictory, with the nearest valid name. Nothing is created.
+bool config_load(RunConfig *config, int argc, const char *const *argv, Error *err);
+
+// Reads a run's own configuration, DIR/config.conf.
+bool config_load_run(RunConfig *config, const char *dir, Error *err);
+
+// Writes the effective configuration: as --config it reproduces the run.
+void config_print(FILE *out, const RunConfig *config);
+
+// What other commands that train share with `train`: a table of their own with the optimizers' options beside it.
+// How the arguments are read.
+OptionNames config_names(const OptionTable *table);
+// Adds what stands in the files of --config, which may be given several times: in the order given, later over earlier.
+bool config_read_files(Settings *all, const Settings *arguments, Error *err);
+// Sets the table's options; the optimizers' are left to groups_resolve, unknown ones refused.
+bool config_apply(void *base, const OptionTable *table, const Settings *settings, bool from_file, Error *err);
+// Parts of config_print: the table's options, the options of one group of parameters.
+void config_print_table(FILE *out, const void *base, const OptionTable *table);
+void config_print_group(FILE *out, const GroupSettings *settings, Group group);
+
+// Opens the run's vocabulary, which must fit its network. NULL with an error.
+Vocab *config_open_vocab(const RunConfig *config, Error *err);
+
+// How the run reads its training data.
+LoaderConfig config_loader(const RunConfig *config);
+
+// The type of a network on a device, and whether the device can run the network in it.
+Type config_type(DtypeChoice dtype, const Device *device);
+bool config_check_device(const ModelConfig *model, DtypeChoice dtype, const Device *device, Error *err);
+
+// What the network's activations are made for.
+ModelRun config_model_run(const RunConfig *config);
+
+static inline int64_t config_step_tokens(const RunConfig *config) {
+    return (int64_t)config->batch_size * config->seq_len;
+}
+#endif

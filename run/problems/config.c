@@ -1,0 +1,200 @@
+#include "run/problems/config.h"
+
+#include "run/options/groups.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const type_names[] = {"f32", "f64", NULL};
+
+#define AT(field) offsetof(ProblemConfig, field)
+#define TEXT(n, f, d, ...)                                                                                         \
+    { .name = n, .section = S, .kind = KIND_TEXT, .offset = AT(f), .def = d, __VA_ARGS__ }
+#define FLAG(n, f, ...)                                                                                            \
+    { .name = n, .section = S, .kind = KIND_YES_NO, .offset = AT(f), .def = "no", .not_stored = true, __VA_ARGS__ }
+#define INTEGER(n, k, f, d, lo, hi, ...)                                                                           \
+    { .name = n, .section = S, .kind = k, .offset = AT(f), .def = d, .min = lo, .max = hi, __VA_ARGS__ }
+#define SIZE(n, f, ...) INTEGER(n, KIND_INT, sizes.f, "0", 0, 1 << 20, __VA_ARGS__)
+#define COUNT(n, f, d, lo, ...) INTEGER(n, KIND_INT64, f, d, lo, 9e18, __VA_ARGS__)
+#define NUMBER(n, f, d, hi, ...)                                                                                   \
+    { .name = n, .section = S, .kind = KIND_NUMBER, .offset = AT(f), .def = d, .min = 0, .max = hi, __VA_ARGS__ }
+
+static const OptionSpec specs[] = {
+#define S "Run"
+    TEXT("config", config, "", .value = "FILE", .not_stored = true,
+         .help = "file with options, one 'name = value' a line; may be repeated, later files go before"),
+    TEXT("out", out, "", .value = "DIR", .not_stored = true, .help = "the run's directory, which is created"),
+    FLAG("overwrite", overwrite, .help = "replace the run that is in --out"),
+    FLAG("dry-run", dry_run, .help = "print the plan and stop"),
+    FLAG("quiet", quiet, .help = "print the end only"),
+    FLAG("help", help, .help = "print this"),
+    TEXT("device", device, "auto", .value = "NAME", .help = "cpu, cuda, cuda:N, or auto: cuda where there is one"),
+    INTEGER("threads", KIND_INT, threads, "0", 0, 1024, .help = "CPU threads; 0: all that this process may use"),
+#undef S
+#define S "Problem"
+    TEXT("problem", problem, "", .value = "NAME",
+         .help = "quadratic, logistic or completion; the word after problem"),
+    SIZE("rows", rows, .help = "of A, of C or of M; 0, here and below: the paper's"),
+    SIZE("cols", cols, .help = "of B, of C or of M"),
+    SIZE("x-rows", x_rows, .help = "quadratic, logistic: of X"),
+    SIZE("x-cols", x_cols, .help = "quadratic, logistic: of X"),
+    SIZE("rank", rank, .help = "completion: of M, X and Y"),
+    NUMBER("mask", sizes.mask, "0", 1, .help = "completion: the fraction of M that is known"),
+    SIZE("batch", batch, .help = "logistic: rows of A in a step"),
+    {.name = "type",
+     .section = S,
+     .kind = KIND_ONE_OF,
+     .offset = AT(type),
+     .def = "f32",
+     .choices = type_names,
+     .help = "of the numbers"},
+    COUNT("seed", seed, "1", 0, .help = "of the data and of the start"),
+#undef S
+#define S "Training and reports"
+    COUNT("steps", steps, "0", 0, .help = "optimizer steps; 0: the paper's"),
+    NUMBER("clip", clip, "0", 1e300, .help = "clip the gradient to this norm; 0: never"),
+    COUNT("decay-every", decay_every, "0", 0, .help = "steps after which the learning rate falls; 0: never"),
+    NUMBER("decay-factor", decay_factor, "0.95", 1, .help = "what it is then multiplied by"),
+    COUNT("log-every", log_every, "10", 1, .help = "steps between lines of metrics.jsonl"),
+    COUNT("diagnose", diagnose, "10", 0,
+          .help = "steps between condition numbers and nuclear norms, at steps that are logged; 0: none"),
+#undef S
+};
+
+const OptionTable problem_options = {specs, (int)(sizeof specs / sizeof *specs)};
+
+Type problem_config_type(const ProblemConfig *config) {
+    return config->type == 0 ? TYPE_F32 : TYPE_F64;
+}
+
+static bool take_size(int *size, const char *name, int def, const ProblemDef *problem, Error *err) {
+    if (*size && !def) return error_set(err, "--%s means nothing to %s", name, problem->name);
+    if (!*size) *size = def;
+    return true;
+}
+
+static bool take_sizes(ProblemConfig *c, Error *err) {
+    ProblemSizes *s = &c->sizes;
+    const ProblemDef *def = c->def;
+    const ProblemSizes *d = &def->sizes;
+    if (s->mask > 0 && d->mask == 0) return error_set(err, "--mask means nothing to %s", def->name);
+    if (s->mask == 0) s->mask = d->mask;
+    return take_size(&s->rows, "rows", d->rows, def, err) && take_size(&s->cols, "cols", d->cols, def, err) &&
+           take_size(&s->x_rows, "x-rows", d->x_rows, def, err) &&
+           take_size(&s->x_cols, "x-cols", d->x_cols, def, err) && take_size(&s->rank, "rank", d->rank, def, err) &&
+           take_size(&s->batch, "batch", d->batch, def, err) && (!def->check || def->check(s, err));
+}
+
+// Which problem, by the word after the command or in a file; not two different ones.
+static bool take_problem(ProblemConfig *c, const Settings *file, const Settings *arguments, Error *err) {
+    const Setting *here = settings_find(arguments, "problem"), *there = settings_find(file, "problem");
+    if (!c->problem[0])
+        return error_set(err,
+                         "which problem? train problem quadratic, logistic or completion; --help explains them");
+    c->def = problem_find(c->problem, err);
+    if (!c->def) return setting_error(err, here ? here : there);
+    if (here && there && strcmp(here->text, there->text) != 0) {
+        error_set(err, "is for the problem %s, not for %s", there->text, here->text);
+        return setting_error(err, there);
+    }
+    if (c->steps == 0) c->steps = c->def->steps;
+    return take_sizes(c, err);
+}
+
+// Options of embeddings, heads and vectors would be left without a word.
+static bool check_groups(const Settings *settings, Error *err) {
+    for (int i = 0; i < settings->count; i++) {
+        Group group;
+        const char *option;
+        const Setting *s = &settings->items[i];
+        if (option_find(&problem_options, s->name) || !group_option_split(&group, &option, s->name)) continue;
+        if (group == GROUP_HIDDEN) continue;
+        error_set(err, "--%s: a problem has matrices only, whose options have no prefix: --%s", s->name, option);
+        return setting_error(err, s);
+    }
+    return true;
+}
+
+// The baselines are sgd to whoever resolves settings. Returns which one is named.
+static Direction take_baseline(Settings *settings) {
+    Direction direction = DIRECTION_GRADIENT;
+    for (int i = 0; i < settings->count; i++) {
+        Setting *s = &settings->items[i];
+        if (strcmp(s->name, "optimizer") != 0) continue;
+        direction = strcmp(s->text, "newton") == 0  ? DIRECTION_NEWTON
+                    : strcmp(s->text, "altgd") == 0 ? DIRECTION_ALTERNATING
+                                                    : DIRECTION_GRADIENT;
+        if (direction == DIRECTION_GRADIENT) continue;
+        free(s->text);
+        s->text = strdup("sgd");
+        ASSERT(s->text);
+    }
+    return direction;
+}
+
+static bool take_optimizer(ProblemConfig *c, Settings *file, Settings *arguments, Error *err) {
+    Direction in_file = take_baseline(file), here = take_baseline(arguments);
+    c->direction = settings_find(arguments, "optimizer") ? here : in_file;
+    if (c->direction == DIRECTION_NEWTON && !c->def->newton)
+        return error_set(err, "newton has no directions for the problem %s; it is for quadratic", c->def->name);
+    if (c->direction == DIRECTION_ALTERNATING && !c->def->alternating)
+        return error_set(err, "altgd steps two matrices in turn, and %s has one; it is for completion",
+                         c->def->name);
+    bool momentum = settings_find(file, "momentum") || settings_find(arguments, "momentum");
+    if (c->direction != DIRECTION_GRADIENT && !momentum) settings_add(arguments, "momentum", "0", "");
+
+    // Made in the configuration of a network's run, which has room for the options of all groups.
+    RunConfig *run = calloc(1, sizeof *run);
+    ASSERT(run);
+    memcpy(run->config, c->config, sizeof run->config);
+    bool ok = groups_resolve(run, file, arguments, err);
+    memcpy(c->groups, run->groups, sizeof c->groups);
+    memcpy(c->note, run->note, sizeof c->note);
+    free(run);
+    if (!ok) return false;
+    GroupSettings *settings = &c->groups[GROUP_HIDDEN];
+    settings->schedule.decay_every = c->decay_every;
+    settings->schedule.decay_factor = c->decay_factor;
+    if (c->direction != DIRECTION_GRADIENT) {
+        c->baseline = *settings->def;
+        c->baseline.name = c->direction == DIRECTION_NEWTON ? "newton" : "altgd";
+        settings->def = &c->baseline;
+    }
+    return true;
+}
+
+static bool build(ProblemConfig *c, Settings *file, Settings *arguments, Error *err) {
+    const Setting *name = settings_find(arguments, "config");
+    if (name) snprintf(c->config, sizeof c->config, "%s", name->text);
+    return config_apply(c, &problem_options, file, true, err) &&
+           config_apply(c, &problem_options, arguments, false, err) && take_problem(c, file, arguments, err) &&
+           check_groups(file, err) && check_groups(arguments, err) && take_optimizer(c, file, arguments, err);
+}
+
+bool problem_config_load(ProblemConfig *c, int argc, const char *const *argv, Error *err) {
+    const OptionNames names = config_names(&problem_options);
+    Settings file = {0}, arguments = {0};
+    int n_words;
+    const char **words = malloc((size_t)(argc + 1) * sizeof *words);
+    ASSERT(words);
+    *c = (ProblemConfig){0};
+    options_init(c, &problem_options);
+    bool ok = settings_from_arguments(&arguments, words, &n_words, argc, argv, &names, err);
+    if (ok && settings_find(&arguments, "help")) {
+        c->help = true;
+    } else if (ok) {
+        if (n_words > 1) ok = error_set(err, "unexpected '%s': one problem at a time", words[1]);
+        if (n_words == 1) settings_add(&arguments, "problem", words[0], "");
+        ok = ok && config_read_files(&file, &arguments, err) && build(c, &file, &arguments, err);
+    }
+    settings_free(&file);
+    settings_free(&arguments);
+    free(words);
+    return ok;
+}
+
+void problem_config_print(FILE *out, const ProblemConfig *c) {
+    config_print_table(out, c, &problem_options);
+    fprintf(out, "\n# Optimizer\n");
+    config_print_group(out, &c->groups[GROUP_HIDDEN], GROUP_HIDDEN);
+}

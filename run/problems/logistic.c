@@ -1,0 +1,87 @@
+// Matrix logistic regression (PolarGrad, section 6.2): the sum of log(1 + exp(-C (A X B))) over `batch` rows of A
+// (rows, x_rows) and of the labels C (rows, cols), drawn anew, with replacement, in every step.
+#include "base/random.h"
+#include "run/problems/problem.h"
+#include "run/problems/ops.h"
+
+#include <stdlib.h>
+
+typedef struct {
+    void *a, *b, *labels;
+    void *batch_a, *batch_labels; // (batch, x_rows), (batch, cols)
+    void *ax, *z, *zb;            // (batch, x_cols), (batch, cols), (batch, x_cols)
+    int32_t *rows;                // device: (batch)
+} Logistic;
+
+static int shapes(int64_t out[2][2], const ProblemSizes *s) {
+    out[0][0] = s->x_rows, out[0][1] = s->x_cols;
+    return 1;
+}
+
+// +1 where a normal number is above 1/2, as in the authors' code of 2026: 31 % of the labels.
+static double draw_label(uint64_t seed, uint64_t stream, uint64_t index) {
+    return random_normal(seed, stream, index) > 0.5 ? 1 : -1;
+}
+
+static void create(Problem *p) {
+    int64_t m = p->sizes.rows, n = p->sizes.cols, k = p->sizes.x_rows, l = p->sizes.x_cols, s = p->sizes.batch;
+    Logistic *q = p->data = calloc(1, sizeof *q);
+    ASSERT(q);
+    q->a = problem_memory(p, m * k, p->type);
+    q->b = problem_memory(p, l * n, p->type);
+    q->labels = problem_memory(p, m * n, p->type);
+    q->batch_a = problem_memory(p, s * k, p->type);
+    q->batch_labels = problem_memory(p, s * n, p->type);
+    q->ax = problem_memory(p, s * l, p->type);
+    q->z = problem_memory(p, s * n, p->type);
+    q->zb = problem_memory(p, s * l, p->type);
+    q->rows = problem_memory(p, s, TYPE_I32);
+    if (p->out_of_memory) return;
+    problem_draw(p, q->a, "a", random_normal, m * k);
+    problem_draw(p, q->b, "b", random_normal, l * n);
+    problem_draw(p, q->labels, "labels", draw_label, m * n);
+}
+
+static void take_batch(Problem *p, const Logistic *q, int64_t t) {
+    const ProblemOps *ops = problem_ops(p->device, p->type);
+    int64_t s = p->sizes.batch;
+    uint64_t stream = random_stream(RANDOM_PROBLEM, "rows");
+    int32_t *rows = malloc((size_t)s * sizeof *rows);
+    ASSERT(rows);
+    for (int64_t i = 0; i < s; i++) // below `rows`, since the draw is below 1 and rows below 2^53
+        rows[i] = (int32_t)(random_uniform(p->seed, stream, (uint64_t)(t * s + i)) * p->sizes.rows);
+    device_copy(p->stream, q->rows, rows, (size_t)s * sizeof *rows);
+    stream_synchronize(p->stream);
+    free(rows);
+    ops->gather(p->stream, q->batch_a, q->a, q->rows, s, p->sizes.x_rows);
+    ops->gather(p->stream, q->batch_labels, q->labels, q->rows, s, p->sizes.cols);
+}
+
+// With S the derivative of the loss by the scores A X B, the gradient is A^T S B^T.
+static double gradient(Problem *p, int64_t t) {
+    int64_t n = p->sizes.cols, k = p->sizes.x_rows, l = p->sizes.x_cols, s = p->sizes.batch;
+    const Logistic *q = p->data;
+    take_batch(p, q, t);
+    problem_product(p, p->type, q->ax, 1, q->batch_a, false, p->x, false, 0, s, l, k);
+    problem_product(p, p->type, q->z, 1, q->ax, false, q->b, false, 0, s, n, l);
+    problem_ops(p->device, p->type)->logistic(p->stream, p->sums, q->z, q->batch_labels, s, n);
+    problem_product(p, p->type, q->zb, 1, q->z, false, q->b, true, 0, s, l, n);
+    problem_product(p, p->type, p->grads, 1, q->batch_a, true, q->zb, false, 0, k, l, s);
+    return problem_sum(p, s);
+}
+
+static bool check(const ProblemSizes *s, Error *err) {
+    if (s->batch <= s->rows) return true;
+    return error_set(err, "--batch %d is more than the %d --rows there are", s->batch, s->rows);
+}
+
+const ProblemDef problem_logistic = {
+    .name = "logistic",
+    .summary = "min over X of the sum of log(1 + exp(-C (A X B))), on batches of rows",
+    .sizes = {.rows = 10000, .cols = 400, .x_rows = 1000, .x_cols = 100, .batch = 1000},
+    .steps = 1500,
+    .check = check,
+    .shapes = shapes,
+    .create = create,
+    .gradient = gradient,
+};

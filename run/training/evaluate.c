@@ -1,0 +1,95 @@
+#include "run/training/evaluate.h"
+
+#include "data/loader.h"
+#include "base/signals.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static const double LN2 = 0.69314718055994530942;
+
+bool forward_create(Forward *f, Model *model, Stream *stream, Error *err) {
+    size_t bytes = (size_t)batch_bytes(model->run.B, model->run.T);
+    *f = (Forward){.model = model,
+                   .stream = stream,
+                   .host = device_alloc_host(model->device, bytes),
+                   .memory = device_alloc(model->device, bytes)};
+    if (f->host && f->memory) return true;
+    forward_free(f);
+    return error_set(err, "out of memory for batches of %d x %d tokens", model->run.B, model->run.T);
+}
+
+void forward_free(Forward *f) {
+    if (f->host) device_free_host(f->model->device, f->host);
+    if (f->memory) device_free(f->model->device, f->memory);
+    *f = (Forward){0};
+}
+
+void forward_losses(double *losses, const Forward *f, const Batch *host) {
+    Batch batch;
+    int64_t n = (int64_t)host->B * host->T;
+    batch_layout(&batch, f->memory, host->B, host->T);
+    device_copy(f->stream, batch.tokens, host->tokens, (size_t)n * sizeof *batch.tokens);
+    device_copy(f->stream, batch.targets, host->targets, (size_t)n * sizeof *batch.targets);
+    model_forward_loss(f->model, f->stream, &batch, NULL);
+    model_read_losses(losses, f->model, f->stream, n);
+}
+
+// Sums over the sequences so far: of their losses S and lengths L, and what the variance of a ratio of sums needs.
+typedef struct {
+    double s, l, ss, sl, ll;
+    int64_t n;
+} Sums;
+
+static void add_sequence(Sums *sums, const double *losses, int length) {
+    double s = 0, l = length;
+    for (int t = 0; t < length; t++) s += losses[t];
+    sums->s += s, sums->l += l;
+    sums->ss += s * s, sums->sl += s * l, sums->ll += l * l;
+    sums->n++;
+}
+
+// The tokens of a sequence are not independent of each other, so the sequences are what is drawn: the variance of the
+// ratio sum S / sum L is n / (n - 1) sum (S - ratio L)^2 / (sum L)^2 (Cochran 1977, eq. 6.13).
+static double standard_error(const Sums *sums) {
+    double ratio = sums->s / sums->l, n = (double)sums->n;
+    double squares = sums->ss - 2 * ratio * sums->sl + ratio * ratio * sums->ll;
+    if (sums->n < 2) return NAN;
+    return sqrt(n / (n - 1) * fmax(squares, 0)) / sums->l;
+}
+
+bool evaluate_loss(ValidationResult *result, bool *complete, const Forward *f, const Validation *v, Meter *meter,
+                   Error *err) {
+    const int T = v->seq_len;
+    Sums sums = {0};
+    bool ok = true;
+    double *losses = malloc((size_t)v->batch * (size_t)T * sizeof *losses);
+    ASSERT(losses);
+    *complete = true;
+    *result = (ValidationResult){0};
+    for (int64_t at = 0; at < v->tokens && ok && *complete;) {
+        // Full sequences first, then one shorter one for what is left.
+        int64_t left = v->tokens - at, sequences = left / T;
+        int B = sequences > v->batch ? v->batch
+                : sequences > 0      ? (int)sequences
+                                     : 1,
+            length = sequences > 0 ? T : (int)left;
+        Batch host;
+        batch_layout(&host, f->host, B, length);
+        ok = loader_read_at(&host, v->set, at, f->model->config.vocab_size, err);
+        if (!ok) break;
+        for (int i = 0; i < B * length; i++) result->bytes += vocab_token_bytes(v->vocab, host.targets[i]);
+        forward_losses(losses, f, &host);
+        for (int b = 0; b < B; b++) add_sequence(&sums, losses + (int64_t)b * length, length);
+        at += (int64_t)B * length;
+        if (meter) meter_show(meter, (double)at / (double)v->tokens);
+        if (signals_received()) *complete = at >= v->tokens;
+    }
+    if (ok && *complete) {
+        result->loss = sums.s / sums.l;
+        result->standard_error = standard_error(&sums);
+        result->bits_per_byte = result->bytes ? sums.s / LN2 / (double)result->bytes : NAN;
+    }
+    free(losses);
+    return ok;
+}

@@ -1,0 +1,52 @@
+// run/training/plan.h - what a run will be and need, worked out and printed before anything is allocated.
+#ifndef POLAR_RUN_TRAINING_PLAN_H
+#define POLAR_RUN_TRAINING_PLAN_H
+
+#include "data/hellaswag.h"
+#include "data/shard.h"
+#include "model/params.h"
+#include "run/options/config.h"
+
+// The data of a run and its vocabulary; sets that are not given are empty.
+typedef struct {
+    Vocab *vocab;
+    ShardSet train, val;
+    Hellaswag hellaswag;
+    int64_t val_tokens; // tokens a validation predicts: --val-tokens, or all but the first of a smaller set
+} RunData;
+
+bool run_data_open(RunData *data, const RunConfig *config, Error *err);
+void run_data_close(RunData *data);
+
+// Bytes by what they are for.
+typedef struct {
+    int64_t weights, grads, activations, optimizer_state, optimizer_scratch, batches, diagnostics;
+    int64_t workspace; // of the stream, for matrix products and what operations keep between launches
+    int64_t total;     // of all these
+    int64_t available; // 0: not known
+    // Of host memory, where the device has its own: the copy that checkpoints are written from while training goes on (0:
+    // none is wanted), and what is there for it.
+    int64_t checkpoint_copy, host_available;
+} MemoryPlan;
+
+// The routing has passed optimizer_check.
+MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table, const Device *device);
+
+// Whether a thread writes the run's checkpoints from a copy: not on the CPU, whose memory it would double and whose cores
+// are the ones at work, and not where host memory is too small for it.
+bool plan_copies_checkpoints(const MemoryPlan *plan);
+
+// Where the user left the micro-batch open and the device is a GPU: the largest one of at most 65,536 tokens that leaves
+// a tenth of the free memory to the libraries.
+void plan_choose_micro_batch(RunConfig *config, const ParamTable *table, const Device *device);
+
+// Refuses what cannot work here: more memory than there is, a training set too short for its steps.
+bool plan_check(const RunConfig *config, const RunData *data, const MemoryPlan *memory, Error *err);
+
+// The options and the schedule of an optimizer, as they stand in the plan.
+void plan_print_settings(FILE *out, const GroupSettings *settings);
+
+// Prints the plan for people.
+void plan_print(FILE *out, const RunConfig *config, const ParamTable *table, const RunData *data,
+                const MemoryPlan *memory);
+#endif

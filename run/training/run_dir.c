@@ -1,0 +1,104 @@
+#include "run/training/run_dir.h"
+
+#include "base/file.h"
+#include "run/checkpoint/checkpoint.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void run_path(char out[RUN_PATH_MAX], const char *dir, const char *name) {
+    int n = snprintf(out, RUN_PATH_MAX, "%s/%s", dir, name);
+    ASSERT(n > 0 && n < RUN_PATH_MAX);
+}
+
+// What a run may leave behind that was killed before it wrote its config.conf.
+static bool is_leftover(const char *name) {
+    static const char *const names[] = {".", "..", "lock", "config.conf.tmp"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0) return true;
+    return false;
+}
+
+bool run_dir_check_new(const char *path, bool overwrite, Error *err) {
+    char config[RUN_PATH_MAX];
+    struct stat st;
+    if (stat(path, &st) != 0) {
+        if (errno == ENOENT) return true;
+        return error_set(err, "--out %s: %s", path, strerror(errno));
+    }
+    if (!S_ISDIR(st.st_mode)) return error_set(err, "--out %s is not a directory", path);
+    run_path(config, path, "config.conf");
+    if (access(config, F_OK) == 0) {
+        if (overwrite) return true;
+        return error_set(err, "--out %s holds a run; --resume %s goes on with it, --overwrite replaces it", path,
+                         path);
+    }
+    DIR *folder = opendir(path);
+    if (!folder) return error_set(err, "--out %s: %s", path, strerror(errno));
+    bool ok = true;
+    for (struct dirent *e; ok && (e = readdir(folder));)
+        if (!is_leftover(e->d_name))
+            ok = error_set(err, "--out %s holds other files (%s); choose a directory of its own for the run", path,
+                           e->d_name);
+    closedir(folder);
+    return ok;
+}
+
+bool run_dir_lock(RunDir *dir, const char *path, Error *err) {
+    char lock[RUN_PATH_MAX];
+    *dir = (RunDir){.lock_fd = -1};
+    snprintf(dir->path, sizeof dir->path, "%s", path);
+    run_path(lock, path, "lock");
+    dir->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (dir->lock_fd < 0) return error_set(err, "cannot open %s: %s", lock, strerror(errno));
+    if (flock(dir->lock_fd, LOCK_EX | LOCK_NB) == 0) return true;
+    bool busy = errno == EWOULDBLOCK;
+    error_set(err, "%s: %s", path,
+              busy ? "another process is training this run; wait for it or stop it" : strerror(errno));
+    run_dir_unlock(dir);
+    return false;
+}
+
+void run_dir_unlock(RunDir *dir) {
+    if (dir->lock_fd >= 0) close(dir->lock_fd);
+    dir->lock_fd = -1;
+}
+
+// Checkpoints go first and config.conf last (by being replaced), so that what a crash leaves is a run.
+static bool remove_earlier_run(const char *path, Error *err) {
+    static const char *const names[] = {"metrics.jsonl", "diagnostics.jsonl", "log.txt", "environment.json"};
+    char file[RUN_PATH_MAX];
+    if (!checkpoint_remove_all(path, err)) return false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        run_path(file, path, names[i]);
+        if (unlink(file) != 0 && errno != ENOENT)
+            return error_set(err, "cannot remove %s: %s", file, strerror(errno));
+    }
+    return true;
+}
+
+static bool write_config(const char *path, const char *command, const char *config, size_t size, Error *err) {
+    char file[RUN_PATH_MAX], head[256];
+    int n = snprintf(head, sizeof head,
+                     "# The effective configuration of this run. It is reproduced by\n"
+                     "#   %s --config THIS_FILE --out DIRECTORY\n",
+                     command);
+    run_path(file, path, "config.conf");
+    return file_replace(file, (FilePiece[]){{head, (size_t)n}, {config, size}}, 2, err);
+}
+
+bool run_dir_create(RunDir *dir, const char *path, bool overwrite, const char *command, const char *config,
+                    size_t size, Error *err) {
+    if (!file_make_dirs(path, err) || !run_dir_lock(dir, path, err)) return false;
+    // Again under the lock: another process may have been faster.
+    bool ok = run_dir_check_new(path, overwrite, err) && remove_earlier_run(path, err) &&
+              write_config(path, command, config, size, err);
+    if (!ok) run_dir_unlock(dir);
+    return ok;
+}

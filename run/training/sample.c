@@ -1,0 +1,102 @@
+#include "run/training/sample.h"
+
+#include "base/random.h"
+#include "run/training/decode.h"
+#include "run/training/utf8_stream.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+// Token numbers with blanks between them; -1 if the text, which a zero ends, is something else.
+static int64_t parse_numbers(int32_t *tokens, const char *text, int vocab_size) {
+    int64_t n = 0;
+    for (;;) {
+        while (isspace((unsigned char)*text)) text++;
+        if (!*text) return n;
+        char *end;
+        long value = strtol(text, &end, 10);
+        if (end == text || (*end && !isspace((unsigned char)*end)) || value < 0 || value >= vocab_size) return -1;
+        tokens[n++] = (int32_t)value;
+        text = end;
+    }
+}
+
+// The tokens to begin with: at least one. Returns their number, 0 on errors.
+static int64_t begin_tokens(int32_t **tokens, const SampleConfig *c, int vocab_size, Error *err) {
+    int64_t n = 0;
+    *tokens = malloc((3 * c->prompt_size + (size_t)c->tokens + 2) * sizeof **tokens); // 3: see vocab_encode
+    ASSERT(*tokens);
+    if (!vocab_is_none(c->vocab)) {
+        VocabEncoder *encoder = vocab_encoder_create(c->vocab);
+        uint16_t *narrow = malloc((3 * c->prompt_size + 1) * sizeof *narrow);
+        ASSERT(narrow);
+        n = vocab_encode(narrow, encoder, c->prompt, c->prompt_size);
+        (*tokens)[0] = vocab_end_of_text(c->vocab);
+        for (int64_t i = 0; i < n; i++) (*tokens)[1 + i] = narrow[i];
+        free(narrow);
+        vocab_encoder_free(encoder);
+        return 1 + n;
+    }
+    n = strlen(c->prompt) == c->prompt_size ? parse_numbers(*tokens, c->prompt, vocab_size) : -1;
+    if (n < 0) {
+        error_set(err,
+                  "the prompt '%.60s' is not a list of token numbers below %d: this run has no vocabulary "
+                  "(--vocab none) to read text with",
+                  c->prompt, vocab_size);
+        return 0;
+    }
+    if (n == 0) (*tokens)[n++] = 0;
+    return n;
+}
+
+static void write_token(TextWriter *w, const Vocab *vocab, int token, bool first) {
+    char number[16];
+    int length;
+    const char *bytes = vocab_decode(&length, vocab, token);
+    if (vocab_is_none(vocab)) {
+        bytes = number;
+        length = snprintf(number, sizeof number, "%s%d", first ? "" : " ", token);
+    }
+    text_write(w, bytes, (size_t)length);
+}
+
+// Adds tokens to the n that are there; returns how many there are then.
+static int64_t continue_tokens(int32_t *tokens, int64_t n, TextWriter *w, Decoder *decoder, const SampleConfig *c) {
+    Model *model = decoder->model;
+    int V = model->config.vocab_size;
+    float *logits = malloc((size_t)V * sizeof *logits);
+    Candidate *room = malloc((size_t)V * sizeof *room);
+    ASSERT(logits && room);
+    for (int i = 0; i < c->tokens && !(c->stop && c->stop()); i++) {
+        decoder_logits(decoder, tokens, n);
+        model_read_logits(logits, model, decoder->stream, V);
+        int token =
+            draw_token(room, logits, V, &c->draw, random_uniform(c->seed, RANDOM_SAMPLE, c->index + (uint64_t)i));
+        if (token == vocab_end_of_text(c->vocab)) break;
+        tokens[n++] = token;
+        write_token(w, c->vocab, token, false);
+        fflush(w->out);
+    }
+    free(room);
+    free(logits);
+    return n;
+}
+
+bool sample_text(int64_t *n_drawn, FILE *out, Model *model, Stream *stream, const SampleConfig *config,
+                 Error *err) {
+    int32_t *tokens;
+    TextWriter w = {.out = out};
+    int64_t n = begin_tokens(&tokens, config, model->config.vocab_size, err);
+    Decoder decoder;
+    bool ok = n > 0 && decoder_create(&decoder, model, stream, err);
+    if (ok) {
+        for (int64_t i = 0; i < n; i++) write_token(&w, config->vocab, tokens[i], i == 0);
+        fflush(out);
+        *n_drawn = continue_tokens(tokens, n, &w, &decoder, config) - n;
+        text_end(&w);
+        decoder_free(&decoder);
+    }
+    free(tokens);
+    return ok;
+}

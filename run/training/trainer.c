@@ -1,0 +1,200 @@
+#include "run/training/trainer.h"
+
+#include "base/nvtx.h"
+#include "run/checkpoint/finite.h"
+#include "run/training/gemm_peak.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, Device *device,
+                    const ParamTable *table, Error *err) {
+    *t = (Trainer){.config = config, .data = data, .device = device, .saved_step = -1, .metrics = {.fd = -1}};
+    t->state.val_loss = NAN;
+    t->stream = stream_create(device);
+    ModelRun shape = config_model_run(config);
+    Type type = config_type((DtypeChoice)config->dtype, device);
+    for (size_t i = 0; i < sizeof t->phases / sizeof *t->phases; i++) t->phases[i] = event_create(device);
+    t->product_flops = peak_product_rate(device, type); // first: it frees its memory before the run takes its own
+    if (!model_create(&t->model, &config->model, device, type, &shape, err)) {
+        t->model = (Model){0};
+        trainer_free(t);
+        return false;
+    }
+    t->optimizer = optimizer_create(device, type, table, config->groups, err);
+    bool ok = t->optimizer && forward_create(&t->forward, &t->model, t->stream, err);
+    if (ok && !host_ring_create(&t->batches, device, (size_t)batch_bytes(shape.B, shape.T)))
+        ok = error_set(err, "out of memory for batches of %d x %d tokens", shape.B, shape.T);
+    if (ok && config->diagnose) {
+        t->diagnose = diagnose_create(&t->model, t->optimizer, config->groups, config->diagnose_spectrum, err);
+        ok = t->diagnose != NULL;
+    }
+    MemoryPlan plan = plan_memory(config, table, device);
+    if (ok && !stream_reserve(t->stream, plan.workspace - device_product_workspace(device)))
+        ok = error_set(err, "out of memory: the network's operations work in %.1f MiB",
+                       (double)plan.workspace / 1048576);
+    if (ok && plan_copies_checkpoints(&plan)) {
+        CheckpointParts parts = trainer_parts(t);
+        t->writer = checkpoint_writer_create(&parts, config->keep);
+    }
+    if (ok) {
+        bool known = type == TYPE_BF16 && device->bf16_flops > 0;
+        t->peak_flops = known ? device->bf16_flops : t->product_flops;
+        model_init_weights(&t->model, t->stream, (uint64_t)config->seed);
+        return true;
+    }
+    trainer_free(t);
+    return false;
+}
+
+bool trainer_start_loader(Trainer *t, Error *err) {
+    LoaderConfig loader = config_loader(t->config);
+    t->loader = loader_create(&t->data->train, &loader, t->state.step, t->state.data_position, err);
+    return t->loader != NULL;
+}
+
+void trainer_free(Trainer *t) {
+    if (t->loader) loader_free(t->loader);
+    if (t->writer) checkpoint_writer_free(t->writer);
+    if (t->diagnose) diagnose_free(t->diagnose);
+    if (t->optimizer) optimizer_free(t->optimizer);
+    for (int i = 0; i < 2; i++)
+        if (t->passes[i]) recording_free(t->passes[i]);
+    if (t->update) recording_free(t->update);
+    host_ring_free(&t->batches);
+    for (size_t i = 0; i < sizeof t->phases / sizeof *t->phases; i++)
+        if (t->phases[i]) event_destroy(t->phases[i]);
+    forward_free(&t->forward);
+    if (t->model.device) model_free(&t->model);
+    if (t->stream) stream_destroy(t->stream);
+    metrics_close(&t->metrics);
+    *t = (Trainer){.metrics = {.fd = -1}};
+}
+
+CheckpointParts trainer_parts(Trainer *t) {
+    return (CheckpointParts){.model = &t->model, .optimizer = t->optimizer, .stream = t->stream, .data = t->data};
+}
+
+Batch trainer_upload(Trainer *t, const Batch *host) {
+    Batch slot, batch;
+    batch_layout(&slot, host_ring_slot(&t->batches), host->B, host->T);
+    batch_copy(&slot, host);
+    batch_layout(&batch, t->forward.memory, host->B, host->T);
+    host_ring_push(&t->batches, t->stream, t->forward.memory, (size_t)batch_bytes(host->B, host->T));
+    return batch;
+}
+
+double trainer_lr(const Trainer *t, Group group, int64_t step) {
+    const GroupSettings *s = &t->config->groups[group];
+    return group_setting(s, "lr") * schedule_factor(&s->schedule, step, t->config->steps);
+}
+
+// After the step that follows the state's.
+static bool diagnose_step(Trainer *t, Error *err) {
+    double lr[GROUP_COUNT];
+    int64_t step = t->state.step + 1;
+    for (int g = 0; g < GROUP_COUNT; g++) lr[g] = trainer_lr(t, (Group)g, step - 1);
+    return diagnose_after(t->diagnose, t->stream, lr, step, step * config_step_tokens(t->config), err);
+}
+
+// The passes of one micro-batch.
+typedef struct {
+    Batch batch;
+    double scale;
+    bool accumulate;
+} Passes;
+
+static void issue_passes(Trainer *t, const void *what) {
+    const Passes *p = what;
+    model_forward_backward(&t->model, t->stream, &p->batch, p->scale, p->accumulate, NULL);
+}
+
+static void issue_update(Trainer *t, const void *what) {
+    (void)what;
+    optimizer_update(t->optimizer, t->stream, t->model.master, t->model.weights, t->model.grads, t->model.loss);
+}
+
+// Work that is the same in every step: issued as it is in the first, recorded in the second, and from then on replayed.
+static void repeat(Trainer *t, Recording **recording, void (*issue)(Trainer *, const void *), const void *what) {
+    if (!t->warm || !device_can_record(t->device)) {
+        issue(t, what);
+        return;
+    }
+    if (*recording == NULL) {
+        record_begin(t->stream);
+        issue(t, what);
+        *recording = record_end(t->stream);
+    }
+    recording_run(*recording, t->stream);
+}
+
+bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err) {
+    const RunConfig *c = t->config;
+    double scale = 1.0 / (double)config_step_tokens(c), data_s = 0;
+    event_record(t->phases[0], t->stream);
+    model_reset_loss(&t->model, t->stream);
+    for (int i = 0; i < c->batch_size / c->micro_batch; i++) {
+        Batch host;
+        double before = seconds_now();
+        if (!loader_next(&host, t->loader, err)) return false;
+        data_s += seconds_now() - before;
+        Passes passes = {.batch = trainer_upload(t, &host), .scale = scale, .accumulate = i > 0};
+        range_begin("passes", i);
+        repeat(t, &t->passes[passes.accumulate], issue_passes, &passes);
+        range_end();
+    }
+    event_record(t->phases[1], t->stream);
+    bool diagnose = t->diagnose && (t->state.step + 1) % c->diagnose == 0;
+    if (diagnose) diagnose_before(t->diagnose, t->stream);
+    event_record(t->phases[2], t->stream);
+    range_begin("optimizer", t->state.step + 1);
+    optimizer_begin(t->optimizer, t->stream, t->state.step, c->steps, c->clip, scale, loss_limit);
+    if (optimizer_waits(t->optimizer)) issue_update(t, NULL);
+    else repeat(t, &t->update, issue_update, NULL);
+    range_end();
+    event_record(t->phases[3], t->stream);
+    t->warm = true;
+    result->report = optimizer_report(t->optimizer, t->stream);
+    result->data_ms = 1e3 * data_s;
+    result->forward_backward_ms = fmax(0, event_elapsed_ms(t->phases[0], t->phases[1]) - result->data_ms);
+    result->optimizer_ms = event_elapsed_ms(t->phases[2], t->phases[3]);
+    return !diagnose || result->report.ok == 0 || diagnose_step(t, err);
+}
+
+bool trainer_evaluate(ValidationResult *result, bool *complete, Trainer *t, Error *err) {
+    const Validation validation = {.set = &t->data->val,
+                                   .tokens = t->data->val_tokens,
+                                   .seq_len = t->config->seq_len,
+                                   .batch = t->config->micro_batch,
+                                   .vocab = t->data->vocab};
+    optimizer_evaluation_weights(t->optimizer, t->stream, t->model.master, t->model.weights, true);
+    bool ok = evaluate_loss(result, complete, &t->forward, &validation, NULL, err);
+    optimizer_evaluation_weights(t->optimizer, t->stream, t->model.master, t->model.weights, false);
+    return ok;
+}
+
+HellaswagResult trainer_hellaswag(bool *complete, Trainer *t) {
+    optimizer_evaluation_weights(t->optimizer, t->stream, t->model.master, t->model.weights, true);
+    HellaswagResult result = hellaswag_evaluate(complete, &t->forward, &t->data->hellaswag, NULL);
+    optimizer_evaluation_weights(t->optimizer, t->stream, t->model.master, t->model.weights, false);
+    return result;
+}
+
+// The cause comes before what it causes: a bad number in the state makes the weights bad with the next update, one in
+// a weight every gradient.
+static bool find_bad_number(Trainer *t, Error *found) {
+    return !finite_state(t->optimizer, NULL, t->stream, found) ||
+           !finite_weights(&t->model, NULL, t->stream, found) || !finite_gradients(&t->model, t->stream, found);
+}
+
+void trainer_explain_bad_step(char *text, size_t size, Trainer *t, const StepReport *report, double loss_limit) {
+    Error found;
+    int n = snprintf(text, size, "loss %g, gradient norm %g", report->loss, report->grad_norm);
+    if (find_bad_number(t, &found)) snprintf(text + n, size - (size_t)n, "; %s", found.text);
+    else if (isfinite(report->loss) && report->loss > loss_limit)
+        snprintf(text + n, size - (size_t)n,
+                 "; the loss is above the limit of %g, its running mean plus --loss-jump", loss_limit);
+    else if (isfinite(report->grad_norm))
+        snprintf(text + n, size - (size_t)n, "; squares of a gradient above %g overflow", MAX_APPLIED_NORM);
+}

@@ -24,7 +24,7 @@ static void step(const OptimizerStep *s) {
     double eps = group_setting(s->settings, "eps"), weight_decay = group_setting(s->settings, "weight-decay");
     for (int i = 0; i < s->n_views; i++) {
         MatrixBatch x = step_batch(s, &s->views[i], 0, s->views[i].view.count);
-        s->ops->adamw_update(s->stream, &x, eps, weight_decay);
+        s->ops->adamw_update(s->stream, &(AdamwUpdate){.batch = &x, .eps = eps, .weight_decay = weight_decay});
     }
 }
 

@@ -22,7 +22,8 @@ static void step(const OptimizerStep *s) {
     double weight_decay = group_setting(s->settings, "weight-decay");
     for (int i = 0; i < s->n_views; i++) {
         MatrixBatch x = step_batch(s, &s->views[i], 0, s->views[i].view.count);
-        s->ops->sgd_update(s->stream, &x, nesterov, weight_decay);
+        SgdUpdate update = {.batch = &x, .nesterov = nesterov, .weight_decay = weight_decay};
+        s->ops->sgd_update(s->stream, &update);
     }
 }
 

@@ -224,25 +224,20 @@ static int64_t batch_elements(const MatrixBatch *x) {
     return x->count * x->rows * x->cols;
 }
 
-TIMED(row_sum_squares,
-      (Stream * s, double *sums, const void *x, int64_t stride, int count, int64_t rows, int64_t cols),
-      (s, sums, x, stride, count, rows, cols), optim, 0, count *rows *cols)
-TIMED(step_guard,
-      (Stream * s, StepReport *report, const StepInputs *inputs, const double *sums, int64_t n, const double *loss),
-      (s, report, inputs, sums, n, loss), optim, 0, 2 * n)
-TIMED(adamw_update, (Stream * s, const MatrixBatch *x, double eps, double decay), (s, x, eps, decay), optim, 0,
-      7 * batch_elements(x))
-TIMED(polar_momentum, (Stream * s, void *u, double *sums, const MatrixBatch *x, bool ema, bool nesterov),
-      (s, u, sums, x, ema, nesterov), optim, 0, 4 * batch_elements(x))
-TIMED(polar_scale,
-      (Stream * s, void *x, const double *sums, int n, int64_t rows, int64_t cols, double factor, double eps),
-      (s, x, sums, n, rows, cols, factor, eps), optim, 0, 2 * n * rows * cols)
-TIMED(row_factors,
-      (Stream * s, double *factors, const double *sums, const MatrixBatch *x, const RowScaling *scaling),
-      (s, factors, sums, x, scaling), optim, 0, 6 * x->count * x->rows)
-TIMED(polar_update,
-      (Stream * s, const MatrixBatch *x, const void *o, const double *factors, double decay, bool cautious),
-      (s, x, o, factors, decay, cautious), optim, 0, 3 * batch_elements(x))
+#define TIMED_UPDATE(name, Arguments, bytes)                                                                       \
+    static void timed_##name(Stream *s, const Arguments *a) {                                                      \
+        double start = bench_now();                                                                                \
+        optim->name(s, a);                                                                                         \
+        tally(#name, start, 0, 4.0 * (double)(bytes));                                                             \
+    }
+
+TIMED_UPDATE(row_sum_squares, RowSumSquares, a->count * a->rows * a->cols)
+TIMED_UPDATE(step_guard, StepGuard, 2 * a->n)
+TIMED_UPDATE(adamw_update, AdamwUpdate, 7 * batch_elements(a->batch))
+TIMED_UPDATE(polar_momentum, PolarMomentum, 4 * batch_elements(a->batch))
+TIMED_UPDATE(polar_scale, PolarScale, 2 * a->count * a->rows * a->cols)
+TIMED_UPDATE(row_factors, RowFactors, 6 * a->batch->count * a->batch->rows)
+TIMED_UPDATE(polar_update, PolarUpdate, 3 * batch_elements(a->batch))
 
 const OptimOps *__real_optim_ops(const Device *device, Type type);
 const OptimOps *__wrap_optim_ops(const Device *device, Type type);

@@ -89,29 +89,45 @@ OPERATION(loss_sum) {
 OPERATION(gradient_norm) {
     WORK;
     const MatrixBatch *m = &w->matrices;
-    w->optim->row_sum_squares(s, w->sums, m->grads, m->stride, m->count, m->rows, m->cols);
+    w->optim->row_sum_squares(s, &(RowSumSquares){.sums = w->sums,
+                                                  .x = m->grads,
+                                                  .stride = m->stride,
+                                                  .count = m->count,
+                                                  .rows = m->rows,
+                                                  .cols = m->cols});
 }
 OPERATION(adamw) {
     WORK;
-    w->optim->adamw_update(s, &w->matrices, 1e-8, 0.1);
+    w->optim->adamw_update(s, &(AdamwUpdate){.batch = &w->matrices, .eps = 1e-8, .weight_decay = 0.1});
 }
 OPERATION(momentum) {
     WORK;
-    w->factors->polar_momentum(s, w->u, w->sums, &w->matrices, false, true);
+    w->factors->polar_momentum(
+        s, &(PolarMomentum){.u = w->u, .row_sums = w->sums, .batch = &w->matrices, .nesterov = true});
 }
 OPERATION(scale) {
     WORK;
     const MatrixBatch *m = &w->matrices;
-    w->factors->polar_scale(s, w->u, w->sums, m->count, m->rows, m->cols, 1, 1e-7);
+    w->factors->polar_scale(s, &(PolarScale){.x = w->u,
+                                             .row_sums = w->sums,
+                                             .count = m->count,
+                                             .rows = m->rows,
+                                             .cols = m->cols,
+                                             .factor = 1,
+                                             .eps = 1e-7});
 }
 OPERATION(row_sums) {
     WORK;
     const MatrixBatch *m = &w->matrices;
-    w->factors->row_sum_squares(s, w->sums, w->u, m->stride, m->count, m->rows, m->cols);
+    w->factors->row_sum_squares(
+        s,
+        &(RowSumSquares){
+            .sums = w->sums, .x = w->u, .stride = m->stride, .count = m->count, .rows = m->rows, .cols = m->cols});
 }
 OPERATION(update) {
     WORK;
-    w->factors->polar_update(s, &w->matrices, w->u, w->sums, 0.1, false);
+    w->factors->polar_update(
+        s, &(PolarUpdate){.batch = &w->matrices, .o = w->u, .factors = w->sums, .weight_decay = 0.1});
 }
 
 static void measure(const Gpu *gpu, Work *w, const char *name, void (*run)(const Gpu *, void *), double bytes,

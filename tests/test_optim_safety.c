@@ -71,7 +71,9 @@ static void factors_of_a_zero_matrix_are_finite(void **state) {
                                   .power = 1,
                                   .row_dots = sums};
             double *out = fixture_upload(&f, factors, sizeof factors);
-            optim_ops(f.device, f.type)->row_factors(f.stream, out, sums, &x, &scaling);
+            optim_ops(f.device, f.type)
+                ->row_factors(f.stream,
+                              &(RowFactors){.factors = out, .row_sums = sums, .batch = &x, .scaling = scaling});
             fixture_download(&f, factors, out, sizeof factors);
             for (int i = 0; i < 3; i++) assert_true(factors[i] == 0);
         }

@@ -182,9 +182,9 @@ void row_term_sums(Stream *s, double *sums, double *partial, Term term, const T 
 
 // sums (count, cols) of one of the first three terms over the columns of dense matrices, divided by `divisor`; partial is
 // column_partial_bytes of scratch.
-size_t column_partial_bytes(int count, int64_t rows, int64_t cols);
+size_t column_partial_bytes(int64_t count, int64_t rows, int64_t cols);
 template <typename T>
-void column_term_sums(Stream *s, double *sums, double *partial, Term term, const T *x, double divisor, int count,
-                      int64_t rows, int64_t cols);
+void column_term_sums(Stream *s, double *sums, double *partial, Term term, const T *x, double divisor,
+                      int64_t count, int64_t rows, int64_t cols);
 
 #endif

@@ -274,7 +274,9 @@ static Chunk chunk_begin(const OptimizerStep *step, const PolarChoices *c, const
 static void normalize_by_moment(const Chunk *k, void *o, double *row_sums) {
     static const Normalization by[MOMENT_COUNT] = {
         [MOMENT_ROW] = NORMALIZE_ROWS, [MOMENT_COLUMN] = NORMALIZE_COLUMNS, [MOMENT_ELEMENT] = NORMALIZE_ELEMENTS};
-    k->ops->normalize(k->step->stream, o, row_sums, &k->x, by[k->moment], k->choices->scaling.eps);
+    Normalize normalize = {
+        .o = o, .row_sums = row_sums, .batch = &k->x, .by = by[k->moment], .eps = k->choices->scaling.eps};
+    k->ops->normalize(k->step->stream, &normalize);
 }
 
 // U, from the gradient to what the polar factor is taken of.
@@ -285,11 +287,19 @@ static void chunk_momentum(const Chunk *k) {
     const MatrixBatch *x = &k->x;
     MatrixBatch gradient = *x;
     gradient.state[0] = NULL;
-    ops->polar_momentum(s, k->u, k->sums, c->polar_first ? &gradient : x, c->ema, c->nesterov);
-    if (c->center) ops->center_columns(s, k->u, k->sums, x->count, x->rows, x->cols);
+    PolarMomentum momentum = {.u = k->u,
+                              .row_sums = k->sums,
+                              .batch = c->polar_first ? &gradient : x,
+                              .ema = c->ema,
+                              .nesterov = c->nesterov};
+    ops->polar_momentum(s, &momentum);
+    CenterColumns center = {.o = k->u, .row_sums = k->sums, .count = x->count, .rows = x->rows, .cols = x->cols};
+    if (c->center) ops->center_columns(s, &center);
     if (c->row_norms) {
-        ops->normalize(s, k->u, k->sums, x, NORMALIZE_ROW_NORMS, c->row_eps);
-        if (c->center) ops->center_columns(s, k->u, k->sums, x->count, x->rows, x->cols);
+        Normalize normalize = {
+            .o = k->u, .row_sums = k->sums, .batch = x, .by = NORMALIZE_ROW_NORMS, .eps = c->row_eps};
+        ops->normalize(s, &normalize);
+        if (c->center) ops->center_columns(s, &center);
     }
     if (k->moment != MOMENT_NONE && c->moment_first) normalize_by_moment(k, k->u, k->sums);
 }
@@ -304,8 +314,10 @@ static void *chunk_factor(const Chunk *k) {
     PolarProblem p = polar_problem(step->settings, k->type, x->rows, x->cols, x->count);
     p.stream = step->stream, p.ops = k->ops;
     void *o = polar_factor(&p, k->u, k->sums, k->iteration, NULL);
-    if (nuclear) k->ops->row_dots(step->stream, k->dots, k->before, o, x->count, x->rows, x->cols);
-    if (k->choices->polar_first) k->ops->polar_average(step->stream, o, x, k->choices->ema);
+    RowDots dots = {.sums = k->dots, .a = k->before, .b = o, .count = x->count, .rows = x->rows, .cols = x->cols};
+    if (nuclear) k->ops->row_dots(step->stream, &dots);
+    if (k->choices->polar_first)
+        k->ops->polar_average(step->stream, &(PolarAverage){.o = o, .batch = x, .ema = k->choices->ema});
     return o;
 }
 
@@ -320,13 +332,19 @@ static void chunk_update(const Chunk *k, void *o) {
     scaling.normalize = normalized && k->moment == MOMENT_ROW; // by row_factors, in one pass with the update
     bool needs_sums = normalized || scaling.rule == SCALE_RMS;
     double *sums = normalized && !scaling.normalize ? k->norm_sums : k->sums;
-    if (needs_sums) ops->row_sum_squares(s, sums, o, x->rows * x->cols, x->count, x->rows, x->cols);
+    RowSumSquares squares = {
+        .sums = sums, .x = o, .stride = x->rows * x->cols, .count = x->count, .rows = x->rows, .cols = x->cols};
+    if (needs_sums) ops->row_sum_squares(s, &squares);
     if (sums == k->norm_sums) {
         normalize_by_moment(k, o, k->sums);
         scaling.norm_sums = k->norm_sums;
     }
-    ops->row_factors(s, k->factors, needs_sums ? k->sums : NULL, x, &scaling);
-    ops->polar_update(s, x, o, k->factors, c->weight_decay, c->cautious);
+    RowFactors factors = {
+        .factors = k->factors, .row_sums = needs_sums ? k->sums : NULL, .batch = x, .scaling = scaling};
+    ops->row_factors(s, &factors);
+    PolarUpdate update = {
+        .batch = x, .o = o, .factors = k->factors, .weight_decay = c->weight_decay, .cautious = c->cautious};
+    ops->polar_update(s, &update);
 }
 
 void polar_step(const OptimizerStep *step) {

@@ -2,7 +2,7 @@
 #include "device/cuda/check.h"
 #include "device/cuda/launch.h"
 #include "device/cuda/types.h"
-#include "run/problems/cuda/tables.h" // declares the table
+#include "run/problems/tables.h"
 
 enum { BLOCK = 128 };
 
@@ -34,9 +34,9 @@ __global__ void logistic_kernel(double *losses, float *z, const float *labels, i
     }
 }
 
-static void logistic(Stream *s, double *losses, void *z, const void *labels, int64_t rows, int64_t cols) {
-    CUDA_LAUNCH(logistic_kernel, grid_of(rows * WARP), BLOCK, 0, cuda_stream(s), losses, static_cast<float *>(z),
-                static_cast<const float *>(labels), rows, cols);
+static void logistic(Stream *s, const LogisticLoss *a) {
+    CUDA_LAUNCH(logistic_kernel, grid_of(a->rows * WARP), BLOCK, 0, cuda_stream(s), a->losses,
+                static_cast<float *>(a->z), static_cast<const float *>(a->labels), a->rows, a->cols);
     CUDA_CHECK_LAUNCH();
 }
 
@@ -44,9 +44,9 @@ __global__ void multiply_kernel(float *x, const float *mask, int64_t n) {
     for (int64_t i = first_item(); i < n; i += item_step()) x[i] *= mask[i];
 }
 
-static void multiply(Stream *s, void *x, const void *mask, int64_t n) {
-    CUDA_LAUNCH(multiply_kernel, grid_of(n), BLOCK, 0, cuda_stream(s), static_cast<float *>(x),
-                static_cast<const float *>(mask), n);
+static void multiply(Stream *s, const Multiply *a) {
+    CUDA_LAUNCH(multiply_kernel, grid_of(a->n), BLOCK, 0, cuda_stream(s), static_cast<float *>(a->x),
+                static_cast<const float *>(a->mask), a->n);
     CUDA_CHECK_LAUNCH();
 }
 
@@ -55,10 +55,13 @@ __global__ void gather_kernel(float *out, const float *in, const int32_t *index,
         out[i] = in[index[i / cols] * cols + i % cols];
 }
 
-static void gather(Stream *s, void *out, const void *in, const int32_t *index, int64_t rows, int64_t cols) {
-    CUDA_LAUNCH(gather_kernel, grid_of(rows * cols), BLOCK, 0, cuda_stream(s), static_cast<float *>(out),
-                static_cast<const float *>(in), index, rows, cols);
+static void gather(Stream *s, const Gather *a) {
+    CUDA_LAUNCH(gather_kernel, grid_of(a->rows * a->cols), BLOCK, 0, cuda_stream(s), static_cast<float *>(a->out),
+                static_cast<const float *>(a->in), a->index, a->rows, a->cols);
     CUDA_CHECK_LAUNCH();
 }
 
-const ProblemOps problem_ops_cuda_f32 = {logistic, multiply, gather};
+const ProblemOps problem_ops_cuda_f32 = {
+#define OP(name, Arguments) name,
+#include "run/problems/ops.def"
+};

@@ -1,6 +1,6 @@
 // Attention on CUDA: delta of the backward pass, and the choice of kernels.
 #include "base/error.h"
-#include "model/cuda/chunk.h"
+#include "device/cuda/kernel.h"
 #include "model/cuda/attention.h"
 
 #include <limits.h>
@@ -21,8 +21,8 @@ __global__ void delta_kernel(float *delta, const T *dout, const T *out, Attentio
         int64_t at = b * a.out_batch + t * a.out_row + h * a.head_dim + first;
         bool aligned = ((uintptr_t)(dout + at) | (uintptr_t)(out + at)) % 16 == 0;
         float x[PER_LANE], y[PER_LANE];
-        chunk_load(x, dout + at, a.head_dim - first, aligned);
-        chunk_load(y, out + at, a.head_dim - first, aligned);
+        load(x, dout + at, a.head_dim - first, aligned);
+        load(y, out + at, a.head_dim - first, aligned);
 #pragma unroll
         for (int i = 0; i < PER_LANE; i++) sum += x[i] * y[i];
     }

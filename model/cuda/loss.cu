@@ -1,6 +1,6 @@
 // Cross-entropy fused with its gradient: a block takes a row of logits, reads it once for the loss, and once more (mostly
 // from the cache) to overwrite it by the gradient.
-#include "model/cuda/chunk.h"
+#include "device/cuda/kernel.h"
 #include "model/cuda/math.h"
 #include "model/cuda/ops.h"
 
@@ -24,7 +24,7 @@ static __device__ SoftmaxSum block_softmax(SoftmaxSum own, SoftmaxSum *shared) {
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
 #pragma unroll
     for (int bit = 1; bit < WARP; bit *= 2) {
-        SoftmaxSum other = {__shfl_xor_sync(ALL_LANES, own.max, bit), __shfl_xor_sync(ALL_LANES, own.sum, bit)};
+        SoftmaxSum other = {__shfl_xor_sync(FULL_MASK, own.max, bit), __shfl_xor_sync(FULL_MASK, own.sum, bit)};
         own = lane & bit ? merged(other, own) : merged(own, other);
     }
     if (lane == 0) shared[warp] = own;
@@ -35,24 +35,24 @@ static __device__ SoftmaxSum block_softmax(SoftmaxSum own, SoftmaxSum *shared) {
 }
 
 // CAPPED: logits are computed twice, as the gradient needs z where the row has room for one number.
-template <class T, bool CAPPED>
+template <typename T, bool CAPPED>
 static __global__ void __launch_bounds__(MOST_LOSS_THREADS, 2)
     cross_entropy_kernel(float *losses, T *logits, const int32_t *targets, float scale, Cap cap, int V, int Vp,
                          bool aligned) {
-    constexpr int W = CHUNK<T>;
+    constexpr int W = PACK<T>;
     CUDA_SHARED_ARRAY(SoftmaxSum, shared, MOST_LOSS_THREADS / WARP);
     T *row = logits + (int64_t)blockIdx.x * Vp;
     const int target = targets[blockIdx.x], step = blockDim.x * W;
     if (target < 0) {
         float zeros[W] = {};
-        for (int c = threadIdx.x * W; scale != 0 && c < Vp; c += step) chunk_store(row + c, zeros, Vp - c, aligned);
+        for (int c = threadIdx.x * W; scale != 0 && c < Vp; c += step) store(row + c, zeros, Vp - c, aligned);
         if (threadIdx.x == 0) losses[blockIdx.x] = 0;
         return;
     }
     SoftmaxSum own = {-FLT_MAX, 0};
     for (int c = threadIdx.x * W; c < V; c += step) {
         float z[W], sum = 0, max = own.max;
-        chunk_load(z, row + c, Vp - c, aligned);
+        load(z, row + c, Vp - c, aligned);
 #pragma unroll
         for (int j = 0; j < W; j++) {
             if (CAPPED) z[j] = capped(z[j], cap);
@@ -74,7 +74,7 @@ static __global__ void __launch_bounds__(MOST_LOSS_THREADS, 2)
     float factor = scale / all.sum;
     for (int c = threadIdx.x * W; c < Vp; c += step) {
         float z[W];
-        chunk_load(z, row + c, Vp - c, aligned);
+        load(z, row + c, Vp - c, aligned);
 #pragma unroll
         for (int j = 0; j < W; j++) {
             if (CAPPED) z[j] = capped(z[j], cap);
@@ -82,20 +82,20 @@ static __global__ void __launch_bounds__(MOST_LOSS_THREADS, 2)
             if (CAPPED) gradient *= cap_slope(z[j], cap);
             z[j] = c + j < V ? gradient : 0;
         }
-        chunk_store(row + c, z, Vp - c, aligned);
+        store(row + c, z, Vp - c, aligned);
     }
 }
 
-template <class T>
+template <typename T>
 void cross_entropy_cuda(Stream *s, void *losses, void *logits, const int32_t *targets, double scale,
                         SoftcapKind cap_kind, double cap, int64_t n, int V, int Vp) {
-    int threads = row_threads(parts_of(Vp, CHUNK<T>), MOST_LOSS_THREADS);
-    bool aligned = all_aligned<T>(Vp, logits);
+    int threads = block_of(ceil_div(Vp, PACK<T>), MOST_LOSS_THREADS);
+    bool aligned = aligned_16(Vp * sizeof(T), logits);
     if (cap > 0)
-        CUDA_LAUNCH((cross_entropy_kernel<T, true>), grid_of(n), threads, 0, cuda_stream(s), (float *)losses,
+        CUDA_LAUNCH((cross_entropy_kernel<T, true>), whole_grid(n), threads, 0, cuda_stream(s), (float *)losses,
                     (T *)logits, targets, (float)scale, cap_of(cap_kind, cap), V, Vp, aligned);
     else
-        CUDA_LAUNCH((cross_entropy_kernel<T, false>), grid_of(n), threads, 0, cuda_stream(s), (float *)losses,
+        CUDA_LAUNCH((cross_entropy_kernel<T, false>), whole_grid(n), threads, 0, cuda_stream(s), (float *)losses,
                     (T *)logits, targets, (float)scale, cap_of(cap_kind, cap), V, Vp, aligned);
     CUDA_CHECK_LAUNCH();
 }

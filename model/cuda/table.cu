@@ -4,7 +4,7 @@
 
 #include <cuda_bf16.h>
 
-template <class T> static constexpr LayerOps layer_table() {
+template <typename T> static constexpr LayerOps layer_table() {
     LayerOps ops = {};
     ops.embedding_forward = embedding_forward_cuda<T>;
     ops.embedding_backward = embedding_backward_cuda<T>;

@@ -2,16 +2,8 @@
 #include "optim/cuda/ops.h"
 #include "optim/cuda/rows.h"
 
-// for (int64_t i = first_item(); i < n; i += item_step()): one element a thread.
-static __device__ inline int64_t first_item() {
-    return static_cast<int64_t>(blockIdx.x) * BLOCK + threadIdx.x;
-}
-static __device__ inline int64_t item_step() {
-    return static_cast<int64_t>(gridDim.x) * BLOCK;
-}
-
 template <typename T> __global__ void add_diagonal_kernel(T *x, double value, int64_t lines, int64_t n) {
-    for (int64_t r = first_item(); r < lines; r += item_step()) {
+    for (int64_t r = grid_thread(); r < lines; r += grid_threads()) {
         T *at = x + r * n + r % n;
         narrow_to(*at, static_cast<Acc<T>>(static_cast<double>(widened(*at)) + value));
     }
@@ -112,7 +104,7 @@ __global__ void transpose_tiles_kernel(T *y, const T *x, int64_t count, int64_t 
 }
 
 template <typename T> void transpose_cuda(Stream *s, const Transpose *a) {
-    int64_t tiles = a->count * ((a->rows + TILE - 1) / TILE) * ((a->cols + TILE - 1) / TILE);
+    int64_t tiles = a->count * ceil_div(a->rows, TILE) * ceil_div(a->cols, TILE);
     CUDA_LAUNCH(transpose_tiles_kernel<T>, grid_of(tiles, 1), BLOCK, 0, cuda_stream(s), static_cast<T *>(a->y),
                 static_cast<const T *>(a->x), static_cast<int64_t>(a->count), a->rows, a->cols);
     CUDA_CHECK_LAUNCH();
@@ -121,7 +113,7 @@ template <typename T> void transpose_cuda(Stream *s, const Transpose *a) {
 template <typename T>
 __global__ void drop_small_kernel(T *u, const T *values, double tolerance, int64_t rows, int64_t k) {
     double least = tolerance * static_cast<double>(widened(values[0]));
-    for (int64_t i = first_item(); i < rows * k; i += item_step())
+    for (int64_t i = grid_thread(); i < rows * k; i += grid_threads())
         if (static_cast<double>(widened(values[i % k])) <= least) narrow_to(u[i], 0);
 }
 

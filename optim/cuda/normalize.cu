@@ -103,8 +103,7 @@ __global__ void factors_kernel(double *factors, const double *sums, MatrixBatch 
                                int64_t n, double eps) {
     if (x.report->ok == 0) return;
     double beta2 = x.inputs->beta2[x.group];
-    int64_t step = static_cast<int64_t>(gridDim.x) * BLOCK;
-    for (int64_t i = static_cast<int64_t>(blockIdx.x) * BLOCK + threadIdx.x; i < x.count * n; i += step) {
+    for (int64_t i = grid_thread(); i < x.count * n; i += grid_threads()) {
         double moment = sums[i];
         if (moments) {
             A *v = static_cast<A *>(x.state[1]) + i / n * x.state_stride[1] + i % n;

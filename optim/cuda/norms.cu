@@ -5,28 +5,10 @@
 // Of a row or column of a matrix of almost nothing: its factor stays within float.
 #define MIN_SUM 1e-30
 
-// The larger one; once it is NaN, it stays.
-static __device__ inline double larger(double a, double b) {
-    return b > a || isnan(b) ? b : a;
-}
-
-static __device__ inline double block_largest(double x, double *shared) {
-    int lane = lane_index();
-    for (int distance = WARP / 2; distance > 0; distance /= 2)
-        x = larger(x, __shfl_xor_sync(0xffffffffu, x, distance));
-    if (lane == 0) shared[threadIdx.x / WARP] = x;
-    __syncthreads();
-    x = lane < TOTAL_BLOCK / WARP ? shared[lane] : 0;
-    for (int distance = WARP / 2; distance > 0; distance /= 2)
-        x = larger(x, __shfl_xor_sync(0xffffffffu, x, distance));
-    __syncthreads(); // shared may be used again
-    return x;
-}
-
 static __device__ inline double largest_of(const double *x, int64_t n, double *shared) {
     double most = 0;
     for (int64_t i = threadIdx.x; i < n; i += TOTAL_BLOCK) most = larger(most, x[i]);
-    return block_largest(most, shared);
+    return block_max(most, shared);
 }
 
 // A block for each matrix.
@@ -80,9 +62,7 @@ template <typename T> void divide_by_bound_cuda(Stream *s, const DivideByBound *
 }
 
 __global__ void inverse_roots_kernel(double *factors, int64_t n) {
-    int64_t step = static_cast<int64_t>(gridDim.x) * BLOCK;
-    for (int64_t i = static_cast<int64_t>(blockIdx.x) * BLOCK + threadIdx.x; i < n; i += step)
-        factors[i] = 1 / sqrt(larger(MIN_SUM, factors[i]));
+    for (int64_t i = grid_thread(); i < n; i += grid_threads()) factors[i] = 1 / sqrt(larger(MIN_SUM, factors[i]));
 }
 
 template <typename T> void inverse_root_sums_cuda(Stream *s, const InverseRootSums *a) {

@@ -40,8 +40,7 @@ __global__ void piece_sums_kernel(double *sums, const T *x, const T *y, int64_t 
 }
 
 __global__ void fold_pieces_kernel(double *row_sums, const double *partial, int64_t lines, int64_t pieces) {
-    int64_t step = static_cast<int64_t>(gridDim.x) * BLOCK;
-    for (int64_t r = static_cast<int64_t>(blockIdx.x) * BLOCK + threadIdx.x; r < lines; r += step) {
+    for (int64_t r = grid_thread(); r < lines; r += grid_threads()) {
         double sum = 0;
         for (int64_t k = 0; k < pieces; k++) sum += partial[r * pieces + k];
         row_sums[r] = sum;
@@ -117,7 +116,7 @@ void matrix_totals(Stream *s, double *totals, const double *row_sums, int count,
 enum { CHUNK = 64 }; // rows that a lane adds up of its column
 
 static int64_t chunks_of(int64_t rows) {
-    return (rows + CHUNK - 1) / CHUNK;
+    return ceil_div(rows, CHUNK);
 }
 
 int64_t row_scratch_cuda(int64_t count, int64_t rows, int64_t cols) {
@@ -133,7 +132,7 @@ size_t column_partial_bytes(int64_t count, int64_t rows, int64_t cols) {
 // partial (count, chunks, cols): a warp has 32 columns of a chunk of rows.
 template <typename T, Term TERM>
 __global__ void chunk_sums_kernel(double *partial, const T *x, int64_t count, int64_t rows, int64_t cols) {
-    int64_t chunks = (rows + CHUNK - 1) / CHUNK, tiles = (cols + WARP - 1) / WARP;
+    int64_t chunks = ceil_div(rows, CHUNK), tiles = ceil_div(cols, WARP);
     for (int64_t i = first_piece(); i < count * chunks * tiles; i += piece_step()) {
         int64_t line = i / tiles, c = (i - line * tiles) * WARP + lane_index();
         if (c >= cols) continue;
@@ -152,8 +151,7 @@ __global__ void chunk_sums_kernel(double *partial, const T *x, int64_t count, in
 
 __global__ void column_fold_kernel(double *sums, const double *partial, int64_t count, int64_t chunks, int64_t cols,
                                    double divisor) {
-    int64_t step = static_cast<int64_t>(gridDim.x) * BLOCK;
-    for (int64_t i = static_cast<int64_t>(blockIdx.x) * BLOCK + threadIdx.x; i < count * cols; i += step) {
+    for (int64_t i = grid_thread(); i < count * cols; i += grid_threads()) {
         int64_t matrix = i / cols;
         const double *from = partial + matrix * chunks * cols + (i - matrix * cols);
         double sum = 0;
@@ -165,7 +163,7 @@ __global__ void column_fold_kernel(double *sums, const double *partial, int64_t 
 
 template <typename T, Term TERM>
 static void launch_chunk_sums(Stream *s, double *partial, const T *x, int64_t count, int64_t rows, int64_t cols) {
-    int64_t warps = count * chunks_of(rows) * ((cols + WARP - 1) / WARP);
+    int64_t warps = count * chunks_of(rows) * ceil_div(cols, WARP);
     CUDA_LAUNCH((chunk_sums_kernel<T, TERM>), grid_of(warps, BLOCK_WARPS), BLOCK, 0, cuda_stream(s), partial, x,
                 count, rows, cols);
     CUDA_CHECK_LAUNCH();

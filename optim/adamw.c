@@ -3,28 +3,43 @@
 #include "optim/registry.h"
 #include "optim/step.h"
 
-static const OptimizerOption options[] = {
-    {"lr", OPTION_REAL, 3e-4, 0, 1e9, NULL, "learning rate"},
-    {"beta1", OPTION_REAL, 0.9, 0, 0.999999, NULL, "decay of the first moment"},
-    {"beta2", OPTION_REAL, 0.95, 0, 0.999999, NULL, "decay of the second moment"},
-    {"eps", OPTION_REAL, 1e-8, 1e-30, 1, NULL, "added to the root of the corrected second moment"},
-    {"weight-decay", OPTION_REAL, 0.1, 0, 1e9, NULL,
-     "weight decay; of gains and biases 0, unless --vector-weight-decay is given"},
+typedef struct {
+    double lr, beta1, beta2, eps, weight_decay;
+} AdamwOptions;
+
+#define OPTIONS_OF AdamwOptions
+static const OptionSpec options[] = {
+    OPTION_NUMBER("lr", lr, "3e-4", 0, 1e9, .help = "learning rate"),
+    OPTION_NUMBER("beta1", beta1, "0.9", 0, 0.999999, .help = "decay of the first moment"),
+    OPTION_NUMBER("beta2", beta2, "0.95", 0, 0.999999, .help = "decay of the second moment"),
+    OPTION_NUMBER("eps", eps, "1e-8", 1e-30, 1, .help = "added to the root of the corrected second moment"),
+    OPTION_NUMBER("weight-decay", weight_decay, "0.1", 0, 1e9,
+                  .help = "weight decay; of gains and biases 0, unless --vector-weight-decay is given"),
 };
 
-static int declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const GroupSettings *settings,
-                         Type acc_type) {
-    (void)settings;
+static int declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const void *opts, Type acc_type) {
+    (void)opts;
     specs[0] = (StateSpec){"moment1", param->rows, param->cols, acc_type, SHARD_AS_PARAM};
     specs[1] = (StateSpec){"moment2", param->rows, param->cols, acc_type, SHARD_AS_PARAM};
     return 2;
 }
 
+static void scalars(StepScalars *scalars, const void *opts, int64_t t) {
+    const AdamwOptions *o = opts;
+    (void)t;
+    *scalars = (StepScalars){.lr = o->lr, .beta1 = o->beta1, .beta2 = o->beta2};
+}
+
+static WeightDecay weight_decay(const void *opts) {
+    return (WeightDecay){.rate = ((const AdamwOptions *)opts)->weight_decay};
+}
+
 static void step(const OptimizerStep *s) {
-    double eps = group_setting(s->settings, "eps"), weight_decay = group_setting(s->settings, "weight-decay");
+    const AdamwOptions *o = s->options;
     for (int i = 0; i < s->n_views; i++) {
         MatrixBatch x = step_batch(s, &s->views[i], 0, s->views[i].view.count);
-        s->ops->adamw_update(s->stream, &(AdamwUpdate){.batch = &x, .eps = eps, .weight_decay = weight_decay});
+        AdamwUpdate update = {.batch = &x, .eps = o->eps, .weight_decay = o->weight_decay};
+        s->ops->adamw_update(s->stream, &update);
     }
 }
 
@@ -32,8 +47,9 @@ const OptimizerDef optimizer_adamw = {
     .name = "adamw",
     .summary = "Adam with decoupled weight decay",
     .reference = "Loshchilov and Hutter 2019, Algorithm 2",
-    .options = options,
-    .n_options = sizeof options / sizeof *options,
+    .table = OPTION_TABLE(options),
     .declare_state = declare_state,
+    .scalars = scalars,
+    .weight_decay = weight_decay,
     .step = step,
 };

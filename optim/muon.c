@@ -2,30 +2,29 @@
 #include "optim/polar/pipeline.h"
 #include "optim/registry.h"
 
-static const OptimizerOption options[] = {
-    POLAR_MOMENTUM_OPTIONS(0.02, " (scale rms and max 4e-4, nuclear 1e-3, others 0.02)", 0.95, 1, ""),
-    POLAR_FACTOR_OPTIONS(0, 5, 1e-7),
-    POLAR_SCALE_OPTIONS(SCALE_SHAPE, ""),
-    POLAR_DECAY_OPTIONS(0, ""),
-};
-
-static void resolve(GroupSettings *settings) {
-    polar_settings_default_lr(settings);
-    polar_settings_resolve(settings);
-}
+static const OptionOffer offers[] = {{"lr", "0.02", POLAR_LR_NOTE},
+                                     {"momentum", "0.95", NULL},
+                                     {"momentum-warmup", NULL, NULL},
+                                     {"momentum-start", NULL, NULL},
+                                     {"ema", NULL, NULL},
+                                     {"nesterov", "yes", NULL},
+                                     {"polar", "ns5", NULL},
+                                     {"polar-steps", "5", NULL},
+                                     {"polar-eps", "1e-7", NULL},
+                                     {"split-qkv", "yes", NULL},
+                                     {"split-heads", NULL, NULL},
+                                     {"scale", "shape", NULL},
+                                     {"rms", NULL, NULL},
+                                     {"weight-decay", NULL, NULL},
+                                     {"decay", NULL, NULL}};
 
 const OptimizerDef optimizer_muon = {
     .name = "muon",
     .summary = "momentum, orthogonalized",
     .reference = "Jordan et al. 2024, kellerjordan.github.io/posts/muon",
-    .options = options,
-    .n_options = sizeof options / sizeof *options,
-    .matrices_only = true,
-    .resolve = resolve,
-    .check = polar_settings_check,
-    .declare_state = polar_declare_state,
-    .scratch = polar_step_scratch,
-    .splits = polar_settings_split,
-    .waits = polar_settings_wait,
-    .step = polar_step,
+    .offers = offers,
+    .n_offers = sizeof offers / sizeof *offers,
+    .resolve = polar_resolve,
+    .check = polar_check,
+    POLAR_PIPELINE,
 };

@@ -33,7 +33,7 @@ typedef struct {
     const void *grads;              // before clipping: the operations multiply by report->clip_scale
     void *state[MAX_STATE_TENSORS]; // what the optimizer declared, in that order
     int64_t state_stride[MAX_STATE_TENSORS];
-    Group group;
+    ParamGroup group;
     const StepInputs *inputs; // device memory
     const StepReport *report; // device memory
 } MatrixBatch;

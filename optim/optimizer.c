@@ -53,26 +53,26 @@ MatrixBatch step_batch(const OptimizerStep *step, const GroupView *view, int fir
     return x;
 }
 
-bool optimizer_check(const Device *device, const ParamTable *table, const GroupSettings settings[GROUP_COUNT],
+bool optimizer_check(const Device *device, const ParamTable *table, const ParamGroupOptions groups[GROUP_COUNT],
                      Error *err) {
     OptimizerPlan plan;
-    return optimizer_plan(&plan, device, table, settings, TYPE_F32, err);
+    return optimizer_plan(&plan, device, table, groups, TYPE_F32, err);
 }
 
 void optimizer_memory(int64_t *state, int64_t *scratch, const Device *device, const ParamTable *table,
-                      const GroupSettings settings[GROUP_COUNT], Type type) {
+                      const ParamGroupOptions groups[GROUP_COUNT], Type type) {
     OptimizerPlan plan;
     Error err;
-    ASSERT(optimizer_plan(&plan, device, table, settings, type, &err));
+    ASSERT(optimizer_plan(&plan, device, table, groups, type, &err));
     *state = plan.state_bytes;
     *scratch = plan.scratch_bytes;
 }
 
 int64_t optimizer_stream_scratch(const Device *device, const ParamTable *table,
-                                 const GroupSettings settings[GROUP_COUNT], Type type) {
+                                 const ParamGroupOptions groups[GROUP_COUNT], Type type) {
     OptimizerPlan plan;
     Error err;
-    ASSERT(optimizer_plan(&plan, device, table, settings, type, &err));
+    ASSERT(optimizer_plan(&plan, device, table, groups, type, &err));
     return plan.stream_scratch_bytes;
 }
 
@@ -128,7 +128,7 @@ static bool allocate(Optimizer *o) {
 }
 
 Optimizer *optimizer_create(Device *device, Type type, const ParamTable *table,
-                            const GroupSettings settings[GROUP_COUNT], Error *err) {
+                            const ParamGroupOptions groups[GROUP_COUNT], Error *err) {
     Optimizer *o = calloc(1, sizeof *o);
     if (!o) {
         error_set(err, "out of memory for the optimizer");
@@ -140,7 +140,7 @@ Optimizer *optimizer_create(Device *device, Type type, const ParamTable *table,
     o->table = table;
     o->ops = optim_ops(device, o->acc_type);
     bool ok = optim_ops(device, type)
-                  ? optimizer_plan(&o->plan, device, table, settings, type, err)
+                  ? optimizer_plan(&o->plan, device, table, groups, type, err)
                   : error_set(err, "%s has no optimizer operations for %s", device->name, type_name(type));
     if (ok && !allocate(o))
         ok = error_set(err, "out of memory: the optimizer needs %.1f MiB of state and %.1f MiB of scratch",
@@ -164,14 +164,14 @@ void optimizer_free(Optimizer *o) {
     free(o);
 }
 
-static OptimizerStep group_step(Optimizer *o, Stream *stream, Group group, void *master, void *weights,
+static OptimizerStep group_step(Optimizer *o, Stream *stream, ParamGroup group, void *master, void *weights,
                                 const void *grads) {
     return (OptimizerStep){.stream = stream,
                            .ops = o->ops,
                            .type = o->type,
                            .acc_type = o->acc_type,
                            .group = group,
-                           .settings = &o->plan.settings[group],
+                           .options = o->plan.groups[group].values.bytes,
                            .views = o->views[group],
                            .n_views = o->n_views[group],
                            .master = master,
@@ -203,7 +203,7 @@ static void guard_step(Optimizer *o, Stream *stream, const void *grads, const do
 void optimizer_begin(Optimizer *o, Stream *stream, int64_t t, int64_t total_steps, double max_grad_norm,
                      double loss_scale, double loss_limit) {
     StepInputs inputs = {.max_grad_norm = max_grad_norm, .loss_scale = loss_scale, .loss_limit = loss_limit};
-    step_inputs_fill(&inputs, o->plan.settings, t, total_steps);
+    step_inputs_fill(&inputs, o->plan.groups, t, total_steps);
     input_ring_push(&o->inputs, stream, &inputs);
 }
 
@@ -212,15 +212,15 @@ void optimizer_update(Optimizer *o, Stream *stream, void *master, void *weights,
     guard_step(o, stream, grads, loss);
     for (int g = 0; g < GROUP_COUNT; g++) {
         if (o->n_views[g] == 0) continue;
-        OptimizerStep step = group_step(o, stream, (Group)g, master, weights, grads);
-        step.settings->def->step(&step);
+        OptimizerStep step = group_step(o, stream, (ParamGroup)g, master, weights, grads);
+        o->plan.groups[g].def->step(&step);
     }
 }
 
 bool optimizer_waits(const Optimizer *o) {
     for (int g = 0; g < GROUP_COUNT; g++) {
-        const GroupSettings *settings = &o->plan.settings[g];
-        if (o->n_views[g] > 0 && settings->def->waits && settings->def->waits(settings)) return true;
+        const ParamGroupOptions *group = &o->plan.groups[g];
+        if (o->n_views[g] > 0 && group->def->waits && group->def->waits(group->values.bytes)) return true;
     }
     return false;
 }
@@ -234,9 +234,9 @@ void optimizer_step(Optimizer *o, Stream *stream, void *master, void *weights, c
 
 void optimizer_evaluation_weights(Optimizer *o, Stream *stream, void *master, void *weights, bool enter) {
     for (int g = 0; g < GROUP_COUNT; g++) {
-        if (o->n_views[g] == 0 || !o->plan.settings[g].def->evaluation_weights) continue;
-        OptimizerStep step = group_step(o, stream, (Group)g, master, weights, NULL);
-        step.settings->def->evaluation_weights(&step, enter);
+        if (o->n_views[g] == 0 || !o->plan.groups[g].def->evaluation_weights) continue;
+        OptimizerStep step = group_step(o, stream, (ParamGroup)g, master, weights, NULL);
+        o->plan.groups[g].def->evaluation_weights(&step, enter);
     }
 }
 

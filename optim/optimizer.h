@@ -1,4 +1,4 @@
-// optim/optimizer.h - optimizers: the registry, the settings of each group of parameters, declared state, the step.
+// optim/optimizer.h - optimizers: the registry, the options of each group of parameters, declared state, the step.
 //
 // An optimizer is one .c file and one line in the registry (optim/registry.c). From the registry come --optimizer
 // NAME, the help, the config keys, the checkpoint's layout and the memory plan. Parameters are routed by role to
@@ -6,6 +6,7 @@
 #ifndef POLAR_OPTIM_OPTIMIZER_H
 #define POLAR_OPTIM_OPTIMIZER_H
 
+#include "base/options.h"
 #include "device/device.h"
 #include "model/params.h"
 #include "optim/schedule.h"
@@ -15,34 +16,33 @@ extern "C" {
 #endif
 
 // Groups of parameters. Option names carry the prefix: --lr is the hidden matrices', --embed-lr the embeddings'.
-typedef enum { GROUP_HIDDEN, GROUP_EMBED, GROUP_HEAD, GROUP_VECTOR, GROUP_COUNT } Group;
+typedef enum { GROUP_HIDDEN, GROUP_EMBED, GROUP_HEAD, GROUP_VECTOR, GROUP_COUNT } ParamGroup;
 
-const char *group_name(Group group);   // "hidden", "embed", "head", "vector"
-const char *group_prefix(Group group); // "", "embed-", "head-", "vector-"
-Group group_of_role(Role role);
+const char *group_name(ParamGroup group);   // "hidden", "embed", "head", "vector"
+const char *group_prefix(ParamGroup group); // "", "embed-", "head-", "vector-"
+ParamGroup group_of_role(Role role);
 
-typedef enum { OPTION_REAL, OPTION_INT, OPTION_FLAG, OPTION_CHOICE } OptimizerOptionKind;
-
-// One option of an optimizer. The first of every optimizer is "lr".
+// An option that an optimizer offers of a table that it shares with others.
 typedef struct {
     const char *name;
-    OptimizerOptionKind kind;
-    double def, min, max;       // flag: 0 or 1; choice: an index into choices
-    const char *const *choices; // NULL-terminated, for OPTION_CHOICE
-    const char *help;
-} OptimizerOption;
+    const char *def;  // NULL: the table's
+    const char *note; // on that default, for the help; NULL: none
+} OptionOffer;
 
-enum { MAX_OPTIMIZER_OPTIONS = 24, MAX_STATE_TENSORS = 4 };
+enum { MAX_STATE_TENSORS = 4 };
 
 typedef struct OptimizerDef OptimizerDef;
 
-// An optimizer with the values of its options, for one group.
+// An optimizer with its options, for one group.
 typedef struct {
     const OptimizerDef *def;
-    double values[MAX_OPTIMIZER_OPTIONS]; // in the order of def->options
-    bool set[MAX_OPTIMIZER_OPTIONS];      // given by the user, not a default
+    union {
+        char bytes[256]; // the optimizer's own struct of options
+        double align;
+    } values;
+    uint64_t given; // bit i: option i was given by the user, and is no default
     Schedule schedule;
-} GroupSettings;
+} ParamGroupOptions;
 
 // How a state tensor follows its parameter when parameters are sharded by rows.
 typedef enum { SHARD_AS_PARAM, SHARD_PER_ROW, SHARD_OWNER_ONLY, SHARD_REPLICATED } Sharding;
@@ -56,6 +56,18 @@ typedef struct {
     Sharding sharding;
 } StateSpec;
 
+// What an optimizer's operations read from device memory (StepInputs).
+typedef struct {
+    double lr, momentum, beta1, beta2;
+} StepScalars;
+
+// Weight decay that stands beside the optimizer's own update: W = W - lr (U + rate W), with `cautious` only where U and
+// W do not differ in sign.
+typedef struct {
+    double rate;
+    bool cautious;
+} WeightDecay;
+
 // Bytes of scratch: of the optimizer itself, and of the stream's (stream_reserve).
 typedef struct {
     int64_t own, stream;
@@ -67,26 +79,32 @@ struct OptimizerDef {
     const char *name;      // "normuon"
     const char *summary;   // one line
     const char *reference; // paper and equation or algorithm
-    const OptimizerOption *options;
-    int n_options;
-    bool matrices_only;     // cannot take vectors (gains and biases)
-    bool decay_in_gradient; // weight decay is part of the gradient, not a term of the update of its own
+    OptionTable table;     // of its struct of options
+    // What it offers of the table; the rest has the table's defaults. NULL: all of it. The first one is always "lr".
+    const OptionOffer *offers;
+    int n_offers;
+    bool matrices_only; // cannot take vectors (gains and biases)
 
-    // Fills options that were not set and depend on others (a form's own defaults). May be NULL.
-    void (*resolve)(GroupSettings *settings);
-    // Refuses resolved settings that do not go together, or that the device (NULL: not asked) has no solves for. May be
+    // `options`, here and below, is the optimizer's own struct of them.
+    // Fills options that were not given and depend on others (a form's own defaults). May be NULL.
+    void (*resolve)(ParamGroupOptions *group);
+    // Refuses resolved options that do not go together, or that the device (NULL: not asked) has no solves for. May be
     // NULL.
-    bool (*check)(const GroupSettings *settings, const Device *device, Error *err);
+    bool (*check)(const void *options, const Device *device, Error *err);
     // State of one parameter; returns the number of tensors. They start at zero.
-    int (*declare_state)(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const GroupSettings *settings,
+    int (*declare_state)(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const void *options,
                          Type acc_type);
     // Scratch for a list of matrix groups of a network of `type`, on a device (NULL: the CPU). May be NULL: none.
-    OptimizerScratch (*scratch)(const MatrixGroup *groups, int n_groups, const GroupSettings *settings,
-                                const Device *device, Type type);
+    OptimizerScratch (*scratch)(const MatrixGroup *groups, int n_groups, const void *options, const Device *device,
+                                Type type);
     // How matrices with natural row splits (q, k, v) are viewed. May be NULL: whole.
-    SplitLevel (*splits)(const GroupSettings *settings);
+    SplitLevel (*splits)(const void *options);
     // Whether a step waits for the host, so that it cannot be recorded. May be NULL: never.
-    bool (*waits)(const GroupSettings *settings);
+    bool (*waits)(const void *options);
+    // The scalars of step t (0-based) that the operations read; the schedule comes on top of lr. Those left alone are 0.
+    void (*scalars)(StepScalars *scalars, const void *options, int64_t t);
+    // NULL: no decay beside the update.
+    WeightDecay (*weight_decay)(const void *options);
     // Updates all parameters of one group.
     void (*step)(const OptimizerStep *step);
     // For methods that evaluate at other weights than they train (schedule-free): swaps the master weights to the
@@ -98,21 +116,23 @@ struct OptimizerDef {
 const OptimizerDef *const *optimizer_registry(int *count);
 const OptimizerDef *optimizer_find(const char *name, Error *err); // offers the nearest name
 
-// Settings of an optimizer with every option at its default.
-void group_settings_init(GroupSettings *settings, const OptimizerDef *def);
+int optimizer_option_count(const OptimizerDef *def);
+OptionSpec optimizer_option(const OptimizerDef *def, int i); // with the optimizer's own default
+// The number of an option; -1 with an error that offers the nearest name and lists all.
+int optimizer_option_find(const OptimizerDef *def, const char *name, Error *err);
+
+// An optimizer with every option at its default.
+void param_group_init(ParamGroupOptions *group, const OptimizerDef *def);
 // Sets one option by name from text; errors name the option, the range and the options that exist.
-bool group_settings_set(GroupSettings *settings, const char *name, const char *text, Error *err);
-double group_setting(const GroupSettings *settings, const char *name); // ASSERTs that it exists
-bool group_has_setting(const GroupSettings *settings, const char *name);
-// Weight decay that stands beside the optimizer's own update: W = W - lr (U + rate W), with `cautious` only where U and
-// W do not differ in sign. Rate 0 where there is none, or where it is part of the gradient.
-typedef struct {
-    double rate;
-    bool cautious;
-} WeightDecay;
-WeightDecay group_weight_decay(const GroupSettings *settings);
-// Writes the value as the text that group_settings_set reads back to the same value.
-void group_setting_text(char *text, size_t size, const GroupSettings *settings, int option);
+bool param_group_set(ParamGroupOptions *group, const char *name, const char *text, Error *err);
+// Whether an option, by its field in group->values, was given and is no default.
+bool param_group_given(const ParamGroupOptions *group, const void *field);
+// Writes the value of an option as the text that param_group_set reads back to the same value.
+void param_group_text(char *text, size_t size, const ParamGroupOptions *group, int option);
+WeightDecay param_group_weight_decay(const ParamGroupOptions *group);
+
+// The learning rate of step t (0-based) of total: the optimizer's times its schedule's factor.
+double scheduled_lr(const ParamGroupOptions *group, int64_t t, int64_t total);
 
 // What a step must know that changes from step to step, written by the host; all of it lives in device memory.
 typedef struct {
@@ -141,24 +161,24 @@ typedef struct {
 typedef struct Optimizer Optimizer;
 
 // Makes the optimizers of all groups over one arena of parameters of a network of `type`; master weights, gradients and
-// states have type_accumulate(type). The table must outlive it; the settings are copied and resolved. Errors: what
+// states have type_accumulate(type). The table must outlive it; the options are copied and resolved. Errors: what
 // optimizer_check refuses, no operations for the type, out of memory.
 Optimizer *optimizer_create(Device *device, Type type, const ParamTable *table,
-                            const GroupSettings settings[GROUP_COUNT], Error *err);
+                            const ParamGroupOptions groups[GROUP_COUNT], Error *err);
 void optimizer_free(Optimizer *optimizer);
 
-// Bytes of state and of scratch that optimizer_create allocates on a device (NULL: the CPU), for settings that
+// Bytes of state and of scratch that optimizer_create allocates on a device (NULL: the CPU), for options that
 // optimizer_check accepts.
 void optimizer_memory(int64_t *state, int64_t *scratch, const Device *device, const ParamTable *table,
-                      const GroupSettings settings[GROUP_COUNT], Type type);
+                      const ParamGroupOptions groups[GROUP_COUNT], Type type);
 
 // Bytes of the stream's scratch that a step takes, without the solves of polar methods that have some.
 int64_t optimizer_stream_scratch(const Device *device, const ParamTable *table,
-                                 const GroupSettings settings[GROUP_COUNT], Type type);
+                                 const ParamGroupOptions groups[GROUP_COUNT], Type type);
 
-// Checks routing and settings against the table and the device (NULL: not asked) without allocating: what optimizer_create would refuse. Groups
+// Checks routing and options against the table and the device (NULL: not asked) without allocating: what optimizer_create would refuse. Groups
 // without parameters are not looked at; their def may be NULL.
-bool optimizer_check(const Device *device, const ParamTable *table, const GroupSettings settings[GROUP_COUNT],
+bool optimizer_check(const Device *device, const ParamTable *table, const ParamGroupOptions groups[GROUP_COUNT],
                      Error *err);
 
 // A step in two parts. The first brings what changes from step to step to the device; t is 0-based.
@@ -199,7 +219,7 @@ double optimizer_applied(const Optimizer *optimizer, Stream *stream);
 // A matrix as its optimizer sees it: q, k, v each alone where they are split, the vocabulary without its padding.
 typedef struct {
     const Param *param;
-    Group group;
+    ParamGroup group;
     const char *split; // "q", "k", "v"; "" where it is the whole parameter
     int64_t offset;    // in elements, in the arenas of the parameters
     int64_t rows, cols;

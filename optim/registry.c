@@ -24,8 +24,8 @@ const OptimizerDef *optimizer_find(const char *name, Error *err) {
         snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", names[i]);
     }
     const char *near = nearest_name(name, names, REGISTERED);
-    error_set(err, "unknown optimizer \"%s\"%s%s%s: there are %s", name, near ? " (did you mean \"" : "",
-              near ? near : "", near ? "\"?)" : "", list);
+    error_set(err, "unknown optimizer '%s'%s%s%s: there are %s", name, near ? " (did you mean '" : "",
+              near ? near : "", near ? "'?)" : "", list);
     return NULL;
 }
 
@@ -36,15 +36,15 @@ static const struct {
                          [GROUP_HEAD] = {"head", "head-"},
                          [GROUP_VECTOR] = {"vector", "vector-"}};
 
-const char *group_name(Group group) {
+const char *group_name(ParamGroup group) {
     return groups[group].name;
 }
 
-const char *group_prefix(Group group) {
+const char *group_prefix(ParamGroup group) {
     return groups[group].prefix;
 }
 
-Group group_of_role(Role role) {
+ParamGroup group_of_role(Role role) {
     switch (role) {
     case ROLE_TOKEN_EMBEDDING:
     case ROLE_POSITION_EMBEDDING:

@@ -15,22 +15,22 @@ static MatrixGroup without_padding(MatrixGroup view) {
     return view;
 }
 
-static bool check_group(const Param *param, Group group, const GroupSettings *settings, const Device *device,
-                        Error *err) {
+static bool check_group(const Param *param, ParamGroup group, const ParamGroupOptions *options,
+                        const Device *device, Error *err) {
     const char *prefix = group_prefix(group);
-    if (!settings->def)
+    if (!options->def)
         return error_set(err, "no optimizer for %s (%s): set --%soptimizer", param->name, role_name(param->role),
                          prefix);
-    if (settings->def->matrices_only && !param_is_matrix(param))
+    if (options->def->matrices_only && !param_is_matrix(param))
         return error_set(err, "--%soptimizer %s takes matrices only, and %s is a vector: choose adamw or sgd",
-                         prefix, settings->def->name, param->name);
-    if (settings->def->check && !settings->def->check(settings, device, err))
+                         prefix, options->def->name, param->name);
+    if (options->def->check && !options->def->check(options->values.bytes, device, err))
         return error_prefix(err, "optimizer of group %s", group_name(group));
     return true;
 }
 
-static void plan_state(OptimizerPlan *plan, KindPlan *kind, const GroupSettings *settings, Type acc_type) {
-    kind->n_states = settings->def->declare_state(kind->specs, kind->whole.first, settings, acc_type);
+static void plan_state(OptimizerPlan *plan, KindPlan *kind, const ParamGroupOptions *options, Type acc_type) {
+    kind->n_states = options->def->declare_state(kind->specs, kind->whole.first, options->values.bytes, acc_type);
     ASSERT(kind->n_states >= 0 && kind->n_states <= MAX_STATE_TENSORS);
     for (int i = 0; i < kind->n_states; i++) {
         const StateSpec *spec = &kind->specs[i];
@@ -54,17 +54,17 @@ static bool plan_kind(OptimizerPlan *plan, const Device *device, const ParamTabl
     if (param_matrix_groups(whole, table, which, SPLIT_NONE) == 0) return true;
     KindPlan *kind = &plan->kinds[plan->n_kinds++];
     *kind = (KindPlan){.group = group_of_role(whole[0].first->role), .whole = without_padding(whole[0])};
-    const GroupSettings *settings = &plan->settings[kind->group];
-    if (!check_group(whole[0].first, kind->group, settings, device, err)) return false;
+    const ParamGroupOptions *options = &plan->groups[kind->group];
+    if (!check_group(whole[0].first, kind->group, options, device, err)) return false;
 
-    const OptimizerDef *def = settings->def;
-    SplitLevel level = def->splits ? def->splits(settings) : SPLIT_NONE;
+    const OptimizerDef *def = options->def;
+    SplitLevel level = def->splits ? def->splits(options->values.bytes) : SPLIT_NONE;
     kind->n_views = param_matrix_groups(kind->views, table, which, level);
     for (int i = 0; i < kind->n_views; i++) kind->views[i] = without_padding(kind->views[i]);
     plan->n_rows += kind->whole.count * kind->whole.rows;
-    plan_state(plan, kind, settings, type_accumulate(type));
+    plan_state(plan, kind, options, type_accumulate(type));
     OptimizerScratch scratch = {0};
-    if (def->scratch) scratch = def->scratch(kind->views, kind->n_views, settings, device, type);
+    if (def->scratch) scratch = def->scratch(kind->views, kind->n_views, options->values.bytes, device, type);
     if (scratch.own > plan->scratch_bytes) plan->scratch_bytes = scratch.own;
     if (scratch.stream > plan->stream_scratch_bytes) plan->stream_scratch_bytes = scratch.stream;
     int64_t sums = sum_scratch(kind, device, type);
@@ -73,11 +73,11 @@ static bool plan_kind(OptimizerPlan *plan, const Device *device, const ParamTabl
 }
 
 bool optimizer_plan(OptimizerPlan *plan, const Device *device, const ParamTable *table,
-                    const GroupSettings settings[GROUP_COUNT], Type type, Error *err) {
+                    const ParamGroupOptions groups[GROUP_COUNT], Type type, Error *err) {
     *plan = (OptimizerPlan){0};
     for (int g = 0; g < GROUP_COUNT; g++) {
-        plan->settings[g] = settings[g];
-        if (settings[g].def && settings[g].def->resolve) settings[g].def->resolve(&plan->settings[g]);
+        plan->groups[g] = groups[g];
+        if (groups[g].def && groups[g].def->resolve) groups[g].def->resolve(&plan->groups[g]);
     }
     for (int kind = 0; kind < PARAM_KIND_COUNT; kind++)
         if (!plan_kind(plan, device, table, (ParamKind)kind, type, err)) return false;

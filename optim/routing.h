@@ -1,5 +1,5 @@
 // optim/routing.h - which optimizer takes which parameters, and where their state stands: everything that follows from
-// the table and the settings before anything is allocated. For the files of optim/ only.
+// the table and the options before anything is allocated. For the files of optim/ only.
 #ifndef POLAR_OPTIM_ROUTING_H
 #define POLAR_OPTIM_ROUTING_H
 
@@ -8,7 +8,7 @@
 // One kind of parameter over all layers with its state. State i of layer l starts state_offset[i] + l
 // state_stride[i] bytes into the arena of states, whatever the views of the optimizer are.
 typedef struct {
-    Group group;
+    ParamGroup group;
     MatrixGroup whole;    // unsplit, without the padding of the vocabulary
     MatrixGroup views[3]; // as the optimizer sees it
     int n_views;
@@ -18,7 +18,7 @@ typedef struct {
 } KindPlan;
 
 typedef struct {
-    GroupSettings settings[GROUP_COUNT]; // resolved; def may be NULL for a group without parameters
+    ParamGroupOptions groups[GROUP_COUNT]; // resolved; def may be NULL for a group without parameters
     KindPlan kinds[PARAM_KIND_COUNT];
     int n_kinds;
     int64_t n_rows; // of all parameters together: sums of squares for the gradient norm
@@ -27,5 +27,5 @@ typedef struct {
 
 // For a network of `type`. Errors: what the optimizers refuse; of the device only where it is not NULL.
 bool optimizer_plan(OptimizerPlan *plan, const Device *device, const ParamTable *table,
-                    const GroupSettings settings[GROUP_COUNT], Type type, Error *err);
+                    const ParamGroupOptions groups[GROUP_COUNT], Type type, Error *err);
 #endif

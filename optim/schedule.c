@@ -1,29 +1,24 @@
 #include "optim/schedule.h"
 
-#include "base/suggest.h"
-
 #include <math.h>
-#include <string.h>
 
-static const char *const NAMES[SCHEDULE_COUNT] = {"constant", "linear", "cosine", "wsd"};
 static const double PI = 3.14159265358979323846;
 
-const char *schedule_name(ScheduleKind kind) {
-    ASSERT(kind >= 0 && kind < SCHEDULE_COUNT);
-    return NAMES[kind];
-}
+const OptionChoice SCHEDULE_NAMES[] = {{"constant", SCHEDULE_CONSTANT},
+                                       {"linear", SCHEDULE_LINEAR},
+                                       {"cosine", SCHEDULE_COSINE},
+                                       {"wsd", SCHEDULE_WSD},
+                                       {NULL, 0}};
 
-bool schedule_parse(ScheduleKind *kind, const char *text, Error *err) {
-    for (int i = 0; i < SCHEDULE_COUNT; i++) {
-        if (strcmp(text, NAMES[i]) == 0) {
-            *kind = (ScheduleKind)i;
-            return true;
-        }
-    }
-    const char *near = nearest_name(text, NAMES, SCHEDULE_COUNT);
-    return error_set(err, "unknown schedule \"%s\"%s%s%s: there are constant, linear, cosine and wsd", text,
-                     near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "");
-}
+#define OPTIONS_OF Schedule
+static const OptionSpec options[] = {
+    OPTION_ONE_OF("schedule", kind, "constant", SCHEDULE_NAMES, .help = "of the learning rate"),
+    OPTION_INT64("warmup", warmup, "0", 0, 1e15, .help = "steps over which it rises from 0"),
+    OPTION_NUMBER("cooldown", cooldown, "0.4", 0, 1, .help = "wsd: the fraction of all steps over which it falls"),
+    OPTION_NUMBER("final-lr", final, "0", 0, 1, .help = "fraction of the learning rate it falls to"),
+};
+
+const OptionTable schedule_options = OPTION_TABLE(options);
 
 static double kind_factor(const Schedule *schedule, int64_t t, int64_t total) {
     if (t < schedule->warmup) return (double)(t + 1) / (double)schedule->warmup;

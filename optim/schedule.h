@@ -2,7 +2,7 @@
 #ifndef POLAR_OPTIM_SCHEDULE_H
 #define POLAR_OPTIM_SCHEDULE_H
 
-#include "base/error.h"
+#include "base/options.h"
 
 #include <stdint.h>
 
@@ -17,6 +17,7 @@ extern "C" {
 //   wsd       1, then linear to `final` over the last `cooldown` (a fraction of all steps)
 // all of them times decay_factor after every decay_every steps, where that is not 0.
 typedef enum { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD, SCHEDULE_COUNT } ScheduleKind;
+extern const OptionChoice SCHEDULE_NAMES[];
 
 typedef struct {
     ScheduleKind kind;
@@ -27,8 +28,8 @@ typedef struct {
     double decay_factor;
 } Schedule;
 
-const char *schedule_name(ScheduleKind kind);
-bool schedule_parse(ScheduleKind *kind, const char *text, Error *err);
+// "schedule", "warmup", "cooldown" and "final-lr" of a Schedule.
+extern const OptionTable schedule_options;
 
 // The factor for step t of `total` (0-based; at t == total it would be `final`).
 double schedule_factor(const Schedule *schedule, int64_t t, int64_t total);

@@ -2,27 +2,38 @@
 #include "optim/registry.h"
 #include "optim/step.h"
 
-static const OptimizerOption options[] = {
-    {"lr", OPTION_REAL, 0.1, 0, 1e9, NULL, "learning rate"},
-    {"momentum", OPTION_REAL, 0.9, 0, 0.999999, NULL, "decay of the momentum; 0: none is kept"},
-    {"nesterov", OPTION_FLAG, 0, 0, 1, NULL, "look ahead by one gradient"},
-    {"weight-decay", OPTION_REAL, 0, 0, 1e9, NULL,
-     "weight decay as part of the gradient; of gains and biases 0, unless --vector-weight-decay is given"},
+typedef struct {
+    double lr, momentum, weight_decay;
+    bool nesterov;
+} SgdOptions;
+
+#define OPTIONS_OF SgdOptions
+static const OptionSpec options[] = {
+    OPTION_NUMBER("lr", lr, "0.1", 0, 1e9, .help = "learning rate"),
+    OPTION_NUMBER("momentum", momentum, "0.9", 0, 0.999999, .help = "decay of the momentum; 0: none is kept"),
+    OPTION_FLAG("nesterov", nesterov, "no", .help = "look ahead by one gradient"),
+    OPTION_NUMBER("weight-decay", weight_decay, "0", 0, 1e9,
+                  .help = "weight decay as part of the gradient; of gains and biases 0, unless "
+                          "--vector-weight-decay is given"),
 };
 
-static int declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const GroupSettings *settings,
-                         Type acc_type) {
-    if (group_setting(settings, "momentum") == 0) return 0;
+static int declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const void *opts, Type acc_type) {
+    if (((const SgdOptions *)opts)->momentum == 0) return 0;
     specs[0] = (StateSpec){"momentum", param->rows, param->cols, acc_type, SHARD_AS_PARAM};
     return 1;
 }
 
+static void scalars(StepScalars *scalars, const void *opts, int64_t t) {
+    const SgdOptions *o = opts;
+    (void)t;
+    *scalars = (StepScalars){.lr = o->lr, .momentum = o->momentum};
+}
+
 static void step(const OptimizerStep *s) {
-    bool nesterov = group_setting(s->settings, "nesterov") != 0;
-    double weight_decay = group_setting(s->settings, "weight-decay");
+    const SgdOptions *o = s->options;
     for (int i = 0; i < s->n_views; i++) {
         MatrixBatch x = step_batch(s, &s->views[i], 0, s->views[i].view.count);
-        SgdUpdate update = {.batch = &x, .nesterov = nesterov, .weight_decay = weight_decay};
+        SgdUpdate update = {.batch = &x, .nesterov = o->nesterov, .weight_decay = o->weight_decay};
         s->ops->sgd_update(s->stream, &update);
     }
 }
@@ -31,9 +42,8 @@ const OptimizerDef optimizer_sgd = {
     .name = "sgd",
     .summary = "stochastic gradient descent with momentum",
     .reference = "Sutskever et al. 2013, section 2",
-    .options = options,
-    .n_options = sizeof options / sizeof *options,
-    .decay_in_gradient = true,
+    .table = OPTION_TABLE(options),
     .declare_state = declare_state,
+    .scalars = scalars,
     .step = step,
 };

@@ -19,8 +19,8 @@ struct OptimizerStep {
     Stream *stream;
     const OptimOps *ops; // of acc_type
     Type type, acc_type;
-    Group group;
-    const GroupSettings *settings;
+    ParamGroup group;
+    const void *options; // the optimizer's own struct
     const GroupView *views;
     int n_views;
     void *master, *weights; // arenas; weights is master where the types are equal

@@ -16,26 +16,16 @@ void input_ring_push(InputRing *ring, Stream *stream, const StepInputs *inputs) 
     host_ring_push(&ring->host, stream, ring->device, sizeof *inputs);
 }
 
-static double setting_or_zero(const GroupSettings *settings, const char *name) {
-    return group_has_setting(settings, name) ? group_setting(settings, name) : 0;
-}
-
-// Grows linearly from momentum-start over the first momentum-warmup steps (modded-nanogpt).
-static double momentum_at(const GroupSettings *settings, int64_t t) {
-    double momentum = setting_or_zero(settings, "momentum"), warmup = setting_or_zero(settings, "momentum-warmup");
-    if ((double)t >= warmup) return momentum;
-    double start = group_setting(settings, "momentum-start"), done = (double)t / warmup;
-    return (1 - done) * start + done * momentum;
-}
-
-void step_inputs_fill(StepInputs *inputs, const GroupSettings settings[GROUP_COUNT], int64_t t,
+void step_inputs_fill(StepInputs *inputs, const ParamGroupOptions groups[GROUP_COUNT], int64_t t,
                       int64_t total_steps) {
     for (int g = 0; g < GROUP_COUNT; g++) {
-        const GroupSettings *s = &settings[g];
-        if (!s->def) continue;
-        inputs->lr[g] = group_setting(s, "lr") * schedule_factor(&s->schedule, t, total_steps);
-        inputs->momentum[g] = momentum_at(s, t);
-        inputs->beta1[g] = setting_or_zero(s, "beta1");
-        inputs->beta2[g] = setting_or_zero(s, "beta2");
+        const ParamGroupOptions *group = &groups[g];
+        StepScalars scalars = {0};
+        if (!group->def) continue;
+        group->def->scalars(&scalars, group->values.bytes, t);
+        inputs->lr[g] = scheduled_lr(group, t, total_steps);
+        inputs->momentum[g] = scalars.momentum;
+        inputs->beta1[g] = scalars.beta1;
+        inputs->beta2[g] = scalars.beta2;
     }
 }

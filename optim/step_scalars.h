@@ -16,7 +16,7 @@ void input_ring_free(InputRing *ring, Device *device);
 // Copies `inputs` to ring->device on the stream.
 void input_ring_push(InputRing *ring, Stream *stream, const StepInputs *inputs);
 
-// Scheduled rates, warmed-up momentum and betas of all groups at step t of total.
-void step_inputs_fill(StepInputs *inputs, const GroupSettings settings[GROUP_COUNT], int64_t t,
+// The scalars of all groups at step t of total, the rates scheduled.
+void step_inputs_fill(StepInputs *inputs, const ParamGroupOptions groups[GROUP_COUNT], int64_t t,
                       int64_t total_steps);
 #endif

@@ -20,7 +20,6 @@ from runs import RunError, read_run
 ROOT = Path(__file__).resolve().parent.parent
 STOPPED_BY_SIGNAL = 75  # exit status of ./train
 DIVERGED = re.compile(r"step \d+ is bad")  # what ./train says when loss or gradient are not finite or too large
-UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 PROGRAM_BYTES = 64 << 20  # what a process takes beside its plan: code, libraries, thread stacks
 PR_SET_PDEATHSIG = 1
 
@@ -238,16 +237,15 @@ def plan_of(program, options):
     """(bytes the run needs, bytes available or infinity, whether there is validation), or an error's one line: what
     ./train plans for these options."""
     try:
-        done = subprocess.run([program, *options, "--dry-run"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        done = subprocess.run([program, *options, "--dry-run", "--json"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               errors="replace", check=False)
     except OSError as error:
         raise SearchError(f"cannot run {program}: {error.strerror}; build it with make") from None
-    size = r"([\d.]+) (bytes|[KMGT]iB)"
-    plan = re.search(rf"^Memory +{size}(?: of {size} available)?:", done.stdout, re.MULTILINE)
     if done.returncode != 0:
         return None, (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1].replace("error: ", "", 1)
-    if not plan:
-        raise SearchError(f"{program} --dry-run prints no line 'Memory'; is it this project's trainer?")
-    need = float(plan[1]) * UNITS[plan[2]] + PROGRAM_BYTES
-    available = float(plan[3]) * UNITS[plan[4]] if plan[3] else math.inf
-    return (int(need), available, "no validation" not in done.stdout), ""
+    try:
+        plan = json.loads(done.stdout)
+        need, available, val_tokens = plan["memory"]["total"], plan["memory"]["available"], plan["data"]["val_tokens"]
+    except (ValueError, KeyError, TypeError):
+        raise SearchError(f"{program} --dry-run --json prints no plan; is it this project's trainer?") from None
+    return (need + PROGRAM_BYTES, available or math.inf, val_tokens > 0), ""

@@ -128,9 +128,9 @@ static void run_optimizer(Bench *b, const char *name) {
 // The first step is not counted.
 static void bench_optimizer(Bench *b, const char *name, int steps) {
     Error err;
-    GroupSettings settings[GROUP_COUNT];
+    ParamGroupOptions settings[GROUP_COUNT];
     for (int g = 0; g < GROUP_COUNT; g++)
-        group_settings_init(&settings[g], optimizer_find(g == GROUP_HIDDEN ? name : "adamw", &err));
+        param_group_init(&settings[g], optimizer_find(g == GROUP_HIDDEN ? name : "adamw", &err));
     b->optimizer = optimizer_create(device, TYPE_F32, &b->model.table, settings, &err);
     if (b->optimizer == NULL) exit((fprintf(stderr, "error: %s\n", err.text), 1));
     Model *m = &b->model;

@@ -60,7 +60,7 @@ static inline void fixture_put(const Fixture *f, void *arena, int64_t i, double 
 }
 
 // `hidden` for the hidden matrices, `others` for everything else; "name key=value key=value".
-static inline void fixture_settings(GroupSettings settings[GROUP_COUNT], const char *hidden, const char *others) {
+static inline void fixture_settings(ParamGroupOptions settings[GROUP_COUNT], const char *hidden, const char *others) {
     for (int g = 0; g < GROUP_COUNT; g++) {
         char text[512];
         snprintf(text, sizeof text, "%s", g == GROUP_HIDDEN ? hidden : others);
@@ -68,11 +68,11 @@ static inline void fixture_settings(GroupSettings settings[GROUP_COUNT], const c
         char *save = NULL, *word = strtok_r(text, " ", &save);
         const OptimizerDef *def = optimizer_find(word, &err);
         ASSERT(def != NULL);
-        group_settings_init(&settings[g], def);
+        param_group_init(&settings[g], def);
         while ((word = strtok_r(NULL, " ", &save))) {
             char *value = strchr(word, '=');
             *value++ = 0;
-            if (!group_settings_set(&settings[g], word, value, &err)) {
+            if (!param_group_set(&settings[g], word, value, &err)) {
                 fprintf(stderr, "%s\n", err.text);
                 abort();
             }
@@ -81,7 +81,7 @@ static inline void fixture_settings(GroupSettings settings[GROUP_COUNT], const c
 }
 
 // Another optimizer over the same parameters.
-static inline void fixture_replace(Fixture *f, const GroupSettings settings[GROUP_COUNT]) {
+static inline void fixture_replace(Fixture *f, const ParamGroupOptions settings[GROUP_COUNT]) {
     Error err = {""};
     optimizer_free(f->optimizer);
     f->optimizer = optimizer_create(f->device, f->type, &f->table, settings, &err);
@@ -108,7 +108,7 @@ static inline void fixture_open_network(Fixture *f, Type type, ModelConfig confi
     f->device_loss = device_alloc(f->device, sizeof *f->loss);
     f->ref = calloc(n, sizeof *f->ref);
     f->ref_grads = calloc(n, sizeof *f->ref_grads);
-    GroupSettings settings[GROUP_COUNT];
+    ParamGroupOptions settings[GROUP_COUNT];
     fixture_settings(settings, hidden, others);
     fixture_replace(f, settings);
 }

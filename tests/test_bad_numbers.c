@@ -15,6 +15,7 @@
 
 #define DEVICE_THREADS 1
 #include "tests/device_fixture.h"
+#include "tests/load_config.h"
 #include "tests/temp_dir.h"
 
 enum { MOST_ARGUMENTS = 40, TOKENS = 600 };
@@ -47,15 +48,18 @@ static bool job_open(Job *job, const char *const *options, double lr) {
     int argc = 18;
     for (; *options; options++) argv[argc++] = *options;
     Error err;
-    if (!config_load(&job->config, argc, argv, &err)) fail_msg("%s", err.text);
+    if (!load_config(&job->config, argc, argv, &err)) fail_msg("%s", err.text);
     for (int g = 0; g < GROUP_COUNT && lr > 0; g++)
-        if (job->config.groups[g].def) job->config.groups[g].values[0] = lr;
+        if (job->config.groups[g].def) {
+            const OptionSpec option = optimizer_option(job->config.groups[g].def, 0);
+            memcpy(job->config.groups[g].values.bytes + option.offset, &lr, sizeof lr);
+        }
     param_table_init(&job->table, &job->config.model);
     if (!optimizer_check(device, &job->table, job->config.groups, &err)) {
         param_table_free(&job->table);
         return false;
     }
-    if (!run_data_open(&job->data, &job->config, &err) ||
+    if (!run_data_open_vocab(&job->data, &job->config, &err) || !run_data_open(&job->data, &job->config, &err) ||
         !trainer_create(&job->trainer, &job->config, &job->data, device, &job->table, &err) ||
         !trainer_start_loader(&job->trainer, &err))
         fail_msg("%s", err.text);
@@ -286,9 +290,9 @@ static void update_that_is_not_a_number(void **state) {
 // Whatever iterates until it has converged must also end where that never comes.
 static void polar_methods_end(void **state) {
     (void)state;
-    for (int i = 0; POLAR_NAMES[i]; i++) {
+    for (const PolarMethod *method = POLAR_METHODS; method->name; method++) {
         Job job;
-        if (!job_open(&job, (const char *const[]){"--optimizer", "muon", "--polar", POLAR_NAMES[i], NULL}, 0))
+        if (!job_open(&job, (const char *const[]){"--optimizer", "muon", "--polar", method->name, NULL}, 0))
             continue;
         Trainer *t = &job.trainer;
         for (int j = 0; j < optimizer_state_count(t->optimizer); j++) {

@@ -13,6 +13,7 @@
 #include <math.h>
 #include <sys/stat.h>
 
+#include "tests/load_config.h"
 #include "tests/temp_dir.h"
 
 static Device *device;
@@ -36,8 +37,9 @@ static void run_create(Run *r, const char *d_model, const char *optimizer) {
                           "--optimizer",  optimizer,
                           "--train-data", temp_path("s_*.bin"),
                           "--val-data",   temp_path("s_1.bin")};
-    if (!config_load(&r->config, sizeof argv / sizeof *argv, argv, &err)) fail_msg("%s", err.text);
-    if (!run_data_open(&r->data, &r->config, &err)) fail_msg("%s", err.text);
+    if (!load_config(&r->config, sizeof argv / sizeof *argv, argv, &err)) fail_msg("%s", err.text);
+    if (!run_data_open_vocab(&r->data, &r->config, &err) || !run_data_open(&r->data, &r->config, &err))
+        fail_msg("%s", err.text);
     assert_true(model_create(&r->model, &r->config.model, device, TYPE_F32, &(ModelRun){.B = 1, .T = 8}, &err));
     r->optimizer = optimizer_create(device, TYPE_F32, &r->model.table, r->config.groups, &err);
     assert_non_null(r->optimizer);

@@ -55,7 +55,7 @@ headers_c_and_cxx() { # train.cu and all it includes, both ways, warnings as err
 
 every_header_in_cxx() { # those of other parts that a .cu file may include
     local header
-    for header in base/*.h device/device.h model/{model,params,ops}.h optim/optimizer.h data/*.h data/tokenizer/*.h run/options/{options,config}.h run/cli/commands.h; do
+    for header in base/*.h device/device.h model/{model,params,ops}.h optim/optimizer.h data/*.h data/tokenizer/*.h run/options/{settings,config}.h run/cli/commands.h; do
         echo "#include \"$header\"" | g++ -x c++ -std=c++17 -D_GNU_SOURCE -I. -Wall -Wextra -Werror -fsyntax-only - || return 1
         echo "#include \"$header\"" | gcc -x c -std=c11 -D_GNU_SOURCE -I. -Wall -Wextra -Werror -fsyntax-only - || return 1
     done
@@ -68,6 +68,13 @@ plan_of_gpt2() {
         has "$tmp/out" "84,934,656" && has "$tmp/out" "524,288 tokens" && has "$tmp/out" "19,560 steps" &&
         expect 0 --config configs/gpt2_124m.conf --dry-run --optimizer normuon && has "$tmp/out" "normuon, 84,934,656" &&
         has "$tmp/out" "left out for normuon"
+}
+
+plan_as_json() {
+    expect 0 --config configs/gpt2_124m.conf --dry-run --json && [ "$(wc -l <"$tmp/out")" -eq 1 ] &&
+        has "$tmp/out" '"parameters":{"total":124439808,' && has "$tmp/out" '"optimizer":"adamw","parameters":84934656,' &&
+        has "$tmp/out" '"tokens_per_step":524288,' && has "$tmp/out" '"val_tokens":0,' && has "$tmp/out" '"memory":{"weights":' &&
+        refused "--dry-run" --json --out r --train-data x
 }
 
 help_texts() {
@@ -103,7 +110,7 @@ errors_create_nothing() {
         refused "--vocab" tokenize --vocab none x.txt &&
         refused "nothing.txt" tokenize nothing.txt &&
         refused "no text files" tokenize &&
-        refused "did you mean '--name'" tokenize --nam x
+        refused "did you mean 'name'" tokenize --nam x
 }
 
 directories() {
@@ -310,7 +317,7 @@ make_shards() {
 }
 
 check make_shards make_shards
-for test in headers_c_and_cxx every_header_in_cxx thin_main plan_of_gpt2 help_texts \
+for test in headers_c_and_cxx every_header_in_cxx thin_main plan_of_gpt2 plan_as_json help_texts \
     errors_create_nothing directories one_process_at_a_time run_records quiet_is_quiet target_loss signal_status \
     bad_step_stops bad_steps_are_skipped loss_jump resume_takes_the_older resume_refusals full_disk other_networks \
     closed_output several_configs token_numbers byte_pairs polar_command; do

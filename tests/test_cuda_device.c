@@ -14,6 +14,7 @@
 
 #define DEVICE_THREADS 1
 #include "tests/device_fixture.h"
+#include "tests/load_config.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -367,7 +368,7 @@ static void a_step_takes_the_scratch_that_is_planned(void **state) {
                                 "--n-head", "2",    "--d-model",    "32",  "--seq-len", cases[i][0]};
         int n = 12;
         for (int j = 1; j < 9 && cases[i][j]; j++) argv[n++] = cases[i][j];
-        if (!config_load(&c, n, argv, &err)) fail_msg("%s", err.text);
+        if (!load_config(&c, n, argv, &err)) fail_msg("%s", err.text);
         for (int type = 0; type < (i < CASES - 1 ? 2 : 1); type++) { // the last takes seconds
             int64_t none = grown(&c, type ? TYPE_BF16 : TYPE_F32, 0),
                     some = grown(&c, type ? TYPE_BF16 : TYPE_F32, 1);

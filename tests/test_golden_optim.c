@@ -77,18 +77,18 @@ typedef struct {
     double *loss;
 } Run;
 
-static void set(GroupSettings *settings, const char *option, const char *value) {
+static void set(ParamGroupOptions *settings, const char *option, const char *value) {
     Error err;
-    if (!group_settings_set(settings, option, value, &err)) fail_msg("%s", err.text);
+    if (!param_group_set(settings, option, value, &err)) fail_msg("%s", err.text);
 }
 
 // The settings that the fixture was made with: tensors setting.CASE.GROUP.OPTION.
-static void load_settings(GroupSettings settings[GROUP_COUNT], const Safetensors *file, const Case *c) {
-    for (Group group = 0; group < GROUP_COUNT; group++) {
+static void load_settings(ParamGroupOptions settings[GROUP_COUNT], const Safetensors *file, const Case *c) {
+    for (ParamGroup group = 0; group < GROUP_COUNT; group++) {
         Error err;
         const OptimizerDef *def = optimizer_find(c->optimizers[group], &err);
         if (!def) fail_msg("%s", err.text);
-        group_settings_init(&settings[group], def);
+        param_group_init(&settings[group], def);
         if (group == GROUP_HIDDEN && c->form) set(&settings[group], "form", c->form);
         if (group == GROUP_HIDDEN) set(&settings[group], "split-qkv", "false");
         if (c->polar[group]) set(&settings[group], "polar", c->polar[group]);
@@ -142,7 +142,7 @@ static void run_open(Run *r, const Case *c, const char *device, Type type) {
                           .init_std = 0.02};
     if (!model_config_check(&config, &err)) fail_msg("%s", err.text);
     param_table_init(&r->table, &config);
-    GroupSettings settings[GROUP_COUNT];
+    ParamGroupOptions settings[GROUP_COUNT];
     load_settings(settings, &r->file, c);
     if (!device_open(&r->device, device, 2, &err)) fail_msg("%s", err.text);
     r->stream = stream_create(r->device);

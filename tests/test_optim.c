@@ -249,7 +249,7 @@ static void polar_family_follows_its_equations(void **state) {
 static void paper_update_has_the_stated_size(void **state) {
     (void)state;
     Fixture f;
-    GroupSettings settings[GROUP_COUNT];
+    ParamGroupOptions settings[GROUP_COUNT];
     fixture_open(&f, TYPE_F64, WIDTH, "sgd", "sgd");
     fixture_settings(settings, "normuon weight-decay=0 lr=0.03 split-qkv=false", "sgd lr=0");
     settings[GROUP_EMBED] = settings[GROUP_HEAD] = settings[GROUP_HIDDEN];

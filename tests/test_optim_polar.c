@@ -280,7 +280,7 @@ static void padding_of_the_vocabulary_does_not_matter(void **state) {
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         Fixture f[2];
         for (int padded = 0; padded < 2; padded++) {
-            GroupSettings groups[GROUP_COUNT];
+            ParamGroupOptions groups[GROUP_COUNT];
             ModelConfig config = network();
             if (!padded) config.vocab_padded = config.vocab_size;
             fixture_open_network(&f[padded], TYPE_F64, config, "sgd", "sgd");
@@ -444,7 +444,7 @@ static void wrong_combinations_are_refused(void **state) {
     ParamTable table;
     param_table_init(&table, &config);
     for (size_t i = 0; i < sizeof combinations / sizeof *combinations; i++) {
-        GroupSettings settings[GROUP_COUNT], vectors[GROUP_COUNT];
+        ParamGroupOptions settings[GROUP_COUNT], vectors[GROUP_COUNT];
         Error err = {""};
         fixture_settings(settings, combinations[i].settings, "adamw");
         fixture_settings(vectors, combinations[i].vectors, "adamw");
@@ -458,15 +458,15 @@ static void wrong_combinations_are_refused(void **state) {
 
     static const struct {
         const char *option, *value, *reason;
-    } values[] = {{"polar", "qdhw", "must be one of"},       {"lr", "-1", "must be between 0"},
-                  {"momentum", "1", "must be between 0"},    {"row-eps", "0", "must be between"},
-                  {"scale", "nucleus", "nuclear"},           {"second-moment", "row", "polargrad has no option"},
-                  {"nuclear-power", "-2", "must be between"}};
+    } values[] = {{"polar", "qdhw", "must be one of"}, {"lr", "-1", "between 0 and"},
+                  {"momentum", "1", "between 0 and"},  {"row-eps", "0", "between"},
+                  {"scale", "nucleus", "nuclear"},     {"second-moment", "row", "polargrad has no option"},
+                  {"nuclear-power", "-2", "between"}};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
-        GroupSettings settings;
+        ParamGroupOptions settings;
         Error err = {""};
-        group_settings_init(&settings, optimizer_find("polargrad", &err));
-        assert_false(group_settings_set(&settings, values[i].option, values[i].value, &err));
+        param_group_init(&settings, optimizer_find("polargrad", &err));
+        assert_false(param_group_set(&settings, values[i].option, values[i].value, &err));
         if (!strstr(err.text, values[i].reason)) fail_msg("%s: \"%s\"", values[i].option, err.text);
     }
 }

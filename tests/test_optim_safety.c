@@ -220,7 +220,7 @@ static void loss_is_scaled_before_it_is_judged(void **state) {
 static void inputs_of_many_steps_are_kept_apart(void **state) {
     (void)state;
     Fixture f;
-    GroupSettings settings[GROUP_COUNT];
+    ParamGroupOptions settings[GROUP_COUNT];
     fixture_open(&f, TYPE_F64, WIDTH, "sgd", "sgd");
     fixture_settings(settings, "sgd momentum=0 lr=1", "sgd momentum=0 lr=1");
     for (int g = 0; g < GROUP_COUNT; g++) settings[g].schedule.kind = SCHEDULE_LINEAR;

@@ -5,11 +5,12 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "run/options/config.h"
+#include "run/options/groups.h"
 
 #include <ctype.h>
 #include <sys/stat.h>
 
+#include "tests/load_config.h"
 #include "tests/temp_dir.h"
 
 enum { MAX_ARGUMENTS = 32 };
@@ -24,7 +25,7 @@ static bool load(RunConfig *config, const char *words, Error *err) {
         assert_true(argc < MAX_ARGUMENTS);
         argv[argc++] = word;
     }
-    return config_load(config, argc, argv, err);
+    return load_config(config, argc, argv, err);
 }
 
 static void load_ok(RunConfig *config, const char *words) {
@@ -41,8 +42,8 @@ static void load_refused(const char *words, const char *part) {
     assert_null(strchr(err.text, '\n'));
 }
 
-static double value(const RunConfig *config, Group group, const char *option) {
-    return group_setting(&config->groups[group], option);
+static double value(const RunConfig *config, ParamGroup group, const char *option) {
+    return group_number(&config->groups[group], option);
 }
 
 static void test_defaults(void **state) {
@@ -82,9 +83,12 @@ static void test_forms(void **state) {
     assert_int_equal(c.steps, 6);
     load_ok(&c, "--sample-prompt -5 --optimizer muon --nesterov");
     assert_string_equal(c.sample_prompt, "-5");
-    assert_true(value(&c, GROUP_HIDDEN, "nesterov") == 1);
+    assert_string_equal(group_value(&c.groups[GROUP_HIDDEN], "nesterov").text, "yes");
     load_ok(&c, "--optimizer muon --no-nesterov");
-    assert_true(value(&c, GROUP_HIDDEN, "nesterov") == 0);
+    assert_string_equal(group_value(&c.groups[GROUP_HIDDEN], "nesterov").text, "no");
+    load_ok(&c, "--tied-head=off --norm-gain false --optimizer muon --nesterov 0 --no-ema");
+    assert_false(c.model.tied_head || c.model.norm_gain);
+    assert_string_equal(group_value(&c.groups[GROUP_HIDDEN], "nesterov").text, "no");
 }
 
 static void test_refused(void **state) {
@@ -116,12 +120,13 @@ static void test_refused(void **state) {
         {"--vocab-padded 64", "vocab-padded"},
         {"--optimizer normun", "normuon"},
         {"--optimizer muon --beta2 0.9", "it has lr, momentum"},
-        {"--lr -1", "--lr"},
+        {"--lr -1", "--lr is '-1': it must be a number between 0"},
+        {"--embed-lr x", "--embed-lr is 'x'"},
         {"--lr", "needs a value"},
         {"--head-lr 1", "tied"},
         {"--head-optimizer sgd", "tied"},
         {"--schedule wds", "wsd"},
-        {"--warmup 1.5", "whole number of steps"},
+        {"--warmup 1.5", "whole number"},
         {"--warmup -1", "--warmup"},
         {"--cooldown 2", "between 0 and 1"},
         {"--final-lr x", "--final-lr"},
@@ -247,7 +252,7 @@ static void test_round_trip(void **state) {
         assert_string_equal(first, second);
         assert_string_equal(a.sample_prompt, b.sample_prompt);
         for (int g = 0; g < GROUP_COUNT; g++)
-            assert_memory_equal(a.groups[g].values, b.groups[g].values, sizeof a.groups[g].values);
+            assert_memory_equal(&a.groups[g].values, &b.groups[g].values, sizeof a.groups[g].values);
         free(first);
         free(second);
     }
@@ -266,9 +271,10 @@ static void test_every_option_prints_and_reads(void **state) {
         assert_true(strlen(spec->help) > 5);
         for (const char *p = spec->name; *p; p++) assert_true(islower((unsigned char)*p) || *p == '-');
         for (int j = 0; j < i; j++) assert_string_not_equal(spec->name, run_options.specs[j].name);
-        Group group;
-        const char *option;
-        assert_false(group_option_split(&group, &option, spec->name)); // no name means two things
+        // No name means two things.
+        Settings settings = {0};
+        const OptionNames optimizers = {.table = &(OptionTable){spec, 0}, .optimizers = true};
+        assert_false(settings_add(&settings, &optimizers, spec->name, "", "", &err));
     }
 }
 

@@ -364,12 +364,12 @@ static void registry_is_consistent(void **state) {
     int count;
     const PolarMethod *methods = polar_methods(&count);
     for (int m = 0; m < count; m++) {
-        assert_string_equal(methods[m].name, POLAR_NAMES[m]);
+        for (int i = 0; i < m; i++) assert_string_not_equal(methods[m].name, methods[i].name);
         assert_true(methods[m].default_steps <= polar_max_steps(&methods[m]));
         assert_non_null(methods[m].summary);
         assert_non_null(methods[m].source);
     }
-    assert_null(POLAR_NAMES[count]);
+    assert_null(methods[count].name);
     // The eighth triple of Polar Express is the limit and is not divided.
     PolarTriple last = polar_triple(method_named("polar-express"), 7),
                 more = polar_triple(method_named("polar-express"), 20);

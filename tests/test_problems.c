@@ -17,6 +17,7 @@
 
 #define DEVICE_THREADS 2
 #include "tests/device_fixture.h"
+#include "tests/load_config.h"
 
 static const ProblemSizes small[] = {
     {.rows = 13, .cols = 9, .x_rows = 7, .x_cols = 5},
@@ -187,12 +188,12 @@ static void descent_contracts(void **state) {
     double L = eigenvalue[0], mu = L - eigenvalue[1];
     memcpy(x, start, (size_t)n * sizeof *x);
 
-    GroupSettings settings[GROUP_COUNT] = {0};
-    group_settings_init(&settings[GROUP_HIDDEN], optimizer_find("sgd", &err));
+    ParamGroupOptions settings[GROUP_COUNT] = {0};
+    param_group_init(&settings[GROUP_HIDDEN], optimizer_find("sgd", &err));
     char rate[32];
     snprintf(rate, sizeof rate, "%.17g", 1 / L);
-    assert_true(group_settings_set(&settings[GROUP_HIDDEN], "lr", rate, &err));
-    assert_true(group_settings_set(&settings[GROUP_HIDDEN], "momentum", "0", &err));
+    assert_true(param_group_set(&settings[GROUP_HIDDEN], "lr", rate, &err));
+    assert_true(param_group_set(&settings[GROUP_HIDDEN], "momentum", "0", &err));
     Optimizer *optimizer = optimizer_create(device, TYPE_F64, &p.table, settings, &err);
     assert_non_null(optimizer);
     double before = p.def->reported(&p, problem_gradient(&p, 0)), first = before;
@@ -247,7 +248,7 @@ static void configuration_comes_back(void **state) {
     assert_int_equal(c->direction, DIRECTION_ALTERNATING);
     assert_int_equal(c->sizes.rank, 5);
     assert_int_equal(c->steps, 1000);
-    assert_true(group_setting(&c->groups[GROUP_HIDDEN], "momentum") == 0);
+    assert_true(group_number(&c->groups[GROUP_HIDDEN], "momentum") == 0);
     assert_int_equal(c->groups[GROUP_HIDDEN].schedule.decay_every, 3);
     char *text = NULL;
     size_t size;

@@ -230,7 +230,7 @@ def test_presets_are_the_papers(_):
                 assert text in words, f"{problem}_{name}: '{text}' is not in\n{plan}"
             assert "Note" not in plan, plan
             if name.startswith("muon"):
-                assert "momentum 0.95" in words and "nesterov true" in words and "scale frobenius" in words, plan
+                assert "momentum 0.95" in words and "nesterov yes" in words and "scale frobenius" in words, plan
 
 
 def test_pictures(tmp):

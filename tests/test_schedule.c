@@ -78,14 +78,15 @@ static void degenerate_lengths_are_finite(void **state) {
 static void names_parse(void **state) {
     (void)state;
     Error err;
-    ScheduleKind kind;
-    for (int i = 0; i < SCHEDULE_COUNT; i++) {
-        assert_true(schedule_parse(&kind, schedule_name((ScheduleKind)i), &err));
-        assert_int_equal(kind, i);
+    Schedule s;
+    const OptionSpec *spec = option_find(&schedule_options, "schedule");
+    for (const OptionChoice *c = SCHEDULE_NAMES; c->name; c++) {
+        assert_true(option_set(&s, spec, c->name, &err));
+        assert_int_equal(s.kind, c->value);
     }
-    assert_false(schedule_parse(&kind, "cosin", &err));
-    assert_non_null(strstr(err.text, "did you mean \"cosine\""));
-    assert_false(schedule_parse(&kind, "", &err));
+    assert_false(option_set(&s, spec, "cosin", &err));
+    assert_non_null(strstr(err.text, "did you mean 'cosine'"));
+    assert_false(option_set(&s, spec, "", &err));
 }
 
 int main(void) {

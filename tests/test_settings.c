@@ -3,6 +3,7 @@
 
 #include "base/suggest.h"
 #include "optim/ops.h"
+#include "tests/load_config.h"
 
 #include <math.h>
 #include <omp.h>
@@ -12,19 +13,19 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-static GroupSettings defaults_of(const char *name) {
+static ParamGroupOptions defaults_of(const char *name) {
     Error err;
-    GroupSettings s;
+    ParamGroupOptions s;
     const OptimizerDef *def = optimizer_find(name, &err);
     assert_non_null(def);
-    group_settings_init(&s, def);
+    param_group_init(&s, def);
     return s;
 }
 
-static void refused(GroupSettings *s, const char *name, const char *value, const char *text) {
+static void refused(ParamGroupOptions *s, const char *name, const char *value, const char *text) {
     Error err = {""};
-    GroupSettings before = *s;
-    assert_false(group_settings_set(s, name, value, &err));
+    ParamGroupOptions before = *s;
+    assert_false(param_group_set(s, name, value, &err));
     assert_memory_equal(&before, s, sizeof before);
     if (!strstr(err.text, text)) fail_msg("\"%s\" says nothing of \"%s\"", err.text, text);
     assert_null(strchr(err.text, '\n'));
@@ -32,9 +33,9 @@ static void refused(GroupSettings *s, const char *name, const char *value, const
 
 static void bad_settings_are_refused(void **state) {
     (void)state;
-    GroupSettings s = defaults_of("normuon");
-    refused(&s, "nestrov", "1", "did you mean \"nesterov\"");
-    refused(&s, "beta1", "0.9", "did you mean \"beta2\"");
+    ParamGroupOptions s = defaults_of("normuon");
+    refused(&s, "nestrov", "1", "did you mean 'nesterov'");
+    refused(&s, "beta1", "0.9", "did you mean 'beta2'");
     refused(&s, "completely-else", "0.9", "it has lr, momentum");
     refused(&s, "lr", "-1", "between 0 and");
     refused(&s, "lr", "fast", "must be a number");
@@ -47,13 +48,31 @@ static void bad_settings_are_refused(void **state) {
     refused(&s, "polar-steps", "-1", "between 0 and 100");
     refused(&s, "polar-steps", "2.5", "must be a whole number");
     refused(&s, "momentum-warmup", "99999999999999999999", "between 0 and");
-    refused(&s, "form", "papr", "did you mean \"paper\"");
-    refused(&s, "polar", "polar-expres", "did you mean \"polar-express\"");
+    refused(&s, "form", "papr", "did you mean 'paper'");
+    refused(&s, "polar", "polar-expres", "did you mean 'polar-express'");
     refused(&s, "scale", "zzz", "must be one of shape, rms");
-    refused(&s, "nesterov", "maybe", "true or false");
+    refused(&s, "nesterov", "maybe", "yes or no");
     Error err;
     assert_null(optimizer_find("nromuon", &err));
-    assert_non_null(strstr(err.text, "did you mean \"normuon\""));
+    assert_non_null(strstr(err.text, "did you mean 'normuon'"));
+}
+
+// A value within the range of an option that is not its default.
+static void other_value(char text[64], const OptionSpec *option, int i) {
+    switch (option->kind) {
+    case KIND_NUMBER:
+        snprintf(text, 64, "%.17g", fmin(option->max, 0.1 + 1.0 / 3 * (i + 1)));
+        break;
+    case KIND_YES_NO:
+        strcpy(text, strcmp(option->def, "yes") == 0 ? "off" : "1");
+        break;
+    case KIND_ONE_OF:
+    case KIND_ENTRY_OF:
+        strcpy(text, option_word(option, strcmp(option->def, option_word(option, 0)) == 0));
+        break;
+    default:
+        strcpy(text, "77");
+    }
 }
 
 static void settings_read_back_as_written(void **state) {
@@ -61,23 +80,29 @@ static void settings_read_back_as_written(void **state) {
     int count;
     const OptimizerDef *const *registry = optimizer_registry(&count);
     for (int i = 0; i < count; i++) {
-        GroupSettings s = defaults_of(registry[i]->name), copy = s;
-        for (int j = 0; j < s.def->n_options; j++) {
-            const OptimizerOption *o = &s.def->options[j];
-            if (o->kind == OPTION_REAL) s.values[j] = fmin(o->max, 0.1 + 1.0 / 3 * (j + 1));
-            if (o->kind == OPTION_INT) s.values[j] = fmin(o->max, 77);
-            if (o->kind == OPTION_FLAG) s.values[j] = 1 - s.values[j];
-            if (o->kind == OPTION_CHOICE) s.values[j] = o->choices[1] ? 1 : 0;
-            char text[64];
+        ParamGroupOptions s = defaults_of(registry[i]->name), copy = s, defaults = s;
+        int n = optimizer_option_count(s.def);
+        for (int j = 0; j < n; j++) {
+            const OptionSpec o = optimizer_option(s.def, j);
+            const void *field = copy.values.bytes + o.offset;
+            char text[64], again[64], before[64];
             Error err;
-            group_setting_text(text, sizeof text, &s, j);
-            assert_true(group_settings_set(&copy, o->name, text, &err));
-            assert_true(copy.values[j] == s.values[j] && copy.set[j]);
+            other_value(text, &o, j);
+            assert_false(param_group_given(&s, s.values.bytes + o.offset));
+            assert_true(param_group_set(&s, o.name, text, &err));
+            param_group_text(text, sizeof text, &s, j);
+            param_group_text(before, sizeof before, &defaults, j);
+            assert_string_not_equal(text, before);
+            assert_true(param_group_set(&copy, o.name, text, &err));
+            param_group_text(again, sizeof again, &copy, j);
+            assert_string_equal(text, again);
+            assert_true(param_group_given(&copy, field));
         }
+        assert_memory_equal(&s.values, &copy.values, sizeof s.values);
     }
-    GroupSettings s = defaults_of("adamw");
+    ParamGroupOptions s = defaults_of("adamw");
     char text[64];
-    group_setting_text(text, sizeof text, &s, 0);
+    param_group_text(text, sizeof text, &s, 0);
     assert_string_equal(text, "0.0003");
 }
 
@@ -89,39 +114,58 @@ static void registry_is_consistent(void **state) {
         const OptimizerDef *d = registry[i];
         Error err;
         assert_ptr_equal(optimizer_find(d->name, &err), d);
-        assert_true(d->n_options > 0 && d->n_options <= MAX_OPTIMIZER_OPTIONS);
-        assert_string_equal(d->options[0].name, "lr");
-        assert_true(d->summary && d->reference && d->declare_state && d->step);
-        for (int j = 0; j < d->n_options; j++) {
-            const OptimizerOption *o = &d->options[j];
-            assert_non_null(o->help);
-            if (o->kind == OPTION_CHOICE) assert_non_null(o->choices[(int)o->def]);
-            if (o->kind == OPTION_REAL || o->kind == OPTION_INT) assert_true(o->def >= o->min && o->def <= o->max);
-            for (int k = 0; k < j; k++) assert_string_not_equal(o->name, d->options[k].name);
+        assert_true(optimizer_option_count(d) > 0 && optimizer_option_count(d) <= 64);
+        assert_string_equal(optimizer_option(d, 0).name, "lr");
+        assert_true(d->summary && d->reference && d->declare_state && d->scalars && d->step);
+        for (int j = 0; j < optimizer_option_count(d); j++) {
+            const OptionSpec o = optimizer_option(d, j);
+            assert_true(o.def && o.help);
+            for (int k = 0; k < j; k++) assert_string_not_equal(o.name, optimizer_option(d, k).name);
         }
         // The defaults shown are those of the default form.
-        GroupSettings s = defaults_of(d->name), resolved = s;
+        ParamGroupOptions s = defaults_of(d->name), resolved = s;
         if (d->resolve) d->resolve(&resolved);
-        assert_memory_equal(&s, &resolved, sizeof s);
+        for (int j = 0; j < optimizer_option_count(d); j++) {
+            char shown[64], used[64];
+            param_group_text(shown, sizeof shown, &s, j);
+            param_group_text(used, sizeof used, &resolved, j);
+            assert_string_equal(shown, used);
+        }
     }
 }
 
 static void forms_fill_what_was_not_set(void **state) {
     (void)state;
     Error err;
-    GroupSettings s = defaults_of("normuon");
-    assert_true(group_settings_set(&s, "form", "official", &err));
-    assert_true(group_settings_set(&s, "weight-decay", "0.3", &err));
-    assert_true(group_settings_set(&s, "polar", "simple", &err));
+    ParamGroupOptions s = defaults_of("normuon");
+    assert_true(param_group_set(&s, "form", "official", &err));
+    assert_true(param_group_set(&s, "weight-decay", "0.3", &err));
+    assert_true(param_group_set(&s, "polar", "simple", &err));
     s.def->resolve(&s);
-    assert_true(group_setting(&s, "nesterov") == 1);
-    assert_true(group_setting(&s, "lr") == 0.02);
-    assert_true(group_setting(&s, "weight-decay") == 0.3);
-    assert_true(group_setting(&s, "polar-steps") == 12);
+    assert_string_equal(group_value(&s, "nesterov").text, "yes");
+    assert_string_equal(group_value(&s, "lr").text, "0.02");
+    assert_string_equal(group_value(&s, "weight-decay").text, "0.3");
+    assert_string_equal(group_value(&s, "polar-steps").text, "12");
+}
+
+// What the kernels, the log and the diagnostics read.
+static void rates_and_momentum_are_scheduled(void **state) {
+    (void)state;
+    Error err;
+    ParamGroupOptions s = defaults_of("muon");
+    assert_true(param_group_set(&s, "momentum-warmup", "10", &err));
+    s.schedule = (Schedule){.kind = SCHEDULE_LINEAR, .warmup = 4};
+    for (int64_t t = 0; t < 20; t++) {
+        StepScalars scalars = {0};
+        s.def->scalars(&scalars, s.values.bytes, t);
+        double momentum = t >= 10 ? 0.95 : (1 - (double)t / 10) * 0.85 + (double)t / 10 * 0.95;
+        assert_true(scalars.momentum == momentum && scalars.beta1 == 0 && scalars.beta2 == 0);
+        assert_true(scheduled_lr(&s, t, 20) == 0.02 * schedule_factor(&s.schedule, t, 20));
+    }
 }
 
 static bool check(const char *hidden, const char *others, Error *err) {
-    GroupSettings settings[GROUP_COUNT];
+    ParamGroupOptions settings[GROUP_COUNT];
     ModelConfig config = fixture_config(9);
     ParamTable table;
     param_table_init(&table, &config);
@@ -160,7 +204,7 @@ static void states_follow_their_parameters(void **state) {
         memset(s.data, 0, (size_t)(s.spec.rows * s.spec.cols) * type_size(s.spec.type));
         for (int j = 0; j < i; j++) assert_string_not_equal(s.name, optimizer_state(f.optimizer, j).name);
     }
-    GroupSettings settings[GROUP_COUNT];
+    ParamGroupOptions settings[GROUP_COUNT];
     fixture_settings(settings, "normuon", "adamw");
     optimizer_memory(&planned, &scratch, f.device, &f.table, settings, TYPE_F32);
     assert_true(planned >= bytes && planned < 4 * bytes + 65536 && scratch > 0);
@@ -277,15 +321,11 @@ static void nearest_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bad_settings_are_refused),
-        cmocka_unit_test(settings_read_back_as_written),
-        cmocka_unit_test(registry_is_consistent),
-        cmocka_unit_test(forms_fill_what_was_not_set),
-        cmocka_unit_test(routing_is_checked),
-        cmocka_unit_test(states_follow_their_parameters),
-        cmocka_unit_test(states_do_not_depend_on_the_split),
-        cmocka_unit_test(threads_do_not_change_bits),
-        cmocka_unit_test(nearest_names),
+        cmocka_unit_test(bad_settings_are_refused),         cmocka_unit_test(settings_read_back_as_written),
+        cmocka_unit_test(registry_is_consistent),           cmocka_unit_test(forms_fill_what_was_not_set),
+        cmocka_unit_test(rates_and_momentum_are_scheduled), cmocka_unit_test(routing_is_checked),
+        cmocka_unit_test(states_follow_their_parameters),   cmocka_unit_test(states_do_not_depend_on_the_split),
+        cmocka_unit_test(threads_do_not_change_bits),       cmocka_unit_test(nearest_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,9 +61,7 @@ static const PolarTriple TURBO_MUON[] = {
 // Methods that divide by no norm still name an eps, the least that the option takes.
 #define NO_EPS 1e-30
 
-enum { METHODS = 15 };
-
-static const PolarMethod methods[METHODS] = {
+const PolarMethod POLAR_METHODS[] = {
     {.name = "ns5",
      .summary = "five equal quintic steps, singular values to about 0.7..1.2",
      .source = "Jordan et al. 2024, Muon",
@@ -218,28 +216,12 @@ static const PolarMethod methods[METHODS] = {
      .waits = true,
      .max_steps = 1,
      .norm_eps = NO_EPS},
+    {.name = NULL},
 };
 
-const char *const POLAR_NAMES[METHODS + 1] = {"ns5",
-                                              "you5",
-                                              "polar-express",
-                                              "polar-express-nanogpt",
-                                              "polar-express-1.05",
-                                              "cans5",
-                                              "cubic5",
-                                              "deepseek-v4",
-                                              "simple",
-                                              "gram-ns",
-                                              "turbo-muon",
-                                              "precond-ns",
-                                              "qdwh",
-                                              "zolo-pd",
-                                              "svd",
-                                              NULL};
-
 const PolarMethod *polar_methods(int *count) {
-    *count = METHODS;
-    return methods;
+    *count = sizeof POLAR_METHODS / sizeof *POLAR_METHODS - 1;
+    return POLAR_METHODS;
 }
 
 Type polar_factor_type(const PolarMethod *method, Type type) {

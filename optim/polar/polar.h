@@ -54,10 +54,9 @@ struct PolarMethod {
     double sigma_max;   // largest singular value (1 but for rounding) that the list keeps bounded and positive
 };
 
-// The registry, in the order of the help.
+// The registry, in the order of the help: the values of an option. A row without a name ends it.
+extern const PolarMethod POLAR_METHODS[];
 const PolarMethod *polar_methods(int *count);
-// The names of it, NULL-terminated: the choices of an option whose value is the index in the registry.
-extern const char *const POLAR_NAMES[];
 
 // The type in which a method works where the network's is `type`: bf16 where that is bf16 and the method is a polynomial
 // that stays bounded for singular values a rounding of bf16 above 1; else the accumulation type.

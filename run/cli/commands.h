@@ -3,29 +3,28 @@
 #ifndef POLAR_RUN_CLI_COMMANDS_H
 #define POLAR_RUN_CLI_COMMANDS_H
 
-#include "base/error.h"
-#include "run/options/config.h"
+#include "base/options.h"
 
-// `train [options]`: trains or resumes. *status is the exit status where it succeeds: 0, or EXIT_STOPPED when a
-// signal ended it. argc and argv are those of the whole program.
+// argc and argv are, here and below, those of the whole program.
+typedef struct {
+    const char *name, *arguments, *summary;
+    bool (*run)(int argc, const char *const *argv, Error *err);
+} Command;
+
+// All but `train` itself, in the order of the help. A row without a name ends them.
+extern const Command commands[];
+
+// Runs the command that the arguments name. *status is the exit status where it succeeds.
+bool command_run(int *status, int argc, const char *const *argv, Error *err);
+
+// `train [options]`: trains or resumes. *status: 0, or EXIT_STOPPED when a signal ended it.
 bool command_train(int *status, int argc, const char *const *argv, Error *err);
 
-// `train tokenize [options] TEXTFILE...`; argv begins after the command's name.
 bool command_tokenize(int argc, const char *const *argv, Error *err);
-
-// `train sample RUN [options]`; argv begins after the command's name.
 bool command_sample(int argc, const char *const *argv, Error *err);
-
-// `train export RUN --out DIR [options]`; argv begins after the command's name.
-bool command_export(int argc, const char *const *argv, Error *err);
-
-// `train eval RUN [options]`; argv begins after the command's name.
 bool command_eval(int argc, const char *const *argv, Error *err);
-
-// `train polar [options]`; argv begins after the command's name.
+bool command_export(int argc, const char *const *argv, Error *err);
 bool command_polar(int argc, const char *const *argv, Error *err);
-
-// `train problem NAME [options]`: the matrix problems; argc and argv are those of the whole program.
 bool command_problem(int argc, const char *const *argv, Error *err);
 
 // Whether --help is among the arguments; *topic is the word after it, if any.
@@ -36,4 +35,7 @@ bool command_help(const char *topic, Error *err);
 
 // The options of a table, by section, as the help has them.
 void help_print_options(const OptionTable *options);
+
+// The help of a command: how it is called and what it does, its options, and what else there is to say.
+void help_print_command(const char *usage, const OptionTable *options, const char *more);
 #endif

@@ -1,8 +1,9 @@
 #include "run/cli/commands.h"
 
 #include "base/json.h"
-#include "run/training/hellaswag.h"
 #include "run/hf/pretrained.h"
+#include "run/options/settings.h"
+#include "run/training/hellaswag.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -16,40 +17,32 @@ typedef struct {
     bool json, help;
 } EvalOptions;
 
-#define AT(field) offsetof(EvalOptions, field)
+#define OPTIONS_OF EvalOptions
 static const OptionSpec specs[] = {
-    {.name = "val-data", .kind = KIND_TEXT, .offset = AT(val_data), .def = ""},
-    {.name = "val-tokens", .kind = KIND_INT64, .offset = AT(val_tokens), .def = "0", .min = 0, .max = 9e18},
-    {.name = "seq-len", .kind = KIND_INT, .offset = AT(seq_len), .def = "0", .min = 0, .max = 2147483647},
-    {.name = "hellaswag", .kind = KIND_TEXT, .offset = AT(hellaswag), .def = ""},
-    {.name = "batch", .kind = KIND_INT, .offset = AT(batch), .def = "0", .min = 0, .max = 65536},
-    {.name = "json", .kind = KIND_YES_NO, .offset = AT(json), .def = "no"},
-    {.name = "vocab", .kind = KIND_TEXT, .offset = AT(vocab), .def = ""},
-    {.name = "device", .kind = KIND_TEXT, .offset = AT(device), .def = "auto"},
-    {.name = "threads", .kind = KIND_INT, .offset = AT(threads), .def = "0", .min = 0, .max = 65536},
-    {.name = "help", .kind = KIND_YES_NO, .offset = AT(help), .def = "no"},
+    OPTION_TEXT("val-data", val_data, "", .value = "FILES", .help = "token shards; none: the run's own"),
+    OPTION_INT64("val-tokens", val_tokens, "0", 0, OPTION_INT64_MAX,
+                 .help = "tokens to predict; 0: as the run; a smaller set is used whole"),
+    OPTION_INT("seq-len", seq_len, "0", 0, INT_MAX, .help = "tokens of a sequence; 0: as the run"),
+    OPTION_TEXT("hellaswag", hellaswag, "", .value = "FILE",
+                .help = "the questions in GPT-2 tokens, as llm.c has them: hellaswag_val.bin (3.6 MB) from "
+                        "https://huggingface.co/datasets/karpathy/llmc-starter-pack"),
+    OPTION_INT("batch", batch, "0", 0, 65536, .help = "sequences at once; 0: as the run's micro-batch"),
+    OPTION_FLAG("json", json, "no", .help = "one JSON object instead"),
+    OPTION_TEXT("vocab", vocab, "", .value = "NAME", .help = "instead of the run's own, for one that has moved"),
+    OPTION_TEXT("device", device, "auto", .value = "NAME", .help = "as in training"),
+    OPTION_INT("threads", threads, "0", 0, 65536, .help = "as in training"),
+    OPTION_FLAG("help", help, "no", .help = "print this"),
 };
-static const OptionTable table = {specs, (int)(sizeof specs / sizeof *specs)};
+static const OptionTable table = OPTION_TABLE(specs);
 
-static const char help[] =
+static const char usage[] =
     "usage: train eval RUN [options]\n"
     "\n"
     "Prints the validation loss of a run's newest checkpoint with its standard error over sequences, perplexity\n"
     "and bits per byte of text; and the accuracy in HellaSwag, four endings of a text to choose from (chance: "
     "0.25).\n"
-    "RUN may be a Hugging Face directory.\n"
-    "\n"
-    "  --val-data FILES      token shards, default: the run's own\n"
-    "  --val-tokens N        tokens to predict, default: as the run; a smaller set is used whole\n"
-    "  --seq-len N           tokens of a sequence, default: as the run\n"
-    "  --hellaswag FILE      the questions in GPT-2 tokens, as llm.c has them: hellaswag_val.bin (3.6 MB) from\n"
-    "                        https://huggingface.co/datasets/karpathy/llmc-starter-pack\n"
-    "  --batch B             sequences at once, default: as the run's micro-batch\n"
-    "  --json                one JSON object instead\n"
-    "  --vocab NAME          instead of the run's own, for one that has moved\n"
-    "  --device, --threads   as in training\n"
-    "\n"
-    "example: train eval runs/a --hellaswag hellaswag_val.bin\n";
+    "RUN may be a Hugging Face directory.\n";
+static const char example[] = "example: train eval runs/a --hellaswag hellaswag_val.bin\n";
 
 // What there is to do, checked before the weights are read.
 typedef struct {
@@ -184,8 +177,8 @@ bool command_eval(int argc, const char *const *argv, Error *err) {
     int n_runs;
     const char **runs = malloc((size_t)(argc + 1) * sizeof *runs);
     ASSERT(runs);
-    bool ok = options_from_arguments(&o, &table, runs, &n_runs, argc, argv, err);
-    if (ok && o.help) fputs(help, stdout);
+    bool ok = options_from_arguments(&o, &table, runs, &n_runs, argc - 2, argv + 2, err);
+    if (ok && o.help) help_print_command(usage, &table, example);
     else if (ok && n_runs != 1) ok = error_set(err, "give one run: train eval RUN");
     else if (ok) ok = load_and_evaluate(runs[0], &o, err);
     free(runs);

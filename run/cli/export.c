@@ -2,28 +2,30 @@
 
 #include "run/hf/hf.h"
 #include "run/hf/pretrained.h"
+#include "run/options/settings.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct {
     char out[OPTION_TEXT_MAX], vocab[OPTION_TEXT_MAX];
-    int dtype;
+    int dtype; // Type
     bool overwrite, help;
 } ExportOptions;
 
-static const char *const dtype_names[] = {"f32", "bf16", NULL};
-#define AT(field) offsetof(ExportOptions, field)
-static const OptionSpec specs[] = {
-    {.name = "out", .kind = KIND_TEXT, .offset = AT(out), .def = ""},
-    {.name = "dtype", .kind = KIND_ONE_OF, .offset = AT(dtype), .def = "f32", .choices = dtype_names},
-    {.name = "vocab", .kind = KIND_TEXT, .offset = AT(vocab), .def = ""},
-    {.name = "overwrite", .kind = KIND_YES_NO, .offset = AT(overwrite), .def = "no"},
-    {.name = "help", .kind = KIND_YES_NO, .offset = AT(help), .def = "no"},
-};
-static const OptionTable table = {specs, (int)(sizeof specs / sizeof *specs)};
+static const OptionChoice dtype_words[] = {{"f32", TYPE_F32}, {"bf16", TYPE_BF16}, {NULL, 0}};
 
-static const char help[] =
+#define OPTIONS_OF ExportOptions
+static const OptionSpec specs[] = {
+    OPTION_TEXT("out", out, "", .value = "DIR", .help = "is created; it is complete or not there"),
+    OPTION_ONE_OF("dtype", dtype, "f32", dtype_words, .help = "of the weights"),
+    OPTION_TEXT("vocab", vocab, "", .value = "NAME", .help = "instead of the run's own, for one that has moved"),
+    OPTION_FLAG("overwrite", overwrite, "no", .help = "replace an earlier export"),
+    OPTION_FLAG("help", help, "no", .help = "print this"),
+};
+static const OptionTable table = OPTION_TABLE(specs);
+
+static const char usage[] =
     "usage: train export RUN --out DIR [options]\n"
     "\n"
     "Writes the newest checkpoint of a run as a directory for Hugging Face transformers: config.json,\n"
@@ -35,14 +37,8 @@ static const char help[] =
     "  LlamaForCausalLM      --positions rope --norm rmsnorm --activation swiglu --biases no\n"
     "  Qwen2ForCausalLM      the same with --biases qkv\n"
     "with a head of their own or without; any other is refused, with the option that does not fit.\n"
-    "RUN may be such a directory too. Training begins with one by --init-from DIR.\n"
-    "\n"
-    "  --out DIR             is created; it is complete or not there\n"
-    "  --dtype f32|bf16      of the weights, default: f32\n"
-    "  --vocab NAME          instead of the run's own, for one that has moved\n"
-    "  --overwrite           replace an earlier export\n"
-    "\n"
-    "example: train export runs/a --out exports/a\n";
+    "RUN may be such a directory too. Training begins with one by --init-from DIR.\n";
+static const char example[] = "example: train export runs/a --out exports/a\n";
 
 static bool load_and_export(const char *run, const ExportOptions *o, Error *err) {
     NetworkInfo info;
@@ -51,8 +47,7 @@ static bool load_and_export(const char *run, const ExportOptions *o, Error *err)
     if (!network_info(&info, run, err)) return false;
     if (o->vocab[0]) strcpy(info.vocab, o->vocab);
     if (!load_network(&network, &info, &shape, "cpu", 0, err)) return false;
-    const HfExport how = {
-        .type = o->dtype ? TYPE_BF16 : TYPE_F32, .vocab = network.vocab, .overwrite = o->overwrite};
+    const HfExport how = {.type = (Type)o->dtype, .vocab = network.vocab, .overwrite = o->overwrite};
     const char *architecture;
     bool ok = hf_export(&architecture, o->out, &network.model, network.stream, &how, err);
     if (ok) printf("%s: %s, %.1f M parameters\n", o->out, architecture, (double)network.model.table.total * 1e-6);
@@ -65,8 +60,8 @@ bool command_export(int argc, const char *const *argv, Error *err) {
     int n_runs;
     const char **runs = malloc((size_t)(argc + 1) * sizeof *runs);
     ASSERT(runs);
-    bool ok = options_from_arguments(&o, &table, runs, &n_runs, argc, argv, err);
-    if (ok && o.help) fputs(help, stdout);
+    bool ok = options_from_arguments(&o, &table, runs, &n_runs, argc - 2, argv + 2, err);
+    if (ok && o.help) help_print_command(usage, &table, example);
     else if (ok && n_runs != 1) ok = error_set(err, "give one run: train export RUN --out DIR");
     else if (ok && !o.out[0]) ok = error_set(err, "say where the export goes: --out DIR");
     else if (ok) ok = load_and_export(runs[0], &o, err);

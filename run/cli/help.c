@@ -1,7 +1,8 @@
 #include "run/cli/commands.h"
 
-#include <inttypes.h>
-#include <stdlib.h>
+#include "run/options/config.h"
+
+#include <stdio.h>
 #include <string.h>
 
 bool help_wanted(const char **topic, int argc, const char *const *argv) {
@@ -44,21 +45,24 @@ static void print_row(const char *name, const char *help) {
     print_wrapped(help, COLUMN);
 }
 
+// "--norm layernorm|rmsnorm", "--out DIR", "--[no-]nesterov".
+static void spec_name(char *name, size_t size, const OptionSpec *spec, const char *prefix) {
+    static const char *const values[] = {
+        [KIND_TEXT] = " TEXT", [KIND_INT] = " N",  [KIND_INT64] = " N", [KIND_NUMBER] = " X",
+        [KIND_YES_NO] = "",    [KIND_ONE_OF] = "", [KIND_ENTRY_OF] = ""};
+    size_t used = (size_t)snprintf(name, size, "--%s%s", prefix, spec->name);
+    if (spec->value) snprintf(name + used, size - used, " %s", spec->value);
+    else snprintf(name + used, size - used, "%s", values[spec->kind]);
+    bool words = spec->kind == KIND_ONE_OF || spec->kind == KIND_ENTRY_OF;
+    for (int i = 0; words && option_word(spec, i); i++)
+        used += (size_t)snprintf(name + used, size - used, "%s%s", i ? "|" : " ", option_word(spec, i));
+}
+
 static void print_spec(const OptionSpec *spec) {
-    char name[256], help[1024], choices[128] = "";
-    static const char *const values[] = {[KIND_TEXT] = " TEXT", [KIND_INT] = " N",  [KIND_INT64] = " N",
-                                         [KIND_NUMBER] = " X",  [KIND_YES_NO] = "", [KIND_ONE_OF] = " WORD"};
-    if (spec->value) snprintf(name, sizeof name, "--%s %s", spec->name, spec->value);
-    else snprintf(name, sizeof name, "--%s%s", spec->name, values[spec->kind]);
-    if (spec->kind == KIND_YES_NO && strcmp(spec->def, "yes") == 0)
-        snprintf(name, sizeof name, "--no-%s", spec->name);
-    for (int i = 0; spec->choices && spec->choices[i]; i++) {
-        size_t used = strlen(choices);
-        snprintf(choices + used, sizeof choices - used, "%s%s", i ? "|" : "", spec->choices[i]);
-    }
-    if (choices[0]) snprintf(name, sizeof name, "--%s %s", spec->name, choices);
-    if (spec->kind == KIND_YES_NO) snprintf(help, sizeof help, "%s [%s]", spec->help, spec->def);
-    else if (spec->def && spec->def[0]) snprintf(help, sizeof help, "%s [%s]", spec->help, spec->def);
+    char name[256], help[1024];
+    bool on = spec->kind == KIND_YES_NO && strcmp(spec->def, "yes") == 0;
+    spec_name(name, sizeof name, spec, on ? "no-" : "");
+    if (spec->def && spec->def[0]) snprintf(help, sizeof help, "%s [%s]", spec->help, spec->def);
     else snprintf(help, sizeof help, "%s", spec->help);
     print_row(name, help);
 }
@@ -67,23 +71,27 @@ void help_print_options(const OptionTable *options) {
     const char *section = "";
     for (int i = 0; i < options->n_specs; i++) {
         const OptionSpec *spec = &options->specs[i];
-        if (strcmp(section, spec->section) != 0) printf("\n%s\n", spec->section);
-        section = spec->section;
+        if (strcmp(section, option_section(options, spec)) != 0) printf("\n%s\n", option_section(options, spec));
+        section = option_section(options, spec);
         print_spec(spec);
     }
 }
 
+void help_print_command(const char *usage, const OptionTable *options, const char *more) {
+    puts(usage);
+    help_print_options(options);
+    printf("\n%s", more);
+}
+
 static void print_general(void) {
+    puts("usage: train [options]                    train a language model\n"
+         "       train --resume RUN                 go on with a run that was stopped or killed");
+    for (const Command *c = commands; c->name; c++) {
+        int n = printf("       train %s %s", c->name, c->arguments);
+        printf("%*s%s (train %s --help)\n", n < 42 ? 42 - n : 1, "", c->summary, c->name);
+    }
     fputs(
-        "usage: train [options]                   train a language model\n"
-        "       train --resume RUN                go on with a run that was stopped or killed\n"
-        "       train tokenize [options] FILE...  make token shards of text (train tokenize --help)\n"
-        "       train sample RUN [options]        let a run write text (train sample --help)\n"
-        "       train eval RUN [options]          validation loss and HellaSwag accuracy (train eval --help)\n"
-        "       train export RUN --out DIR        write it for Hugging Face transformers (train export --help)\n"
-        "       train polar [options]             polar-factor methods: accuracy and speed (train polar --help)\n"
-        "       train problem NAME [options]      a matrix problem by any optimizer (train problem --help)\n"
-        "       train --help optimizers           the optimizers; --help NAME: the options of one\n"
+        "       train --help optimizers            the optimizers; --help NAME: the options of one\n"
         "\n"
         "A first run, from a text file to a text that the network writes:\n"
         "  train tokenize --out corpus --name book book.txt\n"
@@ -101,10 +109,7 @@ static void print_general(void) {
     fputs("\nOptimizer\n", stdout);
     print_row("--optimizer NAME", "of the hidden matrices (--help optimizers lists them) [adamw]");
     print_row("--lr X, ...", "learning rate and other options of that optimizer: --help NAME");
-    print_row("--schedule WORD", "of the learning rate: constant, linear, cosine, wsd [constant]");
-    print_row("--warmup N", "steps over which it rises from 0 [0]");
-    print_row("--cooldown X", "wsd: the fraction of all steps over which it falls [0.4]");
-    print_row("--final-lr X", "fraction of the learning rate it falls to [0]");
+    help_print_options(&schedule_options);
     fputs("  Embeddings, an untied head, and vectors (gains and biases) have optimizers of their own: the same\n"
           "  options with embed-, head- or vector- before the name (--embed-optimizer, --vector-lr, ...). By "
           "default\n"
@@ -120,23 +125,17 @@ static void print_optimizers(void) {
 }
 
 static void print_optimizer(const OptimizerDef *def) {
-    GroupSettings defaults;
-    group_settings_init(&defaults, def);
     printf("%s: %s\n%s\n", def->name, def->summary, def->reference);
     if (def->matrices_only) puts("For matrices only: gains and biases need another optimizer.");
     putchar('\n');
-    for (int i = 0; i < def->n_options; i++) {
-        const OptimizerOption *o = &def->options[i];
-        char name[160], value[64], help[1024], range[96] = "";
-        int used = snprintf(name, sizeof name, "--%s%s", o->kind == OPTION_FLAG ? "[no-]" : "", o->name);
-        if (o->kind == OPTION_INT || o->kind == OPTION_REAL) {
-            snprintf(name + used, sizeof name - (size_t)used, o->kind == OPTION_INT ? " N" : " X");
-            snprintf(range, sizeof range, " (%g to %g)", o->min, o->max);
-        }
-        for (int c = 0; o->kind == OPTION_CHOICE && o->choices[c]; c++)
-            used += snprintf(name + used, sizeof name - (size_t)used, "%s%s", c ? "|" : " ", o->choices[c]);
-        group_setting_text(value, sizeof value, &defaults, i);
-        snprintf(help, sizeof help, "%s%s [%s]", o->help, range, value);
+    for (int i = 0; i < optimizer_option_count(def); i++) {
+        const OptionSpec o = optimizer_option(def, i);
+        const char *note = def->offers ? def->offers[i].note : NULL;
+        bool number = o.kind == KIND_INT || o.kind == KIND_INT64 || o.kind == KIND_NUMBER;
+        char name[256], help[1024], range[96] = "";
+        spec_name(name, sizeof name, &o, o.kind == KIND_YES_NO ? "[no-]" : "");
+        if (number) snprintf(range, sizeof range, " (%g to %g)", o.min, o.max);
+        snprintf(help, sizeof help, "%s%s [%s%s%s]", o.help, range, o.def, note ? "; " : "", note ? note : "");
         print_row(name, help);
     }
     puts("\nFor embeddings, head and vectors the same with embed-, head- or vector- before the name.");

@@ -1,9 +1,9 @@
 #include "run/cli/commands.h"
 
 #include "base/json.h"
-#include "base/suggest.h"
-#include "optim/polar/accuracy.h"
 #include "base/progress.h"
+#include "optim/polar/accuracy.h"
+#include "run/options/settings.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -11,47 +11,40 @@
 
 typedef struct {
     char method[OPTION_TEXT_MAX], shape[OPTION_TEXT_MAX], spectrum[OPTION_TEXT_MAX], device[OPTION_TEXT_MAX];
-    int type, steps, repeat, threads; // type: 0 f32, 1 f64
+    int type; // Type
+    int steps, repeat, threads;
     int64_t seed;
     bool json, help;
-} PolarOptions;
+} CommandOptions;
 
-static const char *const type_names[] = {"f32", "f64", NULL};
+static const OptionChoice type_words[] = {{"f32", TYPE_F32}, {"f64", TYPE_F64}, {NULL, 0}};
 
-#define AT(field) offsetof(PolarOptions, field)
+#define OPTIONS_OF CommandOptions
 static const OptionSpec specs[] = {
-    {.name = "method", .kind = KIND_TEXT, .offset = AT(method), .def = "all"},
-    {.name = "shape", .kind = KIND_TEXT, .offset = AT(shape), .def = "256x256,256x1024"},
-    {.name = "spectrum", .kind = KIND_TEXT, .offset = AT(spectrum), .def = "gaussian"},
-    {.name = "type", .kind = KIND_ONE_OF, .offset = AT(type), .def = "f32", .choices = type_names},
-    {.name = "steps", .kind = KIND_INT, .offset = AT(steps), .def = "-1", .min = -1, .max = 100},
-    {.name = "seed", .kind = KIND_INT64, .offset = AT(seed), .def = "1", .min = 0, .max = 9e18},
-    {.name = "repeat", .kind = KIND_INT, .offset = AT(repeat), .def = "5", .min = 1, .max = 1000},
-    {.name = "device", .kind = KIND_TEXT, .offset = AT(device), .def = "auto"},
-    {.name = "threads", .kind = KIND_INT, .offset = AT(threads), .def = "0", .min = 0, .max = 65536},
-    {.name = "json", .kind = KIND_YES_NO, .offset = AT(json), .def = "no"},
-    {.name = "help", .kind = KIND_YES_NO, .offset = AT(help), .def = "no"},
+    OPTION_TEXT("method", method, "all", .value = "NAMES",
+                .help = "methods of --polar, separated by commas, or all"),
+    OPTION_TEXT("shape", shape, "256x256,256x1024", .value = "MxN,...", .help = "of the matrices"),
+    OPTION_TEXT("spectrum", spectrum, "gaussian", .value = "NAMES",
+                .help =
+                    "gaussian, heavy-tailed, half-rank, rank-2, two-large, log:1e-10 (singular values from 1 to "
+                    "that), condition:1e6; separated by commas"),
+    OPTION_ONE_OF("type", type, "f32", type_words, .help = "of the numbers"),
+    OPTION_INT("steps", steps, "-1", -1, 100,
+               .help = "of every method; 0: until it has converged, for those that do; -1: the methods' own"),
+    OPTION_INT64("seed", seed, "1", 0, OPTION_INT64_MAX, .help = "of the matrices"),
+    OPTION_INT("repeat", repeat, "5", 1, 1000, .help = "calls of which the median time is taken"),
+    OPTION_TEXT("device", device, "auto", .value = "NAME", .help = "as in training"),
+    OPTION_INT("threads", threads, "0", 0, 65536, .help = "as in training"),
+    OPTION_FLAG("json", json, "no", .help = "a line of JSON for each row instead of the table"),
+    OPTION_FLAG("help", help, "no", .help = "print this"),
 };
-static const OptionTable table = {specs, (int)(sizeof specs / sizeof *specs)};
+static const OptionTable table = OPTION_TABLE(specs);
 
-static const char help[] =
-    "usage: train polar [options]\n"
-    "\n"
-    "Polar factors of random matrices by the methods of --polar: how accurate and how fast they are.\n"
-    "\n"
-    "  --method NAMES        separated by commas, or all, the default\n"
-    "  --shape MxN,...       default: 256x256,256x1024\n"
-    "  --spectrum NAMES      gaussian (the default), heavy-tailed, half-rank, rank-2, two-large, log:1e-10 "
-    "(singular\n"
-    "                        values from 1 to that), condition:1e6; separated by commas\n"
-    "  --type f32|f64        default: f32\n"
-    "  --steps N             of every method; 0: until it has converged, for those that do; default: the methods' "
-    "own\n"
-    "  --seed N              of the matrices, default: 1\n"
-    "  --repeat N            calls of which the median time is taken, default: 5\n"
-    "  --device, --threads   as in training\n"
-    "  --json                a line of JSON for each row instead of the table\n"
-    "\n"
+static const char usage[] = "usage: train polar [options]\n"
+                            "\n"
+                            "Polar factors of random matrices by the methods of --polar: how accurate and how fast "
+                            "they are.\n";
+static const char columns[] =
     "orthogonality         ||U^T U - I|| / sqrt(rank)      on the row space, of matrices with more rows\n"
     "backward              ||A - U H|| / ||A||             H = (U^T A + A^T U) / 2\n"
     "forward               ||U - polar(A)|| / sqrt(rank)   by a singular value decomposition in double\n"
@@ -93,16 +86,9 @@ static bool split_list(const char *items[MAX_LIST], int *n, char *text, const ch
 }
 
 static bool find_method(const PolarMethod **method, const char *name, Error *err) {
-    int count;
-    const PolarMethod *methods = polar_methods(&count);
-    for (int i = 0; i < count; i++)
-        if (strcmp(methods[i].name, name) == 0) {
-            *method = &methods[i];
-            return true;
-        }
-    const char *near = nearest_name(name, POLAR_NAMES, count);
-    if (near) return error_set(err, "--method: no '%s'; did you mean '%s'?", name, near);
-    return error_set(err, "--method: no '%s'; train --help muon lists them at --polar", name);
+    static const OptionSpec spec = {
+        .name = "method", .kind = KIND_ENTRY_OF, .entries = POLAR_METHODS, .entry_size = sizeof *POLAR_METHODS};
+    return option_set(method, &spec, name, err);
 }
 
 static bool parse_shape(int64_t *rows, int64_t *cols, const char *text, Error *err) {
@@ -189,7 +175,7 @@ static bool measure(Row *row, const PolarProblem *p, const Buffers *b, int repea
     return polar_measure(&row->report, p->stream, b->a, u, p->type, p->rows, p->cols, err);
 }
 
-static bool make_row(Row *row, Stream *stream, const PolarOptions *o, const double *matrix, Error *err) {
+static bool make_row(Row *row, Stream *stream, const CommandOptions *o, const double *matrix, Error *err) {
     int steps;
     Buffers b;
     if (!choose_steps(&steps, row->method, o->steps, err)) return false;
@@ -264,7 +250,7 @@ typedef struct {
     int n_methods, n_shapes, n_spectra;
 } Lists;
 
-static bool read_lists(Lists *l, PolarOptions *o, Error *err) {
+static bool read_lists(Lists *l, CommandOptions *o, Error *err) {
     const char *items[MAX_LIST];
     int steps;
     if (strcmp(o->method, "all") == 0) {
@@ -287,15 +273,16 @@ static bool read_lists(Lists *l, PolarOptions *o, Error *err) {
 }
 
 // All methods on one matrix.
-static bool run_matrix(Stream *stream, const Lists *l, const PolarOptions *o, int shape, int spectrum, Error *err) {
-    Type type = o->type == 0 ? TYPE_F32 : TYPE_F64;
+static bool run_matrix(Stream *stream, const Lists *l, const CommandOptions *o, int shape, int spectrum,
+                       Error *err) {
+    Type type = (Type)o->type;
     int64_t rows = l->rows[shape], cols = l->cols[shape];
     double *matrix = malloc((size_t)(rows * cols) * sizeof *matrix);
     if (!matrix) return error_set(err, "out of memory for a matrix of %" PRId64 " x %" PRId64, rows, cols);
     bool ok = spectrum_matrix(matrix, stream, l->spectra[spectrum], rows, cols, (uint64_t)o->seed, err);
     if (ok && !o->json) {
         printf("%s%" PRId64 " x %" PRId64 ", %s, %s, seed %" PRId64 "\n", shape + spectrum ? "\n" : "", rows, cols,
-               l->names[spectrum], type_names[o->type], o->seed);
+               l->names[spectrum], type_name(type), o->seed);
         print_head();
     }
     for (int i = 0; ok && i < l->n_methods; i++) {
@@ -310,7 +297,7 @@ static bool run_matrix(Stream *stream, const Lists *l, const PolarOptions *o, in
     return ok;
 }
 
-static bool run_all(const Lists *l, const PolarOptions *o, Error *err) {
+static bool run_all(const Lists *l, const CommandOptions *o, Error *err) {
     Device *device;
     if (!device_open(&device, o->device, o->threads, err)) return false;
     bool ok = device_can_solve(device, err); // the measurements need it, whatever the methods
@@ -328,11 +315,11 @@ static bool run_all(const Lists *l, const PolarOptions *o, Error *err) {
 }
 
 bool command_polar(int argc, const char *const *argv, Error *err) {
-    PolarOptions *o = calloc(1, sizeof *o);
+    CommandOptions *o = calloc(1, sizeof *o);
     Lists *l = calloc(1, sizeof *l);
     ASSERT(o && l);
-    bool ok = options_from_arguments(o, &table, NULL, NULL, argc, argv, err);
-    if (ok && o->help) fputs(help, stdout);
+    bool ok = options_from_arguments(o, &table, NULL, NULL, argc - 2, argv + 2, err);
+    if (ok && o->help) help_print_command(usage, &table, columns);
     else ok = ok && read_lists(l, o, err) && run_all(l, o, err);
     free(o), free(l);
     return ok;

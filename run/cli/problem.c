@@ -24,8 +24,9 @@ static const char usage[] =
     "  altgd        completion: gradient descent, X and then Y with a new gradient\n"
     "\n"
     "The paper's experiments are configs/problems/NAME_*.conf; scripts/problems.py runs all of a problem and draws "
-    "them:\n"
-    "  train problem quadratic --config configs/problems/quadratic_muon.conf --out runs/quadratic_muon\n";
+    "them.\n";
+static const char example[] =
+    "example: train problem quadratic --config configs/problems/quadratic_muon.conf --out runs/quadratic_muon\n";
 
 typedef struct {
     ProblemConfig config;
@@ -56,11 +57,11 @@ static void print_plan(FILE *out, const Job *s) {
         fprintf(out, "A %d x %d, X %d x %d, B %d x %d", z->rows, z->x_rows, z->x_rows, z->x_cols, z->x_cols,
                 z->cols);
     if (z->batch) fprintf(out, ", batches of %d rows", z->batch);
-    fprintf(out, "; %s, seed %" PRId64 "\n", type_name(problem_config_type(c)), c->seed);
+    fprintf(out, "; %s, seed %" PRId64 "\n", type_name((Type)c->type), c->seed);
     fprintf(out, "Training    %" PRId64 " steps", c->steps);
     if (c->clip > 0) fprintf(out, ", gradients clipped to norm %g", c->clip);
     fprintf(out, "\nOptimizer   %s\n", c->groups[GROUP_HIDDEN].def->name);
-    plan_print_settings(out, &c->groups[GROUP_HIDDEN]);
+    plan_print_options(out, &c->groups[GROUP_HIDDEN]);
     if (c->note[0]) fprintf(out, "Note        %s\n", c->note);
     char device[768];
     device_describe(device, sizeof device, s->device);
@@ -120,8 +121,7 @@ static bool run_job(Job *s, int argc, const char *const *argv, Error *err) {
     ProblemConfig *c = &s->config;
     if (!problem_config_load(c, argc - 2, argv + 2, err)) return false;
     if (c->help) {
-        fputs(usage, stdout);
-        help_print_options(&problem_options);
+        help_print_command(usage, &problem_options, example);
         return true;
     }
     if (!c->dry_run && !c->out[0])

@@ -1,7 +1,8 @@
 #include "run/cli/commands.h"
 
-#include "run/hf/pretrained.h"
 #include "base/progress.h"
+#include "run/hf/pretrained.h"
+#include "run/options/settings.h"
 #include "run/training/sample.h"
 
 #include <inttypes.h>
@@ -16,40 +17,30 @@ typedef struct {
     bool verbose, help;
 } SampleOptions;
 
-#define AT(field) offsetof(SampleOptions, field)
+#define OPTIONS_OF SampleOptions
 static const OptionSpec specs[] = {
-    {.name = "prompt", .kind = KIND_TEXT, .offset = AT(prompt), .def = ""},
-    {.name = "tokens", .kind = KIND_INT, .offset = AT(tokens), .def = "200", .min = 1, .max = 1e6},
-    {.name = "samples", .kind = KIND_INT, .offset = AT(samples), .def = "1", .min = 1, .max = 1e6},
-    {.name = "temperature", .kind = KIND_NUMBER, .offset = AT(temperature), .def = "0.8", .min = 0, .max = 100},
-    {.name = "top-k", .kind = KIND_INT, .offset = AT(top_k), .def = "0", .min = 0, .max = 65536},
-    {.name = "top-p", .kind = KIND_NUMBER, .offset = AT(top_p), .def = "1", .min = 0, .max = 1},
-    {.name = "seed", .kind = KIND_INT64, .offset = AT(seed), .def = "1", .min = 0, .max = 9e18},
-    {.name = "vocab", .kind = KIND_TEXT, .offset = AT(vocab), .def = ""},
-    {.name = "device", .kind = KIND_TEXT, .offset = AT(device), .def = "auto"},
-    {.name = "threads", .kind = KIND_INT, .offset = AT(threads), .def = "0", .min = 0, .max = 65536},
-    {.name = "verbose", .kind = KIND_YES_NO, .offset = AT(verbose), .def = "no"},
-    {.name = "help", .kind = KIND_YES_NO, .offset = AT(help), .def = "no"},
+    OPTION_TEXT("prompt", prompt, "", .help = "what it begins with; -: standard input, to the last byte"),
+    OPTION_INT("tokens", tokens, "200", 1, 1e6, .help = "to add"),
+    OPTION_INT("samples", samples, "1", 1, 1e6, .help = "texts, each after a line ---"),
+    OPTION_NUMBER("temperature", temperature, "0.8", 0, 100,
+                  .help = "below 1 safer, above 1 wilder, 0: always the likeliest"),
+    OPTION_INT("top-k", top_k, "0", 0, 65536, .help = "only so many likeliest tokens; 0: all"),
+    OPTION_NUMBER("top-p", top_p, "1", 0, 1,
+                  .help = "of those only the likeliest that together have this probability; 1: all"),
+    OPTION_INT64("seed", seed, "1", 0, OPTION_INT64_MAX, .help = "another one gives another text"),
+    OPTION_TEXT("vocab", vocab, "", .value = "NAME", .help = "instead of the run's own, for one that has moved"),
+    OPTION_TEXT("device", device, "auto", .value = "NAME", .help = "as in training"),
+    OPTION_INT("threads", threads, "0", 0, 65536, .help = "as in training"),
+    OPTION_FLAG("verbose", verbose, "no", .help = "the speed, on standard error"),
+    OPTION_FLAG("help", help, "no", .help = "print this"),
 };
-static const OptionTable table = {specs, (int)(sizeof specs / sizeof *specs)};
+static const OptionTable table = OPTION_TABLE(specs);
 
-static const char help[] =
+static const char usage[] =
     "usage: train sample RUN [options]\n"
     "\n"
-    "Prints text that the newest checkpoint of a run writes. RUN may be a Hugging Face directory.\n"
-    "\n"
-    "  --prompt TEXT         what it begins with; -: standard input, to the last byte\n"
-    "  --tokens N            to add, default: 200\n"
-    "  --samples N           texts, each after a line ---, default: 1\n"
-    "  --temperature X       below 1 safer, above 1 wilder, 0: always the likeliest; default: 0.8\n"
-    "  --top-k K             only the K likeliest tokens, default: 0, all\n"
-    "  --top-p P             of those only the likeliest that together have probability P, default: 1, all\n"
-    "  --seed N              another one gives another text, default: 1\n"
-    "  --vocab NAME          instead of the run's own, for one that has moved\n"
-    "  --verbose             the speed, on standard error\n"
-    "  --device, --threads   as in training\n"
-    "\n"
-    "example: train sample runs/a --prompt \"It is a truth\" --top-p 0.9\n";
+    "Prints text that the newest checkpoint of a run writes. RUN may be a Hugging Face directory.\n";
+static const char example[] = "example: train sample runs/a --prompt \"It is a truth\" --top-p 0.9\n";
 
 // All of standard input, zero-terminated behind its `size` bytes and freed by the caller. NULL with an error.
 static char *read_input(size_t *size, Error *err) {
@@ -116,8 +107,8 @@ bool command_sample(int argc, const char *const *argv, Error *err) {
     int n_runs;
     const char **runs = malloc((size_t)(argc + 1) * sizeof *runs);
     ASSERT(runs);
-    bool ok = options_from_arguments(&o, &table, runs, &n_runs, argc, argv, err);
-    if (ok && o.help) fputs(help, stdout);
+    bool ok = options_from_arguments(&o, &table, runs, &n_runs, argc - 2, argv + 2, err);
+    if (ok && o.help) help_print_command(usage, &table, example);
     else if (ok && n_runs != 1) ok = error_set(err, "give one run: train sample RUN --prompt TEXT");
     else if (ok) ok = load_and_sample(runs[0], &o, err);
     free(runs);

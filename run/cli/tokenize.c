@@ -1,8 +1,9 @@
 #include "run/cli/commands.h"
 
-#include "data/tokenizer/tokenize.h"
 #include "base/progress.h"
 #include "base/signals.h"
+#include "data/tokenizer/tokenize.h"
+#include "run/options/settings.h"
 
 #include <inttypes.h>
 #include <omp.h>
@@ -19,53 +20,41 @@ typedef struct {
     bool overwrite, help;
 } TokenizeOptions;
 
-static const char *const format_names[] = {"auto", "text", "jsonl", NULL};
-_Static_assert(FORMAT_AUTO == 0 && FORMAT_TEXT == 1 && FORMAT_JSONL == 2, "order of format_names");
+static const OptionChoice format_words[] = {
+    {"auto", FORMAT_AUTO}, {"text", FORMAT_TEXT}, {"jsonl", FORMAT_JSONL}, {NULL, 0}};
 
-#define AT(field) offsetof(TokenizeOptions, field)
+#define OPTIONS_OF TokenizeOptions
 static const OptionSpec specs[] = {
-    {.name = "vocab", .kind = KIND_TEXT, .offset = AT(vocab), .def = "bytes"},
-    {.name = "out", .kind = KIND_TEXT, .offset = AT(out), .def = "."},
-    {.name = "name", .kind = KIND_TEXT, .offset = AT(name), .def = "text"},
-    {.name = "format", .kind = KIND_ONE_OF, .offset = AT(format), .def = "auto", .choices = format_names},
-    {.name = "field", .kind = KIND_TEXT, .offset = AT(field), .def = "text"},
-    {.name = "shard-tokens",
-     .kind = KIND_INT64,
-     .offset = AT(shard_tokens),
-     .def = "100000000",
-     .min = 2,
-     .max = 2147483647},
-    {.name = "val-fraction", .kind = KIND_NUMBER, .offset = AT(val_fraction), .def = "0.1", .min = 0, .max = 0.9},
-    {.name = "val-tokens", .kind = KIND_INT64, .offset = AT(val_tokens), .def = "-1", .min = -1, .max = 2147483647},
-    {.name = "threads", .kind = KIND_INT, .offset = AT(threads), .def = "0", .min = 0, .max = 1024},
-    {.name = "overwrite", .kind = KIND_YES_NO, .offset = AT(overwrite), .def = "no"},
-    {.name = "help", .kind = KIND_YES_NO, .offset = AT(help), .def = "no"},
+    OPTION_TEXT("vocab", vocab, "bytes", .value = "NAME",
+                .help = "bytes (a token is a byte, 256 begins a document), or a .tiktoken file: GPT-2's, "
+                        "vocab/gpt2.tiktoken, is made by scripts/get_vocab.sh"),
+    OPTION_TEXT("out", out, ".", .value = "DIR", .help = "where the shards go"),
+    OPTION_TEXT("name", name, "text", .value = "NAME", .help = "beginning of the shards' names"),
+    OPTION_ONE_OF("format", format, "auto", format_words, .help = "of all FILEs; auto: by their names"),
+    OPTION_TEXT("field", field, "text", .value = "NAME", .help = "of the JSON objects, with the text"),
+    OPTION_INT64("shard-tokens", shard_tokens, "100000000", 2, INT_MAX,
+                 .help = "tokens of a training shard; documents go on in the next"),
+    OPTION_NUMBER("val-fraction", val_fraction, "0.1", 0, 0.9,
+                  .help = "of every text, its end, goes to validation. Instead of it, and needed for lines of JSON "
+                          "and standard input:"),
+    OPTION_INT64("val-tokens", val_tokens, "-1", -1, INT_MAX,
+                 .help = "whole documents go to validation, the first ones, until there are so many tokens"),
+    OPTION_INT("threads", threads, "0", 0, 1024,
+               .help = "0: all that this process may use; the shards do not depend on it"),
+    OPTION_FLAG("overwrite", overwrite, "no", .help = "replace shards of the same name"),
+    OPTION_FLAG("help", help, "no", .help = "print this"),
 };
-static const OptionTable table = {specs, (int)(sizeof specs / sizeof *specs)};
+static const OptionTable table = OPTION_TABLE(specs);
 
-static const char help[] =
+static const char usage[] =
     "usage: train tokenize [options] FILE...\n"
     "\n"
     "Makes token shards of texts. A FILE is a text, which is one document, or, where its name ends in .jsonl, "
     "lines\n"
     "of JSON with a document each; - is standard input. Every document is preceded by the end-of-text token. The\n"
     "validation shard is DIR/NAME_val_000000.bin, the others are DIR/NAME_train_000001.bin and on.\n"
-    "\n"
-    "  --vocab NAME          bytes (the default: a token is a byte, 256 begins a document), or a .tiktoken file:\n"
-    "                        GPT-2's, vocab/gpt2.tiktoken, is made by scripts/get_vocab.sh\n"
-    "  --out DIR             default: the current directory\n"
-    "  --name NAME           beginning of the shards' names, default: text\n"
-    "  --format FORMAT       text or jsonl for all FILEs, default: auto, by their names\n"
-    "  --field NAME          of the JSON objects, with the text; default: text\n"
-    "  --shard-tokens N      tokens of a training shard, default: 100000000; documents go on in the next\n"
-    "  --val-fraction X      of every text, its end, goes to validation; default: 0.1. Instead of it, and needed\n"
-    "                        for lines of JSON and standard input:\n"
-    "  --val-tokens N        whole documents go to validation, the first ones, until there are N tokens\n"
-    "  --threads N           default: 0, all that this process may use; the shards do not depend on it\n"
-    "  --overwrite           replace shards of the same name\n"
-    "\n"
-    "What is not UTF-8 becomes U+FFFD with a .tiktoken file; bytes are taken as they are.\n"
-    "\n"
+    "What is not UTF-8 becomes U+FFFD with a .tiktoken file; bytes are taken as they are.\n";
+static const char examples[] =
     "examples: train tokenize --out corpus --name austen emma.txt persuasion.txt\n"
     "          zstdcat web.jsonl.zst | train tokenize --vocab vocab/gpt2.tiktoken --format jsonl \\\n"
     "              --val-tokens 10000000 --out corpus --name web -\n";
@@ -123,8 +112,8 @@ bool command_tokenize(int argc, const char *const *argv, Error *err) {
     Vocab *vocab = NULL;
     const char **files = malloc((size_t)(argc + 1) * sizeof *files);
     ASSERT(files);
-    bool ok = options_from_arguments(&o, &table, files, &n_files, argc, argv, err);
-    if (ok && o.help) fputs(help, stdout);
+    bool ok = options_from_arguments(&o, &table, files, &n_files, argc - 2, argv + 2, err);
+    if (ok && o.help) help_print_command(usage, &table, examples);
     else if (ok && n_files == 0) ok = error_set(err, "no text files given; train tokenize --help shows how");
     else if (ok && !(vocab = vocab_open(o.vocab, err))) ok = error_prefix(err, "--vocab");
     else if (ok && vocab_is_none(vocab))

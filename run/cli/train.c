@@ -34,6 +34,20 @@ static const char *run_of(const Job *s) {
     return is_resume(s) ? s->config.resume : s->config.out;
 }
 
+// Arguments, files of options and the network of --init-from, made into a configuration; the vocabulary is opened on the
+// way.
+static bool configure(Job *s, int argc, const char *const *argv, Error *err) {
+    RunConfig *c = &s->config;
+    ConfigSources sources;
+    bool ok = config_read(&sources, argc - 1, argv + 1, err);
+    bool resume = settings_find(&sources.arguments, "resume") != NULL;
+    ok = ok && (resume || init_from_options(&sources, err)) && config_build(c, &sources, err) &&
+         run_data_open_vocab(&s->data, c, err) && config_resolve(c, s->data.vocab, err) &&
+         (!resume || config_check_resume(c, &sources, err));
+    config_sources_free(&sources);
+    return ok;
+}
+
 static bool make_plan(Job *s, Error *err) {
     RunConfig *c = &s->config;
     param_table_init(&s->table, &c->model);
@@ -46,10 +60,8 @@ static bool make_plan(Job *s, Error *err) {
     size_t size;
     FILE *out = open_memstream(&s->plan, &size);
     ASSERT(out);
-    plan_print(out, c, &s->table, &s->data, &s->memory);
-    char device[768];
-    device_describe(device, sizeof device, s->device);
-    fprintf(out, "Device      %s\n", device);
+    const Plan plan = {c, &s->table, &s->data, &s->memory, s->device};
+    (c->json ? plan_print_json : plan_print)(out, &plan);
     fclose(out);
     return true;
 }
@@ -203,6 +215,7 @@ static bool train(int *status, Job *s, int argc, const char *const *argv, Error 
 
 static bool check_arguments(const RunConfig *c, Error *err) {
     if (c->dry_run) return true;
+    if (c->json) return error_set(err, "--json is the form of a plan: say --dry-run too");
     if (!c->resume[0] && !c->out[0])
         return error_set(err, "say where the run goes: --out DIRECTORY (or --dry-run to see the plan only)");
     if (!c->train_data[0])
@@ -213,7 +226,7 @@ static bool check_arguments(const RunConfig *c, Error *err) {
 
 static bool run_job(int *status, Job *s, int argc, const char *const *argv, Error *err) {
     RunConfig *c = &s->config;
-    if (!config_load(c, argc - 1, argv + 1, err) || !check_arguments(c, err)) return false;
+    if (!configure(s, argc, argv, err) || !check_arguments(c, err)) return false;
     if (!device_open(&s->device, c->device, c->threads, err) || !make_plan(s, err)) return false;
     if (!c->quiet || c->dry_run) fputs(s->plan, stdout);
     if (c->dry_run) return true;

@@ -23,7 +23,7 @@ static bool check_option(char there[OPTION_TEXT_MAX], const OptionSpec *spec, co
 // Options that the network decides. The vocabulary's padding in a Hugging Face directory is none of them: its rows are
 // zero, and as many as the run wants.
 static bool is_network(const OptionSpec *spec, const char *dir) {
-    return strcmp(spec->section, "Network") == 0 &&
+    return strcmp(option_section(&run_options, spec), "Network") == 0 &&
            !(strcmp(spec->name, "vocab-padded") == 0 && hf_is_directory(dir));
 }
 
@@ -35,29 +35,29 @@ static bool given_text(char text[OPTION_TEXT_MAX], const Setting *given, const O
     return true;
 }
 
-static bool add_options(Settings *arguments, const Settings *file, const RunConfig *from, RunConfig *scratch,
-                        const char *dir, Error *err) {
+static bool add_options(ConfigSources *sources, const RunConfig *from, RunConfig *scratch, const char *dir,
+                        Error *err) {
     for (int i = 0; i < run_options.n_specs; i++) {
         const OptionSpec *spec = &run_options.specs[i];
         char given[OPTION_TEXT_MAX], there[OPTION_TEXT_MAX];
         if (!is_network(spec, dir)) continue;
-        const Setting *s = settings_find(arguments, spec->name);
-        if (!s) s = settings_find(file, spec->name);
+        const Setting *s = settings_find(&sources->arguments, spec->name);
+        if (!s) s = settings_find(&sources->file, spec->name);
         if (s && !given_text(given, s, spec, scratch, err)) return false;
         if (!check_option(there, spec, s ? given : NULL, from, dir, err)) return false;
-        if (!is_open(spec, there)) settings_add(arguments, spec->name, there, dir);
+        if (!is_open(spec, there) && !config_add_argument(sources, spec->name, there, dir, err)) return false;
     }
     return true;
 }
 
-bool init_from_options(Settings *arguments, const Settings *file, Error *err) {
-    const Setting *dir = settings_find(arguments, "init-from");
-    if (!dir) dir = settings_find(file, "init-from");
+bool init_from_options(ConfigSources *sources, Error *err) {
+    const Setting *dir = settings_find(&sources->arguments, "init-from");
+    if (!dir) dir = settings_find(&sources->file, "init-from");
     if (!dir || !dir->text[0]) return true;
     RunConfig *from = calloc(2, sizeof *from);
     char *name = strdup(dir->text); // adding settings moves them
     ASSERT(from && name);
-    bool ok = network_config(from, name, err) ? add_options(arguments, file, from, from + 1, name, err)
+    bool ok = network_config(from, name, err) ? add_options(sources, from, from + 1, name, err)
                                               : error_prefix(err, "--init-from");
     free(name);
     free(from);

@@ -1,9 +1,7 @@
 #include "run/options/config.h"
 
-#include "base/suggest.h"
 #include "model/ops.h"
 #include "run/options/groups.h"
-#include "run/hf/init_from.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -14,55 +12,12 @@
 // activation have CACHED elements or fewer, an operation's output is still in the cache when the next one reads it.
 enum { MICRO_BATCH_TOKENS = 4096, SMALL_TOKENS = 1024, CACHED = 1 << 19 };
 
-static bool name_is_flag(const void *context, const char *name, bool *known) {
-    const OptionSpec *spec = option_find(context, name);
-    Group group;
-    const char *option;
-    bool is_flag;
-    *known = true;
-    if (spec) return spec->kind == KIND_YES_NO;
-    *known = group_option_split(&group, &option, name);
-    return *known && any_optimizer_has(&is_flag, option) && is_flag;
-}
+static const OptionNames names = {.table = &run_options, .optimizers = true};
 
-static bool name_unknown(const void *context, const char *name, Error *err) {
-    const OptionTable *table = context;
-    char **group_names;
-    int n_group = group_option_names(&group_names), n = 0;
-    const char **all = malloc((size_t)(n_group + table->n_specs + 1) * sizeof *all);
-    ASSERT(all);
-    for (int i = 0; i < table->n_specs; i++) all[n++] = table->specs[i].name;
-    for (int i = 0; i < n_group; i++) all[n++] = group_names[i];
-    all[n++] = "help";
-    const char *near = nearest_name(name, all, n);
-    if (near) error_set(err, "unknown option '%s'; did you mean '%s'? (--help lists all)", name, near);
-    else error_set(err, "unknown option '%s'; --help lists all", name);
-    free(all);
-    free(group_names[0]);
-    free(group_names);
-    return false;
-}
-
-OptionNames config_names(const OptionTable *table) {
-    return (OptionNames){table, name_is_flag, name_unknown};
-}
-
-bool config_apply(void *base, const OptionTable *table, const Settings *settings, bool from_file, Error *err) {
+bool config_apply(void *base, const Settings *settings, Error *err) {
     for (int i = 0; i < settings->count; i++) {
         const Setting *s = &settings->items[i];
-        bool known;
-        name_is_flag(table, s->name, &known);
-        if (!known) {
-            name_unknown(table, s->name, err);
-            return setting_error(err, s);
-        }
-        const OptionSpec *spec = option_find(table, s->name);
-        if (!spec) continue; // an optimizer's
-        if (from_file && spec->not_stored) {
-            error_set(err, "'%s' belongs on the command line, not into a file", s->name);
-            return setting_error(err, s);
-        }
-        if (!option_set(base, spec, s->text, err)) return setting_error(err, s);
+        if (s->spec && !option_set(base, s->spec, s->text, err)) return setting_error(err, s);
     }
     return true;
 }
@@ -114,18 +69,13 @@ ModelRun config_model_run(const RunConfig *c) {
 }
 
 // The token that begins a document, for --align-documents.
-static bool derive_document_token(RunConfig *config, Error *err) {
+static bool derive_document_token(RunConfig *config, const Vocab *vocab, Error *err) {
     enum { GPT2_END_OF_TEXT = 50256 };
     int size = config->model.vocab_size;
     if (!config->align_documents) return true;
     if (config->shard_tail == SHARD_TAIL_DROP)
         return error_set(err, "--align-documents needs --shard-tail join: drop is the fixed order of a benchmark");
-    if (config->document_token < 0) {
-        Vocab *vocab = config_open_vocab(config, err);
-        if (!vocab) return false;
-        config->document_token = vocab_end_of_text(vocab);
-        vocab_close(vocab);
-    }
+    if (config->document_token < 0 && vocab) config->document_token = vocab_end_of_text(vocab);
     if (config->document_token < 0 && size > GPT2_END_OF_TEXT) config->document_token = GPT2_END_OF_TEXT;
     if (config->document_token < 0)
         return error_set(err, "--align-documents: which token begins a document? Give --document-token or --vocab");
@@ -135,8 +85,8 @@ static bool derive_document_token(RunConfig *config, Error *err) {
     return true;
 }
 
-// Fills in what follows from other options, so that the effective configuration says it.
-static bool derive(RunConfig *config, Error *err) {
+// Fills in what of the network follows from other options.
+static bool derive_network(RunConfig *config, const Vocab *vocab, Error *err) {
     ModelConfig *m = &config->model;
     if (m->n_kv_head == 0) m->n_kv_head = m->n_head;
     if (m->head_dim == 0) {
@@ -153,10 +103,8 @@ static bool derive(RunConfig *config, Error *err) {
         config->norm_bias = m->norm == NORM_LAYERNORM && m->biases == BIASES_ALL ? NORM_BIAS_YES : NORM_BIAS_NO;
     m->norm_bias = config->norm_bias == NORM_BIAS_YES;
     if (m->vocab_size == 0) {
-        Vocab *vocab = config_open_vocab(config, err);
-        if (!vocab) return false;
+        if (!vocab) return error_set(err, "config.conf has no vocab-size: it is not what a run has written");
         m->vocab_size = vocab_is_none(vocab) ? 50257 : vocab_size(vocab);
-        vocab_close(vocab);
     }
     if (m->vocab_padded == 0) {
         if (m->vocab_size > INT32_MAX - 63) return error_set(err, "--vocab-size %d is too large", m->vocab_size);
@@ -165,8 +113,10 @@ static bool derive(RunConfig *config, Error *err) {
     if (m->context == 0) m->context = config->seq_len;
     if (config->seq_len > m->context)
         return error_set(err, "--seq-len %d is longer than --context %d", config->seq_len, m->context);
-    if (!model_config_check(m, err) || !derive_document_token(config, err)) return false;
+    return model_config_check(m, err);
+}
 
+static bool derive_batch(RunConfig *config, Error *err) {
     if (config_step_tokens(config) > (int64_t)1 << 40)
         return error_set(err, "--batch-size %d times --seq-len %d is too large for a step", config->batch_size,
                          config->seq_len);
@@ -174,7 +124,8 @@ static bool derive(RunConfig *config, Error *err) {
         return error_set(err, "--steps %" PRId64 " of %" PRId64 " tokens each are too many", config->steps,
                          config_step_tokens(config));
     if (config->micro_batch == 0) {
-        int b = 1, tokens = (int64_t)m->d_ff * SMALL_TOKENS <= CACHED ? SMALL_TOKENS : MICRO_BATCH_TOKENS;
+        int b = 1,
+            tokens = (int64_t)config->model.d_ff * SMALL_TOKENS <= CACHED ? SMALL_TOKENS : MICRO_BATCH_TOKENS;
         for (int d = 1; d <= config->batch_size && (int64_t)d * config->seq_len <= tokens; d++)
             if (config->batch_size % d == 0) b = d;
         config->micro_batch = b;
@@ -197,117 +148,105 @@ static bool make_absolute(char *pattern, Error *err) {
     return true;
 }
 
-// On resume only options that leave the course of the run alone may differ from the run's own.
-static bool check_resume_overrides(const RunConfig *run, const RunConfig *given, const Settings *arguments,
-                                   Error *err) {
-    for (int i = 0; i < arguments->count; i++) {
-        const char *name = arguments->items[i].name;
-        const OptionSpec *spec = option_find(&run_options, name);
-        if (spec && spec->on_resume) continue;
-        if (spec && !spec->not_stored) {
-            char before[OPTION_TEXT_MAX], now[OPTION_TEXT_MAX];
-            option_text(before, sizeof before, run, spec);
-            option_text(now, sizeof now, given, spec);
-            if (strcmp(before, now) == 0) continue;
-            return error_set(
-                err,
-                "--%s %s cannot be changed on --resume (the run has %s): the run would no longer be the "
-                "one it was; start a new one with --config %s/config.conf",
-                name, now, before[0] ? before : "none", given->resume);
-        }
-        return error_set(err, "--%s cannot be given with --resume: the run keeps its own", name);
-    }
-    return true;
-}
-
-static bool build(RunConfig *config, const Settings *file, const Settings *arguments, Error *err) {
-    options_init(config, &run_options);
-    const Setting *name = settings_find(arguments, "config");
-    if (name) snprintf(config->config, sizeof config->config, "%s", name->text);
-    if (!config_apply(config, &run_options, file, true, err) ||
-        !config_apply(config, &run_options, arguments, false, err))
-        return false;
-    if (!derive(config, err) || !groups_resolve(config, file, arguments, err)) return false;
-    return make_absolute(config->init_from, err) && make_absolute(config->train_data, err) &&
-           make_absolute(config->val_data, err) && make_absolute(config->hellaswag, err) &&
+bool config_resolve(RunConfig *config, const Vocab *vocab, Error *err) {
+    return derive_network(config, vocab, err) && derive_document_token(config, vocab, err) &&
+           derive_batch(config, err) && make_absolute(config->init_from, err) &&
+           make_absolute(config->train_data, err) && make_absolute(config->val_data, err) &&
+           make_absolute(config->hellaswag, err) &&
            (vocab_name_is_builtin(config->vocab) || make_absolute(config->vocab, err));
 }
 
-bool config_load_run(RunConfig *config, const char *dir, Error *err) {
+bool config_read_files(Settings *all, const Settings *arguments, const OptionNames *known, Error *err) {
+    for (int i = 0; i < arguments->count; i++)
+        if (strcmp(arguments->items[i].name, "config") == 0 &&
+            !settings_from_file(all, arguments->items[i].text, known, err))
+            return false;
+    return true;
+}
+
+static bool read_run(Settings *file, const char *dir, Error *err) {
     char path[OPTION_TEXT_MAX + 16];
-    Settings file = {0}, arguments = {0};
     snprintf(path, sizeof path, "%s/config.conf", dir);
     if (access(dir, F_OK) != 0) return error_set(err, "there is no run %s", dir);
     if (access(path, F_OK) != 0)
         return error_set(err, "%s is not a run, or ended before it began: it has no config.conf", dir);
-    *config = (RunConfig){0};
-    bool ok = settings_from_file(&file, path, err) && build(config, &file, &arguments, err);
-    settings_free(&file);
-    return ok;
+    return settings_from_file(file, path, &names, err);
 }
 
-bool config_read_files(Settings *all, const Settings *arguments, Error *err) {
-    for (int i = 0; i < arguments->count; i++) {
-        if (strcmp(arguments->items[i].name, "config") != 0) continue;
-        Settings one = {0}; // a name may stand once in a file, but again in the next
-        bool ok = settings_from_file(&one, arguments->items[i].text, err);
-        for (int j = 0; j < one.count && ok; j++)
-            settings_add(all, one.items[j].name, one.items[j].text, one.items[j].origin);
-        settings_free(&one);
-        if (!ok) return false;
+bool config_read(ConfigSources *sources, int argc, const char *const *argv, Error *err) {
+    *sources = (ConfigSources){0};
+    if (!settings_from_arguments(&sources->arguments, NULL, NULL, argc, argv, &names, err)) return false;
+    const Setting *resume = settings_find(&sources->arguments, "resume");
+    if (!resume) return config_read_files(&sources->file, &sources->arguments, &names, err);
+    if (settings_find(&sources->arguments, "config"))
+        return error_set(err, "--config cannot be given with --resume: the run keeps its own");
+    return read_run(&sources->file, resume->text, err);
+}
+
+void config_sources_free(ConfigSources *sources) {
+    settings_free(&sources->file);
+    settings_free(&sources->arguments);
+}
+
+bool config_add_argument(ConfigSources *sources, const char *name, const char *text, const char *origin,
+                         Error *err) {
+    return settings_add(&sources->arguments, &names, name, text, origin, err);
+}
+
+static bool check_tied_head(const Settings *settings, Error *err) {
+    for (int i = 0; i < settings->count; i++) {
+        const Setting *s = &settings->items[i];
+        if (!s->option || s->group != GROUP_HEAD) continue;
+        error_set(err,
+                  "--%s: the head is tied to the token embedding, whose options govern it; use the embed- "
+                  "options, or --tied-head no",
+                  s->name);
+        return setting_error(err, s);
     }
     return true;
 }
 
-static bool load(RunConfig *config, Settings *file, Settings *arguments, Error *err) {
-    const Setting *resume = settings_find(arguments, "resume");
-    if (!resume)
-        return config_read_files(file, arguments, err) && init_from_options(arguments, file, err) &&
-               build(config, file, arguments, err);
+bool config_build(RunConfig *config, const ConfigSources *sources, Error *err) {
+    const Settings *file = &sources->file, *arguments = &sources->arguments;
+    *config = (RunConfig){0};
+    options_init(config, &run_options);
+    if (!config_apply(config, file, err) || !config_apply(config, arguments, err) ||
+        !groups_resolve(config->groups, config->note, file, arguments, err))
+        return false;
+    return !config->model.tied_head || (check_tied_head(file, err) && check_tied_head(arguments, err));
+}
 
-    if (settings_find(arguments, "config"))
-        return error_set(err, "--config cannot be given with --resume: the run keeps its own");
-    RunConfig *run = calloc(1, sizeof *run);
+bool config_load_run(RunConfig *config, const char *dir, Error *err) {
+    ConfigSources sources = {0};
+    bool ok = read_run(&sources.file, dir, err) && config_build(config, &sources, err) &&
+              config_resolve(config, NULL, err);
+    config_sources_free(&sources);
+    return ok;
+}
+
+static bool check_override(const RunConfig *run, const RunConfig *config, const Setting *s, Error *err) {
+    char before[OPTION_TEXT_MAX], now[OPTION_TEXT_MAX];
+    if (s->spec && s->spec->on_resume) return true;
+    if (!s->spec || s->spec->not_stored)
+        return error_set(err, "--%s cannot be given with --resume: the run keeps its own", s->name);
+    option_text(before, sizeof before, run, s->spec);
+    option_text(now, sizeof now, config, s->spec);
+    if (strcmp(before, now) == 0) return true;
+    return error_set(err,
+                     "--%s %s cannot be changed on --resume (the run has %s): the run would no longer be the "
+                     "one it was; start a new one with --config %s/config.conf",
+                     s->name, now, before[0] ? before : "none", config->resume);
+}
+
+bool config_check_resume(const RunConfig *config, const ConfigSources *sources, Error *err) {
+    RunConfig *run = malloc(sizeof *run);
     ASSERT(run);
-    char path[OPTION_TEXT_MAX + 16];
-    snprintf(path, sizeof path, "%s/config.conf", resume->text);
-    bool ok = config_load_run(run, resume->text, err) && settings_from_file(file, path, err) &&
-              build(config, file, arguments, err) && check_resume_overrides(run, config, arguments, err);
+    const ConfigSources file = {.file = sources->file};
+    bool ok = config_build(run, &file, err) && config_resolve(run, NULL, err);
+    for (int i = 0; i < sources->arguments.count && ok; i++)
+        ok = check_override(run, config, &sources->arguments.items[i], err);
     free(run);
     return ok;
-}
-
-bool config_load(RunConfig *config, int argc, const char *const *argv, Error *err) {
-    const OptionNames names = config_names(&run_options);
-    Settings file = {0}, arguments = {0};
-    *config = (RunConfig){0};
-    bool ok = settings_from_arguments(&arguments, NULL, NULL, argc, argv, &names, err) &&
-              load(config, &file, &arguments, err);
-    settings_free(&file);
-    settings_free(&arguments);
-    return ok;
-}
-
-void config_print_group(FILE *out, const GroupSettings *s, Group group) {
-    const char *prefix = group_prefix(group);
-    char name[128], text[128];
-#define PRINT(option, ...)                                                                                         \
-    do {                                                                                                           \
-        snprintf(name, sizeof name, "%s%s", prefix, option);                                                       \
-        snprintf(text, sizeof text, __VA_ARGS__);                                                                  \
-        setting_print(out, name, text);                                                                            \
-    } while (0)
-    PRINT("optimizer", "%s", s->def->name);
-    for (int i = 0; i < s->def->n_options; i++) {
-        snprintf(name, sizeof name, "%s%s", prefix, s->def->options[i].name);
-        group_setting_text(text, sizeof text, s, i);
-        setting_print(out, name, text);
-    }
-    PRINT("schedule", "%s", schedule_name(s->schedule.kind));
-    PRINT("warmup", "%" PRId64, s->schedule.warmup);
-    PRINT("cooldown", "%.17g", s->schedule.cooldown);
-    PRINT("final-lr", "%.17g", s->schedule.final);
-#undef PRINT
 }
 
 void config_print_table(FILE *out, const void *base, const OptionTable *table) {
@@ -316,8 +255,9 @@ void config_print_table(FILE *out, const void *base, const OptionTable *table) {
     for (int i = 0; i < table->n_specs; i++) {
         const OptionSpec *spec = &table->specs[i];
         if (spec->not_stored) continue;
-        if (strcmp(section, spec->section) != 0) fprintf(out, "\n# %s\n", spec->section);
-        section = spec->section;
+        if (strcmp(section, option_section(table, spec)) != 0)
+            fprintf(out, "\n# %s\n", option_section(table, spec));
+        section = option_section(table, spec);
         option_text(text, sizeof text, base, spec);
         setting_print(out, spec->name, text);
     }
@@ -327,7 +267,7 @@ void config_print(FILE *out, const RunConfig *config) {
     config_print_table(out, config, &run_options);
     for (int g = 0; g < GROUP_COUNT; g++) {
         if (g == GROUP_HEAD && config->model.tied_head) continue;
-        fprintf(out, "\n# Optimizer: %s parameters\n", group_name((Group)g));
-        config_print_group(out, &config->groups[g], (Group)g);
+        fprintf(out, "\n# Optimizer: %s parameters\n", group_name((ParamGroup)g));
+        group_print(out, &config->groups[g], (ParamGroup)g);
     }
 }

@@ -1,5 +1,5 @@
 // run/options/config.h - everything a run is made of, as one struct, and where it comes from: defaults, a configuration
-// file, the command line (in this order, later over earlier).
+// file, the command line (in this order, later over earlier). Nothing but configuration files is opened here.
 #ifndef POLAR_RUN_OPTIONS_CONFIG_H
 #define POLAR_RUN_OPTIONS_CONFIG_H
 
@@ -8,7 +8,7 @@
 #include "model/activations.h"
 #include "model/config.h"
 #include "optim/optimizer.h"
-#include "run/options/options.h"
+#include "run/options/settings.h"
 
 typedef enum { BAD_STEP_STOP, BAD_STEP_SKIP } OnBadStep;
 typedef enum { DTYPE_AUTO, DTYPE_F32, DTYPE_BF16 } DtypeChoice;
@@ -17,7 +17,7 @@ typedef enum { NORM_BIAS_AUTO, NORM_BIAS_NO, NORM_BIAS_YES } NormBias;
 typedef struct {
     // This process
     char config[OPTION_TEXT_MAX], out[OPTION_TEXT_MAX], resume[OPTION_TEXT_MAX];
-    bool dry_run, overwrite, quiet;
+    bool dry_run, json, overwrite, quiet;
     char device[OPTION_TEXT_MAX];
     int dtype; // DtypeChoice
     int threads;
@@ -53,37 +53,51 @@ typedef struct {
     ModelConfig model;
     int norm_bias; // what --norm-bias said: NORM_BIAS_AUTO before it is resolved into model.norm_bias
 
-    GroupSettings groups[GROUP_COUNT]; // GROUP_HEAD's are of no account where the head is tied
-    char note[1024];                   // what the user should know about how this came about; "" if nothing
+    ParamGroupOptions groups[GROUP_COUNT]; // GROUP_HEAD's are of no account where the head is tied
+    char note[1024];                       // what the user should know about how this came about; "" if nothing
 } RunConfig;
 
 // The options of `train` itself; those of the optimizers come from their registry.
 extern const OptionTable run_options;
 
-// One optimizer option name taken apart: "embed-beta1" is GROUP_EMBED and "beta1". False if it is none: the name
-// must be "optimizer", "schedule", "warmup", "cooldown", "final-lr" or an option of some optimizer.
-bool group_option_split(Group *group, const char **option, const char *name);
+// What was said: in the files of --config, later over earlier, or the configuration of the run that is resumed, and on the
+// command line.
+typedef struct {
+    Settings file, arguments;
+} ConfigSources;
 
-// Fills `config` from the arguments after the program's name. Errors: anything unknown, out of range or
-// contradictory, with the nearest valid name. Nothing is created.
-bool config_load(RunConfig *config, int argc, const char *const *argv, Error *err);
+// Reads what the arguments after the program's name say, and the files they name. Errors: unknown names, with the nearest
+// valid one. config_sources_free is called in any case.
+bool config_read(ConfigSources *sources, int argc, const char *const *argv, Error *err);
+void config_sources_free(ConfigSources *sources);
 
-// Reads a run's own configuration, DIR/config.conf.
+// Adds what was not said on the command line but goes before the file as if it were.
+bool config_add_argument(ConfigSources *sources, const char *name, const char *text, const char *origin,
+                         Error *err);
+
+// The options as they were said, over the defaults. Errors: anything out of range.
+bool config_build(RunConfig *config, const ConfigSources *sources, Error *err);
+
+// Fills in what follows from other options, so that the effective configuration says it. `vocab` is that of --vocab; it may
+// be NULL for the configuration of a run, which says what followed from it. Errors: anything contradictory.
+bool config_resolve(RunConfig *config, const Vocab *vocab, Error *err);
+
+// Refuses arguments that would change the course of the run that is resumed; config is resolved.
+bool config_check_resume(const RunConfig *config, const ConfigSources *sources, Error *err);
+
+// Reads a run's own configuration, DIR/config.conf, as resolved.
 bool config_load_run(RunConfig *config, const char *dir, Error *err);
 
 // Writes the effective configuration: as --config it reproduces the run.
 void config_print(FILE *out, const RunConfig *config);
 
 // What other commands that train share with `train`: a table of their own with the optimizers' options beside it.
-// How the arguments are read.
-OptionNames config_names(const OptionTable *table);
 // Adds what stands in the files of --config, which may be given several times: in the order given, later over earlier.
-bool config_read_files(Settings *all, const Settings *arguments, Error *err);
-// Sets the table's options; the optimizers' are left to groups_resolve, unknown ones refused.
-bool config_apply(void *base, const OptionTable *table, const Settings *settings, bool from_file, Error *err);
-// Parts of config_print: the table's options, the options of one group of parameters.
+bool config_read_files(Settings *all, const Settings *arguments, const OptionNames *known, Error *err);
+// Sets the options of a table; the optimizers' are left to groups_resolve.
+bool config_apply(void *base, const Settings *settings, Error *err);
+// Part of config_print: the table's options.
 void config_print_table(FILE *out, const void *base, const OptionTable *table);
-void config_print_group(FILE *out, const GroupSettings *settings, Group group);
 
 // Opens the run's vocabulary, which must fit its network. NULL with an error.
 Vocab *config_open_vocab(const RunConfig *config, Error *err);

@@ -1,21 +1,106 @@
-// Settings from the command line and from configuration files.
+#include "run/options/settings.h"
+
 #include "base/file.h"
 #include "base/suggest.h"
-#include "run/options/options.h"
 
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
-void settings_add(Settings *settings, const char *name, const char *text, const char *origin) {
+// ------------------------------------------------------------------------------------------------ names
+
+// The i-th option that a group of parameters can have; what several optimizers have comes once for each of them. False
+// behind the last.
+static bool group_option(OptionSpec *option, int i) {
+    int n;
+    const OptimizerDef *const *defs = optimizer_registry(&n);
+    *option = (OptionSpec){.name = "optimizer", .kind = KIND_TEXT};
+    if (i-- == 0) return true;
+    if (i < schedule_options.n_specs) {
+        *option = schedule_options.specs[i];
+        return true;
+    }
+    i -= schedule_options.n_specs;
+    for (int d = 0; d < n; i -= optimizer_option_count(defs[d++])) {
+        if (i >= optimizer_option_count(defs[d])) continue;
+        *option = optimizer_option(defs[d], i);
+        return true;
+    }
+    return false;
+}
+
+static bool find_group_option(OptionSpec *option, const char *name) {
+    for (int i = 0; group_option(option, i); i++)
+        if (strcmp(option->name, name) == 0) return true;
+    return false;
+}
+
+// Takes a name apart: a row of the table, or the prefix of a group, the empty one last, and an option of it. False where
+// it is none of these.
+static bool find_name(Setting *setting, bool *is_flag, const OptionNames *names, const char *name) {
+    OptionSpec option;
+    *setting = (Setting){.spec = option_find(names->table, name)};
+    if (setting->spec) {
+        *is_flag = setting->spec->kind == KIND_YES_NO;
+        return true;
+    }
+    for (int g = GROUP_COUNT - 1; g >= 0 && names->optimizers; g--) {
+        size_t n = strlen(group_prefix((ParamGroup)g));
+        if (strncmp(name, group_prefix((ParamGroup)g), n) != 0 || !find_group_option(&option, name + n)) continue;
+        setting->group = (ParamGroup)g;
+        setting->option = name + n;
+        *is_flag = option.kind == KIND_YES_NO;
+        return true;
+    }
+    return false;
+}
+
+static bool unknown_name(const OptionNames *names, const char *name, Error *err) {
+    enum { MOST = 1024, ROOM = 64 };
+    char(*text)[ROOM] = malloc(MOST * sizeof *text);
+    const char **all = malloc(MOST * sizeof *all);
+    ASSERT(text && all);
+    int n = 0;
+    OptionSpec option;
+    for (; n < names->table->n_specs; n++) all[n] = names->table->specs[n].name;
+    for (int g = 0; g < GROUP_COUNT && names->optimizers; g++)
+        for (int i = 0; group_option(&option, i); i++, n++) {
+            ASSERT(n < MOST - 1);
+            snprintf(text[n], ROOM, "%s%s", group_prefix((ParamGroup)g), option.name);
+            all[n] = text[n];
+        }
+    all[n++] = "help";
+    const char *near = nearest_name(name, all, n);
+    if (near) error_set(err, "unknown option '%s'; did you mean '%s'? (--help lists all)", name, near);
+    else error_set(err, "unknown option '%s'; --help lists all", name);
+    free(text);
+    free(all);
+    return false;
+}
+
+bool settings_add(Settings *settings, const OptionNames *names, const char *name, const char *text,
+                  const char *origin, Error *err) {
+    bool is_flag;
+    Setting setting;
+    char *copy = strdup(name);
+    ASSERT(copy);
+    bool known = find_name(&setting, &is_flag, names, copy);
+    if (!known) {
+        free(copy);
+        unknown_name(names, name, err);
+        return origin[0] ? error_prefix(err, "%s", origin) : false;
+    }
+    setting.name = copy;
+    setting.text = strdup(text);
+    setting.origin = strdup(origin);
+    ASSERT(setting.text && setting.origin);
     if (settings->count == settings->capacity) {
         settings->capacity = settings->capacity ? 2 * settings->capacity : 32;
         settings->items = realloc(settings->items, (size_t)settings->capacity * sizeof *settings->items);
         ASSERT(settings->items);
     }
-    Setting *s = &settings->items[settings->count++];
-    *s = (Setting){strdup(name), strdup(text), strdup(origin)};
-    ASSERT(s->name && s->text && s->origin);
+    settings->items[settings->count++] = setting;
+    return true;
 }
 
 void settings_free(Settings *settings) {
@@ -40,33 +125,28 @@ bool setting_error(Error *err, const Setting *setting) {
 
 // ------------------------------------------------------------------------------------------------ command line
 
-static bool add_argument(Settings *settings, int *used, const char *name, const char *equals, const char *next,
+// Adds what one argument says, `name` and the text behind its equals sign if it has one; *used: it took the next
+// argument too.
+static bool add_argument(Settings *settings, bool *used, const char *name, const char *equals, const char *next,
                          const OptionNames *names, Error *err) {
-    bool known = true, value;
-    bool flag = names->is_flag(names->context, name, &known);
-    *used = 0;
-    if (!known && strncmp(name, "no-", 3) == 0) {
-        bool negated_known = true;
-        if (names->is_flag(names->context, name + 3, &negated_known) && negated_known) {
-            if (equals) return error_set(err, "--%s takes no value; write --%s=no", name, name + 3);
-            settings_add(settings, name + 3, "no", "");
-            return true;
-        }
+    Setting found;
+    bool is_flag = false, value;
+    *used = false;
+    if (!find_name(&found, &is_flag, names, name) && strncmp(name, "no-", 3) == 0 &&
+        find_name(&found, &is_flag, names, name + 3) && is_flag) {
+        if (equals) return error_set(err, "--%s takes no value; write --%s=no", name, name + 3);
+        return settings_add(settings, names, name + 3, "no", "", err);
     }
-    if (!known) return names->unknown(names->context, name, err);
-    if (equals) {
-        settings_add(settings, name, equals, "");
-    } else if (flag) {
+    if (equals || !find_name(&found, &is_flag, names, name))
+        return settings_add(settings, names, name, equals ? equals : "", "", err);
+    if (is_flag) {
         *used = next && parse_yes_no(&value, next);
-        settings_add(settings, name, *used ? next : "yes", "");
-    } else {
-        // A negative number is a value; "--x" is the next option.
-        if (!next || strncmp(next, "--", 2) == 0)
-            return error_set(err, "--%s needs a value; --help explains it", name);
-        *used = 1;
-        settings_add(settings, name, next, "");
+        return settings_add(settings, names, name, *used ? next : "yes", "", err);
     }
-    return true;
+    // A negative number is a value; "--x" is the next option.
+    if (!next || strncmp(next, "--", 2) == 0) return error_set(err, "--%s needs a value; --help explains it", name);
+    *used = true;
+    return settings_add(settings, names, name, next, "", err);
 }
 
 bool settings_from_arguments(Settings *settings, const char **positional, int *n_positional, int argc,
@@ -87,7 +167,7 @@ bool settings_from_arguments(Settings *settings, const char **positional, int *n
         if (length >= sizeof name) return error_set(err, "unknown option '%.60s...'; see --help", arg);
         memcpy(name, arg + 2, length);
         name[length] = 0;
-        int used;
+        bool used;
         if (!add_argument(settings, &used, name, equals ? equals + 1 : NULL, i + 1 < argc ? argv[i + 1] : NULL,
                           names, err))
             return false;
@@ -96,31 +176,14 @@ bool settings_from_arguments(Settings *settings, const char **positional, int *n
     return true;
 }
 
-static bool table_is_flag(const void *context, const char *name, bool *known) {
-    const OptionSpec *spec = option_find(context, name);
-    *known = spec != NULL;
-    return spec && spec->kind == KIND_YES_NO;
-}
-
-static bool table_unknown(const void *context, const char *name, Error *err) {
-    enum { MOST = 64 };
-    const OptionTable *table = context;
-    const char *names[MOST];
-    ASSERT(table->n_specs <= MOST);
-    for (int i = 0; i < table->n_specs; i++) names[i] = table->specs[i].name;
-    const char *near = nearest_name(name, names, table->n_specs);
-    if (near) return error_set(err, "unknown option '--%s'; did you mean '--%s'?", name, near);
-    return error_set(err, "unknown option '--%s'; --help lists all", name);
-}
-
 bool options_from_arguments(void *base, const OptionTable *table, const char **positional, int *n_positional,
                             int argc, const char *const *argv, Error *err) {
-    const OptionNames names = {table, table_is_flag, table_unknown};
+    const OptionNames names = {.table = table};
     Settings settings = {0};
     options_init(base, table);
     bool ok = settings_from_arguments(&settings, positional, n_positional, argc, argv, &names, err);
     for (int i = 0; i < settings.count && ok; i++)
-        ok = option_set(base, option_find(table, settings.items[i].name), settings.items[i].text, err);
+        ok = option_set(base, settings.items[i].spec, settings.items[i].text, err);
     settings_free(&settings);
     return ok;
 }
@@ -157,7 +220,9 @@ static bool parse_value(char *text) {
     return true;
 }
 
-static bool parse_line(Settings *settings, char *line, const char *path, int number, Error *err) {
+// A line of the file whose settings begin at `first`.
+static bool parse_line(Settings *settings, int first, char *line, const char *path, int number,
+                       const OptionNames *names, Error *err) {
     char origin[OPTION_TEXT_MAX + 32];
     snprintf(origin, sizeof origin, "%s:%d", path, number);
     while (isspace((unsigned char)*line)) line++;
@@ -170,26 +235,30 @@ static bool parse_line(Settings *settings, char *line, const char *path, int num
     while (isspace((unsigned char)*value)) value++;
     if (!parse_value(value)) return error_set(err, "%s: bad quotes or escapes in the value", origin);
     *end = 0;
-    const Setting *earlier = settings_find(settings, line);
+    const Settings file = {.items = settings->items ? settings->items + first : NULL,
+                           .count = settings->count - first};
+    const Setting *earlier = settings_find(&file, line);
     if (earlier) return error_set(err, "%s: '%s' was set before, at %s", origin, line, earlier->origin);
-    settings_add(settings, line, value, origin);
-    return true;
+    if (!settings_add(settings, names, line, value, origin, err)) return false;
+    const Setting *s = &settings->items[settings->count - 1];
+    if (!s->spec || !s->spec->not_stored) return true;
+    return error_set(err, "%s: '%s' belongs on the command line, not into a file", origin, line);
 }
 
-bool settings_from_file(Settings *settings, const char *path, Error *err) {
+bool settings_from_file(Settings *settings, const char *path, const OptionNames *names, Error *err) {
     enum { MAX_BYTES = 1 << 20 };
     size_t size;
     char *text = file_read_whole(&size, path, MAX_BYTES, err);
     if (!text) return error_prefix(err, "configuration");
     bool ok = true;
-    int number = 1;
+    int number = 1, first = settings->count;
     for (char *line = text, *end; ok && line < text + size; line = end + 1, number++) {
         end = memchr(line, '\n', (size_t)(text + size - line));
         if (!end) end = text + size;
         *end = 0;
         if (strlen(line) != (size_t)(end - line))
             ok = error_set(err, "%s:%d: not a text file (a zero byte)", path, number);
-        else ok = parse_line(settings, line, path, number, err);
+        else ok = parse_line(settings, first, line, path, number, names, err);
     }
     free(text);
     return ok;

@@ -5,67 +5,51 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const type_names[] = {"f32", "f64", NULL};
+static const OptionChoice type_words[] = {{"f32", TYPE_F32}, {"f64", TYPE_F64}, {NULL, 0}};
 
-#define AT(field) offsetof(ProblemConfig, field)
-#define TEXT(n, f, d, ...)                                                                                         \
-    { .name = n, .section = S, .kind = KIND_TEXT, .offset = AT(f), .def = d, __VA_ARGS__ }
-#define FLAG(n, f, ...)                                                                                            \
-    { .name = n, .section = S, .kind = KIND_YES_NO, .offset = AT(f), .def = "no", .not_stored = true, __VA_ARGS__ }
-#define INTEGER(n, k, f, d, lo, hi, ...)                                                                           \
-    { .name = n, .section = S, .kind = k, .offset = AT(f), .def = d, .min = lo, .max = hi, __VA_ARGS__ }
-#define SIZE(n, f, ...) INTEGER(n, KIND_INT, sizes.f, "0", 0, 1 << 20, __VA_ARGS__)
-#define COUNT(n, f, d, lo, ...) INTEGER(n, KIND_INT64, f, d, lo, 9e18, __VA_ARGS__)
-#define NUMBER(n, f, d, hi, ...)                                                                                   \
-    { .name = n, .section = S, .kind = KIND_NUMBER, .offset = AT(f), .def = d, .min = 0, .max = hi, __VA_ARGS__ }
+#define OPTIONS_OF ProblemConfig
+#define PROCESS_FLAG(name, field, ...) OPTION_FLAG(name, field, "no", .not_stored = true, __VA_ARGS__)
+#define SIZE(name, field, ...) OPTION_INT(name, sizes.field, "0", 0, 1 << 20, __VA_ARGS__)
 
 static const OptionSpec specs[] = {
-#define S "Run"
-    TEXT("config", config, "", .value = "FILE", .not_stored = true,
-         .help = "file with options, one 'name = value' a line; may be repeated, later files go before"),
-    TEXT("out", out, "", .value = "DIR", .not_stored = true, .help = "the run's directory, which is created"),
-    FLAG("overwrite", overwrite, .help = "replace the run that is in --out"),
-    FLAG("dry-run", dry_run, .help = "print the plan and stop"),
-    FLAG("quiet", quiet, .help = "print the end only"),
-    FLAG("help", help, .help = "print this"),
-    TEXT("device", device, "auto", .value = "NAME", .help = "cpu, cuda, cuda:N, or auto: cuda where there is one"),
-    INTEGER("threads", KIND_INT, threads, "0", 0, 1024, .help = "CPU threads; 0: all that this process may use"),
-#undef S
-#define S "Problem"
-    TEXT("problem", problem, "", .value = "NAME",
-         .help = "quadratic, logistic or completion; the word after problem"),
+    OPTION_TEXT("config", config, "", .section = "Run", .value = "FILE", .not_stored = true,
+                .help = "file with options, one 'name = value' a line; may be repeated, later files go before"),
+    OPTION_TEXT("out", out, "", .value = "DIR", .not_stored = true,
+                .help = "the run's directory, which is created"),
+    PROCESS_FLAG("overwrite", overwrite, .help = "replace the run that is in --out"),
+    PROCESS_FLAG("dry-run", dry_run, .help = "print the plan and stop"),
+    PROCESS_FLAG("quiet", quiet, .help = "print the end only"),
+    PROCESS_FLAG("help", help, .help = "print this"),
+    OPTION_TEXT("device", device, "auto", .value = "NAME",
+                .help = "cpu, cuda, cuda:N, or auto: cuda where there is one"),
+    OPTION_INT("threads", threads, "0", 0, 1024, .help = "CPU threads; 0: all that this process may use"),
+
+    OPTION_TEXT("problem", problem, "", .section = "Problem", .value = "NAME",
+                .help = "quadratic, logistic or completion; the word after problem"),
     SIZE("rows", rows, .help = "of A, of C or of M; 0, here and below: the paper's"),
     SIZE("cols", cols, .help = "of B, of C or of M"),
     SIZE("x-rows", x_rows, .help = "quadratic, logistic: of X"),
     SIZE("x-cols", x_cols, .help = "quadratic, logistic: of X"),
     SIZE("rank", rank, .help = "completion: of M, X and Y"),
-    NUMBER("mask", sizes.mask, "0", 1, .help = "completion: the fraction of M that is known"),
+    OPTION_NUMBER("mask", sizes.mask, "0", 0, 1, .help = "completion: the fraction of M that is known"),
     SIZE("batch", batch, .help = "logistic: rows of A in a step"),
-    {.name = "type",
-     .section = S,
-     .kind = KIND_ONE_OF,
-     .offset = AT(type),
-     .def = "f32",
-     .choices = type_names,
-     .help = "of the numbers"},
-    COUNT("seed", seed, "1", 0, .help = "of the data and of the start"),
-#undef S
-#define S "Training and reports"
-    COUNT("steps", steps, "0", 0, .help = "optimizer steps; 0: the paper's"),
-    NUMBER("clip", clip, "0", 1e300, .help = "clip the gradient to this norm; 0: never"),
-    COUNT("decay-every", decay_every, "0", 0, .help = "steps after which the learning rate falls; 0: never"),
-    NUMBER("decay-factor", decay_factor, "0.95", 1, .help = "what it is then multiplied by"),
-    COUNT("log-every", log_every, "10", 1, .help = "steps between lines of metrics.jsonl"),
-    COUNT("diagnose", diagnose, "10", 0,
-          .help = "steps between condition numbers and nuclear norms, at steps that are logged; 0: none"),
-#undef S
+    OPTION_ONE_OF("type", type, "f32", type_words, .help = "of the numbers"),
+    OPTION_INT64("seed", seed, "1", 0, OPTION_INT64_MAX, .help = "of the data and of the start"),
+
+    OPTION_INT64("steps", steps, "0", 0, OPTION_INT64_MAX, .section = "Training and reports",
+                 .help = "optimizer steps; 0: the paper's"),
+    OPTION_NUMBER("clip", clip, "0", 0, OPTION_NUMBER_MAX, .help = "clip the gradient to this norm; 0: never"),
+    OPTION_INT64("decay-every", decay_every, "0", 0, OPTION_INT64_MAX,
+                 .help = "steps after which the learning rate falls; 0: never"),
+    OPTION_NUMBER("decay-factor", decay_factor, "0.95", 0, 1, .help = "what it is then multiplied by"),
+    OPTION_INT64("log-every", log_every, "10", 1, OPTION_INT64_MAX, .help = "steps between lines of metrics.jsonl"),
+    OPTION_INT64("diagnose", diagnose, "10", 0, OPTION_INT64_MAX,
+                 .help = "steps between condition numbers and nuclear norms, at steps that are logged; 0: none"),
 };
 
-const OptionTable problem_options = {specs, (int)(sizeof specs / sizeof *specs)};
+const OptionTable problem_options = OPTION_TABLE(specs);
 
-Type problem_config_type(const ProblemConfig *config) {
-    return config->type == 0 ? TYPE_F32 : TYPE_F64;
-}
+static const OptionNames names = {.table = &problem_options, .optimizers = true};
 
 static bool take_size(int *size, const char *name, int def, const ProblemDef *problem, Error *err) {
     if (*size && !def) return error_set(err, "--%s means nothing to %s", name, problem->name);
@@ -104,12 +88,9 @@ static bool take_problem(ProblemConfig *c, const Settings *file, const Settings 
 // Options of embeddings, heads and vectors would be left without a word.
 static bool check_groups(const Settings *settings, Error *err) {
     for (int i = 0; i < settings->count; i++) {
-        Group group;
-        const char *option;
         const Setting *s = &settings->items[i];
-        if (option_find(&problem_options, s->name) || !group_option_split(&group, &option, s->name)) continue;
-        if (group == GROUP_HIDDEN) continue;
-        error_set(err, "--%s: a problem has matrices only, whose options have no prefix: --%s", s->name, option);
+        if (!s->option || s->group == GROUP_HIDDEN) continue;
+        error_set(err, "--%s: a problem has matrices only, whose options have no prefix: --%s", s->name, s->option);
         return setting_error(err, s);
     }
     return true;
@@ -141,38 +122,28 @@ static bool take_optimizer(ProblemConfig *c, Settings *file, Settings *arguments
         return error_set(err, "altgd steps two matrices in turn, and %s has one; it is for completion",
                          c->def->name);
     bool momentum = settings_find(file, "momentum") || settings_find(arguments, "momentum");
-    if (c->direction != DIRECTION_GRADIENT && !momentum) settings_add(arguments, "momentum", "0", "");
+    if (c->direction != DIRECTION_GRADIENT && !momentum &&
+        !settings_add(arguments, &names, "momentum", "0", "", err))
+        return false;
 
-    // Made in the configuration of a network's run, which has room for the options of all groups.
-    RunConfig *run = calloc(1, sizeof *run);
-    ASSERT(run);
-    memcpy(run->config, c->config, sizeof run->config);
-    bool ok = groups_resolve(run, file, arguments, err);
-    memcpy(c->groups, run->groups, sizeof c->groups);
-    memcpy(c->note, run->note, sizeof c->note);
-    free(run);
-    if (!ok) return false;
-    GroupSettings *settings = &c->groups[GROUP_HIDDEN];
-    settings->schedule.decay_every = c->decay_every;
-    settings->schedule.decay_factor = c->decay_factor;
+    if (!groups_resolve(c->groups, c->note, file, arguments, err)) return false;
+    ParamGroupOptions *options = &c->groups[GROUP_HIDDEN];
+    options->schedule.decay_every = c->decay_every;
+    options->schedule.decay_factor = c->decay_factor;
     if (c->direction != DIRECTION_GRADIENT) {
-        c->baseline = *settings->def;
+        c->baseline = *options->def;
         c->baseline.name = c->direction == DIRECTION_NEWTON ? "newton" : "altgd";
-        settings->def = &c->baseline;
+        options->def = &c->baseline;
     }
     return true;
 }
 
 static bool build(ProblemConfig *c, Settings *file, Settings *arguments, Error *err) {
-    const Setting *name = settings_find(arguments, "config");
-    if (name) snprintf(c->config, sizeof c->config, "%s", name->text);
-    return config_apply(c, &problem_options, file, true, err) &&
-           config_apply(c, &problem_options, arguments, false, err) && take_problem(c, file, arguments, err) &&
+    return config_apply(c, file, err) && config_apply(c, arguments, err) && take_problem(c, file, arguments, err) &&
            check_groups(file, err) && check_groups(arguments, err) && take_optimizer(c, file, arguments, err);
 }
 
 bool problem_config_load(ProblemConfig *c, int argc, const char *const *argv, Error *err) {
-    const OptionNames names = config_names(&problem_options);
     Settings file = {0}, arguments = {0};
     int n_words;
     const char **words = malloc((size_t)(argc + 1) * sizeof *words);
@@ -184,8 +155,8 @@ bool problem_config_load(ProblemConfig *c, int argc, const char *const *argv, Er
         c->help = true;
     } else if (ok) {
         if (n_words > 1) ok = error_set(err, "unexpected '%s': one problem at a time", words[1]);
-        if (n_words == 1) settings_add(&arguments, "problem", words[0], "");
-        ok = ok && config_read_files(&file, &arguments, err) && build(c, &file, &arguments, err);
+        if (n_words == 1) ok = settings_add(&arguments, &names, "problem", words[0], "", err);
+        ok = ok && config_read_files(&file, &arguments, &names, err) && build(c, &file, &arguments, err);
     }
     settings_free(&file);
     settings_free(&arguments);
@@ -196,5 +167,5 @@ bool problem_config_load(ProblemConfig *c, int argc, const char *const *argv, Er
 void problem_config_print(FILE *out, const ProblemConfig *c) {
     config_print_table(out, c, &problem_options);
     fprintf(out, "\n# Optimizer\n");
-    config_print_group(out, &c->groups[GROUP_HIDDEN], GROUP_HIDDEN);
+    group_print(out, &c->groups[GROUP_HIDDEN], GROUP_HIDDEN);
 }

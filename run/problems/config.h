@@ -21,7 +21,7 @@ typedef struct {
     char problem[OPTION_TEXT_MAX];
     const ProblemDef *def;
     ProblemSizes sizes;
-    int type; // 0: F32, 1: F64; see problem_config_type
+    int type; // Type: F32 or F64
     int64_t seed, steps, log_every, diagnose;
     double clip;
     int64_t decay_every;
@@ -29,7 +29,7 @@ typedef struct {
 
     Direction direction;
     OptimizerDef baseline; // sgd under the name of a baseline, where one is chosen
-    GroupSettings groups[GROUP_COUNT];
+    ParamGroupOptions groups[GROUP_COUNT];
     char note[1024]; // what the user should know about how this came about; "" if nothing
 } ProblemConfig;
 
@@ -41,6 +41,4 @@ bool problem_config_load(ProblemConfig *config, int argc, const char *const *arg
 
 // Writes the effective configuration: as --config it reproduces the run.
 void problem_config_print(FILE *out, const ProblemConfig *config);
-
-Type problem_config_type(const ProblemConfig *config);
 #endif

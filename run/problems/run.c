@@ -10,7 +10,7 @@ bool problem_run_create(ProblemRun *r, const ProblemConfig *c, Device *device, E
     r->config = c;
     if (c->diagnose && !device_can_solve(device, &unsolvable))
         return error_set(err, "condition numbers (--diagnose): %s; or --diagnose 0", unsolvable.text);
-    if (!problem_create(&r->problem, c->def, &c->sizes, (uint64_t)c->seed, problem_config_type(c), device, err))
+    if (!problem_create(&r->problem, c->def, &c->sizes, (uint64_t)c->seed, (Type)c->type, device, err))
         return false;
     r->optimizer = optimizer_create(device, r->problem.type, &r->problem.table, c->groups, err);
     return r->optimizer != NULL;
@@ -41,11 +41,6 @@ static void write_spectra(JsonWriter *w, char text[128], ProblemRun *r) {
     json_end_object(w);
 }
 
-static double rate(const ProblemRun *r, int64_t step) {
-    const GroupSettings *s = &r->config->groups[GROUP_HIDDEN];
-    return group_setting(s, "lr") * schedule_factor(&s->schedule, step, r->config->steps);
-}
-
 // The record of a step, and a line at every tenth of the run.
 static bool report(ProblemRun *r, double loss, Error *err) {
     const ProblemConfig *c = r->config;
@@ -58,7 +53,7 @@ static bool report(ProblemRun *r, double loss, Error *err) {
     json_string(&w, "kind", "problem");
     json_int(&w, "step", r->step);
     json_double(&w, "loss", r->loss);
-    json_double(&w, "lr", rate(r, r->step));
+    json_double(&w, "lr", scheduled_lr(&c->groups[GROUP_HIDDEN], r->step, c->steps));
     if (r->step == 0 && !isnan(p->optimum)) json_double(&w, "optimum", p->optimum);
     if (!isnan(p->relative_error)) {
         json_double(&w, "relative_error", p->relative_error);

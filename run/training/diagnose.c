@@ -10,7 +10,7 @@ enum { PIECE = 1 << 16 }; // elements on their way from the device
 
 struct Diagnose {
     const Model *model;
-    const GroupSettings *settings;
+    const ParamGroupOptions *groups;
     bool spectrum;
     OptimizerMatrix *matrices;
     int n_matrices;
@@ -39,14 +39,14 @@ int64_t diagnose_memory(const ParamTable *table) {
     return table->elements * (int64_t)sizeof(float) + 2 * most * (int64_t)sizeof(double);
 }
 
-Diagnose *diagnose_create(const Model *model, const Optimizer *optimizer, const GroupSettings settings[GROUP_COUNT],
-                          bool spectrum, Error *err) {
+Diagnose *diagnose_create(const Model *model, const Optimizer *optimizer,
+                          const ParamGroupOptions groups[GROUP_COUNT], bool spectrum, Error *err) {
     ASSERT(model->acc_type == TYPE_F32);
     Diagnose *d = calloc(1, sizeof *d);
     ASSERT(d);
     int64_t rows, cols, most = largest_matrix(&rows, &cols, &model->table);
     d->model = model;
-    d->settings = settings;
+    d->groups = groups;
     d->spectrum = spectrum;
     d->records.fd = -1;
     d->n_matrices = optimizer_matrix_count(optimizer);
@@ -114,7 +114,7 @@ static void write_names(JsonWriter *w, const Diagnose *d, const OptimizerMatrix 
     json_int(w, "layer", m->param->layer);
     json_int(w, "rows", m->rows);
     json_int(w, "cols", m->cols);
-    json_string(w, "optimizer", d->settings[m->group].def->name);
+    json_string(w, "optimizer", d->groups[m->group].def->name);
     json_double(w, "lr", lr);
 }
 
@@ -137,7 +137,7 @@ static bool record_matrix(Diagnose *d, Stream *stream, const OptimizerMatrix *m,
     }
     if (lr > 0) {
         read_matrix(d, stream, (const float *)d->model->master + m->offset, n);
-        update_from_weights(d->x, weight, n, lr, group_weight_decay(&d->settings[m->group]));
+        update_from_weights(d->x, weight, n, lr, param_group_weight_decay(&d->groups[m->group]));
         matrix_stats_write(&w, "update", &d->stats, stream, d->x, weight, m->rows, m->cols, d->spectrum);
     }
     json_end_object(&w);

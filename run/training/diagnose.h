@@ -18,9 +18,9 @@ typedef struct Diagnose Diagnose;
 int64_t diagnose_memory(const ParamTable *table);
 
 // For a device that can solve. `spectrum`: records have every singular value and row norm beside their quantiles.
-// Model, optimizer and settings (resolved) must outlive it. NULL: out of memory.
-Diagnose *diagnose_create(const Model *model, const Optimizer *optimizer, const GroupSettings settings[GROUP_COUNT],
-                          bool spectrum, Error *err);
+// Model, optimizer and options (resolved) must outlive it. NULL: out of memory.
+Diagnose *diagnose_create(const Model *model, const Optimizer *optimizer,
+                          const ParamGroupOptions groups[GROUP_COUNT], bool spectrum, Error *err);
 void diagnose_free(Diagnose *d);
 
 // Opens the records as metrics_open does.

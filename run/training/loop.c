@@ -154,7 +154,7 @@ static bool record_step(Trainer *t, const StepResult *r, Error *err) {
                      .loss = r->report.loss,
                      .val_loss = s->val_loss,
                      .grad_norm = r->report.grad_norm,
-                     .lr = trainer_lr(t, GROUP_HIDDEN, s->step - 1),
+                     .lr = scheduled_lr(&t->config->groups[GROUP_HIDDEN], s->step - 1, t->config->steps),
                      .tokens_per_s = tokens_per_s,
                      .mfu = t->peak_flops > 0 ? flops / t->peak_flops : 0,
                      .logged = logged};
@@ -166,7 +166,8 @@ static bool record_step(Trainer *t, const StepResult *r, Error *err) {
     json_begin_object(&w, "lr");
     for (int g = 0; g < GROUP_COUNT; g++)
         if (g != GROUP_HEAD || !t->config->model.tied_head)
-            json_double(&w, group_name((Group)g), trainer_lr(t, (Group)g, s->step - 1));
+            json_double(&w, group_name((ParamGroup)g),
+                        scheduled_lr(&t->config->groups[g], s->step - 1, t->config->steps));
     json_end_object(&w);
     json_double(&w, "grad_norm", r->report.grad_norm);
     json_double(&w, "clip_scale", r->report.clip_scale);

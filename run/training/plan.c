@@ -1,5 +1,6 @@
 #include "run/training/plan.h"
 
+#include "base/json.h"
 #include "data/loader.h"
 #include "device/pinned_ring.h"
 #include "model/model.h"
@@ -10,9 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool open_parts(RunData *data, const RunConfig *config, Error *err) {
-    data->vocab = config_open_vocab(config, err);
-    if (!data->vocab) return false;
+bool run_data_open_vocab(RunData *data, const RunConfig *config, Error *err) {
+    *data = (RunData){.vocab = config_open_vocab(config, err)};
+    return data->vocab != NULL;
+}
+
+bool run_data_open(RunData *data, const RunConfig *config, Error *err) {
     if (config->train_data[0] && !shard_set_open(&data->train, config->train_data, err))
         return error_prefix(err, "--train-data");
     if (config->val_data[0] && !shard_set_open(&data->val, config->val_data, err))
@@ -26,13 +30,6 @@ static bool open_parts(RunData *data, const RunConfig *config, Error *err) {
     return (hellaswag_open(&data->hellaswag, config->hellaswag, err) &&
             hellaswag_check(&data->hellaswag, config->hellaswag, &config->model, positions, err)) ||
            error_prefix(err, "--hellaswag");
-}
-
-bool run_data_open(RunData *data, const RunConfig *config, Error *err) {
-    *data = (RunData){0};
-    bool ok = open_parts(data, config, err);
-    if (!ok) run_data_close(data);
-    return ok;
 }
 
 void run_data_close(RunData *data) {
@@ -131,8 +128,8 @@ static const char *commas(char text[32], int64_t n) {
     return text;
 }
 
-static const char *duration_words(const Schedule *s, char text[96]) {
-    int n = snprintf(text, 96, "%s", schedule_name(s->kind));
+static const char *schedule_text(const Schedule *s, char text[96]) {
+    int n = snprintf(text, 96, "%s", option_choice_name(SCHEDULE_NAMES, s->kind));
     if (s->warmup) n += snprintf(text + n, 96 - (size_t)n, ", warm-up %" PRId64, s->warmup);
     if (s->kind == SCHEDULE_WSD) n += snprintf(text + n, 96 - (size_t)n, ", cooldown %g", s->cooldown);
     if (s->kind != SCHEDULE_CONSTANT) n += snprintf(text + n, 96 - (size_t)n, ", final %g", s->final);
@@ -144,20 +141,20 @@ static const char *duration_words(const Schedule *s, char text[96]) {
 // The value of an option as the command line has it.
 typedef struct {
     char text[64];
-} Word;
+} OptionValue;
 
-static Word word_of(const RunConfig *config, const char *option) {
-    Word word;
+static OptionValue option_value(const RunConfig *config, const char *option) {
+    OptionValue value;
     const OptionSpec *spec = option_find(&run_options, option);
     ASSERT(spec);
-    option_text(word.text, sizeof word.text, config, spec);
-    return word;
+    option_text(value.text, sizeof value.text, config, spec);
+    return value;
 }
 
 // The network's choices; those that a network can do without are named where it has them.
 static void print_choices(FILE *out, const RunConfig *config) {
     const ModelConfig *m = &config->model;
-#define WORD(option) word_of(config, option).text
+#define WORD(option) option_value(config, option).text
     fprintf(out, "            %s eps %g", WORD("norm"), m->norm_eps);
     if (!m->norm_gain) fprintf(out, " without gains");
     if (m->norm_bias) fprintf(out, " with biases");
@@ -192,6 +189,27 @@ static void print_choices(FILE *out, const RunConfig *config) {
 #undef WORD
 }
 
+// Elements of a role, and how many tensors they are in.
+static int64_t role_elements(int *n_tensors, const ParamTable *table, Role role) {
+    int64_t elements = 0;
+    *n_tensors = 0;
+    for (int i = 0; i < table->n_params; i++) {
+        const Param *p = &table->params[i];
+        if (p->role != role) continue;
+        elements += p->valid_rows * p->cols;
+        ++*n_tensors;
+    }
+    return elements;
+}
+
+static int64_t group_elements(const ParamTable *table, ParamGroup group) {
+    int64_t elements = 0;
+    int n;
+    for (int role = ROLE_TOKEN_EMBEDDING; role <= ROLE_BIAS; role++)
+        if (group_of_role((Role)role) == group) elements += role_elements(&n, table, (Role)role);
+    return elements;
+}
+
 static void print_network(FILE *out, const RunConfig *config, const ParamTable *table) {
     const ModelConfig *m = &config->model;
     char n[32];
@@ -201,67 +219,68 @@ static void print_network(FILE *out, const RunConfig *config, const ParamTable *
     fprintf(out, ", MLP %d, context %d\n", m->d_ff, m->context);
     print_choices(out, config);
     for (int role = ROLE_TOKEN_EMBEDDING; role <= ROLE_BIAS; role++) {
-        int64_t elements = 0;
-        int count = 0;
-        for (int i = 0; i < table->n_params; i++) {
-            const Param *p = &table->params[i];
-            if ((int)p->role != role) continue;
-            elements += p->valid_rows * p->cols;
-            count++;
-        }
+        int count;
+        int64_t elements = role_elements(&count, table, (Role)role);
         if (count)
             fprintf(out, "            %-20s %4d tensors %16s\n", role_name((Role)role), count, commas(n, elements));
     }
 }
 
-void plan_print_settings(FILE *out, const GroupSettings *s) {
-    char words[96], text[128];
-    int column = fprintf(out, "                   ");
-    for (int i = 0; i < s->def->n_options; i++) {
-        group_setting_text(text, sizeof text, s, i);
+void plan_print_options(FILE *out, const ParamGroupOptions *options) {
+    char words[96], text[OPTION_TEXT_MAX];
+    int column = fprintf(out, "                   "), n = optimizer_option_count(options->def);
+    for (int i = 0; i < n; i++) {
+        param_group_text(text, sizeof text, options, i);
         if (column > 90) column = fprintf(out, "\n                   ") - 1;
-        column += fprintf(out, " %s %s%s", s->def->options[i].name, text, i + 1 < s->def->n_options ? "," : "");
+        column += fprintf(out, " %s %s%s", optimizer_option(options->def, i).name, text, i + 1 < n ? "," : "");
     }
-    fprintf(out, "\n                    schedule %s\n", duration_words(&s->schedule, words));
+    fprintf(out, "\n                    schedule %s\n", schedule_text(&options->schedule, words));
 }
 
 static void print_optimizers(FILE *out, const RunConfig *config, const ParamTable *table) {
     for (int g = 0; g < GROUP_COUNT; g++) {
-        const GroupSettings *s = &config->groups[g];
-        int64_t elements = 0;
-        for (int i = 0; i < table->n_params; i++) {
-            const Param *p = &table->params[i];
-            if (group_of_role(p->role) != (Group)g) continue;
-            elements += p->valid_rows * p->cols;
-        }
+        const ParamGroupOptions *options = &config->groups[g];
+        int64_t elements = group_elements(table, (ParamGroup)g);
         if (!elements) continue;
         char n[32];
-        fprintf(out, "%-11s %-7s %s, %s parameters\n", g == GROUP_HIDDEN ? "Optimizer" : "", group_name((Group)g),
-                s->def->name, commas(n, elements));
-        plan_print_settings(out, s);
+        fprintf(out, "%-11s %-7s %s, %s parameters\n", g == GROUP_HIDDEN ? "Optimizer" : "",
+                group_name((ParamGroup)g), options->def->name, commas(n, elements));
+        plan_print_options(out, options);
     }
 }
 
+// A part of the memory; `key` is its name in JSON.
+typedef struct {
+    const char *name, *key;
+    int64_t bytes;
+    bool optional; // not named where there is none
+} MemoryPart;
+
+enum { MEMORY_PARTS = 8 };
+
+static void memory_parts(MemoryPart parts[MEMORY_PARTS], const MemoryPlan *m) {
+    const MemoryPart all[MEMORY_PARTS] = {{"weights", "weights", m->weights, false},
+                                          {"gradients", "gradients", m->grads, false},
+                                          {"activations", "activations", m->activations, false},
+                                          {"optimizer state", "optimizer_state", m->optimizer_state, false},
+                                          {"optimizer scratch", "optimizer_scratch", m->optimizer_scratch, false},
+                                          {"batches", "batches", m->batches, false},
+                                          {"diagnostics", "diagnostics", m->diagnostics, true},
+                                          {"workspace", "workspace", m->workspace, true}};
+    memcpy(parts, all, sizeof all);
+}
+
 static void print_memory(FILE *out, const MemoryPlan *m) {
-    const struct {
-        const char *name;
-        int64_t bytes;
-    } parts[8] = {{"weights", m->weights},
-                  {"gradients", m->grads},
-                  {"activations", m->activations},
-                  {"optimizer state", m->optimizer_state},
-                  {"optimizer scratch", m->optimizer_scratch},
-                  {"batches", m->batches},
-                  {"diagnostics", m->diagnostics}, // these two not everywhere
-                  {"workspace", m->workspace}};
+    MemoryPart parts[MEMORY_PARTS];
+    memory_parts(parts, m);
     char text[32];
     size_text(text, m->total);
     fprintf(out, "Memory      %s", text);
     size_text(text, m->available);
     if (m->available) fprintf(out, " of %s available", text);
     fprintf(out, ":");
-    for (int i = 0; i < 8; i++) {
-        if (i >= 6 && parts[i].bytes == 0) continue;
+    for (int i = 0; i < MEMORY_PARTS; i++) {
+        if (parts[i].optional && parts[i].bytes == 0) continue;
         size_text(text, parts[i].bytes);
         fprintf(out, "%s%s %s", i == 0 ? " " : i == 3 ? ",\n            " : ", ", parts[i].name, text);
     }
@@ -306,22 +325,122 @@ static void print_data(FILE *out, const RunConfig *config, const RunData *data) 
         fprintf(out, "            HellaSwag, %s examples\n", commas(n, data->hellaswag.n_examples));
 }
 
-void plan_print(FILE *out, const RunConfig *config, const ParamTable *table, const RunData *data,
-                const MemoryPlan *memory) {
-    char n[32], tokens[32];
+static double step_flops(const RunConfig *config) {
+    return model_flops_per_token(&config->model, config->seq_len) * (double)config_step_tokens(config);
+}
+
+void plan_print(FILE *out, const Plan *plan) {
+    const RunConfig *config = plan->config;
+    char n[32], tokens[32], device[768];
     int64_t G = config_step_tokens(config);
-    print_network(out, config, table);
-    print_optimizers(out, config, table);
+    print_network(out, config, plan->table);
+    print_optimizers(out, config, plan->table);
     fprintf(out, "Training    %s steps of %s tokens", commas(n, config->steps), commas(tokens, G));
     fprintf(out, ": %s tokens, %.3g a parameter\n", commas(n, config->steps * G),
-            (double)config->steps * (double)G / (double)table->total);
-    double flops = model_flops_per_token(&config->model, config->seq_len) * (double)G;
+            (double)config->steps * (double)G / (double)plan->table->total);
+    double flops = step_flops(config);
     fprintf(out,
             "            a step: %d sequences of %d, in micro-batches of %d, %.4g FLOPs; the run: %.4g FLOPs\n",
             config->batch_size, config->seq_len, config->micro_batch, flops, flops * (double)config->steps);
     if (config->diagnose)
         fprintf(out, "            diagnostics of the matrices every %s steps\n", commas(n, config->diagnose));
-    print_data(out, config, data);
-    print_memory(out, memory);
+    print_data(out, config, plan->data);
+    print_memory(out, plan->memory);
     if (config->note[0]) fprintf(out, "Note        %s\n", config->note);
+    device_describe(device, sizeof device, plan->device);
+    fprintf(out, "Device      %s\n", device);
+}
+
+// ------------------------------------------------------------------------------------------------ for programs
+
+static void json_groups(JsonWriter *w, const Plan *plan) {
+    char text[OPTION_TEXT_MAX];
+    json_begin_array(w, "groups");
+    for (int g = 0; g < GROUP_COUNT; g++) {
+        const ParamGroupOptions *options = &plan->config->groups[g];
+        int64_t elements = group_elements(plan->table, (ParamGroup)g);
+        if (!elements) continue;
+        json_begin_object(w, NULL);
+        json_string(w, "group", group_name((ParamGroup)g));
+        json_string(w, "optimizer", options->def->name);
+        json_int(w, "parameters", elements);
+        json_begin_object(w, "options");
+        for (int i = 0; i < optimizer_option_count(options->def); i++) {
+            param_group_text(text, sizeof text, options, i);
+            json_string(w, optimizer_option(options->def, i).name, text);
+        }
+        for (int i = 0; i < schedule_options.n_specs; i++) {
+            option_text(text, sizeof text, &options->schedule, &schedule_options.specs[i]);
+            json_string(w, schedule_options.specs[i].name, text);
+        }
+        json_end_object(w);
+        json_end_object(w);
+    }
+    json_end_array(w);
+}
+
+static void json_parameters(JsonWriter *w, const Plan *plan) {
+    json_begin_object(w, "parameters");
+    json_int(w, "total", plan->table->total);
+    for (int role = ROLE_TOKEN_EMBEDDING; role <= ROLE_BIAS; role++) {
+        int count;
+        int64_t elements = role_elements(&count, plan->table, (Role)role);
+        if (count) json_int(w, role_name((Role)role), elements);
+    }
+    json_end_object(w);
+}
+
+static void json_training(JsonWriter *w, const Plan *plan) {
+    const RunConfig *c = plan->config;
+    json_begin_object(w, "training");
+    json_int(w, "steps", c->steps);
+    json_int(w, "tokens", c->steps * config_step_tokens(c));
+    json_int(w, "tokens_per_step", config_step_tokens(c));
+    json_int(w, "batch_size", c->batch_size);
+    json_int(w, "micro_batch", c->micro_batch);
+    json_int(w, "seq_len", c->seq_len);
+    json_double(w, "flops_per_step", step_flops(c));
+    json_double(w, "flops", step_flops(c) * (double)c->steps);
+    json_end_object(w);
+}
+
+static void json_data(JsonWriter *w, const Plan *plan) {
+    const RunData *d = plan->data;
+    double tokens = (double)plan->config->steps * (double)config_step_tokens(plan->config);
+    json_begin_object(w, "data");
+    json_int(w, "train_tokens", d->train.total_tokens);
+    json_int(w, "train_shards", d->train.n_shards);
+    json_double(w, "epochs", d->train.n_shards ? tokens / (double)d->train.total_tokens : 0);
+    json_int(w, "val_tokens", d->val.n_shards ? d->val_tokens : 0);
+    json_int(w, "hellaswag_examples", d->hellaswag.n_examples);
+    json_end_object(w);
+}
+
+static void json_memory(JsonWriter *w, const MemoryPlan *m) {
+    MemoryPart parts[MEMORY_PARTS];
+    memory_parts(parts, m);
+    json_begin_object(w, "memory");
+    for (int i = 0; i < MEMORY_PARTS; i++) json_int(w, parts[i].key, parts[i].bytes);
+    json_int(w, "total", m->total);
+    json_int(w, "available", m->available);
+    json_int(w, "checkpoint_copy", m->checkpoint_copy);
+    json_int(w, "host_available", m->host_available);
+    json_end_object(w);
+}
+
+void plan_print_json(FILE *out, const Plan *plan) {
+    JsonWriter w = {0};
+    char device[768];
+    device_describe(device, sizeof device, plan->device);
+    json_begin_object(&w, NULL);
+    json_parameters(&w, plan);
+    json_groups(&w, plan);
+    json_training(&w, plan);
+    json_data(&w, plan);
+    json_memory(&w, plan->memory);
+    json_string(&w, "device", device);
+    json_string(&w, "note", plan->config->note);
+    json_end_object(&w);
+    fprintf(out, "%s\n", w.text);
+    json_writer_free(&w);
 }

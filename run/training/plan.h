@@ -15,6 +15,9 @@ typedef struct {
     int64_t val_tokens; // tokens a validation predicts: --val-tokens, or all but the first of a smaller set
 } RunData;
 
+// First the vocabulary, which other options may follow from (config_resolve), then, with the configuration resolved, the sets
+// beside it. run_data_close is called in any case.
+bool run_data_open_vocab(RunData *data, const RunConfig *config, Error *err);
 bool run_data_open(RunData *data, const RunConfig *config, Error *err);
 void run_data_close(RunData *data);
 
@@ -44,9 +47,26 @@ void plan_choose_micro_batch(RunConfig *config, const ParamTable *table, const D
 bool plan_check(const RunConfig *config, const RunData *data, const MemoryPlan *memory, Error *err);
 
 // The options and the schedule of an optimizer, as they stand in the plan.
-void plan_print_settings(FILE *out, const GroupSettings *settings);
+void plan_print_options(FILE *out, const ParamGroupOptions *options);
+
+// What a plan is made of.
+typedef struct {
+    const RunConfig *config;
+    const ParamTable *table;
+    const RunData *data;
+    const MemoryPlan *memory;
+    const Device *device;
+} Plan;
 
 // Prints the plan for people.
-void plan_print(FILE *out, const RunConfig *config, const ParamTable *table, const RunData *data,
-                const MemoryPlan *memory);
+void plan_print(FILE *out, const Plan *plan);
+
+// Prints the plan for programs, one JSON object on a line:
+//   "parameters": {"total", one count for each role}
+//   "groups": [{"group", "optimizer", "parameters", "options": {"lr": "0.02", ...}}, ...], values as on the command line
+//   "training": {"steps", "tokens", "tokens_per_step", "batch_size", "micro_batch", "seq_len", "flops_per_step", "flops"}
+//   "data": {"train_tokens", "train_shards", "epochs", "val_tokens", "hellaswag_examples"}, 0 for what is not given
+//   "memory": bytes by what they are for, "total", and "available" (0: not known), "checkpoint_copy", "host_available"
+//   "device", "note"
+void plan_print_json(FILE *out, const Plan *plan);
 #endif

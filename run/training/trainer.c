@@ -85,16 +85,11 @@ Batch trainer_upload(Trainer *t, const Batch *host) {
     return batch;
 }
 
-double trainer_lr(const Trainer *t, Group group, int64_t step) {
-    const GroupSettings *s = &t->config->groups[group];
-    return group_setting(s, "lr") * schedule_factor(&s->schedule, step, t->config->steps);
-}
-
 // After the step that follows the state's.
 static bool diagnose_step(Trainer *t, Error *err) {
     double lr[GROUP_COUNT];
     int64_t step = t->state.step + 1;
-    for (int g = 0; g < GROUP_COUNT; g++) lr[g] = trainer_lr(t, (Group)g, step - 1);
+    for (int g = 0; g < GROUP_COUNT; g++) lr[g] = scheduled_lr(&t->config->groups[g], step - 1, t->config->steps);
     return diagnose_after(t->diagnose, t->stream, lr, step, step * config_step_tokens(t->config), err);
 }
 

@@ -60,9 +60,6 @@ typedef struct {
     double data_ms, forward_backward_ms, optimizer_ms;
 } StepResult;
 
-// The learning rate of a group at a 0-based step.
-double trainer_lr(const Trainer *t, Group group, int64_t step);
-
 // One optimizer step: batch_size / micro_batch micro-batches and the update, with the diagnostics that are due. The
 // state is left alone.
 bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err);

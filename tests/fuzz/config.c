@@ -1,6 +1,6 @@
 // Configurations: an accepted one is printed as one that is accepted again and says the same.
-#include "run/options/config.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/load_config.h"
 
 #include <stdlib.h>
 
@@ -16,7 +16,7 @@ static char *print(const RunConfig *config, size_t *size) {
 static bool load(RunConfig *config, const uint8_t *data, size_t size) {
     Error err;
     const char *arguments[] = {"--config", fuzz_file(data, size)};
-    bool ok = config_load(config, 2, arguments, &err);
+    bool ok = load_config(config, 2, arguments, &err);
     if (!ok) fuzz_check_error(&err);
     return ok;
 }

@@ -69,23 +69,13 @@ typedef struct {
     const double *loss;
 } StepGuard;
 
-// AdamW (Kingma and Ba 2015; Loshchilov and Hutter 2019) as in llm.c, g = clip_scale grads:
-//   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
-//   p -= lr (m / bias_correction1 / (sqrt(v / bias_correction2) + eps) + weight_decay p)
-// state: m, v (rows, cols).
+// What the whole update of an optimizer that treats every element by itself is given beside the scalars of the step: of
+// the constants of the run those that its equations in optim/ops.def have.
 typedef struct {
     const MatrixBatch *batch;
     double eps, weight_decay;
-} AdamwUpdate;
-
-// Stochastic gradient descent as torch.optim.SGD (weight decay is part of the gradient):
-//   d = clip_scale grads + weight_decay p;  b = momentum b + d;  p -= lr (nesterov ? d + momentum b : b)
-// state: b (rows, cols), or NULL: p -= lr d.
-typedef struct {
-    const MatrixBatch *batch;
     bool nesterov;
-    double weight_decay;
-} SgdUpdate;
+} ElementUpdate;
 
 // ---- the stations of the polar family; u and o (count, rows, cols) dense ----
 

@@ -233,7 +233,7 @@ static int64_t batch_elements(const MatrixBatch *x) {
 
 TIMED_UPDATE(row_sum_squares, RowSumSquares, a->count * a->rows * a->cols)
 TIMED_UPDATE(step_guard, StepGuard, 2 * a->n)
-TIMED_UPDATE(adamw_update, AdamwUpdate, 7 * batch_elements(a->batch))
+TIMED_UPDATE(adamw_update, ElementUpdate, 7 * batch_elements(a->batch))
 TIMED_UPDATE(polar_momentum, PolarMomentum, 4 * batch_elements(a->batch))
 TIMED_UPDATE(polar_scale, PolarScale, 2 * a->count * a->rows * a->cols)
 TIMED_UPDATE(row_factors, RowFactors, 6 * a->batch->count * a->batch->rows)

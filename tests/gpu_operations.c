@@ -98,7 +98,7 @@ OPERATION(gradient_norm) {
 }
 OPERATION(adamw) {
     WORK;
-    w->optim->adamw_update(s, &(AdamwUpdate){.batch = &w->matrices, .eps = 1e-8, .weight_decay = 0.1});
+    w->optim->adamw_update(s, &(ElementUpdate){.batch = &w->matrices, .eps = 1e-8, .weight_decay = 0.1});
 }
 OPERATION(momentum) {
     WORK;

@@ -112,7 +112,7 @@ static void check_adamw(const Instance *in) {
         for (int run = 0; run < RUNS; run++) {
             run_begin(run);
             MatrixBatch x = batch_of(in, &c);
-            ops_of(in)->adamw_update(in->stream, &(AdamwUpdate){.batch = &x, .eps = eps, .weight_decay = decay});
+            ops_of(in)->adamw_update(in->stream, &(ElementUpdate){.batch = &x, .eps = eps, .weight_decay = decay});
             // Each is a few roundings of numbers of about 1; the quotient, at most a few hundred, comes in times 0.01.
             expect(in, "adamw m", x.state[0], m, c.n, 4, 1);
             expect(in, "adamw v", x.state[1], v, c.n, 4, 1);
@@ -141,7 +141,7 @@ static void check_sgd(const Instance *in) {
             void *state = x.state[0];
             if (!keeps) x.state[0] = NULL;
             ops_of(in)->sgd_update(in->stream,
-                                   &(SgdUpdate){.batch = &x, .nesterov = nesterov, .weight_decay = 0.1});
+                                   &(ElementUpdate){.batch = &x, .nesterov = nesterov, .weight_decay = 0.1});
             expect(in, "sgd b", state, b, c.n, 4, 2);
             expect(in, "sgd p", x.master, p, c.n, 4, 1);
             expect_copies(in, &c, &x);

@@ -18,7 +18,7 @@ typedef struct {
     real eps, weight_decay;
 } AdamwScalars;
 
-static AdamwScalars adamw_scalars(const AdamwUpdate *a) {
+static AdamwScalars adamw_scalars(const ElementUpdate *a) {
     const StepInputs *in = a->batch->inputs;
     const StepReport *report = a->batch->report;
     int g = a->batch->group;
@@ -49,7 +49,7 @@ static void adamw_row(real *restrict p, real *restrict m, real *restrict v, cons
     }
 }
 
-void OP_TABLE(adamw_update)(Stream *s, const AdamwUpdate *a) {
+void OP_TABLE(adamw_update)(Stream *s, const ElementUpdate *a) {
     (void)s;
     const MatrixBatch *x = a->batch;
     ASSERT(x->weights == x->master);

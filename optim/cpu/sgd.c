@@ -20,7 +20,7 @@ static void sgd_row_plain(real *restrict p, const real *restrict grad, int64_t n
     for (int64_t i = 0; i < n; i++) p[i] -= k.lr * (k.clip * grad[i] + k.decay * p[i]);
 }
 
-void OP_TABLE(sgd_update)(Stream *s, const SgdUpdate *a) {
+void OP_TABLE(sgd_update)(Stream *s, const ElementUpdate *a) {
     (void)s;
     const MatrixBatch *x = a->batch;
     ASSERT(x->weights == x->master);

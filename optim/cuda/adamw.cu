@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(BLOCK)
     }
 }
 
-template <typename T> void adamw_update_cuda(Stream *s, const AdamwUpdate *a) {
+template <typename T> void adamw_update_cuda(Stream *s, const ElementUpdate *a) {
     using A = Acc<T>;
     const MatrixBatch *x = a->batch;
     Cut cut = cut_rows(x->count, x->rows, x->cols, ELEMENT_PIECE);

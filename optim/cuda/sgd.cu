@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(BLOCK)
     }
 }
 
-template <typename T> void sgd_update_cuda(Stream *s, const SgdUpdate *a) {
+template <typename T> void sgd_update_cuda(Stream *s, const ElementUpdate *a) {
     using A = Acc<T>;
     const MatrixBatch *x = a->batch;
     Cut cut = cut_rows(x->count, x->rows, x->cols, ELEMENT_PIECE);

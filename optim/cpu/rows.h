@@ -31,6 +31,11 @@ static inline double sum_in_order(const double *x, int64_t n) {
     return sum;
 }
 
+// 0 of 0, NaN of NaN.
+static inline real sign_of(real x) {
+    return x > 0 ? 1 : x < 0 ? -1 : x;
+}
+
 // Row r of all rows of a batch stands in matrix r / rows at row r % rows.
 static inline int64_t row_offset(int64_t r, int64_t rows, int64_t cols, int64_t stride) {
     return r / rows * stride + r % rows * cols;

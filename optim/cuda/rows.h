@@ -42,6 +42,11 @@ inline __nv_bfloat16 *weights_copy(const MatrixBatch *x) {
     return static_cast<__nv_bfloat16 *>(x->weights);
 }
 
+// 0 of 0, NaN of NaN.
+template <typename A> __device__ inline A sign_of(A x) {
+    return x > 0 ? 1 : x < 0 ? -1 : x;
+}
+
 // ---- pieces ----
 
 // `count` (rows, cols) matrices cut into n pieces of rows, `pieces` of `length` elements a row, the last one shorter.

@@ -95,7 +95,7 @@ static double *squares_of(const void *data, int64_t lines, int64_t cols) {
     return sums;
 }
 
-// ---- AdamW and SGD ----
+// ---- updates element by element ----
 
 static void check_adamw(const Instance *in) {
     const double eps = 1e-3, decay = 0.1;
@@ -144,6 +144,31 @@ static void check_sgd(const Instance *in) {
                                    &(ElementUpdate){.batch = &x, .nesterov = nesterov, .weight_decay = 0.1});
             expect(in, "sgd b", state, b, c.n, 4, 2);
             expect(in, "sgd p", x.master, p, c.n, 4, 1);
+            expect_copies(in, &c, &x);
+            run_end();
+        }
+        case_end();
+    }
+}
+
+// An update of the sign alone, of steps of lr and the decay of p.
+static void check_lion(const Instance *in) {
+    for (int i = 0; i < SHAPES; i++) {
+        Case c = make_case(shapes[i]);
+        c.grads[0] = c.first[0] = 0; // of no sign
+        double *p = copy_of(c.master, c.n), *m = copy_of(c.first, c.n);
+        for (int64_t k = 0; k < c.dense; k++) {
+            int64_t at = in_batch(&c, k);
+            double g = report.clip_scale * c.grads[at], u = 0.8 * m[at] + 0.2 * g;
+            p[at] -= 0.01 * ((u > 0) - (u < 0) + 0.1 * p[at]);
+            m[at] = 0.95 * m[at] + 0.05 * g;
+        }
+        for (int run = 0; run < RUNS; run++) {
+            run_begin(run);
+            MatrixBatch x = batch_of(in, &c);
+            ops_of(in)->lion_update(in->stream, &(ElementUpdate){.batch = &x, .weight_decay = 0.1});
+            expect(in, "lion m", x.state[0], m, c.n, 4, 1);
+            expect(in, "lion p", x.master, p, c.n, 4, 1);
             expect_copies(in, &c, &x);
             run_end();
         }
@@ -549,6 +574,7 @@ static void each(void (*check)(const Instance *in)) {
     }
 TEST(adamw)
 TEST(sgd)
+TEST(lion)
 TEST(momentum)
 TEST(scale)
 TEST(factors)
@@ -561,10 +587,10 @@ TEST(batch)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(adamw),  cmocka_unit_test(sgd),       cmocka_unit_test(momentum),
-        cmocka_unit_test(scale),  cmocka_unit_test(factors),   cmocka_unit_test(update),
-        cmocka_unit_test(center), cmocka_unit_test(normalize), cmocka_unit_test(guard),
-        cmocka_unit_test(batch),  cmocka_unit_test(bad_row),
+        cmocka_unit_test(adamw),    cmocka_unit_test(sgd),    cmocka_unit_test(lion),
+        cmocka_unit_test(momentum), cmocka_unit_test(scale),  cmocka_unit_test(factors),
+        cmocka_unit_test(update),   cmocka_unit_test(center), cmocka_unit_test(normalize),
+        cmocka_unit_test(guard),    cmocka_unit_test(batch),  cmocka_unit_test(bad_row),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

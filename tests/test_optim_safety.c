@@ -17,6 +17,7 @@ static Type type = TYPE_F32; // of the network
 static const char *const all_settings[][2] = {
     {"adamw", "adamw"},
     {"sgd", "sgd"},
+    {"lion", "lion"},
     {"muon weight-decay=0.1", "adamw"},
     {"normuon", "adamw lr=0.1"},
     {"normuon form=official", "sgd nesterov=true"},

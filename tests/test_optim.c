@@ -127,6 +127,16 @@ static void lion_cases(Type type) {
     sign_case(type, "lion lr=0.01 beta1=0.95 beta2=0.8 weight-decay=0", 0.95, 0.8, 0, false);
 }
 
+static void signum_cases(Type type) {
+    sign_case(type, "signum lr=0.01", 0.9, 0.9, 1, true);
+    sign_case(type, "signum lr=0.01 momentum=0 weight-decay=0.1", 0, 0, 0.1, true);
+}
+
+static void signum_follows_its_equations(void **state) {
+    (void)state;
+    fixture_each_instance(signum_cases);
+}
+
 static void lion_follows_its_equations(void **state) {
     (void)state;
     fixture_each_instance(lion_cases);
@@ -361,6 +371,7 @@ int main(void) {
         cmocka_unit_test(adamw_follows_its_equations),
         cmocka_unit_test(sgd_follows_its_equations),
         cmocka_unit_test(lion_follows_its_equations),
+        cmocka_unit_test(signum_follows_its_equations),
         cmocka_unit_test(polar_family_follows_its_equations),
         cmocka_unit_test(paper_update_has_the_stated_size),
         cmocka_unit_test(a_mean_loss_with_its_eps_makes_the_steps_of_the_sum),

@@ -176,6 +176,33 @@ static void check_lion(const Instance *in) {
     }
 }
 
+static void check_signum(const Instance *in) {
+    for (int kind = 0; kind < 2 * SHAPES; kind++) { // without momentum, with
+        Case c = make_case(shapes[kind / 2]);
+        bool keeps = kind % 2;
+        c.grads[0] = c.first[0] = 0; // of no sign
+        double *p = copy_of(c.master, c.n), *m = copy_of(c.first, c.n);
+        for (int64_t k = 0; k < c.dense; k++) {
+            int64_t at = in_batch(&c, k);
+            double g = report.clip_scale * c.grads[at], u = g;
+            if (keeps) u = m[at] = 0.9 * m[at] + 0.1 * g;
+            p[at] -= 0.01 * ((u > 0) - (u < 0) + 0.1 * p[at]);
+        }
+        for (int run = 0; run < RUNS; run++) {
+            run_begin(run);
+            MatrixBatch x = batch_of(in, &c);
+            void *state = x.state[0];
+            if (!keeps) x.state[0] = NULL;
+            ops_of(in)->signum_update(in->stream, &(ElementUpdate){.batch = &x, .weight_decay = 0.1});
+            expect(in, "signum m", state, m, c.n, 4, 1);
+            expect(in, "signum p", x.master, p, c.n, 4, 1);
+            expect_copies(in, &c, &x);
+            run_end();
+        }
+        case_end();
+    }
+}
+
 // ---- the polar family ----
 
 static void check_momentum(const Instance *in) {
@@ -575,6 +602,7 @@ static void each(void (*check)(const Instance *in)) {
 TEST(adamw)
 TEST(sgd)
 TEST(lion)
+TEST(signum)
 TEST(momentum)
 TEST(scale)
 TEST(factors)
@@ -587,10 +615,11 @@ TEST(batch)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(adamw),    cmocka_unit_test(sgd),    cmocka_unit_test(lion),
-        cmocka_unit_test(momentum), cmocka_unit_test(scale),  cmocka_unit_test(factors),
-        cmocka_unit_test(update),   cmocka_unit_test(center), cmocka_unit_test(normalize),
-        cmocka_unit_test(guard),    cmocka_unit_test(batch),  cmocka_unit_test(bad_row),
+        cmocka_unit_test(adamw),     cmocka_unit_test(sgd),      cmocka_unit_test(lion),
+        cmocka_unit_test(signum),    cmocka_unit_test(momentum), cmocka_unit_test(scale),
+        cmocka_unit_test(factors),   cmocka_unit_test(update),   cmocka_unit_test(center),
+        cmocka_unit_test(normalize), cmocka_unit_test(guard),    cmocka_unit_test(batch),
+        cmocka_unit_test(bad_row),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

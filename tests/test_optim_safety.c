@@ -18,6 +18,7 @@ static const char *const all_settings[][2] = {
     {"adamw", "adamw"},
     {"sgd", "sgd"},
     {"lion", "lion"},
+    {"signum", "signum momentum=0"},
     {"muon weight-decay=0.1", "adamw"},
     {"normuon", "adamw lr=0.1"},
     {"normuon form=official", "sgd nesterov=true"},

@@ -26,12 +26,15 @@ static void norm_row(real *restrict out, real *mean, real *rstd, const real *res
     *rstd = r;
 }
 
-void OP_TABLE(norm_forward)(Stream *s, void *resid_, void *out_, void *mean_, void *rstd_, const void *x_,
-                            const void *delta_, const void *gain, const void *bias, NormKind kind, double eps,
-                            int64_t N, int C) {
+void OP_TABLE(norm_forward)(Stream *s, const NormForward *a) {
     (void)s;
-    real *resid = resid_, *out = out_, *mean = mean_, *rstd = rstd_; // (N, C), (N, C), (N), (N)
-    const real *x = x_, *delta = delta_;                             // (N, C)
+    real *resid = a->resid, *out = a->out;       // (N, C)
+    real *mean = a->mean, *rstd = a->rstd;       // (N)
+    const real *x = a->x, *delta = a->delta;     // (N, C)
+    const real *gain = a->gain, *bias = a->bias; // (C)
+    bool center = a->kind == NORM_LAYERNORM;
+    int64_t N = a->N;
+    int C = a->C;
 #pragma omp parallel for schedule(static) if (N * C > CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < N; i++) {
         const real *row = x + i * C;
@@ -39,7 +42,7 @@ void OP_TABLE(norm_forward)(Stream *s, void *resid_, void *out_, void *mean_, vo
             for (int c = 0; c < C; c++) resid[i * C + c] = row[c] + delta[i * C + c];
             row = resid + i * C;
         }
-        norm_row(out + i * C, mean + i, rstd + i, row, gain, bias, kind == NORM_LAYERNORM, (real)eps, C);
+        norm_row(out + i * C, mean + i, rstd + i, row, gain, bias, center, (real)a->eps, C);
     }
 }
 
@@ -131,20 +134,24 @@ static void column_sums(const ColumnSums *s, int64_t N, bool accumulate) {
     }
 }
 
-void OP_TABLE(norm_backward)(Stream *s, void *dx_, void *dgain, void *dbias, const void *dout_, const void *x_,
-                             const void *mean_, const void *rstd_, const void *gain, NormKind kind, int64_t N,
-                             int C, bool accumulate) {
+void OP_TABLE(norm_backward)(Stream *s, const NormBackward *a) {
     (void)s;
-    bool center = kind == NORM_LAYERNORM;
-    real *dx = dx_;                                                                  // (N, C)
-    const real *dout = dout_, *x = x_, *mean = center ? mean_ : NULL, *rstd = rstd_; // (N, C), (N, C), (N), (N)
+    bool center = a->kind == NORM_LAYERNORM;
+    real *dx = a->dx;                                            // (N, C)
+    const real *dout = a->dout, *x = a->x;                       // (N, C)
+    const real *mean = center ? a->mean : NULL, *rstd = a->rstd; // (N)
+    const real *gain = a->gain;                                  // (C)
+    int64_t N = a->N;
+    int C = a->C;
 #pragma omp parallel for schedule(static) if (N * C > CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < N; i++)
         norm_row_backward(dx + i * C, dout + i * C, x + i * C, center, mean ? mean[i] : 0, rstd[i], gain, C);
-    if (dgain || dbias) column_sums(&(ColumnSums){dgain, dbias, dout, x, mean, rstd, C}, N, accumulate);
+    ColumnSums sums = {
+        .dgain = a->dgain, .dbias = a->dbias, .dout = dout, .x = x, .mean = mean, .rstd = rstd, .C = C};
+    if (a->dgain || a->dbias) column_sums(&sums, N, a->accumulate);
 }
 
-void OP_TABLE(bias_backward)(Stream *s, void *dbias, const void *dout, int64_t N, int C, bool accumulate) {
+void OP_TABLE(bias_backward)(Stream *s, const BiasBackward *a) {
     (void)s;
-    column_sums(&(ColumnSums){.dbias = dbias, .dout = dout, .C = C}, N, accumulate);
+    column_sums(&(ColumnSums){.dbias = a->dbias, .dout = a->dout, .C = a->C}, a->N, a->accumulate);
 }

@@ -100,3 +100,13 @@ void OP_TABLE(swiglu_backward)(Stream *s, const SwigluBackward *a) {
         dup[i] = d * g * sigmoid;
     }
 }
+
+void OP_TABLE(softcap)(Stream *s, const Softcap *a) {
+    (void)s;
+    real *x = a->logits;
+    bool root = a->kind == SOFTCAP_ROOT;
+    double cap = a->cap;
+    int64_t n = a->n;
+#pragma omp parallel for simd schedule(static) if (n > CPU_PARALLEL_MIN)
+    for (int64_t i = 0; i < n; i++) x[i] = capped(x[i], root, (real)cap);
+}

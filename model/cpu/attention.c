@@ -70,8 +70,8 @@ static void tile_scores(real *scores, const real *x, int64_t x_row, int n, const
             row_pointers(lines, (Rows){x + d, x_row, 1}, i, rows);
             int columns = (keys + LANES - 1) / LANES * LANES;
             for (int j = 0; j < columns; j += NR)
-                tile_product(scores + i * TILE_K + j, TILE_K, rows, min_int(columns - j, NR), scale, d > 0,
-                             NULL, lines, 1, block + j * DEPTH, NR, depth);
+                tile_product(scores + i * TILE_K + j, TILE_K, rows, min_int(columns - j, NR), scale, d > 0, NULL,
+                             lines, 1, block + j * DEPTH, NR, depth);
         }
     }
 }

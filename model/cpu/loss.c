@@ -3,28 +3,6 @@
 
 enum { CLASS_BLOCK = 1024 }; // classes summed in the instance's type before the sum goes to a double
 
-// z = cap tanh(x / cap), or cap x / sqrt(x^2 + cap^2).
-static inline real capped(real x, bool root, real cap) {
-    return root ? cap * x / (real)sqrt(x * x + cap * cap) : cap * real_tanh(x / cap);
-}
-
-// dz/dx from z: 1 - (z/cap)^2, or its power 3/2.
-static inline real cap_slope(real z, bool root, real cap) {
-    real ratio = z / cap, slope = 1 - ratio * ratio;
-    if (slope < 0) slope = 0; // by rounding
-    return root ? slope * (real)sqrt(slope) : slope;
-}
-
-void OP_TABLE(softcap)(Stream *s, const Softcap *a) {
-    (void)s;
-    real *x = a->logits;
-    bool root = a->kind == SOFTCAP_ROOT;
-    double cap = a->cap;
-    int64_t n = a->n;
-#pragma omp parallel for simd schedule(static) if (n > CPU_PARALLEL_MIN)
-    for (int64_t i = 0; i < n; i++) x[i] = capped(x[i], root, (real)cap);
-}
-
 // Loss of one row of logits; with `scale` the row becomes scale (softmax - onehot) dz/dx. Capped logits are
 // computed twice, as the gradient needs z where the row has room for one number.
 static real row_loss(real *restrict row, int32_t target, real scale, bool root, real cap, int V, int Vp) {

@@ -1,4 +1,4 @@
-// Operations that bend numbers one by one. Each reads its inputs and writes its outputs once.
+// Functions of single numbers. Each reads its inputs and writes its outputs once.
 #include "device/cuda/kernel.h"
 #include "model/cuda/math.h"
 #include "model/cuda/ops.h"

@@ -9,6 +9,9 @@
 // Two blocks of so many fill a multiprocessor: the rows that all of them are at fit the cache between the two readings.
 constexpr int MOST_LOSS_THREADS = 1024;
 
+// Losses are summed by one block.
+constexpr int LOSS_SUM_THREADS = 512;
+
 // The largest of some logits, and the sum of exp(logit - max). Without any: the smallest float, 0.
 struct SoftmaxSum {
     float max, sum;
@@ -96,4 +99,21 @@ template <typename T> void cross_entropy_cuda(Stream *s, const CrossEntropy *a) 
     CUDA_CHECK_LAUNCH();
 }
 
+static __global__ void __launch_bounds__(LOSS_SUM_THREADS)
+    loss_sum_kernel(double *total, const float *losses, int64_t n) {
+    CUDA_SHARED_ARRAY(double, shared, LOSS_SUM_THREADS / WARP);
+    double sum[1] = {0};
+    for (int64_t i = threadIdx.x; i < n; i += LOSS_SUM_THREADS) sum[0] += losses[i];
+    sums_in_order<LOSS_SUM_THREADS / WARP>(sum, shared);
+    if (threadIdx.x == 0) *total += sum[0];
+}
+
+// Losses have one type whatever T is.
+template <typename T> void loss_sum_cuda(Stream *s, const LossSum *a) {
+    CUDA_LAUNCH(loss_sum_kernel, 1, LOSS_SUM_THREADS, 0, cuda_stream(s), a->total,
+                static_cast<const float *>(a->losses), a->n);
+    CUDA_CHECK_LAUNCH();
+}
+
 CUDA_INSTANCES(cross_entropy_cuda)
+CUDA_INSTANCES(loss_sum_cuda)

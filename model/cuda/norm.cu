@@ -14,13 +14,13 @@ constexpr int SHORT_ROW = HELD * WARP, LONG_ROW = LONG_WARPS * SHORT_ROW;
 constexpr int SHORT_TEAMS = 4;
 template <int WARPS> constexpr int TEAMS = WARPS == 1 ? SHORT_TEAMS : 1;
 
-// A thread's place in its team, and what it has of a row of C elements: chunk k begins at k STRIDE + first.
+// A thread's place in its team, and what it has of a row of C elements: pack k begins at k STRIDE + first.
 template <typename T, int WARPS> struct Share {
     static constexpr int W = PACK<T>, K = HELD / W, STRIDE = WARPS * WARP * W;
     int first, C;
     __device__ Share(int c) : first(static_cast<int>(threadIdx.x % (WARPS * WARP)) * W), C(c) {}
 
-    // visit(c, held) for the chunks in registers, then rest(c) for those beyond.
+    // visit(c, held) for the packs in registers, then rest(c) for those beyond.
     template <typename Visit, typename Rest>
     __device__ void each(float (&held)[K][W], Visit visit, Rest rest) const {
 #pragma unroll
@@ -30,9 +30,9 @@ template <typename T, int WARPS> struct Share {
     }
 };
 
-// The chunk at p[c], or `otherwise` everywhere where there is no such array.
+// The pack at p[c], or `otherwise` everywhere where there is no such array.
 template <int W, typename T>
-static __device__ inline void chunk_of(float (&out)[W], const T *p, int c, int C, bool aligned, float otherwise) {
+static __device__ inline void pack_or(float (&out)[W], const T *p, int c, int C, bool aligned, float otherwise) {
     if (p) return load(out, p + c, C - c, aligned);
 #pragma unroll
     for (int j = 0; j < W; j++) out[j] = otherwise;
@@ -87,8 +87,8 @@ static __global__ void norm_forward_kernel(T *resid, T *out, float *mean, float 
 
     auto write = [&](int c, float(&v)[W]) {
         float g[W], b[W];
-        chunk_of(g, gain, c, C, aligned, 1);
-        chunk_of(b, bias, c, C, aligned, 0);
+        pack_or(g, gain, c, C, aligned, 1);
+        pack_or(b, bias, c, C, aligned, 0);
 #pragma unroll
         for (int j = 0; j < W; j++) v[j] = (v[j] - m) * r * g[j] + b[j];
         store(out + i * C + c, v, C - c, aligned);
@@ -132,12 +132,12 @@ static __global__ void norm_backward_kernel(T *dx, float *partials, const T *dou
     float g[K][W], hat[K][W], gain_sum[SUMS ? K : 1][W] = {}, bias_sum[SUMS ? K : 1][W] = {};
     for (int64_t i = begin; i < end; i++) {
         float m = mean ? mean[i] : 0, r = rstd[i], sums[2] = {0, 0};
-        // g and xhat of a chunk; d is dout.
+        // g and xhat of a pack; d is dout.
         auto read = [&](int c, float(&d)[W], float(&to_g)[W], float(&to_hat)[W]) {
             float scale[W];
             load(d, dout + i * C + c, C - c, aligned);
             load(to_hat, x + i * C + c, C - c, aligned);
-            chunk_of(scale, gain, c, C, aligned, 1);
+            pack_or(scale, gain, c, C, aligned, 1);
 #pragma unroll
             for (int j = 0; j < W; j++) {
                 to_hat[j] = (to_hat[j] - m) * r;

@@ -7,7 +7,7 @@
 
 constexpr int MOST_THREADS = 256;
 
-// What a lane does: chunks j of the first half of head h, at row[h D + j], whose partners are `half` further on.
+// What a lane does: packs j of the first half of head h, at row[h D + j], whose partners are `half` further on.
 // With an odd D the last partner is missing.
 template <typename T> struct Heads {
     static constexpr int W = PACK<T>;
@@ -119,7 +119,7 @@ static __global__ void qk_backward_kernel(T *dx, const T *y, const float *rstd, 
     });
 }
 
-// With halves of whole chunks every head and every row of angles begins at a multiple of 16 bytes.
+// With halves of whole packs every head and every row of angles begins at a multiple of 16 bytes.
 template <typename T> static Heads<T> heads_of(const HeadsShape &a, bool aligned) {
     int half = (a.head_dim + 1) / 2, lanes = 1;
     while (lanes < WARP && lanes * PACK<T> < half) lanes *= 2;

@@ -1,18 +1,15 @@
-// Sums of columns (gradients of biases and gains) and of losses.
+// Sums of columns: gradients of biases and gains.
 #include "device/cuda/backend.h"
 #include "device/cuda/kernel.h"
 #include "model/cuda/ops.h"
 #include "model/cuda/sums.h"
 
-// A block sums SLAB<T> columns of a piece of rows: a chunk a lane, the rows dealt out to the warps.
+// A block sums SLAB<T> columns of a piece of rows: a pack a lane, the rows dealt out to the warps.
 constexpr int COLUMN_WARPS = 8;
 template <typename T> constexpr int SLAB = WARP *PACK<T>;
 
 // A block of the second stage: columns, and the pieces dealt out to FOLD_ROWS threads for each.
 constexpr int FOLD_COLUMNS = 32, FOLD_ROWS = 16;
-
-// Losses are summed by one block.
-constexpr int LOSS_THREADS = 512;
 
 RowPieces row_pieces(int64_t n, int64_t least, int most) {
     int64_t rows = ceil_div(n, most);
@@ -118,22 +115,5 @@ template <typename T> void bias_backward_cuda(Stream *s, const BiasBackward *a) 
     fold_partials(s, static_cast<float *>(a->dbias), nullptr, partials, pieces.pieces, 1, a->C, a->accumulate);
 }
 
-static __global__ void __launch_bounds__(LOSS_THREADS)
-    loss_sum_kernel(double *total, const float *losses, int64_t n) {
-    CUDA_SHARED_ARRAY(double, shared, LOSS_THREADS / WARP);
-    double sum[1] = {0};
-    for (int64_t i = threadIdx.x; i < n; i += LOSS_THREADS) sum[0] += losses[i];
-    sums_in_order<LOSS_THREADS / WARP>(sum, shared);
-    if (threadIdx.x == 0) *total += sum[0];
-}
-
-// Losses have one type whatever T is.
-template <typename T> void loss_sum_cuda(Stream *s, const LossSum *a) {
-    CUDA_LAUNCH(loss_sum_kernel, 1, LOSS_THREADS, 0, cuda_stream(s), a->total,
-                static_cast<const float *>(a->losses), a->n);
-    CUDA_CHECK_LAUNCH();
-}
-
 CUDA_INSTANCES(column_partials)
 CUDA_INSTANCES(bias_backward_cuda)
-CUDA_INSTANCES(loss_sum_cuda)

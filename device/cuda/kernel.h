@@ -6,6 +6,7 @@
 #ifndef POLAR_DEVICE_CUDA_KERNEL_H
 #define POLAR_DEVICE_CUDA_KERNEL_H
 
+#include "base/error.h"
 #include "base/integers.h"
 #include "device/cuda/check.h"
 #include "device/cuda/launch.h"

@@ -10,6 +10,10 @@
 #define INTEGERS_CONSTEXPR
 #endif
 
+static inline INTEGERS_CONSTEXPR int min_int(int x, int y) {
+    return x < y ? x : y;
+}
+
 static inline INTEGERS_CONSTEXPR int64_t min_i64(int64_t x, int64_t y) {
     return x < y ? x : y;
 }

@@ -165,39 +165,22 @@ static int64_t attention_elements(const AttentionShape *a) {
     return (int64_t)a->B * a->q_len * a->head_dim * (2 * a->n_head + 2 * a->n_kv_head);
 }
 
-TIMED(embedding_forward,
-      (Stream * s, void *out, const void *wte, const void *wpe, const Batch *b, int C, int offset),
-      (s, out, wte, wpe, b, C, offset), layers, 0, 3 * b->B * b->T * C)
-TIMED(embedding_backward, (Stream * s, void *dwte, void *dwpe, const void *dout, const Batch *b, int C),
-      (s, dwte, dwpe, dout, b, C), layers, 0, (int64_t)C *(2 * b->B * b->T + 2 * *b->n_unique + 2 * b->T))
-TIMED(norm_forward,
-      (Stream * s, void *resid, void *out, void *mean, void *rstd, const void *x, const void *delta,
-       const void *gain, const void *bias, NormKind kind, double eps, int64_t N, int C),
-      (s, resid, out, mean, rstd, x, delta, gain, bias, kind, eps, N, C), layers, 0, N *C *(delta ? 4 : 2))
-TIMED(norm_backward,
-      (Stream * s, void *dx, void *dgain, void *dbias, const void *dout, const void *x, const void *mean,
-       const void *rstd, const void *gain, NormKind kind, int64_t N, int C, bool accumulate),
-      (s, dx, dgain, dbias, dout, x, mean, rstd, gain, kind, N, C, accumulate), layers, 0, N *C * 4)
-TIMED(activation_forward, (Stream * s, void *out, const void *in, ActivationKind kind, int64_t n),
-      (s, out, in, kind, n), layers, 0, 2 * n)
-TIMED(activation_backward,
-      (Stream * s, void *din, const void *dout, const void *in, ActivationKind kind, int64_t n),
-      (s, din, dout, in, kind, n), layers, 0, 3 * n)
-TIMED(attention_forward,
-      (Stream * s, void *out, void *lse, const void *q, const void *k, const void *v, const AttentionShape *a),
-      (s, out, lse, q, k, v, a), layers, attention_flops(a), attention_elements(a))
-TIMED(attention_backward,
-      (Stream * s, void *dq, void *dk, void *dv, void *delta, const void *dout, const void *q, const void *k,
-       const void *v, const void *out, const void *lse, const AttentionShape *a),
-      (s, dq, dk, dv, delta, dout, q, k, v, out, lse, a), layers, 2.5 * attention_flops(a),
-      2 * attention_elements(a))
-TIMED(cross_entropy,
-      (Stream * s, void *losses, void *logits, const int32_t *targets, double scale, SoftcapKind kind, double cap,
-       int64_t n, int V, int Vp),
-      (s, losses, logits, targets, scale, kind, cap, n, V, Vp), layers, 0, n *V *(scale != 0 ? 2 : 1))
-TIMED(bias_backward, (Stream * s, void *dbias, const void *dout, int64_t N, int C, bool accumulate),
-      (s, dbias, dout, N, C, accumulate), layers, 0, N *C)
-TIMED(loss_sum, (Stream * s, double *total, const void *losses, int64_t n), (s, total, losses, n), layers, 0, n)
+#define TIMED_LAYER(name, Arguments, flops, elements)                                                              \
+    TIMED(name, (Stream * s, const Arguments *a), (s, a), layers, flops, elements)
+
+TIMED_LAYER(embedding_forward, EmbeddingForward, 0, 3 * a->batch->B * a->batch->T * a->C)
+TIMED_LAYER(embedding_backward, EmbeddingBackward, 0,
+            (int64_t)a->C *(2 * a->batch->B * a->batch->T + 2 * *a->batch->n_unique + 2 * a->batch->T))
+TIMED_LAYER(norm_forward, NormForward, 0, a->N * a->C * (a->delta ? 4 : 2))
+TIMED_LAYER(norm_backward, NormBackward, 0, a->N * a->C * 4)
+TIMED_LAYER(activation_forward, ActivationForward, 0, 2 * a->n)
+TIMED_LAYER(activation_backward, ActivationBackward, 0, 3 * a->n)
+TIMED_LAYER(attention_forward, AttentionForward, attention_flops(&a->shape), attention_elements(&a->shape))
+TIMED_LAYER(attention_backward, AttentionBackward, 2.5 * attention_flops(&a->shape),
+            2 * attention_elements(&a->shape))
+TIMED_LAYER(cross_entropy, CrossEntropy, 0, a->n * a->V * (a->scale != 0 ? 2 : 1))
+TIMED_LAYER(bias_backward, BiasBackward, 0, a->N * a->C)
+TIMED_LAYER(loss_sum, LossSum, 0, a->n)
 
 void profile_layers(Model *model) {
     layers_timed = *(layers = model->ops);

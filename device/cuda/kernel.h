@@ -6,6 +6,7 @@
 #ifndef POLAR_DEVICE_CUDA_KERNEL_H
 #define POLAR_DEVICE_CUDA_KERNEL_H
 
+#include "base/error.h"
 #include "base/integers.h"
 #include "device/cuda/check.h"
 #include "device/cuda/launch.h"
@@ -72,10 +73,10 @@ template <int N, typename T> static __device__ inline void store(T *to, const Ac
 // ---- threads and grids ----
 
 static __device__ inline int lane_index() {
-    return static_cast<int>(threadIdx.x) % WARP;
+    return static_cast<int>(threadIdx.x % WARP);
 }
 static __device__ inline int warp_index() { // in its block
-    return static_cast<int>(threadIdx.x) / WARP;
+    return static_cast<int>(threadIdx.x / WARP);
 }
 
 // for (int64_t i = grid_thread(); i < n; i += grid_threads()): a thread for every element, as far as the grid goes.

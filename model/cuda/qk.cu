@@ -7,19 +7,19 @@
 
 constexpr int MOST_THREADS = 256;
 
-// What a lane does: chunks j of the first half of head h, at row[h D + j], whose partners are `half` further on.
+// What a lane does: packs j of the first half of head h, at row[h D + j], whose partners are `half` further on.
 // With an odd D the last partner is missing.
 template <typename T> struct Heads {
     static constexpr int W = PACK<T>;
     int n_heads, D, half, lanes; // lanes of a group
     bool aligned;                // heads and halves, and the rows of the cosines
 
-    __device__ int first() const { return (int)(threadIdx.x % lanes) * W; }
+    __device__ int first() const { return static_cast<int>(threadIdx.x % lanes) * W; }
     __device__ int step() const { return lanes * W; }
 
     // All groups go around equally often, so that all lanes come to the sums; those past the last head do nothing.
     template <typename Visit> __device__ void each(Visit visit) const {
-        int groups = (int)blockDim.x / lanes, group = (int)threadIdx.x / lanes;
+        int groups = static_cast<int>(blockDim.x) / lanes, group = static_cast<int>(threadIdx.x) / lanes;
         for (int h0 = 0; h0 < n_heads; h0 += groups) visit(h0 + group, h0 + group < n_heads);
     }
 
@@ -52,9 +52,9 @@ template <typename T> struct Heads {
 struct Position {
     int64_t row, angles;
     __device__ Position(const HeadsShape &shape, int half) {
-        unsigned b = blockIdx.x / (unsigned)shape.T, t = blockIdx.x % (unsigned)shape.T;
+        unsigned b = blockIdx.x / static_cast<unsigned>(shape.T), t = blockIdx.x % static_cast<unsigned>(shape.T);
         row = b * shape.batch + t * shape.row;
-        angles = ((int64_t)shape.pos_offset + t) * half;
+        angles = (static_cast<int64_t>(shape.pos_offset) + t) * half;
     }
 };
 
@@ -64,7 +64,7 @@ static __global__ void qk_forward_kernel(T *x, float *rstd, const float *cos, co
     constexpr int W = PACK<T>;
     const Position at(shape, heads.half);
     heads.each([&](int h, bool there) {
-        T *head = x + at.row + (int64_t)h * heads.D;
+        T *head = x + at.row + static_cast<int64_t>(h) * heads.D;
         float a[W], b[W], square = 0, r = 1;
         for (int j = heads.first(); rstd && there && j < heads.half; j += heads.step()) {
             heads.load_pair(a, b, head, j);
@@ -72,8 +72,9 @@ static __global__ void qk_forward_kernel(T *x, float *rstd, const float *cos, co
             for (int k = 0; k < W; k++) square += a[k] * a[k] + b[k] * b[k];
         }
         if (rstd) {
-            r = 1 / sqrtf(lanes_sum(square, heads.lanes) / (float)heads.D + (float)shape.eps);
-            if (there && heads.first() == 0) rstd[(int64_t)blockIdx.x * heads.n_heads + h] = r;
+            r = 1 /
+                sqrtf(lanes_sum(square, heads.lanes) / static_cast<float>(heads.D) + static_cast<float>(shape.eps));
+            if (there && heads.first() == 0) rstd[static_cast<int64_t>(blockIdx.x) * heads.n_heads + h] = r;
         }
         for (int j = heads.first(); there && j < heads.half; j += heads.step()) {
             heads.load_pair(a, b, head, j);
@@ -93,7 +94,7 @@ static __global__ void qk_backward_kernel(T *dx, const T *y, const float *rstd, 
     constexpr int W = PACK<T>;
     const Position at(shape, heads.half);
     heads.each([&](int h, bool there) {
-        int64_t begin = at.row + (int64_t)h * heads.D;
+        int64_t begin = at.row + static_cast<int64_t>(h) * heads.D;
         float a[W], b[W], p[W], q[W], sum = 0, r = 1;
         for (int j = heads.first(); rstd && there && j < heads.half; j += heads.step()) {
             heads.load_pair(a, b, dx + begin, j);
@@ -102,8 +103,8 @@ static __global__ void qk_backward_kernel(T *dx, const T *y, const float *rstd, 
             for (int k = 0; k < W; k++) sum += a[k] * p[k] + b[k] * q[k];
         }
         if (rstd) {
-            sum = lanes_sum(sum, heads.lanes) / (float)heads.D;
-            if (there) r = rstd[(int64_t)blockIdx.x * heads.n_heads + h];
+            sum = lanes_sum(sum, heads.lanes) / static_cast<float>(heads.D);
+            if (there) r = rstd[static_cast<int64_t>(blockIdx.x) * heads.n_heads + h];
         }
         for (int j = heads.first(); there && j < heads.half; j += heads.step()) {
             heads.load_pair(a, b, dx + begin, j);
@@ -118,37 +119,37 @@ static __global__ void qk_backward_kernel(T *dx, const T *y, const float *rstd, 
     });
 }
 
-// With halves of whole chunks every head and every row of angles begins at a multiple of 16 bytes.
-template <typename T> static Heads<T> heads_of(const HeadsShape *a, bool aligned) {
-    int half = (a->head_dim + 1) / 2, lanes = 1;
+// With halves of whole packs every head and every row of angles begins at a multiple of 16 bytes.
+template <typename T> static Heads<T> heads_of(const HeadsShape &a, bool aligned) {
+    int half = (a.head_dim + 1) / 2, lanes = 1;
     while (lanes < WARP && lanes * PACK<T> < half) lanes *= 2;
-    return Heads<T>{a->n_heads, a->head_dim, half, lanes, aligned && a->head_dim % (2 * PACK<T>) == 0};
+    return Heads<T>{a.n_heads, a.head_dim, half, lanes, aligned && a.head_dim % (2 * PACK<T>) == 0};
 }
 
-template <typename T>
-void qk_forward_cuda(Stream *s, void *x, void *rstd, const void *cos, const void *sin, const HeadsShape *shape) {
-    bool aligned = aligned_16((shape->row | shape->batch) * sizeof(T), x, cos, sin);
-    Heads<T> heads = heads_of<T>(shape, aligned);
-    CUDA_LAUNCH(qk_forward_kernel<T>, whole_grid((int64_t)shape->B * shape->T),
-                block_of((int64_t)shape->n_heads * heads.lanes, MOST_THREADS), 0, cuda_stream(s), (T *)x,
-                (float *)rstd, (const float *)cos, (const float *)sin, *shape, heads);
-    CUDA_CHECK_LAUNCH();
+template <typename T> static int threads_of(const Heads<T> &heads) {
+    return block_of(static_cast<int64_t>(heads.n_heads) * heads.lanes, MOST_THREADS);
 }
-template void qk_forward_cuda<float>(Stream *, void *, void *, const void *, const void *, const HeadsShape *);
-template void qk_forward_cuda<__nv_bfloat16>(Stream *, void *, void *, const void *, const void *,
-                                             const HeadsShape *);
 
-template <typename T>
-void qk_backward_cuda(Stream *s, void *dx, const void *y, const void *rstd, const void *cos, const void *sin,
-                      const HeadsShape *shape) {
-    bool aligned = aligned_16((shape->row | shape->batch) * sizeof(T), dx, rstd ? y : nullptr, cos, sin);
-    Heads<T> heads = heads_of<T>(shape, aligned);
-    CUDA_LAUNCH(qk_backward_kernel<T>, whole_grid((int64_t)shape->B * shape->T),
-                block_of((int64_t)shape->n_heads * heads.lanes, MOST_THREADS), 0, cuda_stream(s), (T *)dx,
-                (const T *)y, (const float *)rstd, (const float *)cos, (const float *)sin, *shape, heads);
+template <typename T> void qk_forward_cuda(Stream *s, const QkForward *a) {
+    const HeadsShape &shape = a->shape;
+    T *x = static_cast<T *>(a->x);
+    const float *cos = static_cast<const float *>(a->cos), *sin = static_cast<const float *>(a->sin);
+    Heads<T> heads = heads_of<T>(shape, aligned_16((shape.row | shape.batch) * sizeof(T), x, cos, sin));
+    CUDA_LAUNCH(qk_forward_kernel<T>, whole_grid(static_cast<int64_t>(shape.B) * shape.T), threads_of(heads), 0,
+                cuda_stream(s), x, static_cast<float *>(a->rstd), cos, sin, shape, heads);
     CUDA_CHECK_LAUNCH();
 }
-template void qk_backward_cuda<float>(Stream *, void *, const void *, const void *, const void *, const void *,
-                                      const HeadsShape *);
-template void qk_backward_cuda<__nv_bfloat16>(Stream *, void *, const void *, const void *, const void *,
-                                              const void *, const HeadsShape *);
+
+template <typename T> void qk_backward_cuda(Stream *s, const QkBackward *a) {
+    const HeadsShape &shape = a->shape;
+    T *dx = static_cast<T *>(a->dx);
+    const T *y = a->rstd ? static_cast<const T *>(a->y) : nullptr;
+    const float *cos = static_cast<const float *>(a->cos), *sin = static_cast<const float *>(a->sin);
+    Heads<T> heads = heads_of<T>(shape, aligned_16((shape.row | shape.batch) * sizeof(T), dx, y, cos, sin));
+    CUDA_LAUNCH(qk_backward_kernel<T>, whole_grid(static_cast<int64_t>(shape.B) * shape.T), threads_of(heads), 0,
+                cuda_stream(s), dx, y, static_cast<const float *>(a->rstd), cos, sin, shape, heads);
+    CUDA_CHECK_LAUNCH();
+}
+
+CUDA_INSTANCES(qk_forward_cuda)
+CUDA_INSTANCES(qk_backward_cuda)

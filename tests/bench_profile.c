@@ -149,11 +149,11 @@ void profile_device(Device *device) {
 static LayerOps layers_timed;
 static const LayerOps *layers;
 
-#define TIMED(name, parameters, arguments, table, flops, bytes)                                                    \
-    static void timed_##name parameters {                                                                          \
+#define TIMED(name, Arguments, table, flops, elements)                                                             \
+    static void timed_##name(Stream *s, const Arguments *a) {                                                      \
         double start = bench_now();                                                                                \
-        table->name arguments;                                                                                     \
-        tally(#name, start, flops, 4.0 * (double)(bytes));                                                         \
+        table->name(s, a);                                                                                         \
+        tally(#name, start, flops, 4.0 * (double)(elements));                                                      \
     }
 
 // The two products of a causal tile and those of its gradient: half of the dense ones.
@@ -165,22 +165,19 @@ static int64_t attention_elements(const AttentionShape *a) {
     return (int64_t)a->B * a->q_len * a->head_dim * (2 * a->n_head + 2 * a->n_kv_head);
 }
 
-#define TIMED_LAYER(name, Arguments, flops, elements)                                                              \
-    TIMED(name, (Stream * s, const Arguments *a), (s, a), layers, flops, elements)
-
-TIMED_LAYER(embedding_forward, EmbeddingForward, 0, 3 * a->batch->B * a->batch->T * a->C)
-TIMED_LAYER(embedding_backward, EmbeddingBackward, 0,
-            (int64_t)a->C *(2 * a->batch->B * a->batch->T + 2 * *a->batch->n_unique + 2 * a->batch->T))
-TIMED_LAYER(norm_forward, NormForward, 0, a->N * a->C * (a->delta ? 4 : 2))
-TIMED_LAYER(norm_backward, NormBackward, 0, a->N * a->C * 4)
-TIMED_LAYER(activation_forward, ActivationForward, 0, 2 * a->n)
-TIMED_LAYER(activation_backward, ActivationBackward, 0, 3 * a->n)
-TIMED_LAYER(attention_forward, AttentionForward, attention_flops(&a->shape), attention_elements(&a->shape))
-TIMED_LAYER(attention_backward, AttentionBackward, 2.5 * attention_flops(&a->shape),
-            2 * attention_elements(&a->shape))
-TIMED_LAYER(cross_entropy, CrossEntropy, 0, a->n * a->V * (a->scale != 0 ? 2 : 1))
-TIMED_LAYER(bias_backward, BiasBackward, 0, a->N * a->C)
-TIMED_LAYER(loss_sum, LossSum, 0, a->n)
+TIMED(embedding_forward, EmbeddingForward, layers, 0, 3 * a->batch->B * a->batch->T * a->C)
+TIMED(embedding_backward, EmbeddingBackward, layers, 0,
+      (int64_t)a->C *(2 * a->batch->B * a->batch->T + 2 * *a->batch->n_unique + 2 * a->batch->T))
+TIMED(norm_forward, NormForward, layers, 0, a->N * a->C * (a->delta ? 4 : 2))
+TIMED(norm_backward, NormBackward, layers, 0, a->N * a->C * 4)
+TIMED(activation_forward, ActivationForward, layers, 0, 2 * a->n)
+TIMED(activation_backward, ActivationBackward, layers, 0, 3 * a->n)
+TIMED(attention_forward, AttentionForward, layers, attention_flops(&a->shape), attention_elements(&a->shape))
+TIMED(attention_backward, AttentionBackward, layers, 2.5 * attention_flops(&a->shape),
+      2 * attention_elements(&a->shape))
+TIMED(cross_entropy, CrossEntropy, layers, 0, a->n * a->V * (a->scale != 0 ? 2 : 1))
+TIMED(bias_backward, BiasBackward, layers, 0, a->N * a->C)
+TIMED(loss_sum, LossSum, layers, 0, a->n)
 
 void profile_layers(Model *model) {
     layers_timed = *(layers = model->ops);
@@ -207,20 +204,13 @@ static int64_t batch_elements(const MatrixBatch *x) {
     return x->count * x->rows * x->cols;
 }
 
-#define TIMED_UPDATE(name, Arguments, bytes)                                                                       \
-    static void timed_##name(Stream *s, const Arguments *a) {                                                      \
-        double start = bench_now();                                                                                \
-        optim->name(s, a);                                                                                         \
-        tally(#name, start, 0, 4.0 * (double)(bytes));                                                             \
-    }
-
-TIMED_UPDATE(row_sum_squares, RowSumSquares, a->count * a->rows * a->cols)
-TIMED_UPDATE(step_guard, StepGuard, 2 * a->n)
-TIMED_UPDATE(adamw_update, ElementUpdate, 7 * batch_elements(a->batch))
-TIMED_UPDATE(polar_momentum, PolarMomentum, 4 * batch_elements(a->batch))
-TIMED_UPDATE(polar_scale, PolarScale, 2 * a->count * a->rows * a->cols)
-TIMED_UPDATE(row_factors, RowFactors, 6 * a->batch->count * a->batch->rows)
-TIMED_UPDATE(polar_update, PolarUpdate, 3 * batch_elements(a->batch))
+TIMED(row_sum_squares, RowSumSquares, optim, 0, a->count * a->rows * a->cols)
+TIMED(step_guard, StepGuard, optim, 0, 2 * a->n)
+TIMED(adamw_update, ElementUpdate, optim, 0, 7 * batch_elements(a->batch))
+TIMED(polar_momentum, PolarMomentum, optim, 0, 4 * batch_elements(a->batch))
+TIMED(polar_scale, PolarScale, optim, 0, 2 * a->count * a->rows * a->cols)
+TIMED(row_factors, RowFactors, optim, 0, 6 * a->batch->count * a->batch->rows)
+TIMED(polar_update, PolarUpdate, optim, 0, 3 * batch_elements(a->batch))
 
 const OptimOps *__real_optim_ops(const Device *device, Type type);
 const OptimOps *__wrap_optim_ops(const Device *device, Type type);

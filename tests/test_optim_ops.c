@@ -151,11 +151,21 @@ static void check_sgd(const Instance *in) {
     }
 }
 
-// An update of the sign alone, of steps of lr and the decay of p.
+// Signs of a sum that rounding decides cannot be compared: such an element gets another momentum, and the first one has none
+// of either, whose sign is 0.
+static void make_signs_certain(Case *c, double momentum, double gradient) {
+    for (int64_t k = 0; k < c->dense; k++) {
+        int64_t at = in_batch(c, k);
+        if (fabs(momentum * c->first[at] + gradient * report.clip_scale * c->grads[at]) < 1e-4) c->first[at] = 2;
+    }
+    c->grads[0] = c->first[0] = 0;
+}
+
+// Updates of the sign alone.
 static void check_lion(const Instance *in) {
     for (int i = 0; i < SHAPES; i++) {
         Case c = make_case(shapes[i]);
-        c.grads[0] = c.first[0] = 0; // of no sign
+        make_signs_certain(&c, 0.8, 0.2);
         double *p = copy_of(c.master, c.n), *m = copy_of(c.first, c.n);
         for (int64_t k = 0; k < c.dense; k++) {
             int64_t at = in_batch(&c, k);
@@ -180,7 +190,7 @@ static void check_signum(const Instance *in) {
     for (int kind = 0; kind < 2 * SHAPES; kind++) { // without momentum, with
         Case c = make_case(shapes[kind / 2]);
         bool keeps = kind % 2;
-        c.grads[0] = c.first[0] = 0; // of no sign
+        make_signs_certain(&c, 0.9, 0.1);
         double *p = copy_of(c.master, c.n), *m = copy_of(c.first, c.n);
         for (int64_t k = 0; k < c.dense; k++) {
             int64_t at = in_batch(&c, k);

@@ -63,7 +63,7 @@ static const OptionSpec specs[] = {
     FLAG("measure-peak", measure_peak, "yes", PROCESS,
          .help =
              "run large products before the first step: the log says how fast they are, and where the device's own "
-             "rate is not known mfu is relative to theirs. Without it such products are not in a profile"),
+             "rate is not known mfu is relative to theirs. A profile is better without them"),
     FLAG("quiet", quiet, "no", RESUMABLE, .help = "print validation losses and the end only"),
     TEXT("device", device, "auto", .value = "NAME", RESUMABLE,
          .help = "cpu, cuda, cuda:N, or auto: cuda where there is one"),

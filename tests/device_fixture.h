@@ -1,10 +1,11 @@
 // tests/device_fixture.h - the CPU device with `DEVICE_THREADS` threads (to be defined before; 0: all) and a stream, for
 // all tests of a program: cmocka_run_group_tests(tests, open_device, close_device). Where the program is built with CUDA
-// and finds a GPU, real or imitated, also that.
+// and finds a GPU, real or imitated, also that; where one has to be there, it is an error that it is not.
 #ifndef POLAR_TESTS_DEVICE_FIXTURE_H
 #define POLAR_TESTS_DEVICE_FIXTURE_H
 
 #include "device/device.h"
+#include "tests/gpu_required.h"
 
 #include <stdio.h>
 
@@ -21,9 +22,13 @@ static inline int open_device_named(const char *name, void **state) {
         return -1;
     }
     stream = stream_create(device);
-    if (device_open(&gpu, "cuda", 0, &err)) gpu_stream = stream_create(gpu);
-    else gpu = NULL;
-    return 0;
+    if (device_open(&gpu, "cuda", 0, &err)) {
+        gpu_stream = stream_create(gpu);
+        return 0;
+    }
+    gpu = NULL;
+    if (gpu_is_required()) fprintf(stderr, "error: the tests need a GPU: %s\n", err.text);
+    return gpu_is_required() ? -1 : 0;
 }
 
 static inline int open_device(void **state) {
@@ -39,15 +44,6 @@ static inline int close_device(void **state) {
         device_close(gpu);
     }
     return 0;
-}
-
-// Whether tests that are about a GPU alone can run: they are a group of their own, which is not there without one.
-static inline bool there_is_a_gpu(void) {
-    Error err;
-    Device *opened;
-    if (!device_open(&opened, "cuda", 0, &err)) return false;
-    device_close(opened);
-    return true;
 }
 
 #endif

@@ -7,6 +7,7 @@
 #include "device/cpu/cpu.h"
 #include "model/model.h"
 #include "tests/fixed_batch.h"
+#include "tests/gpu_required.h"
 
 #include <stdlib.h>
 
@@ -149,15 +150,6 @@ static inline bool check_fixtures(bool (*check)(const Fixture *f, Type type), Ty
     return close;
 }
 
-// Whether the program is built with CUDA and finds a GPU, real or imitated.
-static inline bool have_gpu(void) {
-    Device *device;
-    Error err;
-    if (!device_open(&device, "cuda", 0, &err)) return false;
-    device_close(device);
-    return true;
-}
-
 // Calls check for every fixture, type and instruction set of this machine, and on its GPU. Where that is imitated only
 // there: the processor has its turn in the build without.
 static inline void for_each_instance(bool (*check)(const Fixture *f, Type type)) {
@@ -171,7 +163,7 @@ static inline void for_each_instance(bool (*check)(const Fixture *f, Type type))
     }
 #endif
     setenv("POLAR_ISA", asked, 1);
-    if (!without_blas() && have_gpu()) {
+    if (!without_blas() && there_is_a_gpu()) {
         run_device = "cuda";
         close &= check_fixtures(check, TYPE_F32, run_device) & check_fixtures(check, TYPE_BF16, run_device);
         run_device = "cpu";

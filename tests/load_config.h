@@ -3,16 +3,17 @@
 #define POLAR_TESTS_LOAD_CONFIG_H
 
 #include "run/options/config.h"
+#include "run/training/plan.h"
 
 #include <stdlib.h>
 
 static inline bool load_config(RunConfig *config, int argc, const char *const *argv, Error *err) {
     ConfigSources sources;
-    Vocab *vocab = NULL;
+    RunData data = {0};
     bool ok = config_read(&sources, argc, argv, err) && config_build(config, &sources, err) &&
-              (vocab = config_open_vocab(config, err)) && config_resolve(config, vocab, err) &&
+              run_data_open_vocab(&data, config, err) && config_resolve(config, data.vocab, err) &&
               (!config->resume[0] || config_check_resume(config, &sources, err));
-    vocab_close(vocab);
+    run_data_close(&data);
     config_sources_free(&sources);
     return ok;
 }

@@ -86,15 +86,20 @@ static inline void for_each_cpu_instance(void (*check)(const Instance *in)) {
     else unsetenv("POLAR_ISA");
 }
 
-// For those, and for both types of the GPU where there is one. Where it is imitated for the GPU alone: the CPU's instances
+// For both types of the GPU: for tests that are in a group of their own where there is one.
+static inline void for_each_gpu_instance(void (*check)(const Instance *in)) {
+    assert_non_null(gpu);
+    check_instance(check, gpu_stream, TYPE_F32, "cuda");
+    check_instance(check, gpu_stream, TYPE_BF16, "cuda");
+}
+
+// For the CPU's, and for the GPU's where there is one. Where it is imitated for the GPU alone: the CPU's instances
 // are the same as in the build without it.
 static inline void for_each_instance(void (*check)(const Instance *in)) {
 #ifndef CUDA_ON_CPU
     for_each_cpu_instance(check);
 #endif
-    if (gpu == NULL) return;
-    check_instance(check, gpu_stream, TYPE_F32, "cuda");
-    check_instance(check, gpu_stream, TYPE_BF16, "cuda");
+    if (gpu) for_each_gpu_instance(check);
 }
 
 // Host doubles that live until case_end.

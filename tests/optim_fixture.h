@@ -8,6 +8,8 @@
 #include "base/random.h"
 #include "optim/optimizer.h"
 
+#include "tests/gpu_required.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,7 +62,8 @@ static inline void fixture_put(const Fixture *f, void *arena, int64_t i, double 
 }
 
 // `hidden` for the hidden matrices, `others` for everything else; "name key=value key=value".
-static inline void fixture_settings(ParamGroupOptions settings[GROUP_COUNT], const char *hidden, const char *others) {
+static inline void fixture_settings(ParamGroupOptions settings[GROUP_COUNT], const char *hidden,
+                                    const char *others) {
     for (int g = 0; g < GROUP_COUNT; g++) {
         char text[512];
         snprintf(text, sizeof text, "%s", g == GROUP_HIDDEN ? hidden : others);
@@ -171,15 +174,6 @@ static inline double fixture_error(const Fixture *f, const Param *p) {
     return sqrt(squares);
 }
 
-// Whether the build has CUDA and finds a GPU, real or imitated.
-static inline bool fixture_has_gpu(void) {
-    Device *device;
-    Error err;
-    if (!device_open(&device, "cuda", 0, &err)) return false;
-    device_close(device);
-    return true;
-}
-
 // The order in which an imitated GPU runs its threads; any n.
 static inline void fixture_order(int n) {
 #ifdef CUDA_ON_CPU
@@ -198,7 +192,7 @@ static inline void fixture_each_instance(void (*test)(Type type)) {
         test(TYPE_F64);
     }
     unsetenv("POLAR_ISA");
-    if (!fixture_has_gpu()) return;
+    if (!there_is_a_gpu()) return;
     fixture_device = "cuda";
     test(TYPE_F32);
     test(TYPE_BF16);

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # makes the whole a little longer.
 LONGEST = ("test_sweep.py", "test_cuda_runs.py", "test_diagnose.py", "test_faults.py", "test_huggingface.py", "test_downloads.py",
            "test_resume.py", "test_exporters.py", "test_tokenizer.py", "cuda_on_cpu/test_optim_safety", "test_bad_input.py",
-           "test_scripts.sh")
+           "test_scripts.sh", "test_gpu_check.sh")
 SHOWN = 60  # lines of a program that failed
 
 # cmocka repeats the names of failed and skipped tests in its summary; the scripts print "ok NAME", "FAILED NAME" and

@@ -152,6 +152,16 @@ run_records() { # every kind of file a run has
     expect 0 sample "$run" --prompt "ab" --tokens 20 --seed 4 && ! cmp -s "$tmp/out" "$tmp/first"
 }
 
+# The products that show how fast the machine is: for profiles they can be left out, of a resumed run too.
+peak_is_measured_or_not() {
+    local run=$tmp/peak
+    expect 0 "${tiny[@]}" "${data[@]}" --steps 2 --out "$run" && has "$run/log.txt" "large products in F32 run at" &&
+        grep '"kind":"train"' "$run/metrics.jsonl" | grep -qv '"mfu":0[,}]' || return 1
+    expect 0 "${tiny[@]}" "${data[@]}" --steps 2 --max-time 1e-9 --no-measure-peak --out "$run" --overwrite &&
+        expect 0 --resume "$run" --no-measure-peak --max-time 0 && ! grep "large products" "$run/log.txt" || return 1
+    ! grep '"kind":"train"' "$run/metrics.jsonl" | grep -v '"mfu":0[,}]' && ! grep measure-peak "$run/config.conf"
+}
+
 quiet_is_quiet() {
     expect 0 --out "$tmp/quiet" "${data[@]}" "${tiny[@]}" --quiet || return 1
     ! grep -q "tok/s\|Network" "$tmp/out" && has "$tmp/out" "validation loss" && has "$tmp/quiet/log.txt" "tok/s"
@@ -318,7 +328,7 @@ make_shards() {
 
 check make_shards make_shards
 for test in headers_c_and_cxx every_header_in_cxx thin_main plan_of_gpt2 plan_as_json help_texts \
-    errors_create_nothing directories one_process_at_a_time run_records quiet_is_quiet target_loss signal_status \
+    errors_create_nothing directories one_process_at_a_time run_records peak_is_measured_or_not quiet_is_quiet target_loss signal_status \
     bad_step_stops bad_steps_are_skipped loss_jump resume_takes_the_older resume_refusals full_disk other_networks \
     closed_output several_configs token_numbers byte_pairs polar_command; do
     check $test $test

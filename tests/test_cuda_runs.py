@@ -387,6 +387,15 @@ def every_operation_is_timed(_):
         assert re.fullmatch(r"[^:]+: [0-9.]+ ms, .*", line), line
 
 
+def solves_are_tested_without_lapack(_):
+    """The tests of what a GPU solves run where the CPU cannot solve; those of the CPU are named as skipped."""
+    program = os.path.join(os.path.dirname(IMITATION), "tests", "test_polar_methods")
+    result = subprocess.run([program], env=tiny.ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert result.returncode == 0, result.stdout
+    for line in (r"\[ +OK \] a_gpu_gives_the_polar_factor", r"skipped qdwh_takes_the_known_steps: .*LAPACK.*"):
+        assert re.search(f"^{line}$", result.stdout, re.M), result.stdout
+
+
 def wide_heads(folder):
     """257 is refused before the run, by every command that has such a network, and 256 is not."""
     run = os.path.join(folder, "run")
@@ -424,4 +433,4 @@ if __name__ == "__main__":
     tiny.run_tests(optimizers_agree_with_cpu, solves_agree_with_cpu, networks_agree_with_cpu, same_bits_in_all_orders_bf16,
                    same_bits_in_all_orders_f32, stopped_and_resumed, steps_are_replayed, profilers_see_what_runs, from_cpu_to_cuda_and_back, recompute_gives_the_same_bits,
                    micro_batches_agree, other_commands, polar_factors, polar_memory_runs_out, matrix_problems, bad_steps_are_skipped,
-                   memory_runs_out, kernels_fail, too_little_memory, no_gpu, every_operation_is_timed, wide_heads, memory_is_as_planned)
+                   memory_runs_out, kernels_fail, too_little_memory, no_gpu, every_operation_is_timed, solves_are_tested_without_lapack, wide_heads, memory_is_as_planned)

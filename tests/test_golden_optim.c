@@ -5,6 +5,7 @@
 // (the script prints it; Newton-Schulz magnifies rounding, and p - lr u rounds at the size of p), and so may we be: 2e-5;
 // in double, where only that factor times the smaller eps is left, 1e-11.
 #include "tests/golden.h"
+#include "tests/gpu_required.h"
 
 #include "device/cpu/cpu.h"
 #include "optim/optimizer.h"
@@ -282,7 +283,7 @@ static bool check_f64(const Case *c) {
     return close;
 }
 
-static void check_case(const Case *c) {
+static bool close_on_cpu(const Case *c) {
     char asked[16];
     bool close = true;
     snprintf(asked, sizeof asked, "%s", isa_name(cpu_isa()));
@@ -294,14 +295,18 @@ static void check_case(const Case *c) {
         close &= this_one;
     }
     setenv("POLAR_ISA", asked, 1);
-    Device *gpu;
-    Error err;
-    if (device_open(&gpu, "cuda", 0, &err)) {
-        device_close(gpu);
-        bool this_one = check_f32(c, "cuda");
-        if (!this_one) print_error("... in %s, cuda\n", c->name);
-        close &= this_one;
-    }
+    return close;
+}
+
+static bool close_on_gpu(const Case *c) {
+    bool close = check_f32(c, "cuda");
+    if (!close) print_error("... in %s, cuda\n", c->name);
+    return close;
+}
+
+static void check_case(const Case *c) {
+    bool close = close_on_cpu(c);
+    if (there_is_a_gpu()) close &= close_on_gpu(c);
     assert_true(close);
 }
 
@@ -337,16 +342,15 @@ static void test_polar_first(void **state) {
 
 static void test_qdwh(void **state) {
     (void)state;
-    Error err;
-    Device *device;
-    if (!device_open(&device, "cpu", 2, &err)) fail_msg("%s", err.text);
-    bool solves = device_can_solve(device, &err);
-    device_close(device);
-    if (!solves) {
+    Error err, gpu_err;
+    bool on_cpu = solves_on("cpu", &err), on_gpu = solves_on("cuda", &gpu_err), close = true;
+    if (!on_cpu && !on_gpu) {
         print_message("skipped: %s\n", err.text);
         skip();
     }
-    check_case(&cases[6]);
+    if (on_cpu) close &= close_on_cpu(&cases[6]);
+    if (on_gpu) close &= close_on_gpu(&cases[6]);
+    assert_true(close);
 }
 
 int main(void) {

@@ -278,7 +278,7 @@ static int all_tests(void) {
 
 int main(void) {
     int failed = all_tests();
-    if (fixture_has_gpu()) {
+    if (there_is_a_gpu()) {
         fixture_device = "cuda";
         failed += all_tests();
         type = TYPE_BF16;

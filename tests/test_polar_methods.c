@@ -19,6 +19,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+static Stream *exact; // where matrices are made and factors measured: the CPU, or where it cannot solve the GPU
+
+static int open_devices(void **state) {
+    int status = open_device(state);
+    if (status == 0) exact = gpu && !device_can_solve(device, &(Error){""}) ? gpu_stream : stream;
+    return status;
+}
+
 static const PolarMethod *method_named(const char *name) {
     int count;
     const PolarMethod *methods = polar_methods(&count);
@@ -99,14 +107,19 @@ static double *matrix_of(const char *spectrum, int64_t rows, int64_t cols, uint6
     Spectrum s;
     double *a = calloc((size_t)(rows * cols), sizeof *a);
     if (!spectrum_parse(&s, spectrum, &err)) fail_msg("%s", err.text);
-    assert_true(spectrum_matrix(a, stream, s, rows, cols, seed, &err));
+    assert_true(spectrum_matrix(a, exact, s, rows, cols, seed, &err));
     return a;
 }
 
 static PolarReport measured(const void *a, const void *u, Type type, int64_t rows, int64_t cols) {
     Error err;
     PolarReport report;
-    if (!polar_measure(&report, stream, a, u, type, rows, cols, &err)) fail_msg("%s", err.text);
+    size_t bytes = (size_t)(rows * cols) * type_size(type);
+    void *there[2] = {device_alloc(exact->device, bytes), device_alloc(exact->device, bytes)};
+    device_copy(exact, there[0], a, bytes);
+    device_copy(exact, there[1], u, bytes);
+    if (!polar_measure(&report, exact, there[0], there[1], type, rows, cols, &err)) fail_msg("%s", err.text);
+    for (int i = 0; i < 2; i++) device_free(exact->device, there[i]);
     return report;
 }
 
@@ -254,7 +267,11 @@ static void check_batches_and_scales(Stream *on) {
 static void batches_and_scales(void **state) {
     (void)state;
     check_batches_and_scales(stream);
-    if (gpu) check_batches_and_scales(gpu_stream);
+}
+
+static void a_gpu_takes_batches_and_scales(void **state) {
+    (void)state;
+    check_batches_and_scales(gpu_stream);
 }
 
 static void zero_columns_stay_zero(void **state) {
@@ -464,15 +481,11 @@ static void published_accuracy_is_reached(void **state) {
     }
 }
 
+static void say_skipped(const struct CMUnitTest *tests, size_t n, const char *why) {
+    for (size_t i = 0; i < n; i++) printf("skipped %s: %s\n", tests[i].name, why);
+}
+
 int main(void) {
-    Error err;
-    if (!device_open(&device, "cpu", 1, &err)) return 1;
-    bool solves = device_can_solve(device, &err);
-    device_close(device);
-    if (!solves) {
-        printf("skipped: %s\n", err.text);
-        return 0;
-    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(converging_methods_give_the_polar_factor),
         cmocka_unit_test(qdwh_takes_the_known_steps),
@@ -485,7 +498,14 @@ int main(void) {
         cmocka_unit_test(published_programs_agree),
         cmocka_unit_test(published_accuracy_is_reached),
     };
-    const struct CMUnitTest on_gpu[] = {cmocka_unit_test(a_gpu_gives_the_polar_factor)};
-    int failed = cmocka_run_group_tests(tests, open_device, close_device);
-    return there_is_a_gpu() ? failed + cmocka_run_group_tests(on_gpu, open_device, close_device) : failed;
+    const struct CMUnitTest on_gpu[] = {cmocka_unit_test(a_gpu_gives_the_polar_factor),
+                                        cmocka_unit_test(a_gpu_takes_batches_and_scales)};
+    Error err;
+    int failed = 0;
+    if (solves_on("cpu", &err)) failed += cmocka_run_group_tests(tests, open_devices, close_device);
+    else say_skipped(tests, sizeof tests / sizeof *tests, err.text);
+    if (!there_is_a_gpu()) return failed;
+    if (solves_on("cuda", &err)) failed += cmocka_run_group_tests(on_gpu, open_devices, close_device);
+    else say_skipped(on_gpu, sizeof on_gpu / sizeof *on_gpu, err.text);
+    return failed;
 }

@@ -114,10 +114,10 @@ static void draws_are_the_same_again(void **state) {
 
 // A GPU's losses and gradients in float are the CPU's but for the rounding of products of up to 40 terms, one
 // after the other; the data are the same to the bit.
-static void a_gpu_gives_the_gradients(void **state) {
-    (void)state;
+static void check_gradients_of_a_gpu(bool solves) {
     Device *cpu = device;
     for (int i = 0; i < 3; i++) {
+        if (nth(i)->solves != solves) continue;
         Problem p, q;
         make(&p, i, TYPE_F32, 3);
         device = gpu;
@@ -140,6 +140,21 @@ static void a_gpu_gives_the_gradients(void **state) {
         problem_free(&p);
         problem_free(&q);
     }
+}
+
+static void a_gpu_gives_the_gradients(void **state) {
+    (void)state;
+    check_gradients_of_a_gpu(false);
+}
+
+static void a_gpu_gives_those_of_problems_that_solve(void **state) {
+    (void)state;
+    Error err;
+    if (!device_can_solve(gpu, &err)) {
+        print_message("skipped: %s\n", err.text);
+        skip();
+    }
+    check_gradients_of_a_gpu(true);
 }
 
 static void spectra_are_those_of_the_matrix(void **state) {
@@ -268,7 +283,8 @@ int main(void) {
         cmocka_unit_test(descent_contracts),         cmocka_unit_test(completion_recovers_the_matrix),
         cmocka_unit_test(decay_is_a_staircase),      cmocka_unit_test(configuration_comes_back),
     };
-    const struct CMUnitTest on_gpu[] = {cmocka_unit_test(a_gpu_gives_the_gradients)};
+    const struct CMUnitTest on_gpu[] = {cmocka_unit_test(a_gpu_gives_the_gradients),
+                                        cmocka_unit_test(a_gpu_gives_those_of_problems_that_solve)};
     int failed = cmocka_run_group_tests(tests, open_device, close_device);
     return there_is_a_gpu() ? failed + cmocka_run_group_tests(on_gpu, open_device, close_device) : failed;
 }

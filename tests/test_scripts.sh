@@ -41,7 +41,7 @@ scripts_can_be_run() {
     done
 }
 
-shellcheck_is_content() { shellcheck scripts/*.sh tests/test_scripts.sh .ci/run; }
+shellcheck_is_content() { shellcheck scripts/*.sh tests/test_scripts.sh tests/test_gpu_check.sh .ci/run; }
 
 setup_has_nothing_to_do() {
     scripts/setup.sh build test plot download >"$work/out" 2>&1 && [ ! -s "$work/out" ]
@@ -140,28 +140,6 @@ quickstart_with_the_trainer() {
     grep -q '^NorMuon ' "$work/out.txt" && [ -s "$work/real/report/report.html" ]
 }
 
-# Its stages together stay under ten minutes, and each of them is there.
-gpu_check_fits_its_time() {
-    local name seconds total=0
-    while read -r name seconds _; do
-        grep -q "^run_$name()" scripts/gpu_check.sh || { echo "no stage $name" && return 1; }
-        total=$((total + seconds))
-    done < <(scripts/gpu_check.sh --list)
-    echo "$total s"
-    [ "$total" -gt 0 ] && [ "$total" -lt 600 ]
-}
-gpu_check_refuses_unknown_stage() { refuses "no such stage" scripts/gpu_check.sh --only nonsense; }
-
-# The tests that it builds and runs on a GPU have sources that a compiler for C takes, with what stands in for cmocka too.
-gpu_check_knows_the_tests_of_a_gpu() {
-    local name count=0
-    for name in $(make -s CUDA=no device-tests-list); do
-        gcc -std=c11 -D_GNU_SOURCE -I. -Itests/no_cmocka -Wall -Wextra -Werror -fopenmp -fsyntax-only "tests/$name.c" || return 1
-        count=$((count + 1))
-    done
-    echo "$count tests" && [ "$count" -gt 10 ]
-}
-
 check syntax_is_right syntax_is_right
 check scripts_can_be_run scripts_can_be_run
 if command -v shellcheck >/dev/null; then
@@ -172,9 +150,6 @@ fi
 check setup_has_nothing_to_do setup_has_nothing_to_do
 check setup_says_what_is_missing setup_says_what_is_missing
 check setup_refuses_unknown_profile setup_refuses_unknown_profile
-check gpu_check_fits_its_time gpu_check_fits_its_time
-check gpu_check_refuses_unknown_stage gpu_check_refuses_unknown_stage
-check gpu_check_knows_the_tests_of_a_gpu gpu_check_knows_the_tests_of_a_gpu
 check quickstart_explains_itself quickstart_explains_itself
 check quickstart_refuses_unknown_option quickstart_refuses_unknown_option
 check quickstart_refuses_missing_text quickstart_refuses_missing_text

@@ -77,10 +77,11 @@ void help_print_options(const OptionTable *options) {
     }
 }
 
-void help_print_command(const char *usage, const OptionTable *options, const char *more) {
+bool help_print_command(const char *usage, const OptionTable *options, const char *more) {
     puts(usage);
     help_print_options(options);
     printf("\n%s", more);
+    return true;
 }
 
 static void print_general(void) {

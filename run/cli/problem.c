@@ -120,10 +120,7 @@ static bool run(Job *s, int argc, const char *const *argv, Error *err) {
 static bool run_job(Job *s, int argc, const char *const *argv, Error *err) {
     ProblemConfig *c = &s->config;
     if (!problem_config_load(c, argc - 2, argv + 2, err)) return false;
-    if (c->help) {
-        help_print_command(usage, &problem_options, example);
-        return true;
-    }
+    if (c->help) return help_print_command(usage, &problem_options, example);
     if (!c->dry_run && !c->out[0])
         return error_set(err, "say where the run goes: --out DIRECTORY (or --dry-run to see the plan only)");
     if (!device_open(&s->device, c->device, c->threads, err) || !check_optimizer(s->device, c, err)) return false;

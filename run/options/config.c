@@ -32,20 +32,6 @@ LoaderConfig config_loader(const RunConfig *c) {
                           .document_token = c->document_token};
 }
 
-Vocab *config_open_vocab(const RunConfig *config, Error *err) {
-    Vocab *vocab = vocab_open(config->vocab, err);
-    int known = vocab ? vocab_size(vocab) : 0, size = config->model.vocab_size;
-    if (!vocab) {
-        error_prefix(err, "--vocab");
-    } else if (size && size < known) {
-        error_set(err, "--vocab-size %d is too small for --vocab %s, which has %d tokens", size, config->vocab,
-                  known);
-        vocab_close(vocab);
-        vocab = NULL;
-    }
-    return vocab;
-}
-
 Type config_type(DtypeChoice dtype, const Device *device) {
     if (dtype == DTYPE_AUTO) return device->kind == DEVICE_CUDA ? TYPE_BF16 : TYPE_F32;
     return dtype == DTYPE_BF16 ? TYPE_BF16 : TYPE_F32;

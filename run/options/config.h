@@ -17,7 +17,7 @@ typedef enum { NORM_BIAS_AUTO, NORM_BIAS_NO, NORM_BIAS_YES } NormBias;
 typedef struct {
     // This process
     char config[OPTION_TEXT_MAX], out[OPTION_TEXT_MAX], resume[OPTION_TEXT_MAX];
-    bool dry_run, json, overwrite, quiet;
+    bool dry_run, json, overwrite, quiet, measure_peak;
     char device[OPTION_TEXT_MAX];
     int dtype; // DtypeChoice
     int threads;
@@ -98,9 +98,6 @@ bool config_read_files(Settings *all, const Settings *arguments, const OptionNam
 bool config_apply(void *base, const Settings *settings, Error *err);
 // Part of config_print: the table's options.
 void config_print_table(FILE *out, const void *base, const OptionTable *table);
-
-// Opens the run's vocabulary, which must fit its network. NULL with an error.
-Vocab *config_open_vocab(const RunConfig *config, Error *err);
 
 // How the run reads its training data.
 LoaderConfig config_loader(const RunConfig *config);

@@ -188,6 +188,18 @@ bool options_from_arguments(void *base, const OptionTable *table, const char **p
     return ok;
 }
 
+bool options_and_run(void *base, const OptionTable *table, const char **run, int argc, const char *const *argv,
+                     Error *err) {
+    int n;
+    const char **words = malloc((size_t)(argc + 1) * sizeof *words);
+    ASSERT(words);
+    bool ok = options_from_arguments(base, table, words, &n, argc, argv, err);
+    *run = ok && n > 0 ? words[0] : NULL;
+    if (ok && n > 1) ok = error_set(err, "unexpected '%s': one run at a time", words[1]);
+    free(words);
+    return ok;
+}
+
 // ---------------------------------------------------------------------------------------------------- files
 
 // Unquotes in place the value that begins at `text`; false on a stray quote or escape. What follows it on the line

@@ -48,6 +48,10 @@ bool settings_from_arguments(Settings *settings, const char **positional, int *n
 bool options_from_arguments(void *base, const OptionTable *table, const char **positional, int *n_positional,
                             int argc, const char *const *argv, Error *err);
 
+// The same for a command on a run, whose name stands among the arguments; *run is NULL where none does.
+bool options_and_run(void *base, const OptionTable *table, const char **run, int argc, const char *const *argv,
+                     Error *err);
+
 // Adds what a configuration file says: `name = value` lines, # comments, "quoted" values with \n \t \" \\. A name may
 // stand in a file once.
 bool settings_from_file(Settings *settings, const char *path, const OptionNames *names, Error *err);

@@ -12,8 +12,12 @@
 #include <string.h>
 
 bool run_data_open_vocab(RunData *data, const RunConfig *config, Error *err) {
-    *data = (RunData){.vocab = config_open_vocab(config, err)};
-    return data->vocab != NULL;
+    *data = (RunData){.vocab = vocab_open(config->vocab, err)};
+    if (!data->vocab) return error_prefix(err, "--vocab");
+    int known = vocab_size(data->vocab), size = config->model.vocab_size;
+    if (size == 0 || size >= known) return true;
+    return error_set(err, "--vocab-size %d is too small for --vocab %s, which has %d tokens", size, config->vocab,
+                     known);
 }
 
 bool run_data_open(RunData *data, const RunConfig *config, Error *err) {

@@ -15,7 +15,7 @@ typedef struct {
     int64_t val_tokens; // tokens a validation predicts: --val-tokens, or all but the first of a smaller set
 } RunData;
 
-// First the vocabulary, which other options may follow from (config_resolve), then, with the configuration resolved, the sets
+// First the vocabulary, which must fit the network and which other options may follow from (config_resolve), then, with the configuration resolved, the sets
 // beside it. run_data_close is called in any case.
 bool run_data_open_vocab(RunData *data, const RunConfig *config, Error *err);
 bool run_data_open(RunData *data, const RunConfig *config, Error *err);

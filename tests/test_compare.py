@@ -111,6 +111,13 @@ def test_seeds_are_one_series(folder):
     assert "3.2000 ± 0.1000" in out, out
 
 
+def test_older_spellings_are_the_same_series(folder):
+    old = make_run(folder / "old", "muon", nesterov="true", ema="false", cooldown="0.40000000000000002")
+    new = make_run(folder / "new", "muon", seed=2, nesterov="yes", ema="no", cooldown="0.4")
+    report, _ = compared(old, new)
+    assert [s["label"] for s in report["series"]] == ["muon"]
+
+
 def test_other_options_are_other_series(folder):
     a, b = make_run(folder / "a", "muon", 0.01, lr=0.01), make_run(folder / "b", "muon", 0.02, lr=0.02)
     report, _ = compared(a, b)

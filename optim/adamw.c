@@ -16,6 +16,7 @@ static const OptionSpec rows[] = {
     OPTION_NUMBER("weight-decay", weight_decay, "0.1", 0, 1e9,
                   .help = "weight decay; of gains and biases 0, unless --vector-weight-decay is given"),
 };
+static const OptionTable table = OPTION_TABLE(rows);
 
 static int declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const void *options,
                          Type acc_type) {
@@ -47,7 +48,7 @@ const OptimizerDef optimizer_adamw = {
     .name = "adamw",
     .summary = "Adam with decoupled weight decay",
     .reference = "Loshchilov and Hutter 2019, Algorithm 2",
-    .table = OPTION_TABLE(rows),
+    .table = &table,
     .declare_state = declare_state,
     .scalars = scalars,
     .weight_decay = weight_decay,

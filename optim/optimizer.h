@@ -76,10 +76,10 @@ typedef struct {
 typedef struct OptimizerStep OptimizerStep; // what a step is given: optim/step.h
 
 struct OptimizerDef {
-    const char *name;      // "normuon"
-    const char *summary;   // one line
-    const char *reference; // paper and equation or algorithm
-    OptionTable table;     // of its struct of options
+    const char *name;         // "normuon"
+    const char *summary;      // one line
+    const char *reference;    // paper and equation or algorithm
+    const OptionTable *table; // of its struct of options
     // What it offers of the table; the rest has the table's defaults. NULL: all of it. The first one is always "lr".
     const OptionOffer *offers;
     int n_offers;

@@ -16,6 +16,7 @@ static const OptionSpec rows[] = {
                   .help = "weight decay as part of the gradient; of gains and biases 0, unless "
                           "--vector-weight-decay is given"),
 };
+static const OptionTable table = OPTION_TABLE(rows);
 
 static int declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const void *options,
                          Type acc_type) {
@@ -42,7 +43,7 @@ const OptimizerDef optimizer_sgd = {
     .name = "sgd",
     .summary = "stochastic gradient descent with momentum",
     .reference = "Sutskever et al. 2013, section 2",
-    .table = OPTION_TABLE(rows),
+    .table = &table,
     .declare_state = declare_state,
     .scalars = scalars,
     .step = step,

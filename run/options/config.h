@@ -94,8 +94,6 @@ void config_print(FILE *out, const RunConfig *config);
 // What other commands that train share with `train`: a table of their own with the optimizers' options beside it.
 // Adds what stands in the files of --config, which may be given several times: in the order given, later over earlier.
 bool config_read_files(Settings *all, const Settings *arguments, const OptionNames *known, Error *err);
-// Sets the options of a table; the optimizers' are left to groups_resolve.
-bool config_apply(void *base, const Settings *settings, Error *err);
 // Part of config_print: the table's options.
 void config_print_table(FILE *out, const void *base, const OptionTable *table);
 

@@ -36,6 +36,9 @@ void settings_free(Settings *settings);
 
 const Setting *settings_find(const Settings *settings, const char *name); // the last of that name; NULL if none
 
+// Sets the options of the table in its struct; those of optimizers are left alone.
+bool settings_apply(void *base, const Settings *settings, Error *err);
+
 // Puts where it was said before an error about a setting; returns false.
 bool setting_error(Error *err, const Setting *setting);
 

@@ -78,7 +78,7 @@ void help_print_options(const OptionTable *options) {
 }
 
 bool help_print_command(const char *usage, const OptionTable *options, const char *more) {
-    puts(usage);
+    printf("%s%s", usage, option_section(options, options->specs)[0] ? "" : "\n");
     help_print_options(options);
     printf("\n%s", more);
     return true;

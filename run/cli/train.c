@@ -60,7 +60,7 @@ static bool make_plan(Job *s, Error *err) {
     size_t size;
     FILE *out = open_memstream(&s->plan, &size);
     ASSERT(out);
-    const Plan plan = {c, &s->table, &s->data, &s->memory, s->device};
+    const RunPlan plan = {c, &s->table, &s->data, &s->memory, s->device};
     (c->json ? plan_print_json : plan_print)(out, &plan);
     fclose(out);
     return true;

@@ -333,7 +333,7 @@ static double step_flops(const RunConfig *config) {
     return model_flops_per_token(&config->model, config->seq_len) * (double)config_step_tokens(config);
 }
 
-void plan_print(FILE *out, const Plan *plan) {
+void plan_print(FILE *out, const RunPlan *plan) {
     const RunConfig *config = plan->config;
     char n[32], tokens[32], device[768];
     int64_t G = config_step_tokens(config);
@@ -357,7 +357,7 @@ void plan_print(FILE *out, const Plan *plan) {
 
 // ------------------------------------------------------------------------------------------------ for programs
 
-static void json_groups(JsonWriter *w, const Plan *plan) {
+static void json_groups(JsonWriter *w, const RunPlan *plan) {
     char text[OPTION_TEXT_MAX];
     json_begin_array(w, "groups");
     for (int g = 0; g < GROUP_COUNT; g++) {
@@ -383,7 +383,7 @@ static void json_groups(JsonWriter *w, const Plan *plan) {
     json_end_array(w);
 }
 
-static void json_parameters(JsonWriter *w, const Plan *plan) {
+static void json_parameters(JsonWriter *w, const RunPlan *plan) {
     json_begin_object(w, "parameters");
     json_int(w, "total", plan->table->total);
     for (int role = ROLE_TOKEN_EMBEDDING; role <= ROLE_BIAS; role++) {
@@ -394,7 +394,7 @@ static void json_parameters(JsonWriter *w, const Plan *plan) {
     json_end_object(w);
 }
 
-static void json_training(JsonWriter *w, const Plan *plan) {
+static void json_training(JsonWriter *w, const RunPlan *plan) {
     const RunConfig *c = plan->config;
     json_begin_object(w, "training");
     json_int(w, "steps", c->steps);
@@ -408,7 +408,7 @@ static void json_training(JsonWriter *w, const Plan *plan) {
     json_end_object(w);
 }
 
-static void json_data(JsonWriter *w, const Plan *plan) {
+static void json_data(JsonWriter *w, const RunPlan *plan) {
     const RunData *d = plan->data;
     double tokens = (double)plan->config->steps * (double)config_step_tokens(plan->config);
     json_begin_object(w, "data");
@@ -432,7 +432,7 @@ static void json_memory(JsonWriter *w, const MemoryPlan *m) {
     json_end_object(w);
 }
 
-void plan_print_json(FILE *out, const Plan *plan) {
+void plan_print_json(FILE *out, const RunPlan *plan) {
     JsonWriter w = {0};
     char device[768];
     device_describe(device, sizeof device, plan->device);

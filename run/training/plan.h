@@ -56,10 +56,10 @@ typedef struct {
     const RunData *data;
     const MemoryPlan *memory;
     const Device *device;
-} Plan;
+} RunPlan;
 
 // Prints the plan for people.
-void plan_print(FILE *out, const Plan *plan);
+void plan_print(FILE *out, const RunPlan *plan);
 
 // Prints the plan for programs, one JSON object on a line:
 //   "parameters": {"total", one count for each role}
@@ -68,5 +68,5 @@ void plan_print(FILE *out, const Plan *plan);
 //   "data": {"train_tokens", "train_shards", "epochs", "val_tokens", "hellaswag_examples"}, 0 for what is not given
 //   "memory": bytes by what they are for, "total", and "available" (0: not known), "checkpoint_copy", "host_available"
 //   "device", "note"
-void plan_print_json(FILE *out, const Plan *plan);
+void plan_print_json(FILE *out, const RunPlan *plan);
 #endif

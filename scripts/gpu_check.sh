@@ -87,10 +87,10 @@ run_build() {
         settings+=("CUDA_INCLUDES=$includes")
     fi
     if ! echo '#include <cmocka.h>' | gcc -E -x c -include stdarg.h -include stddef.h -include stdint.h -include setjmp.h - >/dev/null 2>&1; then
-        settings+=(CFLAGS=-Itests/no_cmocka TEST_LIBS=)
-        row "cmocka" "not here; tests/no_cmocka stands in"
+        settings+=(CFLAGS=-Itests/fixtures/no_cmocka TEST_LIBS=)
+        row "cmocka" "not here; tests/fixtures/no_cmocka stands in"
     fi
-    make -j"$(nproc)" "${settings[@]}" "$train" "$build/tests/gpu_ceilings" || return 1
+    make -j"$(nproc)" "${settings[@]}" "$train" "$build/tests/bench/gpu_ceilings" || return 1
     make -k -j"$(nproc)" "${settings[@]}" device-tests || row "tests" "FAILED: some do not build"
     row "architectures" "${arch:-80, 90a and PTX}"
     row "spills" "$(awk '/spill stores/ && !/ 0 bytes spill stores/' "$build"/*/*.cu.o.log | wc -l) kernels"
@@ -170,7 +170,7 @@ compare_losses() { # name, reference, allowed
 # 4 sqrt(20) sqrt(21 n / 3) 2 sqrt(2) / (32 * 4) u = 1.05 sqrt(n) u. (That Muon makes small singular values large does not count:
 # a step is the steepest within its norm, so that its error changes the loss in second order.)
 # fp32, u = 2^-24, n = 2 * 512 as both programs round: 2.0e-6; the CPU's two products differ by 5e-9.
-# bf16, u = 2^-8, n = 1 as sums are in fp32: 4.1e-3; the imitated GPU (tests/cuda_on_cpu) is off by 7e-4.
+# bf16, u = 2^-8, n = 1 as sums are in fp32: 4.1e-3; the emulated GPU (tests/emulator) is off by 7e-4.
 run_parity() {
     local status=0
     make_text || return 1
@@ -267,7 +267,7 @@ run_train() {
 
 run_ceilings() {
     local status=0
-    "$build/tests/gpu_ceilings" >"$work/ceilings.txt" || status=1
+    "$build/tests/bench/gpu_ceilings" >"$work/ceilings.txt" || status=1
     cat "$work/ceilings.txt"
     while IFS= read -r line; do row "${line%%: *}" "${line#*: }"; done < <(tail -n +2 "$work/ceilings.txt")
     return "$status"

@@ -2,7 +2,7 @@
 """Proves that a change of the sources changes no bit of what is trained: tests/same_bits.py BASE
 
 BASE is a commit. It is built in a git worktree of its own below build/same_bits, which stays for the next call, and the
-tree that this script lies in is built beside it. Both programs train the same small networks, 20 steps on the CPU and 10
+tree that this script lies in is built beside it. Both programs train the same small networks, 20 steps on the CPU and 6
 on the imitated GPU (tests/cuda_on_cpu), one thread each, and what they leave is compared by SHA-256: a run's last
 model.safetensors and optimizer.safetensors, its diagnostics, the losses and norms of the gradient of every step; of
 `train problem`, which keeps no weights, metrics.jsonl without its times; of `train tokenize` the shards.
@@ -13,9 +13,9 @@ tensors that differ are named; both runs then stay in build/same_bits for a look
 
 Sizes are such that on two processors a program needs MINUTES. --jobs N divides it.
 
-A case that differs has a line, with what differs below it; the last line is 'N equal, N differ'; the status is 1 where some differ or fail on one side. Cases for
-which this machine lacks something (LAPACK, an instruction set) on both sides are counted apart, as are those that
---allow expects to differ: a regular expression, searched in 'CASE: FILE'.
+Every case that differs has a line, with what differs below it; the last line is 'N equal, N differ', and the status is
+1 where some differ, or fail. Cases for which this machine lacks something (LAPACK, an instruction set) on both sides are
+counted apart, as are those that --allow expects to differ: a regular expression, searched in 'CASE: FILE'.
 
 The programs are made by `make CUDA=no` and by `make CUDA=NAME`, where NAME is what the tree's makefiles call the
 imitation; the folders of sources do not matter. --train, --emulated, --base-train, --base-emulated name programs that
@@ -58,9 +58,9 @@ except ImportError:
 COMMON = """--vocab bytes --train-data {data}/text_train_*.bin --val-data {data}/text_val_*.bin --val-tokens 2000 --eval-every 10
             --log-every 1 --checkpoint-every 0 --threads 1 --quiet"""
 SIZES = {"cpu": """--n-layer 2 --n-head 4 --d-model 64 --seq-len 64 --batch-size 4 --micro-batch 2 --steps 20""",
-         "gpu": """--n-layer 1 --n-head 2 --d-model 32 --seq-len 16 --batch-size 2 --micro-batch 1 --steps 10 --val-tokens 64
+         "gpu": """--n-layer 1 --n-head 2 --d-model 32 --seq-len 16 --batch-size 2 --micro-batch 1 --steps 6 --val-tokens 64
                    --eval-every 0"""}
-RESUME_AT = {"cpu": 10, "gpu": 5}
+RESUME_AT = {"cpu": 10, "gpu": 3}
 LONGEST_S = 600
 PROBLEM = "--threads 1 --log-every 1 --diagnose 5 --steps 20 --quiet"
 PROBLEMS = {"quadratic": "--rows 24 --cols 20 --x-rows 16 --x-cols 12",
@@ -461,12 +461,15 @@ def greatest_difference(kind, mine, other):
     if code is None:
         return "other bytes"
     if np is not None:
-        a, b = (np.frombuffer(data, dtype=code).astype(float) for data in (mine, other))
-        worst, count = np.abs(a - b).max(), int((np.frombuffer(mine, f"u{4 if code == 'f' else 8}") != np.frombuffer(other, f"u{4 if code == 'f' else 8}")).sum())
-        return f"{count} of {a.size} elements, by at most {worst:.3g}"
-    a, b = array.array(code, mine), array.array(code, other)
-    worst = max(abs(x - y) if x == x and y == y else float("nan") for x, y in zip(a, b))
-    return f"{sum(x != y for x, y in zip(a, b))} of {len(a)} elements, by at most {worst:.3g}"
+        a, b = (np.frombuffer(data, dtype=code) for data in (mine, other))
+        bits = f"u{a.itemsize}"
+        count, worst = (a.view(bits) != b.view(bits)).sum(), np.abs(a.astype(float) - b).max()
+    else:
+        a, b = array.array(code, mine), array.array(code, other)
+        differences = [abs(x - y) for x, y in zip(a, b)]
+        count = sum(mine[i:i + a.itemsize] != other[i:i + a.itemsize] for i in range(0, len(mine), a.itemsize))
+        worst = float("nan") if any(d != d for d in differences) else max(differences)
+    return f"{count} of {len(a)} elements, by at most {worst:.3g}"
 
 
 def explain_tensors(mine, other, most=3):
@@ -537,9 +540,6 @@ class Cache:
     def put(self, case, hashes):
         with self.lock:
             self.data.setdefault("cases", {})[case.key] = {"of": self.madeof(case), "hashes": hashes}
-
-    def save(self):
-        with self.lock:
             new = self.path.with_suffix(".new")
             new.write_text(json.dumps(self.data, indent=1) + "\n")
             os.replace(new, self.path)
@@ -578,8 +578,6 @@ def run_part(cases, base, present, cache, jobs):
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-        finally:
-            cache.save()
     for name in ("base", "present"):
         if ran[name]:
             print(f"{cases[0].part}: {ran[name]} cases by the {name} program in {seconds[name]:.0f} s of runs")
@@ -704,7 +702,6 @@ def check(commit, arguments, parts):
     for part, chosen in cases.items():
         hashes = run_part(chosen, base, present, cache, arguments.jobs)
         counts += compare(chosen, hashes, base, present, cache, arguments)
-        cache.save()
     more = [f"{counts[key]} {what}" for key, what in (("expected", "differ as expected"), ("lacking", "cannot run here")) if counts[key]]
     print(", ".join([f"{counts['equal']} equal", f"{counts['differ']} differ", *more]))
     return int(counts["differ"] > 0)

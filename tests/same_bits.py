@@ -11,8 +11,8 @@ BASE's hashes stay in build/same_bits/COMMIT/hashes.json, so that later calls ru
 anew where the case, its preset or the processor is another. Where a case differs, BASE runs it once more, and the first
 tensors that differ are named; both runs then stay in build/same_bits for a look.
 
-Sizes are such that on two free processors a program needs about a minute for each part, and on a busy machine less than
-four; the first call compiles both trees besides.
+Sizes are such that on two free processors a program needs about a minute for each part, a few where others
+use them too; the first call compiles both trees besides.
 
 Every case that differs has a line, with what differs below it; the last line is 'N equal, N differ', and the status is
 1 where some differ, or fail. Cases for which this machine lacks something (LAPACK, an instruction set) on both sides are

@@ -204,7 +204,7 @@ CASES = [
     # Matrix problems: besides these every preset of configs/problems.
     ("problem/quadratic_sgd", "f32", "problem quadratic --optimizer sgd --lr 1e-6"),
     ("problem/quadratic_adamw", "", "problem quadratic --optimizer adamw --lr 0.1 --schedule cosine --warmup 3"),
-    ("problem/quadratic_f64", "f32", "problem quadratic --optimizer muon --type f64 --lr 0.1"),
+    ("problem/quadratic_f64", "", "problem quadratic --optimizer muon --type f64 --lr 0.1"),
     ("problem/logistic_normuon", "f32", "problem logistic --optimizer normuon --lr 0.1 --clip 1"),
     ("problem/logistic_f64", "", "problem logistic --optimizer polargrad --type f64 --lr 1e-5"),
     ("problem/completion_rownorm", "", "problem completion --optimizer rownorm --lr 0.1 --decay-every 4 --decay-factor 0.5"),

@@ -72,7 +72,7 @@ LIBRARY := $(BUILD)/libpolar.a
 # The binary of the default build is ./train; other builds (asan) keep theirs in their own folder.
 TRAIN := $(if $(filter build,$(BUILD)),train,$(BUILD)/train)
 
-.PHONY: all test bench asan fuzz kill leaks tsan soak lint clean help format FORCE
+.PHONY: all test bench asan fuzz kill leaks tsan soak same-bits lint clean help format FORCE
 .SECONDARY:
 all: $(TRAIN) ## build ./train (the default)
 
@@ -82,7 +82,7 @@ include tests/emulator/emulator.mk
 export PYTHONPATH := $(abspath tests/fixtures):$(abspath tests/bench)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 	@echo "Settings: CC, OPT (-O3), CFLAGS, LDFLAGS, BUILD (folder), V=1 (show the commands), WERROR=no"
 	@echo "          CUDA=yes|no (here: $(CUDA)), NVCC, CUDA_HOME, CUDA_INCLUDES, CUDA_ARCHS (80 90a)"
 
@@ -201,6 +201,11 @@ soak: $(TRAIN) ## a run of MINUTES (60) whose memory, files and threads must not
 KILLS ?= 1000
 kill: $(TRAIN) ## kill -9 at KILLS random moments of small runs, which must all end as if they had been left alone
 	@TRAIN=$(abspath $(TRAIN)) KILLS=$(KILLS) $$(scripts/find_python.sh) tests/e2e/test_kill.py
+
+# BASE is the commit here, in a make that compiles nothing itself: the script has makes of its own.
+same-bits: ## BASE=commit: small runs of every kind by that commit and by this tree give the same bits (OPTIONS='--cpu --case REGEX ...')
+	@[ "$(origin BASE)" = "command line" ] || { echo "error: say make same-bits BASE=commit" >&2; exit 1; }
+	@$$(scripts/find_python.sh) tests/e2e/same_bits.py $(BASE) $(OPTIONS)
 
 bench: $(TRAIN) $(BENCH) ## speed: every operation beside its floor; whole steps beside PyTorch's and llm.c's
 	@$(BENCH)

@@ -101,7 +101,7 @@ run_build() {
     make -j"$(nproc)" "${settings[@]}" "$train" "$build/tests/bench/gpu_ceilings" || return 1
     make -k -j"$(nproc)" "${settings[@]}" device-tests || row "tests" "FAILED: some do not build"
     row "architectures" "${arch:-80, 90a and PTX}"
-    row "spills" "$(awk '/spill stores/ && !/ 0 bytes spill stores/' "$build"/*/*.cu.o.log | wc -l) kernels"
+    row "spills" "$(awk '/spill stores/ && !/ 0 bytes spill stores/' "$build"/{*,*/*}/cuda/*.cu.o.log 2>/dev/null | wc -l) kernels"
 }
 
 # What a test program skipped, a line each: cmocka repeats the names at its end, and some programs say why beside the name.
@@ -150,7 +150,7 @@ run_tests() {
 # Token shards: this project's own text as bytes, and draws from Zipf's law over GPT-2's vocabulary for speed.
 make_text() {
     [ -e "$work/text_train_000001.bin" ] && return
-    "$train" tokenize --out "$work" --name text --overwrite README.md LICENSE docs/*.md ./*/*.[ch] ./*/*.cu
+    "$train" tokenize --out "$work" --name text --overwrite README.md LICENSE docs/*.md ./*/*.[ch] ./*/*/*.{c,h,cu}
 }
 
 make_tokens() {
@@ -468,7 +468,8 @@ hold_gpu() {
 write_archive() {
     local file name files=$work/files
     rm -rf "$files"
-    for file in "$out"/{table,log}.txt "$work"/*.{log,txt,csv,err,jsonl} "$work"/*/{metrics.jsonl,environment.json,log.txt} "$build"/*/*.cu.o.log; do
+    for file in "$out"/{table,log}.txt "$work"/*.{log,txt,csv,err,jsonl} "$work"/*/{metrics.jsonl,environment.json,log.txt} \
+        "$build"/{*,*/*}/cuda/*.cu.o.log; do
         [ -f "$file" ] || continue
         name=${file#"$out"/}
         name=${name#"$work"/}

@@ -54,11 +54,11 @@ SH
     program "$bin/make" <<'SH'
 #!/usr/bin/env bash
 case $* in
-*device-tests-list*) printf '%s\n' test_one test_two ;;
+*device-tests-list*) printf '%s\n' unit/test_one unit/test_two ;;
 *)
     [ -z "${FAKE_BUILD:-}" ] || { echo "$FAKE_BUILD" && exit 2; }
-    mkdir -p "$BUILD/model"
-    echo "ptxas info : 0 bytes spill stores, 0 bytes spill loads" >"$BUILD/model/cuda_ops_norm.cu.o.log"
+    mkdir -p "$BUILD/model/cuda"
+    echo "ptxas info : 0 bytes spill stores, 0 bytes spill loads" >"$BUILD/model/cuda/norm.cu.o.log"
     ;;
 esac
 SH
@@ -98,7 +98,7 @@ SH
 #!/usr/bin/env bash
 printf '%s\n' "a card" "copy: 4000 GB/s"
 SH
-    program "$build/tests/test_one" <<'SH'
+    program "$build/tests/unit/test_one" <<'SH'
 #!/usr/bin/env bash
 [ "${TEST_GPU:-}" = required ] || exit 1
 [ -z "${FAKE_SLOW_TEST:-}" ] || { echo "[       OK ] first" && exec sleep 60; }
@@ -106,7 +106,7 @@ SH
 printf '%s\n' "[ RUN      ] first" "[       OK ] first" "[       OK ] second" "skipped: no LAPACK" "[  SKIPPED ] third" \
     "[  PASSED  ] 2 test(s)." "[  SKIPPED ] 1 test(s), listed below:" "[  SKIPPED ] third"
 SH
-    program "$build/tests/test_two" <<'SH'
+    program "$build/tests/unit/test_two" <<'SH'
 #!/usr/bin/env bash
 [ -z "${FAKE_NO_TEST:-}" ] || { echo "skipped all_of_it: nothing to solve with" && exit 0; }
 echo "[       OK ] only"

@@ -27,13 +27,13 @@ expect() { # name, status
 }
 
 kernels_compile() {
-    make -s -j2 BUILD="$build" CUDA=yes kernels && compgen -G "$build/*/*.cu.o.log" >/dev/null
+    make -s -j2 BUILD="$build" CUDA=yes kernels && compgen -G "$build/*/cuda/*.cu.o.log" >/dev/null
 }
 
 # ptxas names a kernel and its architecture, then what it spills.
 spills() {
     awk '/Compiling entry function/ { split($0, word, "\047"); kernel = word[2] " " word[4] }
-         /bytes spill stores/ && !/ 0 bytes spill stores, 0 bytes spill loads/ { print kernel ":" $0 }' "$build"/*/*.cu.o.log
+         /bytes spill stores/ && !/ 0 bytes spill stores, 0 bytes spill loads/ { print kernel ":" $0 }' "$build"/{*,*/*}/cuda/*.cu.o.log
 }
 
 no_kernel_spills() {

@@ -95,6 +95,17 @@ def test_two_axes(folder):
     assert best_of(folder)["point"] == {"lr": 0.016, "embed-lr": 0.004}
 
 
+def test_a_choice_is_an_axis_that_does_not_grow(folder):
+    done, calls = search(folder, "--lr", "0.008", "--choice", "embed-lr+vector-lr=0.001,0.002,0.016")
+    assert done.returncode == 0, done.stderr
+    assert best_of(folder)["point"] == {"lr": 0.016, "embed-lr+vector-lr": 0.002}
+    assert {call.split("vector-lr-")[1].split("_")[0] for call in calls} == {"0.001", "0.002", "0.016"}
+    assert "--lr=0.016 --embed-lr=0.002 --vector-lr=0.002" in done.stdout
+    for wrong in ("beta2", "beta2=", "=1", "beta2=x", "beta2=0"):
+        done, _ = search(folder, "--lr", "0.01", "--choice", wrong)
+        assert done.returncode == 1 and "is not an option with positive numbers" in done.stderr, done.stderr
+
+
 def test_errors_and_interruptions(folder):
     done, calls = search(folder, "--lr", "0.01", "--", "--bad")
     assert done.returncode == 1 and "unknown option 'bad'" in done.stderr and len(calls) == 1

@@ -176,9 +176,10 @@ static bool train(int *status, Job *s, int argc, const char *const *argv, Error 
     t->run = run_of(s);
     progress_begin(&t->progress, s->log, s->config.quiet, t->state.step);
     if (note[0]) progress_print(&t->progress, true, "warning: %s", note);
-    progress_print(&t->progress, false,
-                   "large products in %s run at %.3g TFLOP/s here; mfu is relative to %.3g TFLOP/s",
-                   type_name(t->model.type), 1e-12 * t->product_flops, 1e-12 * t->peak_flops);
+    if (t->product_flops > 0)
+        progress_print(&t->progress, false,
+                       "large products in %s run at %.3g TFLOP/s here; mfu is relative to %.3g TFLOP/s",
+                       type_name(t->model.type), 1e-12 * t->product_flops, 1e-12 * t->peak_flops);
     if (plan_copies_checkpoints(&s->memory) && !t->writer)
         progress_print(
             &t->progress, true,

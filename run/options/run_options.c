@@ -60,6 +60,10 @@ static const OptionSpec specs[] = {
     TEXT("resume", resume, "", .value = "DIR", PROCESS, .help = "go on with the run in this directory"),
     FLAG("overwrite", overwrite, "no", .not_stored = true, .help = "replace the run that is in --out"),
     FLAG("dry-run", dry_run, "no", PROCESS, .help = "print the plan and stop"),
+    FLAG("measure-peak", measure_peak, "yes", PROCESS,
+         .help =
+             "run large products before the first step: the log says how fast they are, and where the device's own "
+             "rate is not known mfu is relative to theirs. A profile is better without them"),
     FLAG("quiet", quiet, "no", RESUMABLE, .help = "print validation losses and the end only"),
     TEXT("device", device, "auto", .value = "NAME", RESUMABLE,
          .help = "cpu, cuda, cuda:N, or auto: cuda where there is one"),

@@ -16,7 +16,8 @@ bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, De
     ModelRun shape = config_model_run(config);
     Type type = config_type((DtypeChoice)config->dtype, device);
     for (size_t i = 0; i < sizeof t->phases / sizeof *t->phases; i++) t->phases[i] = event_create(device);
-    t->product_flops = peak_product_rate(device, type); // first: it frees its memory before the run takes its own
+    // First: it frees its memory before the run takes its own.
+    t->product_flops = config->measure_peak ? peak_product_rate(device, type) : 0;
     if (!model_create(&t->model, &config->model, device, type, &shape, err)) {
         t->model = (Model){0};
         trainer_free(t);

@@ -31,7 +31,8 @@ typedef struct {
     Recording *update;    // of the optimizer
     bool warm;            // a step has been done, so that they can be recorded
     Event *phases[4];     // of a step: begin and end of the passes, begin and end of the update
-    double product_flops; // FLOP/s of large products in the type of the network, measured; 0: not known
+    double
+        product_flops; // FLOP/s of large products in the type of the network, measured; 0: not known or not asked for
     double
         peak_flops; // what MFU is relative to: what the device's units can do, or where that is not known product_flops
     CheckpointWriter *writer; // NULL: training waits while checkpoints are written

@@ -95,13 +95,13 @@ run_build() {
         settings+=("CUDA_INCLUDES=$includes")
     fi
     if ! echo '#include <cmocka.h>' | gcc -E -x c -include stdarg.h -include stddef.h -include stdint.h -include setjmp.h - >/dev/null 2>&1; then
-        settings+=(CFLAGS=-Itests/no_cmocka TEST_LIBS=)
-        row "cmocka" "not here; tests/no_cmocka stands in"
+        settings+=(CFLAGS=-Itests/fixtures/no_cmocka TEST_LIBS=)
+        row "cmocka" "not here; tests/fixtures/no_cmocka stands in"
     fi
-    make -j"$(nproc)" "${settings[@]}" "$train" "$build/tests/gpu_ceilings" || return 1
+    make -j"$(nproc)" "${settings[@]}" "$train" "$build/tests/bench/gpu_ceilings" || return 1
     make -k -j"$(nproc)" "${settings[@]}" device-tests || row "tests" "FAILED: some do not build"
     row "architectures" "${arch:-80, 90a and PTX}"
-    row "spills" "$(awk '/spill stores/ && !/ 0 bytes spill stores/' "$build"/*/*.cu.o.log | wc -l) kernels"
+    row "spills" "$(awk '/spill stores/ && !/ 0 bytes spill stores/' "$build"/{*,*/*}/cuda/*.cu.o.log 2>/dev/null | wc -l) kernels"
 }
 
 # What a test program skipped, a line each: cmocka repeats the names at its end, and some programs say why beside the name.
@@ -110,7 +110,8 @@ skipped_in() { grep -hoE '^\[ +SKIPPED \] \w+$|^skipped \w+:' "$1" | sort -u; } 
 reason_in() { sed -n 's/^skipped[^:]*: *//p' "$1" | head -n 1 | cut -c 1-90; } # log
 
 run_test() {
-    local log=$work/$1.log seconds status=0 passed skipped note=
+    local name=${1##*/}
+    local log=$work/$name.log seconds status=0 passed skipped note=
     seconds=$(seconds_for 60)
     [ "$seconds" -gt 0 ] || seconds=1
     within "$seconds" "$build/tests/$1" >"$log" 2>&1 || status=$?
@@ -118,14 +119,14 @@ run_test() {
     skipped=$(skipped_in "$log" | wc -l)
     [ "$skipped" -eq 0 ] || note="$skipped skipped: $(reason_in "$log")"
     if [ "$status" -eq 0 ] && [ "$passed" -gt 0 ]; then
-        row "$1" "passed ($passed tests${note:+, $note})"
+        row "$name" "passed ($passed tests${note:+, $note})"
     elif [ "$status" -eq 0 ]; then
-        row "$1" "FAILED: no test ran${note:+, $note}"
+        row "$name" "FAILED: no test ran${note:+, $note}"
         status=1
     elif [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
-        row "$1" "FAILED: ended at $seconds s, after $passed tests"
+        row "$name" "FAILED: ended at $seconds s, after $passed tests"
     else
-        row "$1" "FAILED: $(grep -m 1 -E 'FAILED|error|internal' "$log" | cut -c 1-90)"
+        row "$name" "FAILED: $(grep -m 1 -E 'FAILED|error|internal' "$log" | cut -c 1-90)"
     fi
     echo "$passed $skipped $((status != 0))" >"$log.counts"
     cat "$log"
@@ -149,7 +150,7 @@ run_tests() {
 # Token shards: this project's own text as bytes, and draws from Zipf's law over GPT-2's vocabulary for speed.
 make_text() {
     [ -e "$work/text_train_000001.bin" ] && return
-    "$train" tokenize --out "$work" --name text --overwrite README.md LICENSE docs/*.md ./*/*.[ch] ./*/*.cu
+    "$train" tokenize --out "$work" --name text --overwrite README.md LICENSE docs/*.md ./*/*.[ch] ./*/*/*.{c,h,cu}
 }
 
 make_tokens() {
@@ -198,7 +199,7 @@ compare_losses() { # name, reference, allowed, steps
 # 4 sqrt(20) sqrt(21 n / 3) 2 sqrt(2) / (32 * 4) u = 1.05 sqrt(n) u. (That Muon makes small singular values large does not count:
 # a step is the steepest within its norm, so that its error changes the loss in second order.)
 # fp32, u = 2^-24, n = 2 * 512 as both programs round: 2.0e-6; the CPU's two products differ by 5e-9.
-# bf16, u = 2^-8, n = 1 as sums are in fp32: 4.1e-3; the imitated GPU (tests/cuda_on_cpu) is off by 7e-4.
+# bf16, u = 2^-8, n = 1 as sums are in fp32: 4.1e-3; the emulated GPU (tests/emulator) is off by 7e-4.
 run_parity() {
     local status=0
     make_text || return 1
@@ -210,7 +211,7 @@ run_parity() {
     return "$status"
 }
 
-# The methods that solve, until they have converged. Orthogonality is at most 6 sqrt(m + n) eps, as in tests/test_polar_methods.c.
+# The methods that solve, until they have converged. Orthogonality is at most 6 sqrt(m + n) eps, as in tests/unit/optim/polar/test_polar_methods.c.
 check_polar_factors() {
     local name shape error ms checked=0 status=0
     "$train" polar --device cuda --method qdwh,zolo-pd,svd --shape 256x256,256x1024 --steps 0 --repeat 2 --json \
@@ -361,7 +362,7 @@ run_train() {
 
 run_ceilings() {
     local status=0
-    "$build/tests/gpu_ceilings" >"$work/ceilings.txt" || status=1
+    "$build/tests/bench/gpu_ceilings" >"$work/ceilings.txt" || status=1
     cat "$work/ceilings.txt"
     while IFS= read -r line; do row "${line%%: *}" "${line#*: }"; done < <(tail -n +2 "$work/ceilings.txt")
     return "$status"
@@ -467,7 +468,8 @@ hold_gpu() {
 write_archive() {
     local file name files=$work/files
     rm -rf "$files"
-    for file in "$out"/{table,log}.txt "$work"/*.{log,txt,csv,err,jsonl} "$work"/*/{metrics.jsonl,environment.json,log.txt} "$build"/*/*.cu.o.log; do
+    for file in "$out"/{table,log}.txt "$work"/*.{log,txt,csv,err,jsonl} "$work"/*/{metrics.jsonl,environment.json,log.txt} \
+        "$build"/{*,*/*}/cuda/*.cu.o.log; do
         [ -f "$file" ] || continue
         name=${file#"$out"/}
         name=${name#"$work"/}

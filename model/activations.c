@@ -1,5 +1,7 @@
 #include "model/activations.h"
 
+#include "base/integers.h"
+
 enum { ACT_ALIGN = 256 }; // bytes, of every activation
 
 // Of a chunk of logits. Each reads and writes the gradient of the head once: for GPT-2 124M 309 MB, which at 3.3 TB/s take as
@@ -69,7 +71,7 @@ void activation_table_init(ActivationTable *table, const ModelConfig *c, Type ty
         *a = acts[i];
         if (a->training && run->use != USE_TRAINING) continue;
         int64_t size = a->elements * (int64_t)type_size(a->type);
-        size = (size + ACT_ALIGN - 1) / ACT_ALIGN * ACT_ALIGN;
+        size = round_up(size, ACT_ALIGN);
         a->offset = table->bytes;
         a->layer_bytes = a->per_layer && kept((ActKind)i, a->keep, run) ? size : 0;
         table->bytes += a->layer_bytes ? size * c->n_layer : size;

@@ -28,64 +28,56 @@ static double linear_alpha(const Pass *p, ParamKind kind) {
     return kind == PARAM_ATTENTION_PROJ_WEIGHT && c->depth_scaled_attention ? 1 / sqrt(2.0 * c->n_layer) : 1;
 }
 
-// out (N, rows) = alpha in (N, cols) W^T + bias.
-static void linear_forward(const Pass *p, void *out, const void *in, ParamKind kind, ParamKind bias, int layer) {
-    const Param *w = param_find(&p->model->table, kind, layer);
-    device_gemm(p->stream, &(Gemm){.type = p->model->type,
-                                   .c_type = p->model->type,
-                                   .transpose_b = true,
-                                   .m = p->N,
-                                   .n = w->rows,
-                                   .k = w->cols,
-                                   .alpha = linear_alpha(p, kind),
-                                   .a = in,
-                                   .lda = w->cols,
-                                   .b = weight(p, kind, layer),
-                                   .ldb = w->cols,
-                                   .c = out,
-                                   .ldc = w->rows,
-                                   .bias = weight(p, bias, layer)});
+// out (n, rows) = alpha in (n, cols) W^T + bias.
+static void linear_product(const Pass *p, void *out, const void *in, const Param *w, const void *bias, int64_t n) {
+    Type type = p->model->type;
+    Gemm g = {.type = type, .c_type = type, .m = n, .n = w->rows, .k = w->cols, .alpha = linear_alpha(p, w->kind)};
+    g.a = in, g.lda = w->cols;                                                 // (n, cols)
+    g.b = weight(p, w->kind, w->layer), g.ldb = w->cols, g.transpose_b = true; // (rows, cols)
+    g.c = out, g.ldc = w->rows, g.bias = bias;                                 // (n, rows), (rows)
+    device_gemm(p->stream, &g);
 }
 
-// din (n, cols) = or += alpha dout (n, rows) W;  dW (rows, cols) = or += alpha dout^T in.
-static void linear_backward_weight(const Pass *p, void *din, bool add_din, const void *dout, const void *in,
-                                   const Param *w, int64_t n, bool accumulate) {
+static void linear_forward(const Pass *p, void *out, const void *in, ParamKind kind, ParamKind bias, int layer) {
+    linear_product(p, out, in, param_find(&p->model->table, kind, layer), weight(p, bias, layer), p->N);
+}
+
+// din (n, cols) = or += alpha dout (n, rows) W.
+static void linear_backward_input(const Pass *p, void *din, const void *dout, const Param *w, int64_t n, bool add) {
     Type type = p->model->type;
-    double alpha = linear_alpha(p, w->kind);
-    device_gemm(p->stream, &(Gemm){.type = type,
-                                   .c_type = p->model->acc_type,
-                                   .transpose_a = true,
-                                   .m = w->rows,
-                                   .n = w->cols,
-                                   .k = n,
-                                   .alpha = alpha,
-                                   .beta = accumulate,
-                                   .a = dout,
-                                   .lda = w->rows,
-                                   .b = in,
-                                   .ldb = w->cols,
-                                   .c = gradient(p, w),
-                                   .ldc = w->cols});
-    device_gemm(p->stream, &(Gemm){.type = type,
-                                   .c_type = type,
-                                   .m = n,
-                                   .n = w->cols,
-                                   .k = w->rows,
-                                   .alpha = alpha,
-                                   .beta = add_din,
-                                   .a = dout,
-                                   .lda = w->rows,
-                                   .b = weight(p, w->kind, w->layer),
-                                   .ldb = w->cols,
-                                   .c = din,
-                                   .ldc = w->cols});
+    Gemm g = {.type = type, .c_type = type, .m = n, .n = w->cols, .k = w->rows, .alpha = linear_alpha(p, w->kind)};
+    g.a = dout, g.lda = w->rows;                         // (n, rows)
+    g.b = weight(p, w->kind, w->layer), g.ldb = w->cols; // (rows, cols)
+    g.c = din, g.ldc = w->cols, g.beta = add;            // (n, cols)
+    device_gemm(p->stream, &g);
+}
+
+// dW (rows, cols) = or += alpha dout^T (rows, n) in (n, cols).
+static void linear_backward_weight(const Pass *p, const void *dout, const void *in, const Param *w, int64_t n,
+                                   bool add) {
+    Type type = p->model->type, sum_type = p->model->acc_type;
+    Gemm g = {
+        .type = type, .c_type = sum_type, .m = w->rows, .n = w->cols, .k = n, .alpha = linear_alpha(p, w->kind)};
+    g.a = dout, g.lda = w->rows, g.transpose_a = true;   // (n, rows)
+    g.b = in, g.ldb = w->cols;                           // (n, cols)
+    g.c = gradient(p, w), g.ldc = w->cols, g.beta = add; // (rows, cols)
+    device_gemm(p->stream, &g);
+}
+
+static void bias_backward(const Pass *p, const Param *bias, const void *dout, int64_t n, bool accumulate) {
+    p->model->ops->bias_backward(p->stream, &(BiasBackward){.dbias = gradient(p, bias), // (C)
+                                                            .dout = dout,               // (n, C)
+                                                            .accumulate = accumulate,
+                                                            .N = n,
+                                                            .C = (int)bias->cols});
 }
 
 static void linear_backward(const Pass *p, void *din, bool add_din, const void *dout, const void *in,
                             ParamKind kind, ParamKind bias, int layer) {
     const Param *w = param_find(&p->model->table, kind, layer), *b = param_find(&p->model->table, bias, layer);
-    linear_backward_weight(p, din, add_din, dout, in, w, p->N, p->accumulate);
-    if (b) p->model->ops->bias_backward(p->stream, gradient(p, b), dout, p->N, (int)b->cols, p->accumulate);
+    linear_backward_weight(p, dout, in, w, p->N, p->accumulate);
+    linear_backward_input(p, din, dout, w, p->N, add_din);
+    if (b) bias_backward(p, b, dout, p->N, p->accumulate);
 }
 
 // One of the norms of the network with its place in the tables.
@@ -106,10 +98,18 @@ static const Norm final_norm = {PARAM_FINAL_NORM_GAIN, PARAM_FINAL_NORM_BIAS, AC
 static void norm_forward(Pass *p, const Norm *norm, int layer) {
     Model *m = p->model;
     void *resid = model_activation(m, norm->in, layer);
-    m->ops->norm_forward(p->stream, resid, model_activation(m, norm->out, layer),
-                         model_activation(m, norm->mean, layer), model_activation(m, norm->rstd, layer), p->resid,
-                         p->delta, weight(p, norm->gain, layer), weight(p, norm->bias, layer),
-                         (NormKind)m->config.norm, m->config.norm_eps, p->N, m->config.d_model);
+    m->ops->norm_forward(p->stream, &(NormForward){.resid = resid,                                 // (N, C)
+                                                   .out = model_activation(m, norm->out, layer),   // (N, C)
+                                                   .mean = model_activation(m, norm->mean, layer), // (N)
+                                                   .rstd = model_activation(m, norm->rstd, layer), // (N)
+                                                   .x = p->resid,                                  // (N, C)
+                                                   .delta = p->delta,                              // (N, C)
+                                                   .gain = weight(p, norm->gain, layer),           // (C)
+                                                   .bias = weight(p, norm->bias, layer),           // (C)
+                                                   .kind = (NormKind)m->config.norm,
+                                                   .eps = m->config.norm_eps,
+                                                   .N = p->N,
+                                                   .C = m->config.d_model});
     if (p->delta) p->resid = resid;
     p->delta = NULL;
 }
@@ -123,11 +123,19 @@ static void norm_again(Pass *p, const Norm *norm, int layer) {
 // dx += the gradient through the norm, dout that of its output.
 static void norm_backward(Pass *p, void *dx, const void *dout, const Norm *norm, int layer) {
     Model *m = p->model;
-    m->ops->norm_backward(p->stream, dx, gradient(p, param_find(&m->table, norm->gain, layer)),
-                          gradient(p, param_find(&m->table, norm->bias, layer)), dout,
-                          model_activation(m, norm->in, layer), model_activation(m, norm->mean, layer),
-                          model_activation(m, norm->rstd, layer), weight(p, norm->gain, layer),
-                          (NormKind)m->config.norm, p->N, m->config.d_model, p->accumulate);
+    const Param *gain = param_find(&m->table, norm->gain, layer), *bias = param_find(&m->table, norm->bias, layer);
+    m->ops->norm_backward(p->stream, &(NormBackward){.dx = dx,                                       // (N, C)
+                                                     .dgain = gradient(p, gain),                     // (C)
+                                                     .dbias = gradient(p, bias),                     // (C)
+                                                     .dout = dout,                                   // (N, C)
+                                                     .x = model_activation(m, norm->in, layer),      // (N, C)
+                                                     .mean = model_activation(m, norm->mean, layer), // (N)
+                                                     .rstd = model_activation(m, norm->rstd, layer), // (N)
+                                                     .gain = weight(p, norm->gain, layer),           // (C)
+                                                     .kind = (NormKind)m->config.norm,
+                                                     .accumulate = p->accumulate,
+                                                     .N = p->N,
+                                                     .C = m->config.d_model});
 }
 
 // Queries, keys and values lie side by side in the rows of qkv (positions, Q); those of this pass begin at the row
@@ -185,9 +193,13 @@ static void mlp_activation_forward(Pass *p, int l) {
     Model *m = p->model;
     void *act = model_activation(m, ACT_MLP_ACT, l), *up = model_activation(m, ACT_MLP_UP, l);
     int64_t n = p->N * m->config.d_ff;
-    if (m->config.activation == ACTIVATION_SWIGLU)
-        m->ops->swiglu_forward(p->stream, act, model_activation(m, ACT_MLP_GATE, l), up, n);
-    else m->ops->activation_forward(p->stream, act, up, (ActivationKind)m->config.activation, n);
+    ActivationKind kind = (ActivationKind)m->config.activation;
+    if (kind == ACTIVATION_SWIGLU) {
+        const void *gate = model_activation(m, ACT_MLP_GATE, l);
+        m->ops->swiglu_forward(p->stream, &(SwigluForward){.out = act, .gate = gate, .up = up, .n = n});
+    } else {
+        m->ops->activation_forward(p->stream, &(ActivationForward){.out = act, .in = up, .kind = kind, .n = n});
+    }
 }
 
 // All of a layer but its last product.
@@ -200,9 +212,19 @@ static void layer_inner(Pass *p, int l) {
 
     norm_forward(p, &norm1, l);
     linear_forward(p, fresh, model_activation(m, ACT_NORM1, l), PARAM_QKV_WEIGHT, PARAM_QKV_BIAS, l);
-    if (qk_changes(m)) m->ops->qk_forward(p->stream, fresh, qk_rstd(p, l), m->cos, m->sin, &shape.heads);
-    m->ops->attention_forward(p->stream, attention, model_activation(m, ACT_LSE, l), fresh, qkv + shape.k_at,
-                              qkv + shape.v_at, &shape.attention);
+    if (qk_changes(m))
+        m->ops->qk_forward(p->stream, &(QkForward){.x = fresh,            // (N, Q)
+                                                   .rstd = qk_rstd(p, l), // (N, n_head + n_kv_head)
+                                                   .cos = m->cos,         // (context, head_dim / 2)
+                                                   .sin = m->sin,         // (context, head_dim / 2)
+                                                   .shape = shape.heads});
+    m->ops->attention_forward(p->stream,
+                              &(AttentionForward){.out = attention,                       // (N, A)
+                                                  .lse = model_activation(m, ACT_LSE, l), // (B, n_head, T)
+                                                  .q = fresh,                             // (N, Q)
+                                                  .k = qkv + shape.k_at,                  // (kv_len, Q)
+                                                  .v = qkv + shape.v_at,                  // (kv_len, Q)
+                                                  .shape = shape.attention});
     linear_forward(p, delta, attention, PARAM_ATTENTION_PROJ_WEIGHT, PARAM_ATTENTION_PROJ_BIAS, l);
     p->delta = delta;
 
@@ -246,10 +268,19 @@ static void mlp_backward(Pass *p, void *dnorm, const void *dout, int l) {
     linear_backward(p, dmlp, false, dout, model_activation(m, ACT_MLP_ACT, l), PARAM_MLP_DOWN_WEIGHT,
                     PARAM_MLP_DOWN_BIAS, l);
     if (swiglu) {
-        m->ops->swiglu_backward(p->stream, dgate, dmlp, dmlp, model_activation(m, ACT_MLP_GATE, l), up, n);
+        m->ops->swiglu_backward(p->stream, &(SwigluBackward){.dgate = dgate, // (N, F), as all of them
+                                                             .dup = dmlp,
+                                                             .dout = dmlp,
+                                                             .gate = model_activation(m, ACT_MLP_GATE, l),
+                                                             .up = up,
+                                                             .n = n});
         linear_backward(p, dnorm, false, dgate, norm, PARAM_MLP_GATE_WEIGHT, PARAM_MLP_GATE_BIAS, l);
     } else {
-        m->ops->activation_backward(p->stream, dmlp, dmlp, up, (ActivationKind)m->config.activation, n);
+        m->ops->activation_backward(p->stream, &(ActivationBackward){.din = dmlp, // (N, F), as all of them
+                                                                     .dout = dmlp,
+                                                                     .in = up,
+                                                                     .kind = (ActivationKind)m->config.activation,
+                                                                     .n = n});
     }
     linear_backward(p, dnorm, swiglu, dmlp, norm, PARAM_MLP_UP_WEIGHT, PARAM_MLP_UP_BIAS, l);
 }
@@ -268,10 +299,26 @@ static void layer_backward(Pass *p, int l) {
 
     linear_backward(p, dattention, false, dresid, attention, PARAM_ATTENTION_PROJ_WEIGHT, PARAM_ATTENTION_PROJ_BIAS,
                     l);
-    m->ops->attention_backward(p->stream, dqkv, dqkv + shape.k_at, dqkv + shape.v_at,
-                               model_activation(m, ACT_ATT_DELTA, 0), dattention, qkv, qkv + shape.k_at,
-                               qkv + shape.v_at, attention, model_activation(m, ACT_LSE, l), &shape.attention);
-    if (qk_changes(m)) m->ops->qk_backward(p->stream, dqkv, qkv, qk_rstd(p, l), m->cos, m->sin, &shape.heads);
+    m->ops->attention_backward(
+        p->stream,
+        &(AttentionBackward){.dq = dqkv,                                     // (N, Q)
+                             .dk = dqkv + shape.k_at,                        // (N, Q)
+                             .dv = dqkv + shape.v_at,                        // (N, Q)
+                             .delta = model_activation(m, ACT_ATT_DELTA, 0), // (B, n_head, T)
+                             .dout = dattention,                             // (N, A)
+                             .q = qkv,                                       // (N, Q)
+                             .k = qkv + shape.k_at,                          // (N, Q)
+                             .v = qkv + shape.v_at,                          // (N, Q)
+                             .out = attention,                               // (N, A)
+                             .lse = model_activation(m, ACT_LSE, l),         // (B, n_head, T)
+                             .shape = shape.attention});
+    if (qk_changes(m))
+        m->ops->qk_backward(p->stream, &(QkBackward){.dx = dqkv,            // (N, Q)
+                                                     .y = qkv,              // (N, Q)
+                                                     .rstd = qk_rstd(p, l), // (N, n_head + n_kv_head)
+                                                     .cos = m->cos,         // (context, head_dim / 2)
+                                                     .sin = m->sin,         // (context, head_dim / 2)
+                                                     .shape = shape.heads});
     linear_backward(p, dnorm, false, dqkv, model_activation(m, ACT_NORM1, l), PARAM_QKV_WEIGHT, PARAM_QKV_BIAS, l);
     norm_backward(p, dresid, dnorm, &norm1, l);
 }
@@ -283,21 +330,9 @@ void block_final_norm(Pass *p) {
 void model_logits(Pass *p, int64_t row, int64_t n) {
     Model *m = p->model;
     const Param *head = model_head(m);
-    const char *norm = model_activation(m, ACT_FINAL_NORM, 0);
-    device_gemm(p->stream, &(Gemm){.type = m->type,
-                                   .c_type = m->type,
-                                   .transpose_b = true,
-                                   .m = n,
-                                   .n = head->rows,
-                                   .k = head->cols,
-                                   .alpha = 1,
-                                   .a = norm + row * head->cols * (int64_t)type_size(m->type),
-                                   .lda = head->cols,
-                                   .b = weight(p, head->kind, -1),
-                                   .ldb = head->cols,
-                                   .c = model_activation(m, ACT_LOGITS, 0),
-                                   .ldc = head->rows,
-                                   .bias = weight(p, PARAM_HEAD_BIAS, -1)});
+    const char *norm = model_activation(m, ACT_FINAL_NORM, 0); // (N, C)
+    linear_product(p, model_activation(m, ACT_LOGITS, 0), norm + row * head->cols * (int64_t)type_size(m->type),
+                   head, weight(p, PARAM_HEAD_BIAS, -1), n);
 }
 
 // The head with its loss, and at once their gradients: a chunk of logits exists only here.
@@ -316,22 +351,34 @@ static void head_forward(Pass *p) {
         int64_t n = p->N - row < m->acts.logits_rows ? p->N - row : m->acts.logits_rows;
         bool accumulate = p->accumulate || row > 0;
         model_logits(p, row, n);
-        m->ops->cross_entropy(p->stream, losses + row * loss_bytes, logits, p->batch->targets + row,
-                              p->backward ? p->scale : 0, (SoftcapKind)c->softcap_kind, c->softcap, n, classes,
-                              c->vocab_padded);
+        m->ops->cross_entropy(p->stream, &(CrossEntropy){.losses = losses + row * loss_bytes, // (n)
+                                                         .logits = logits,                    // (n, Vp)
+                                                         .targets = p->batch->targets + row,  // (n)
+                                                         .scale = p->backward ? p->scale : 0,
+                                                         .cap_kind = (SoftcapKind)c->softcap_kind,
+                                                         .cap = c->softcap,
+                                                         .n = n,
+                                                         .V = classes,
+                                                         .Vp = c->vocab_padded});
         if (!p->backward) continue;
-        linear_backward_weight(p, dnorm + row * row_bytes, false, logits, norm + row * row_bytes, head, n,
-                               accumulate);
-        if (bias) m->ops->bias_backward(p->stream, gradient(p, bias), logits, n, c->vocab_padded, accumulate);
+        linear_backward_weight(p, logits, norm + row * row_bytes, head, n, accumulate);
+        linear_backward_input(p, dnorm + row * row_bytes, logits, head, n, false);
+        if (bias) bias_backward(p, bias, logits, n, accumulate);
     }
-    m->ops->loss_sum(p->stream, m->loss, losses, p->N);
+    m->ops->loss_sum(p->stream, &(LossSum){.total = m->loss, .losses = losses, .n = p->N});
 }
 
 static void embedding_forward(Pass *p) {
     const ModelConfig *c = &p->model->config;
     void *out = model_activation(p->model, c->embed_norm ? ACT_EMBED : ACT_RESID1, 0);
-    p->model->ops->embedding_forward(p->stream, out, weight(p, PARAM_TOKEN_EMBEDDING, -1),
-                                     weight(p, PARAM_POSITION_EMBEDDING, -1), p->batch, c->d_model, p->position);
+    p->model->ops->embedding_forward(
+        p->stream,
+        &(EmbeddingForward){.out = out,                                     // (N, C)
+                            .wte = weight(p, PARAM_TOKEN_EMBEDDING, -1),    // (Vp, C)
+                            .wpe = weight(p, PARAM_POSITION_EMBEDDING, -1), // (context, C)
+                            .batch = p->batch,
+                            .pos_offset = p->position,
+                            .C = c->d_model});
     p->resid = out, p->delta = NULL;
     if (!c->embed_norm) return;
     norm_forward(p, &embed_norm, 0);
@@ -360,8 +407,11 @@ static void embedding_backward(Pass *p) {
         norm_backward(p, dnorm, dout, &embed_norm, 0);
         dout = dnorm;
     }
-    m->ops->embedding_backward(p->stream, gradient(p, token), gradient(p, position), dout, p->batch,
-                               m->config.d_model);
+    m->ops->embedding_backward(p->stream, &(EmbeddingBackward){.dwte = gradient(p, token),    // (Vp, C)
+                                                               .dwpe = gradient(p, position), // (context, C)
+                                                               .dout = dout,                  // (N, C)
+                                                               .batch = p->batch,
+                                                               .C = m->config.d_model});
 }
 
 void block_forward(Pass *p, int block) {

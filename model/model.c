@@ -1,5 +1,6 @@
 #include "model/model.h"
 
+#include "base/integers.h"
 #include "base/nvtx.h"
 #include "model/blocks.h"
 
@@ -114,8 +115,10 @@ static char *master_of(const Model *m, const Param *p) {
 // The weights of elements [first, first + n) become the master weights in the instance's type, where the two differ.
 static void refresh_weights(Model *m, Stream *stream, int64_t first, int64_t n) {
     if (m->weights == m->master) return;
-    m->ops->cast_weights(stream, (char *)m->weights + first * (int64_t)type_size(m->type),
-                         (char *)m->master + first * (int64_t)type_size(m->acc_type), n);
+    m->ops->cast_weights(stream,
+                         &(CastWeights){.weights = (char *)m->weights + first * (int64_t)type_size(m->type),
+                                        .master = (char *)m->master + first * (int64_t)type_size(m->acc_type),
+                                        .n = n});
 }
 
 void model_set_param(Model *m, Stream *stream, const Param *p, const void *values) {
@@ -133,7 +136,7 @@ void model_get_param(void *values, const Model *m, Stream *stream, const Param *
 static void init_param(Model *m, Stream *stream, const Param *p, uint64_t seed, double *values, int64_t piece) {
     int64_t element = (int64_t)type_size(m->acc_type);
     for (int64_t first = 0; first < param_elements(p); first += piece) {
-        int64_t n = param_elements(p) - first < piece ? param_elements(p) - first : piece;
+        int64_t n = min_i64(param_elements(p) - first, piece);
         param_init_values(values, p, seed, first, n);
         if (m->acc_type == TYPE_F32) // in place: a float never overtakes the doubles still to be read
             for (int64_t j = 0; j < n; j++) {
@@ -154,14 +157,10 @@ void model_init_weights(Model *m, Stream *stream, uint64_t seed) {
     free(values);
 }
 
-static int64_t larger(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
-
 // Of the head's bias, whose positions come in chunks, the last of which may be cut finer than the others.
 static int64_t head_bias_scratch(const LayerOps *ops, int64_t N, int64_t rows, int columns) {
-    int64_t last = N % rows, most = ops->bias_backward_scratch(N < rows ? N : rows, columns);
-    return last ? larger(most, ops->bias_backward_scratch(last, columns)) : most;
+    int64_t last = N % rows, most = ops->bias_backward_scratch(min_i64(N, rows), columns);
+    return last ? max_i64(most, ops->bias_backward_scratch(last, columns)) : most;
 }
 
 int64_t model_scratch(const ModelConfig *config, const Device *device, Type type, const ModelRun *run) {
@@ -172,12 +171,13 @@ int64_t model_scratch(const ModelConfig *config, const Device *device, Type type
     param_table_init(&table, config);
     activation_table_init(&acts, config, type, run);
     int64_t N = (int64_t)run->B * run->T, most = ops->embedding_backward_scratch(N, config->d_model);
-    if (config->norm_gain || config->norm_bias) most = larger(most, ops->norm_backward_scratch(N, config->d_model));
+    if (config->norm_gain || config->norm_bias)
+        most = max_i64(most, ops->norm_backward_scratch(N, config->d_model));
     for (int i = 0; i < table.n_params; i++) {
         const Param *p = &table.params[i];
         if (p->role != ROLE_BIAS) continue;
-        most = larger(most, p->kind == PARAM_HEAD_BIAS ? head_bias_scratch(ops, N, acts.logits_rows, (int)p->cols)
-                                                       : ops->bias_backward_scratch(N, (int)p->cols));
+        most = max_i64(most, p->kind == PARAM_HEAD_BIAS ? head_bias_scratch(ops, N, acts.logits_rows, (int)p->cols)
+                                                        : ops->bias_backward_scratch(N, (int)p->cols));
     }
     param_table_free(&table);
     return most;
@@ -261,8 +261,10 @@ const void *model_forward_logits(Model *m, Stream *stream, const Batch *batch, i
     hook(hooks, hooks->params_release, stream, head);
     void *logits = model_activation(m, ACT_LOGITS, 0);
     if (m->config.softcap > 0)
-        m->ops->softcap(stream, logits, (SoftcapKind)m->config.softcap_kind, m->config.softcap,
-                        m->config.vocab_padded);
+        m->ops->softcap(stream, &(Softcap){.logits = logits,
+                                           .kind = (SoftcapKind)m->config.softcap_kind,
+                                           .cap = m->config.softcap,
+                                           .n = m->config.vocab_padded});
     return logits;
 }
 

@@ -1,4 +1,5 @@
-// model/ops.h - the operations of the network's layers, declared once, implemented once per device.
+// model/ops.h - the operations of the network's layers, declared once, implemented once per device. model/ops.def lists
+// them; the contract of each stands at its arguments.
 //
 // Conventions: N = B T positions; activations and weights (`void *`) have the instance's type, statistics,
 // gradients of parameters and losses its accumulation type (type_accumulate; on the CPU the two are the same). All
@@ -16,6 +17,82 @@
 extern "C" {
 #endif
 
+// out[i] = wte[tokens[i]] + wpe[pos_offset + i mod T].
+typedef struct {
+    void *out;       // (N, C)
+    const void *wte; // (Vp, C)
+    const void *wpe; // (context, C) or NULL
+    const Batch *batch;
+    int pos_offset, C;
+} EmbeddingForward;
+
+// dwte += sums of dout over the positions of each token, through the batch's index: always adds, because a tied head has
+// written there first. dwpe += in rows < T.
+typedef struct {
+    void *dwte;       // (Vp, C)
+    void *dwpe;       // (context, C) or NULL
+    const void *dout; // (N, C)
+    const Batch *batch;
+    int C;
+} EmbeddingBackward;
+
+// resid = x + delta, out = norm(resid) gain + bias. mean, rstd are kept for the backward pass.
+// LayerNorm: rstd = 1 / sqrt(var + eps) with the biased variance (Ba, Kiros, Hinton 2016, eq. 4). RMSNorm: the
+// mean counts as 0 and is not written, rstd = 1 / sqrt(mean(x^2) + eps) (Zhang, Sennrich 2019, eq. 4).
+// delta NULL: resid is not written and x is normalized. resid may be x or delta.
+typedef struct {
+    void *resid, *out;       // (N, C)
+    void *mean, *rstd;       // (N)
+    const void *x, *delta;   // (N, C)
+    const void *gain, *bias; // (C) or NULL
+    NormKind kind;
+    double eps;
+    int64_t N;
+    int C;
+} NormForward;
+
+// dx += the gradient through the norm whose input was x.
+typedef struct {
+    void *dx;                // (N, C)
+    void *dgain, *dbias;     // (C) or NULL
+    const void *dout, *x;    // (N, C)
+    const void *mean, *rstd; // (N)
+    const void *gain;        // (C) or NULL
+    NormKind kind;
+    bool accumulate;
+    int64_t N;
+    int C;
+} NormBackward;
+
+// Heads that lie side by side in the rows of an array: element (b, t, h, d) stands at
+// x[b batch + t row + h head_dim + d]. Position t of the sequence is number pos_offset + t of it.
+typedef struct {
+    int B, T, n_heads, head_dim, pos_offset;
+    int64_t row, batch;
+    double eps; // of the norm
+} HeadsShape;
+
+// Of every head x (head_dim) in place: RMSNorm without gain if rstd is not NULL, which keeps what
+// the backward pass needs; then, if cos and sin are not NULL, the rotation of the pairs (j, j + head_dim / 2) by the angle
+// of position and pair: y1 = x1 cos - x2 sin, y2 = x2 cos + x1 sin (Su et al. 2021, eq. 34, with halves for neighbours as
+// in Llama).
+typedef struct {
+    void *x;               // by the shape
+    void *rstd;            // (B, T, n_heads) or NULL
+    const void *cos, *sin; // (context, head_dim / 2) or NULL
+    HeadsShape shape;
+} QkForward;
+
+// dx in place: the gradient of the output becomes that of the input; y is the output of the forward pass, with
+// the strides of dx. y is not read where rstd is NULL.
+typedef struct {
+    void *dx;              // by the shape
+    const void *y;         // by the shape
+    const void *rstd;      // (B, T, n_heads) or NULL
+    const void *cos, *sin; // (context, head_dim / 2) or NULL
+    HeadsShape shape;
+} QkBackward;
+
 // Queries and keys of one attention call. Element (b, t, h, d) of q stands at
 // q[b q_batch + t q_row + h head_dim + d]; k and v share one pair of strides, out has its own.
 // Query t has position q_offset + t and sees the keys at positions <= its own; kv_len >= q_offset + q_len.
@@ -29,96 +106,112 @@ typedef struct {
     double scale; // of the scores, 1/sqrt(head_dim) in GPT-2
 } AttentionShape;
 
-// Heads that lie side by side in the rows of an array: element (b, t, h, d) stands at
-// x[b batch + t row + h head_dim + d]. Position t of the sequence is number pos_offset + t of it.
+// Causal softmax attention by tiles (never more than a tile of scores), and the log-sum-exp of every row for the backward
+// pass (Dao et al. 2022).
 typedef struct {
-    int B, T, n_heads, head_dim, pos_offset;
-    int64_t row, batch;
-    double eps; // of the norm
-} HeadsShape;
+    void *out;             // by the shape
+    void *lse;             // (B, n_head, q_len)
+    const void *q, *k, *v; // by the shape
+    AttentionShape shape;
+} AttentionForward;
+
+// dq, dk, dv are overwritten. Key/value heads shared by several query heads sum over them in order.
+typedef struct {
+    void *dq, *dk, *dv;    // with the strides of q, k, v
+    void *delta;           // (B, n_head, q_len), scratch
+    const void *dout;      // with the strides of out
+    const void *q, *k, *v; // by the shape
+    const void *out, *lse; // of the forward pass
+    AttentionShape shape;
+} AttentionBackward;
+
+// out = f(in). tanh-GELU: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))); GELU: x Phi(x) (Hendrycks,
+// Gimpel 2016); ReLU^2: max(x, 0)^2 (So et al. 2021). Not SwiGLU, which has an operation of its own.
+typedef struct {
+    void *out;      // (n)
+    const void *in; // (n)
+    ActivationKind kind;
+    int64_t n;
+} ActivationForward;
+
+// din = dout f'(in); din may be dout.
+typedef struct {
+    void *din;             // (n)
+    const void *dout, *in; // (n)
+    ActivationKind kind;
+    int64_t n;
+} ActivationBackward;
+
+// out = silu(gate) up, silu(x) = x / (1 + e^-x) (Shazeer 2020).
+typedef struct {
+    void *out;             // (n)
+    const void *gate, *up; // (n)
+    int64_t n;
+} SwigluForward;
+
+// dgate = dout up silu'(gate), dup = dout silu(gate); dup may be dout.
+typedef struct {
+    void *dgate, *dup;            // (n)
+    const void *dout, *gate, *up; // (n)
+    int64_t n;
+} SwigluBackward;
+
+// dbias = or += column sums of dout.
+typedef struct {
+    void *dbias;      // (C)
+    const void *dout; // (N, C)
+    bool accumulate;
+    int64_t N;
+    int C;
+} BiasBackward;
+
+// logits = capped logits in place: cap tanh(x / cap) or cap x / sqrt(x^2 + cap^2).
+typedef struct {
+    void *logits; // (n)
+    SoftcapKind kind;
+    double cap;
+    int64_t n;
+} Softcap;
+
+// losses[i] = -log softmax(z[i])[targets[i]] over the first V of Vp columns (0 where targets[i] < 0); z are the
+// logits, capped as above if `cap` is not 0. If `scale` is not 0, logits is overwritten by its gradient,
+// scale (softmax - onehot) dz/dx, 0 in columns >= V.
+typedef struct {
+    void *losses;           // (n)
+    void *logits;           // (n, Vp)
+    const int32_t *targets; // (n)
+    double scale;
+    SoftcapKind cap_kind;
+    double cap;
+    int64_t n;
+    int V, Vp;
+} CrossEntropy;
+
+// *total += the sum of losses, in double.
+typedef struct {
+    double *total;      // device memory
+    const void *losses; // (n)
+    int64_t n;
+} LossSum;
+
+// weights, of the instance's type, = master, of its accumulation type, rounded.
+typedef struct {
+    void *weights;      // (n)
+    const void *master; // (n)
+    int64_t n;
+} CastWeights;
 
 typedef struct {
-    // out[i] (N, C) = wte[tokens[i]] + wpe[pos_offset + i mod T]. wte (Vp, C), wpe (context, C) or NULL.
-    void (*embedding_forward)(Stream *s, void *out, const void *wte, const void *wpe, const Batch *batch, int C,
-                              int pos_offset);
+#define OP(name, Arguments) void (*name)(Stream * s, const Arguments *a);
+#include "model/ops.def"
 
-    // dwte (Vp, C) += sums of dout (N, C) over the positions of each token, through the batch's index: always adds,
-    // because a tied head has written there first. dwpe (context, C), if not NULL, += in rows < T.
-    void (*embedding_backward)(Stream *s, void *dwte, void *dwpe, const void *dout, const Batch *batch, int C);
-
-    // resid = x + delta, out = norm(resid) gain + bias; all (N, C). mean, rstd (N) are kept for the backward pass.
-    // LayerNorm: rstd = 1 / sqrt(var + eps) with the biased variance (Ba, Kiros, Hinton 2016, eq. 4). RMSNorm: the
-    // mean counts as 0 and is not written, rstd = 1 / sqrt(mean(x^2) + eps) (Zhang, Sennrich 2019, eq. 4).
-    // delta NULL: resid is not written and x is normalized. resid may be x or delta. gain, bias (C) may be NULL.
-    void (*norm_forward)(Stream *s, void *resid, void *out, void *mean, void *rstd, const void *x,
-                         const void *delta, const void *gain, const void *bias, NormKind kind, double eps,
-                         int64_t N, int C);
-
-    // dx (N, C) += the gradient through the norm whose input was x; dgain, dbias (C) may be NULL.
-    void (*norm_backward)(Stream *s, void *dx, void *dgain, void *dbias, const void *dout, const void *x,
-                          const void *mean, const void *rstd, const void *gain, NormKind kind, int64_t N, int C,
-                          bool accumulate);
-
-    // Of every head x (head_dim) in place: RMSNorm without gain if rstd (B, T, n_heads) is not NULL, which keeps what
-    // the backward pass needs; then, if cos and sin (context, head_dim / 2) are not NULL, the rotation of the pairs
-    // (j, j + head_dim / 2) by the angle of position and pair: y1 = x1 cos - x2 sin, y2 = x2 cos + x1 sin (Su et al.
-    // 2021, eq. 34, with halves for neighbours as in Llama).
-    void (*qk_forward)(Stream *s, void *x, void *rstd, const void *cos, const void *sin, const HeadsShape *shape);
-
-    // dx in place: the gradient of the output becomes that of the input; y is the output of the forward pass, with
-    // the strides of dx. y is not read where rstd is NULL.
-    void (*qk_backward)(Stream *s, void *dx, const void *y, const void *rstd, const void *cos, const void *sin,
-                        const HeadsShape *shape);
-
-    // out = f(in), n elements. tanh-GELU: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))); GELU: x Phi(x) (Hendrycks,
-    // Gimpel 2016); ReLU^2: max(x, 0)^2 (So et al. 2021).
-    void (*activation_forward)(Stream *s, void *out, const void *in, ActivationKind kind, int64_t n);
-
-    // din = dout f'(in); din may be dout.
-    void (*activation_backward)(Stream *s, void *din, const void *dout, const void *in, ActivationKind kind,
-                                int64_t n);
-
-    // out = silu(gate) up, silu(x) = x / (1 + e^-x), n elements (Shazeer 2020).
-    void (*swiglu_forward)(Stream *s, void *out, const void *gate, const void *up, int64_t n);
-
-    // dgate = dout up silu'(gate), dup = dout silu(gate); dup may be dout.
-    void (*swiglu_backward)(Stream *s, void *dgate, void *dup, const void *dout, const void *gate, const void *up,
-                            int64_t n);
-
-    // Causal softmax attention by tiles (never more than a tile of scores): out as the shape says, and the
-    // log-sum-exp of every row in lse (B, n_head, q_len) for the backward pass (Dao et al. 2022).
-    void (*attention_forward)(Stream *s, void *out, void *lse, const void *q, const void *k, const void *v,
-                              const AttentionShape *shape);
-
-    // dq, dk, dv, with the strides of q, k, v, are overwritten. dout has the strides of out. delta (B, n_head,
-    // q_len) is scratch. Key/value heads shared by several query heads sum over them in order.
-    void (*attention_backward)(Stream *s, void *dq, void *dk, void *dv, void *delta, const void *dout,
-                               const void *q, const void *k, const void *v, const void *out, const void *lse,
-                               const AttentionShape *shape);
-
-    // logits = capped logits in place, n elements: cap tanh(x / cap) or cap x / sqrt(x^2 + cap^2).
-    void (*softcap)(Stream *s, void *logits, SoftcapKind kind, double cap, int64_t n);
-
-    // losses[i] = -log softmax(z[i])[targets[i]] over the first V of Vp columns (0 where targets[i] < 0); z are the
-    // logits, capped as above if `cap` is not 0. If `scale` is not 0, logits (n, Vp) is overwritten by its gradient,
-    // scale (softmax - onehot) dz/dx, 0 in columns >= V.
-    void (*cross_entropy)(Stream *s, void *losses, void *logits, const int32_t *targets, double scale,
-                          SoftcapKind cap_kind, double cap, int64_t n, int V, int Vp);
-
-    // dbias (C) = or += column sums of dout (N, C).
-    void (*bias_backward)(Stream *s, void *dbias, const void *dout, int64_t N, int C, bool accumulate);
+    // NULL where the two types are equal and the master weights are the weights.
+    void (*cast_weights)(Stream *s, const CastWeights *a);
 
     // Bytes of the stream's scratch that the three sums over positions take; NULL: none.
     int64_t (*embedding_backward_scratch)(int64_t N, int C);
     int64_t (*norm_backward_scratch)(int64_t N, int C); // where there is a dgain or a dbias
     int64_t (*bias_backward_scratch)(int64_t N, int C);
-
-    // *total (a double in device memory) += the sum of losses (n), in double.
-    void (*loss_sum)(Stream *s, double *total, const void *losses, int64_t n);
-
-    // weights (n), of the instance's type, = master (n), of its accumulation type, rounded. NULL where the two types are
-    // equal and the master weights are the weights.
-    void (*cast_weights)(Stream *s, void *weights, const void *master, int64_t n);
 
     // The widest head that attention takes; 0: any.
     int max_head_dim;

@@ -1,5 +1,6 @@
 #include "model/params.h"
 
+#include "base/integers.h"
 #include "base/random.h"
 
 #include <math.h>
@@ -161,7 +162,7 @@ static void set_init(Param *p, const ModelConfig *c) {
 // Takes its place after the parameters before it.
 static void place(ParamTable *t, Param *p) {
     p->offset = t->elements;
-    t->elements += (param_elements(p) + PARAM_ALIGN - 1) / PARAM_ALIGN * PARAM_ALIGN;
+    t->elements += round_up(param_elements(p), PARAM_ALIGN);
 }
 
 static void add_param(ParamTable *t, const ModelConfig *c, ParamKind kind, int layer) {

@@ -40,7 +40,8 @@ static void step(const OptimizerStep *s) {
     const AdamwOptions *o = s->options;
     for (int i = 0; i < s->n_views; i++) {
         MatrixBatch x = step_batch(s, &s->views[i], 0, s->views[i].view.count);
-        s->ops->adamw_update(s->stream, &x, o->eps, o->weight_decay);
+        ElementUpdate update = {.batch = &x, .eps = o->eps, .weight_decay = o->weight_decay};
+        s->ops->adamw_update(s->stream, &update);
     }
 }
 

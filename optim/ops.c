@@ -1,9 +1,8 @@
 #include "optim/ops.h"
 
-#include "device/cpu/cpu.h"
-#include "optim/cpu/tables.h" // declares the tables
+#include "optim/cpu/ops.h"
 #if defined(POLAR_CUDA)
-#include "optim/cuda/tables.h" // declares the tables
+#include "optim/cuda/ops.h"
 #endif
 
 const OptimOps *optim_ops(const Device *device, Type type) {
@@ -12,14 +11,6 @@ const OptimOps *optim_ops(const Device *device, Type type) {
         [TYPE_F32] = &optim_ops_cuda_f32, [TYPE_F64] = &optim_ops_cuda_f64, [TYPE_BF16] = &optim_ops_cuda_bf16};
     if (device->kind == DEVICE_CUDA) return cuda[type];
 #endif
-    if (device->kind != DEVICE_CPU) return NULL;
-#if defined(__x86_64__)
-    static const OptimOps *const tables[TYPE_COUNT][ISA_COUNT] = {
-        [TYPE_F32] = {&optim_ops_f32_base, &optim_ops_f32_avx2, &optim_ops_f32_avx512},
-        [TYPE_F64] = {&optim_ops_f64_base, &optim_ops_f64_avx2, &optim_ops_f64_avx512}};
-#else
-    static const OptimOps *const tables[TYPE_COUNT][ISA_COUNT] = {
-        [TYPE_F32] = {&optim_ops_f32_base}, [TYPE_F64] = {&optim_ops_f64_base}};
-#endif
-    return tables[type][cpu_isa()];
+    static const OptimOps *const cpu[TYPE_COUNT][ISA_COUNT] = CPU_TABLES(optim_ops);
+    return device->kind == DEVICE_CPU ? cpu[type][cpu_isa()] : NULL;
 }

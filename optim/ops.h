@@ -1,4 +1,5 @@
-// optim/ops.h - the operations of the optimizers, declared once, implemented once per device.
+// optim/ops.h - the operations of the optimizers: their arguments and what they compute. optim/ops.def lists them once;
+// each is implemented once per device, in a file of its family: optim/cpu/NAME.c and optim/cuda/NAME.cu.
 //
 // Conventions: polar factors and what they are made of (u, o, x below) have the type of the table; master weights,
 // gradients and states (`void *`) its accumulation type (type_accumulate); device weights MatrixBatch.weights_type, on
@@ -37,6 +38,102 @@ typedef struct {
     const StepReport *report; // device memory
 } MatrixBatch;
 
+// sums (count, rows) = sum over a row of x^2; matrices of x stand `stride` elements apart.
+typedef struct {
+    double *sums;
+    const void *x;
+    int64_t stride;
+    int count;
+    int64_t rows, cols;
+} RowSumSquares;
+
+// sums (count, rows) = sum over a row of a o b; both dense.
+typedef struct {
+    double *sums;
+    const void *a, *b;
+    int count;
+    int64_t rows, cols;
+} RowDots;
+
+// Decides the step from the n row sums of all gradients and the device's sum of losses:
+//   grad_norm = sqrt(sum of row_sums), loss = *loss * loss_scale
+//   ok = both finite, loss <= loss_limit and clip_scale grad_norm <= MAX_APPLIED_NORM; applied += ok
+//   clip_scale = min(1, max_grad_norm / (grad_norm + 1e-6)), 1 where max_grad_norm is 0 (the convention of
+//   torch.nn.utils.clip_grad_norm_)
+//   bias_correction = 1 - beta^applied for every group
+typedef struct {
+    StepReport *report;
+    const StepInputs *inputs;
+    const double *row_sums;
+    int64_t n;
+    const double *loss;
+} StepGuard;
+
+// What the whole update of an optimizer that treats every element by itself is given beside the scalars of the step: of
+// the constants of the run those that its equations in optim/ops.def have.
+typedef struct {
+    const MatrixBatch *batch;
+    double eps, weight_decay;
+    bool nesterov;
+} ElementUpdate;
+
+// ---- the stations of the polar family; u and o (count, rows, cols) dense ----
+
+// The first. With g = clip_scale grads and b the group's momentum
+//   M = b M + (ema ? 1 - b : 1) g
+//   U = nesterov ? b M + (ema ? 1 - b : 1) g : M
+// row_sums (count, rows) the sums of squares of U's rows. state[0]: M, or NULL: U = g.
+typedef struct {
+    void *u;
+    double *row_sums;
+    const MatrixBatch *batch;
+    bool ema, nesterov;
+} PolarMomentum;
+
+// Every matrix of x (count, rows, cols) divided by ||X||_F factor + eps; its norm is the sum of its row_sums.
+// A zero matrix stays zero.
+typedef struct {
+    void *x;
+    const double *row_sums;
+    int count;
+    int64_t rows, cols;
+    double factor, eps;
+} PolarScale;
+
+// The momentum of polar factors (PolarGrad, polar-first): M = b M + (ema ? 1 - b : 1) O, then O = M. state[0]: M.
+typedef struct {
+    void *o;
+    const MatrixBatch *batch;
+    bool ema;
+} PolarAverage;
+
+// Takes the mean over the rows from every column: O_ij -= mean_i O_ij. row_sums become those of the result.
+typedef struct {
+    void *o;
+    double *row_sums;
+    int count;
+    int64_t rows, cols;
+} CenterColumns;
+
+// What `normalize` divides a matrix by.
+typedef enum {
+    NORMALIZE_ROWS,     // running second moments of the rows
+    NORMALIZE_COLUMNS,  // of the columns
+    NORMALIZE_ELEMENTS, // of every element
+    NORMALIZE_ROW_NORMS // the norms of the rows, without state
+} Normalization;
+
+// O / (sqrt(v) + eps), with v = b2 v + (1 - b2) mean O^2 over each row, over each column, or of each element
+// (state[1]: v, as many); or O_i / (||O_i|| + eps) for each row i. row_sums are the sums of squares of O's rows and
+// become those of the result.
+typedef struct {
+    void *o;
+    double *row_sums;
+    const MatrixBatch *batch;
+    Normalization by;
+    double eps;
+} Normalize;
+
 // How a normalized polar factor becomes an update of the size that the learning rate is meant for.
 //   SCALE_SHAPE  sqrt(max(1, rows / cols)), after row normalization gave back the Frobenius norm it found: Muon as
 //                released, NorMuon as released
@@ -70,85 +167,38 @@ typedef struct {
     const double *norm_sums;
 } RowScaling;
 
-// What `normalize` divides a matrix by.
-typedef enum {
-    NORMALIZE_ROWS,     // running second moments of the rows
-    NORMALIZE_COLUMNS,  // of the columns
-    NORMALIZE_ELEMENTS, // of every element
-    NORMALIZE_ROW_NORMS // the norms of the rows, without state
-} Normalization;
+// The factor on each row of the polar factor O whose rows have the sums of squares row_sums (count, rows):
+//   normalize: v = b2 v + (1 - b2) row_sums / cols;  s = 1 / (sqrt(v) + eps)   (state[1]: v (rows))
+//   otherwise: s = 1
+//   factors (count, rows) = s times the scaling rule, which sees ||s O||_F through the row sums.
+// Every factor is finite in the type of the weights, but NaN where what it is made of is: that must not be hidden.
+// Those of a matrix of zeros whose row_sums are given are 0. row_sums may be NULL where nothing needs them (neither
+// SCALE_RMS nor normalization).
+typedef struct {
+    double *factors;
+    const double *row_sums;
+    const MatrixBatch *batch;
+    RowScaling scaling;
+} RowFactors;
+
+// The last: with u = factors[row] O,
+//   p = p - lr weight_decay p - lr u
+// `cautious`: the decay acts only where u p >= 0 (Chen et al. 2025, "Cautious weight decay").
+typedef struct {
+    const MatrixBatch *batch;
+    const void *o;
+    const double *factors;
+    double weight_decay;
+    bool cautious;
+} PolarUpdate;
 
 typedef struct {
-    // sums (count, rows) = sum over a row of x^2; matrices of x stand `stride` elements apart.
-    void (*row_sum_squares)(Stream *s, double *sums, const void *x, int64_t stride, int count, int64_t rows,
-                            int64_t cols);
+#define OP(name, Arguments) void (*name)(Stream *, const Arguments *);
+#include "optim/ops.def"
 
-    // Decides the step from the n row sums of all gradients and the device's sum of losses:
-    //   grad_norm = sqrt(sum of row_sums), loss = *loss * loss_scale
-    //   ok = both finite, loss <= loss_limit and clip_scale grad_norm <= MAX_APPLIED_NORM; applied += ok
-    //   clip_scale = min(1, max_grad_norm / (grad_norm + 1e-6)), 1 where max_grad_norm is 0 (the convention of
-    //   torch.nn.utils.clip_grad_norm_)
-    //   bias_correction = 1 - beta^applied for every group
-    void (*step_guard)(Stream *s, StepReport *report, const StepInputs *inputs, const double *row_sums, int64_t n,
-                       const double *loss);
-
-    // AdamW (Kingma and Ba 2015; Loshchilov and Hutter 2019) as in llm.c, g = clip_scale grads:
-    //   m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
-    //   p -= lr (m / c1 / (sqrt(v / c2) + eps) + weight_decay p)
-    // state: m, v (rows, cols).
-    void (*adamw_update)(Stream *s, const MatrixBatch *x, double eps, double weight_decay);
-
-    // Stochastic gradient descent as torch.optim.SGD (weight decay is part of the gradient):
-    //   d = clip_scale grads + weight_decay p;  b = momentum b + d;  p -= lr (nesterov ? d + momentum b : b)
-    // state: b (rows, cols), or NULL: p -= lr d.
-    void (*sgd_update)(Stream *s, const MatrixBatch *x, bool nesterov, double weight_decay);
-
-    // The first station of the polar family. With g = clip_scale grads and b the group's momentum
-    //   M = b M + (ema ? 1 - b : 1) g
-    //   U = nesterov ? b M + (ema ? 1 - b : 1) g : M
-    // u (count, rows, cols) dense; row_sums (count, rows) the sums of squares of its rows. state[0]: M, or NULL: U = g.
-    void (*polar_momentum)(Stream *s, void *u, double *row_sums, const MatrixBatch *x, bool ema, bool nesterov);
-
-    // Every matrix of x (count, rows, cols) divided by ||X||_F factor + eps; its norm is the sum of its row_sums.
-    // A zero matrix stays zero.
-    void (*polar_scale)(Stream *s, void *x, const double *row_sums, int count, int64_t rows, int64_t cols,
-                        double factor, double eps);
-
-    // The factor on each row of the polar factor O whose rows have the sums of squares row_sums (count, rows):
-    //   normalize: v = b2 v + (1 - b2) row_sums / cols;  s = 1 / (sqrt(v) + eps)   (state[1]: v (rows))
-    //   otherwise: s = 1
-    //   factors (count, rows) = s times the scaling rule, which sees ||s O||_F through the row sums.
-    // Every factor is finite in the type of the weights, but NaN where what it is made of is: that must not be hidden.
-    // Those of a matrix of zeros whose row_sums are given are 0. row_sums may be NULL where nothing needs them (neither SCALE_RMS nor normalization).
-    void (*row_factors)(Stream *s, double *factors, const double *row_sums, const MatrixBatch *x,
-                        const RowScaling *scaling);
-
-    // The last station: with u = factors[row] O,
-    //   p = p - lr weight_decay p - lr u
-    // `cautious`: the decay acts only where u p >= 0 (Chen et al. 2025, "Cautious weight decay").
-    // o (count, rows, cols) dense.
-    void (*polar_update)(Stream *s, const MatrixBatch *x, const void *o, const double *factors, double weight_decay,
-                         bool cautious);
-
-    // ---- stations that only some members of the family have; o (count, rows, cols) dense ----
-
-    // The momentum of polar factors (PolarGrad, polar-first): M = b M + (ema ? 1 - b : 1) O, then O = M. state[0]: M.
-    void (*polar_average)(Stream *s, void *o, const MatrixBatch *x, bool ema);
-
-    // Takes the mean over the rows from every column: O_ij -= mean_i O_ij. row_sums become those of the result.
-    void (*center_columns)(Stream *s, void *o, double *row_sums, int count, int64_t rows, int64_t cols);
-
-    // sums (count, rows) = sum over a row of a o b; both dense.
-    void (*row_dots)(Stream *s, double *sums, const void *a, const void *b, int count, int64_t rows, int64_t cols);
-
-    // O / (sqrt(v) + eps), with v = b2 v + (1 - b2) mean O^2 over each row, over each column, or of each element
-    // (state[1]: v, as many); or O_i / (||O_i|| + eps) for each row i. row_sums are the sums of squares of O's rows and
-    // become those of the result.
-    void (*normalize)(Stream *s, void *o, double *row_sums, const MatrixBatch *x, Normalization by, double eps);
-
-    // Bytes of the stream's scratch that `count` matrices take, fewer no more: for row_sum_squares, row_dots, polar_momentum,
-    // polar_scale and what methods need that do not solve; for center_columns and normalize, with sums of columns (which
-    // those of center_columns are) or without. NULL: none.
+    // Bytes of the stream's scratch that `count` matrices take, fewer no more: for row_sum_squares, row_dots,
+    // polar_momentum, polar_scale and what methods need that do not solve; for center_columns and normalize, with sums of
+    // columns (which those of center_columns are) or without. NULL: none.
     int64_t (*row_scratch)(int64_t count, int64_t rows, int64_t cols);
     int64_t (*normalize_scratch)(int64_t count, int64_t rows, int64_t cols, bool columns);
 

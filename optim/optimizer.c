@@ -186,11 +186,18 @@ static void guard_step(Optimizer *o, Stream *stream, const void *grads, const do
     double *sums = o->scratch, *next = sums;
     for (int i = 0; i < o->plan.n_kinds; i++) {
         const MatrixGroup *g = &o->plan.kinds[i].whole;
-        o->ops->row_sum_squares(stream, next, element_at(grads, g->offset, o->acc_type), g->stride, g->count,
-                                g->rows, g->cols);
+        RowSumSquares squares = {.sums = next,
+                                 .x = element_at(grads, g->offset, o->acc_type),
+                                 .stride = g->stride,
+                                 .count = g->count,
+                                 .rows = g->rows,
+                                 .cols = g->cols};
+        o->ops->row_sum_squares(stream, &squares);
         next += g->count * g->rows;
     }
-    o->ops->step_guard(stream, o->report, o->inputs.device, sums, o->plan.n_rows, loss);
+    StepGuard guard = {
+        .report = o->report, .inputs = o->inputs.device, .row_sums = sums, .n = o->plan.n_rows, .loss = loss};
+    o->ops->step_guard(stream, &guard);
 }
 
 void optimizer_begin(Optimizer *o, Stream *stream, int64_t t, int64_t total_steps, double max_grad_norm,

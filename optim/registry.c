@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static const OptimizerDef *const registry[] = {&optimizer_adamw,   &optimizer_sgd,       &optimizer_muon,
-                                               &optimizer_normuon, &optimizer_polargrad, &optimizer_rownorm};
+static const OptimizerDef *const registry[] = {
+#define OPTIMIZER(name) &optimizer_##name,
+#include "optim/registry.def"
+};
 enum { REGISTERED = sizeof registry / sizeof *registry };
 
 const OptimizerDef *const *optimizer_registry(int *count) {

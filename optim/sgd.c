@@ -35,7 +35,8 @@ static void step(const OptimizerStep *s) {
     const SgdOptions *o = s->options;
     for (int i = 0; i < s->n_views; i++) {
         MatrixBatch x = step_batch(s, &s->views[i], 0, s->views[i].view.count);
-        s->ops->sgd_update(s->stream, &x, o->nesterov, o->weight_decay);
+        ElementUpdate update = {.batch = &x, .nesterov = o->nesterov, .weight_decay = o->weight_decay};
+        s->ops->sgd_update(s->stream, &update);
     }
 }
 

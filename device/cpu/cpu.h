@@ -31,6 +31,28 @@ typedef float real;
 // Instruction sets that the CPU files are compiled for: the x86-64 baseline (and all of any other machine), v3, v4.
 typedef enum { ISA_BASE, ISA_AVX2, ISA_AVX512, ISA_COUNT } Isa;
 
+// CPU_DECLARE_TABLES(LayerOps, layer_ops) declares the tables of all instances, which CPU_TABLES(layer_ops) lists:
+//   static const LayerOps *const tables[TYPE_COUNT][ISA_COUNT] = CPU_TABLES(layer_ops);
+#if defined(__x86_64__)
+#define CPU_DECLARE_TABLES(Table, name)                                                                            \
+    extern const Table name##_f32_base, name##_f64_base, name##_f32_avx2, name##_f64_avx2, name##_f32_avx512,      \
+        name##_f64_avx512
+#define CPU_TABLES(name)                                                                                           \
+    {                                                                                                              \
+        [TYPE_F32] = {&name##_f32_base, &name##_f32_avx2, &name##_f32_avx512}, [TYPE_F64] = {                      \
+            &name##_f64_base,                                                                                      \
+            &name##_f64_avx2,                                                                                      \
+            &name##_f64_avx512                                                                                     \
+        }                                                                                                          \
+    }
+#else
+#define CPU_DECLARE_TABLES(Table, name) extern const Table name##_f32_base, name##_f64_base
+#define CPU_TABLES(name)                                                                                           \
+    {                                                                                                              \
+        [TYPE_F32] = {&name##_f32_base}, [TYPE_F64] = { &name##_f64_base }                                         \
+    }
+#endif
+
 // The best one this processor and operating system support. The environment variable POLAR_ISA (base, avx2, avx512)
 // lowers it, never raises it: for tests and for comparing.
 Isa cpu_isa(void);

@@ -2,6 +2,7 @@
 // high-performance matrix multiplication", 2008). What is packed is packed once, by all threads, and shared; A is read
 // where it lies unless it is transposed. Rows of C are handed out, and the inner dimension is cut at fixed places, so
 // that the order of every sum is fixed.
+#include "base/integers.h"
 #include "device/cpu/gemm.h"
 #include "device/cpu/vector.h"
 
@@ -23,18 +24,6 @@ typedef struct {
     int64_t lda, ldb, ldc;
 } Product;
 
-static int64_t min_size(int64_t x, int64_t y) {
-    return x < y ? x : y;
-}
-
-static int64_t max_size(int64_t x, int64_t y) {
-    return x > y ? x : y;
-}
-
-static int64_t ceil_div(int64_t x, int64_t y) {
-    return (x + y - 1) / y;
-}
-
 // Rows [p, end) of a panel, `width` columns with what lies beyond n zero, of x (depth, n).
 static inline void pack_panel(real *restrict to, const real *from, int64_t ld, int64_t p, int64_t end, int64_t n,
                               const int width) {
@@ -49,10 +38,10 @@ static void pack_b(real *restrict to, const Product *g, int64_t p0, int64_t dept
     int64_t pieces = ceil_div(depth, PACK_ROWS);
 #pragma omp for schedule(static)
     for (int64_t t = 0; t < ceil_div(n, NR) * pieces; t++) {
-        int64_t j = t / pieces * NR, p = t % pieces * PACK_ROWS, end = min_size(depth, p + PACK_ROWS);
+        int64_t j = t / pieces * NR, p = t % pieces * PACK_ROWS, end = min_i64(depth, p + PACK_ROWS);
         real *panel = to + j * depth;
         if (g->tb)
-            pack_transposed(panel + p * NR, g->b + (j0 + j) * g->ldb + p0 + p, g->ldb, end - p, min_size(n - j, NR),
+            pack_transposed(panel + p * NR, g->b + (j0 + j) * g->ldb + p0 + p, g->ldb, end - p, min_i64(n - j, NR),
                             NR);
         else pack_panel(panel, g->b + p0 * g->ldb + j0 + j, g->ldb, p, end, n - j, NR);
     }
@@ -77,20 +66,20 @@ static void block_rows(const Product *g, const Block *s, int64_t i0, int64_t end
     for (int64_t j = 0; j < s->n; j += NR)
         for (int64_t i = i0; i < end; i += MR) {
             const real *rows[MR];
-            int64_t m = min_size(end - i, MR);
+            int64_t m = min_i64(end - i, MR);
             for (int r = 0; r < MR; r++)
-                rows[r] = s->a ? s->a + i * s->depth + r : g->a + (s->i0 + i + min_size(r, m - 1)) * g->lda + s->p0;
-            tile_product(g->c + (s->i0 + i) * g->ldc + s->j0 + j, g->ldc, m, min_size(s->n - j, NR), g->alpha,
+                rows[r] = s->a ? s->a + i * s->depth + r : g->a + (s->i0 + i + min_i64(r, m - 1)) * g->lda + s->p0;
+            tile_product(g->c + (s->i0 + i) * g->ldc + s->j0 + j, g->ldc, m, min_i64(s->n - j, NR), g->alpha,
                          first ? g->beta : 1, first && g->bias ? g->bias + s->j0 + j : NULL, rows, s->a ? MR : 1,
                          s->b + j * s->depth, NR, s->depth);
         }
 }
 
 static void block(const Product *g, const Block *s) {
-    int64_t tiles = ceil_div(s->m, MR), each = min_size(max_size(tiles / (16 * omp_get_num_threads()), 1), TILES);
+    int64_t tiles = ceil_div(s->m, MR), each = min_i64(max_i64(tiles / (16 * omp_get_num_threads()), 1), TILES);
 #pragma omp for schedule(dynamic, 1)
     for (int64_t t = 0; t < ceil_div(tiles, each); t++)
-        block_rows(g, s, t * each * MR, min_size(s->m, (t + 1) * each * MR));
+        block_rows(g, s, t * each * MR, min_i64(s->m, (t + 1) * each * MR));
 }
 
 // By every thread of a team, with the same a and b.
@@ -99,10 +88,10 @@ static void product(const Product *g, real *a, real *b) {
     int64_t columns = BLOCK / depth / NR * NR, rows = g->ta ? BLOCK / depth / MR * MR : g->m;
     for (int64_t j = 0; j < g->n; j += columns)
         for (int64_t p = 0; p < g->k; p += depth) {
-            Block s = {g->ta ? a : NULL, b, p, min_size(g->k - p, depth), 0, 0, j, min_size(g->n - j, columns)};
+            Block s = {g->ta ? a : NULL, b, p, min_i64(g->k - p, depth), 0, 0, j, min_i64(g->n - j, columns)};
             pack_b(b, g, p, s.depth, j, s.n);
             for (; s.i0 < g->m; s.i0 += rows) {
-                s.m = min_size(g->m - s.i0, rows);
+                s.m = min_i64(g->m - s.i0, rows);
                 if (g->ta) pack_a(a, g, p, s.depth, s.i0, s.m);
                 block(g, &s);
             }

@@ -1,3 +1,4 @@
+#include "base/integers.h"
 #include "device/cpu/cpu.h"
 
 #include <omp.h>
@@ -6,17 +7,8 @@
 // Rows and columns of a tile: enough tiles to keep the threads busy, and large enough for the product's rate.
 enum { TILE_MIN = 64, TILE_MAX = 256, MIRROR_BAND = 16 };
 
-static int64_t min_size(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
-static int64_t max_size(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
-
 static int64_t tile_size(int64_t n) {
-    int64_t size = (n / 4 + TILE_MIN - 1) / TILE_MIN * TILE_MIN;
-    return size < TILE_MIN ? TILE_MIN : min_size(size, TILE_MAX);
+    return max_i64(TILE_MIN, min_i64(round_up(n / 4, TILE_MIN), TILE_MAX));
 }
 
 static char *element_at(void *x, int64_t row, int64_t col, int64_t ld, Type type) {
@@ -52,7 +44,7 @@ static void add_rectangle(const Product *p, int64_t i, int64_t m, int64_t j, int
 
 // The lower triangle of rows and columns [i, i + m), by halves: the squares left over at the end are small.
 static void add_triangle(const Product *p, int64_t i, int64_t m) {
-    int64_t upper = m > TILE_MIN ? (m / 2 + TILE_MIN / 2 - 1) / (TILE_MIN / 2) * (TILE_MIN / 2) : m;
+    int64_t upper = m > TILE_MIN ? round_up(m / 2, TILE_MIN / 2) : m;
     if (upper == m) {
         add_rectangle(p, i, m, i, m);
         return;
@@ -78,7 +70,7 @@ static bool add_square_triangle(const Product *p, int64_t i, int64_t m) {
         for (int64_t r = j; r < j + n; r++) {                                                                      \
             const type *from = (const type *)p->c + r;                                                             \
             type *to = (type *)p->c + r * ldc;                                                                     \
-            for (int64_t s = max_size(band, r + 1); s < min_size(band + MIRROR_BAND, i + m); s++)                  \
+            for (int64_t s = max_i64(band, r + 1); s < min_i64(band + MIRROR_BAND, i + m); s++)                    \
                 to[s] = from[s * ldc];                                                                             \
         }
 
@@ -92,7 +84,7 @@ static void mirror(const Product *p, int64_t i, int64_t m, int64_t j, int64_t n)
 }
 
 static void compute_tile(const Product *p, int64_t i, int64_t j, int64_t size) {
-    int64_t m = min_size(p->g->n - i, size), n = min_size(p->g->n - j, size);
+    int64_t m = min_i64(p->g->n - i, size), n = min_i64(p->g->n - j, size);
     lay_down(p, i, m, j, n);
     if (i > j) add_rectangle(p, i, m, j, n);
     else if (!add_square_triangle(p, i, m)) add_triangle(p, i, m);

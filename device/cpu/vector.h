@@ -1,5 +1,5 @@
 // device/cpu/vector.h - vectors of the instance's element type and instruction set, and the tile of a product whose sums
-// stay in registers. For cpu_ops_*.c files only.
+// stay in registers. For the files that are compiled once for each of them.
 #ifndef POLAR_DEVICE_CPU_VECTOR_H
 #define POLAR_DEVICE_CPU_VECTOR_H
 

@@ -81,7 +81,7 @@ static Stream *cuda_stream_create(Device *d) {
 }
 
 static void cuda_stream_destroy(Stream *base) {
-    CudaStream *s = cuda_stream(base);
+    CudaStream *s = cuda_stream_state(base);
     choose(base->device);
     CUDA_CHECK(cudaStreamSynchronize(queue(base)));
     for (int i = 0; i < s->n_scratch; i++) cuda_memory_give(cuda_device(base->device), s->scratch[i]);
@@ -171,7 +171,7 @@ static void add_scratch(CudaStream *s, void *memory, size_t bytes) {
 }
 
 void *cuda_scratch(Stream *base, size_t bytes) {
-    CudaStream *s = cuda_stream(base);
+    CudaStream *s = cuda_stream_state(base);
     if (!has_scratch(s, bytes)) {
         size_t doubled = 2 * s->scratch_bytes, size = bytes > doubled ? bytes : doubled ? doubled : 1;
         add_scratch(s, cuda_alloc_or_exit(base, size, "an operation works in"), size);
@@ -180,7 +180,7 @@ void *cuda_scratch(Stream *base, size_t bytes) {
 }
 
 static bool cuda_stream_reserve(Stream *base, size_t scratch) {
-    CudaStream *s = cuda_stream(base);
+    CudaStream *s = cuda_stream_state(base);
     CudaDevice *d = cuda_device(base->device);
     choose(base->device);
     if (s->gemm_workspace == NULL) s->gemm_workspace = cuda_memory_take(d, CUDA_PRODUCT_WORKSPACE);

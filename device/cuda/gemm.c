@@ -160,7 +160,7 @@ static uint32_t alignment(const void *address, int64_t stride, Type type) {
 }
 
 static void *workspace_of(Stream *stream) {
-    CudaStream *s = cuda_stream(stream);
+    CudaStream *s = cuda_stream_state(stream);
     if (s->gemm_workspace == NULL)
         s->gemm_workspace = cuda_alloc_or_exit(stream, CUDA_PRODUCT_WORKSPACE, "matrix products work in");
     return s->gemm_workspace;

@@ -7,7 +7,7 @@
 #ifndef POLAR_DEVICE_CUDA_MMA_TILES_H
 #define POLAR_DEVICE_CUDA_MMA_TILES_H
 
-#include "device/cuda/launch.h"
+#include "device/cuda/kernel.h"
 #include "device/cuda/ptx.h"
 
 typedef __nv_bfloat16 bf16;
@@ -35,7 +35,7 @@ static __device__ inline uint32_t pack_bf16(float low, float high) {
 // c (16 MT, 8 NT) += A B^T, A the rows of tile `a` that this warp owns, B the first 8 NT rows of tile `b`.
 template <int D, int MT, int NT>
 static __device__ inline void multiply_rows(float (&c)[MT][NT][4], const bf16 *a, const bf16 *b) {
-    int lane = (int)threadIdx.x % 32, swizzle = lane & 7;
+    int lane = lane_index(), swizzle = lane & 7;
     // The four 8 x 8 blocks of A are taken down, then right; those of B (two of the result's columns) right, then down.
     a += (lane & 15) * D;
     b += ((lane & 7) + (lane >> 4) * 8) * D;
@@ -64,7 +64,7 @@ template <int KT, int MT, int NT>
 static __device__ inline void multiply_columns(float (&c)[MT][NT][4], const bf16 *a, const bf16 *b) {
     constexpr int D = 128;
     static_assert(MT <= 4 && NT <= 8, "columns whose chunks are exchanged among themselves");
-    int lane = (int)threadIdx.x % 32, swizzle = lane & 7;
+    int lane = lane_index(), swizzle = lane & 7;
     a += ((lane & 7) + (lane >> 4) * 8) * D;
     b += (lane & 15) * D;
     int a_chunk = (lane >> 3 & 1) ^ swizzle, b_chunk = (lane >> 4) ^ swizzle;
@@ -93,11 +93,6 @@ template <int MT, int NT> static __device__ inline void clear(float (&c)[MT][NT]
         for (int n = 0; n < NT; n++)
 #pragma unroll
             for (int i = 0; i < 4; i++) c[m][n][i] = 0;
-}
-
-// Whether an array and its strides allow access by 16 bytes.
-static inline bool aligned_16(const void *x, int64_t row, int64_t batch) {
-    return ((uintptr_t)x | (uintptr_t)(row * 2) | (uintptr_t)(batch * 2)) % 16 == 0;
 }
 
 #endif

@@ -1,23 +1,14 @@
 #include "device/cuda/solve_kernels.h"
 
-#include "device/cuda/check.h"
-#include "device/cuda/launch.h"
-#include "device/cuda/types.h"
+#include "device/cuda/kernel.h"
 
-// Blocks for a loop over n elements; a few to each multiprocessor are enough.
-static unsigned blocks_for(int64_t n) {
-    int64_t blocks = (n + 255) / 256;
-    return (unsigned)(blocks < 1 ? 1 : blocks > 1024 ? 1024 : blocks);
-}
-
-#define FOR_EACH(i, n)                                                                                             \
-    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < (n); i += (int64_t)gridDim.x * blockDim.x)
+enum { BLOCK = 256 };
 
 __global__ void nothing_kernel() {}
 
 int cuda_matrix_try(Stream *s) {
     CUDA_LAUNCH(nothing_kernel, 1, 1, 0, cuda_stream(s));
-    return (int)cudaGetLastError();
+    return static_cast<int>(cudaGetLastError());
 }
 
 // A block carries tiles of 32 by 32 through shared memory, so that both sides are read and written along rows.
@@ -25,7 +16,7 @@ int cuda_matrix_try(Stream *s) {
 enum { TILE = 32, TILE_ROWS = 8 };
 template <typename T> __global__ void transpose_kernel(T *to, const T *from, int64_t m, int64_t n) {
     CUDA_SHARED_ARRAY(T, tile, TILE * (TILE + 1));
-    int64_t across = (n + TILE - 1) / TILE, tiles = across * ((m + TILE - 1) / TILE);
+    int64_t across = ceil_div(n, TILE), tiles = across * ceil_div(m, TILE);
     for (int64_t t = blockIdx.x; t < tiles; t += gridDim.x) {
         int64_t row = t / across * TILE, col = t % across * TILE;
         for (int y = threadIdx.y; y < TILE; y += TILE_ROWS)
@@ -40,55 +31,64 @@ template <typename T> __global__ void transpose_kernel(T *to, const T *from, int
 }
 
 void cuda_matrix_transpose(Stream *s, void *to, const void *from, Type type, int64_t m, int64_t n) {
-    int64_t tiles = (m + TILE - 1) / TILE * ((n + TILE - 1) / TILE);
-    dim3 grid((unsigned)(tiles < 65536 ? tiles : 65536)), block(TILE, TILE_ROWS);
+    dim3 grid(grid_of(ceil_div(m, TILE) * ceil_div(n, TILE), 1)), block(TILE, TILE_ROWS);
     if (type == TYPE_F64)
-        CUDA_LAUNCH(transpose_kernel<double>, grid, block, 0, cuda_stream(s), (double *)to, (const double *)from, m,
-                    n);
+        CUDA_LAUNCH(transpose_kernel<double>, grid, block, 0, cuda_stream(s), static_cast<double *>(to),
+                    static_cast<const double *>(from), m, n);
     else
-        CUDA_LAUNCH(transpose_kernel<float>, grid, block, 0, cuda_stream(s), (float *)to, (const float *)from, m,
-                    n);
+        CUDA_LAUNCH(transpose_kernel<float>, grid, block, 0, cuda_stream(s), static_cast<float *>(to),
+                    static_cast<const float *>(from), m, n);
     CUDA_CHECK_LAUNCH();
 }
 
 // All that write the flag write the same.
 template <typename T> __global__ void check_finite_kernel(const T *x, int *flag, int64_t n) {
     bool bad = false;
-    FOR_EACH(i, n) bad = bad || !isfinite(x[i]);
+    for (int64_t i = grid_thread(); i < n; i += grid_threads()) bad = bad || !isfinite(x[i]);
     if (bad) *flag = 1;
 }
 
 template <typename T> __global__ void fill_kernel(T *x, const int *flag, T value, int64_t n) {
     if (*flag == 0) return;
-    FOR_EACH(i, n) x[i] = value;
+    for (int64_t i = grid_thread(); i < n; i += grid_threads()) x[i] = value;
 }
 
 static void fill(Stream *s, void *x, const int *flag, double value, Type type, int64_t n) {
     if (type == TYPE_F64)
-        CUDA_LAUNCH(fill_kernel<double>, blocks_for(n), 256, 0, cuda_stream(s), (double *)x, flag, value, n);
-    else CUDA_LAUNCH(fill_kernel<float>, blocks_for(n), 256, 0, cuda_stream(s), (float *)x, flag, (float)value, n);
+        CUDA_LAUNCH(fill_kernel<double>, grid_of(n, BLOCK), BLOCK, 0, cuda_stream(s), static_cast<double *>(x),
+                    flag, value, n);
+    else
+        CUDA_LAUNCH(fill_kernel<float>, grid_of(n, BLOCK), BLOCK, 0, cuda_stream(s), static_cast<float *>(x), flag,
+                    static_cast<float>(value), n);
     CUDA_CHECK_LAUNCH();
 }
 
 void cuda_matrix_check_finite(Stream *s, void *x, int *flag, Type type, int64_t n) {
     if (type == TYPE_F64)
-        CUDA_LAUNCH(check_finite_kernel<double>, blocks_for(n), 256, 0, cuda_stream(s), (const double *)x, flag, n);
-    else CUDA_LAUNCH(check_finite_kernel<float>, blocks_for(n), 256, 0, cuda_stream(s), (const float *)x, flag, n);
+        CUDA_LAUNCH(check_finite_kernel<double>, grid_of(n, BLOCK), BLOCK, 0, cuda_stream(s),
+                    static_cast<const double *>(x), flag, n);
+    else
+        CUDA_LAUNCH(check_finite_kernel<float>, grid_of(n, BLOCK), BLOCK, 0, cuda_stream(s),
+                    static_cast<const float *>(x), flag, n);
     CUDA_CHECK_LAUNCH();
     fill(s, x, flag, 0, type, n);
 }
 
 void cuda_matrix_fill_nan(Stream *s, void *x, const int *flag, Type type, int64_t n) {
-    fill(s, x, flag, (double)NAN, type, n);
+    fill(s, x, flag, static_cast<double>(NAN), type, n);
 }
 
 template <typename T> __global__ void keep_upper_kernel(T *r, int64_t n) {
-    FOR_EACH(i, n * n) if (i % n < i / n) r[i] = 0;
+    for (int64_t i = grid_thread(); i < n * n; i += grid_threads())
+        if (i % n < i / n) r[i] = 0;
 }
 
 void cuda_matrix_keep_upper(Stream *s, void *r, Type type, int64_t n) {
     if (type == TYPE_F64)
-        CUDA_LAUNCH(keep_upper_kernel<double>, blocks_for(n * n), 256, 0, cuda_stream(s), (double *)r, n);
-    else CUDA_LAUNCH(keep_upper_kernel<float>, blocks_for(n * n), 256, 0, cuda_stream(s), (float *)r, n);
+        CUDA_LAUNCH(keep_upper_kernel<double>, grid_of(n * n, BLOCK), BLOCK, 0, cuda_stream(s),
+                    static_cast<double *>(r), n);
+    else
+        CUDA_LAUNCH(keep_upper_kernel<float>, grid_of(n * n, BLOCK), BLOCK, 0, cuda_stream(s),
+                    static_cast<float *>(r), n);
     CUDA_CHECK_LAUNCH();
 }

@@ -49,7 +49,7 @@ typedef struct {
 static inline CudaDevice *cuda_device(Device *device) {
     return (CudaDevice *)device;
 }
-static inline CudaStream *cuda_stream(Stream *stream) {
+static inline CudaStream *cuda_stream_state(Stream *stream) {
     return (CudaStream *)stream;
 }
 

@@ -9,11 +9,8 @@
 // of the other block. For k = 768 it is 12 stages, 12,288 cycles, against some 1,500.
 #include "device/cuda/syrk.h"
 
-#include "device/cuda/check.h"
-#include "device/cuda/types.h"
+#include "device/cuda/kernel.h"
 #include "device/cuda/mma_tiles.h"
-
-#include <limits.h>
 
 enum {
     TILE = SYMMETRIC_TILE,
@@ -26,12 +23,12 @@ enum {
     BYTES = 2 * STAGE * 2,
     BAND = 8, // rows of tiles that are computed together, so that what they read stays in the L2 cache
 };
-static_assert(BYTES >= TILE * TILE * (int)sizeof(float), "C is staged where A and B were");
+static_assert(BYTES >= TILE * TILE * static_cast<int>(sizeof(float)), "C is staged where A and B were");
 
 struct Symmetric {
     const bf16 *a, *b;
     void *c;
-    const void *add; // NULL: beta is 0
+    const void *add; // nullptr: beta is 0
     int m, k, tiles; // tiles: of one matrix
     int64_t lda, ldb, ldc, stride_a, stride_b, stride_c;
     float alpha, beta;
@@ -41,10 +38,11 @@ struct Symmetric {
 // Tile `t` of a matrix with `side` tiles in a row: i >= j, rows in bands of BAND, in a band column by column, and last the
 // triangle at its end.
 static __device__ inline void tile_position(int t, int side, int *i, int *j) {
-    int row = (int)((sqrtf(8.0f * (float)t + 1) - 1) / 2);
+    int row = static_cast<int>((sqrtf(8.0f * static_cast<float>(t) + 1) - 1) / 2);
     while ((row + 1) * (row + 2) / 2 <= t) row++;
     while (row * (row + 1) / 2 > t) row--;
-    int first = row / BAND * BAND, rows = min((int)BAND, side - first), rest = t - first * (first + 1) / 2;
+    int first = row / BAND * BAND, rows = min(static_cast<int>(BAND), side - first),
+        rest = t - first * (first + 1) / 2;
     if (rest < first * rows) {
         *i = first + rest % rows, *j = rest / rows;
         return;
@@ -56,11 +54,11 @@ static __device__ inline void tile_position(int t, int side, int *i, int *j) {
 
 // Starts the copy of ROWS rows of D columns; of those `rows` and `columns` exist, the others become zeros.
 template <int D, int ROWS>
-static __device__ inline void load(bf16 *tile, const bf16 *from, int64_t stride, int rows, int columns) {
+static __device__ inline void load_tile(bf16 *tile, const bf16 *from, int64_t stride, int rows, int columns) {
     constexpr int CHUNKS = D / CHUNK, STEP = THREADS / CHUNKS;
     static_assert(STEP % 8 == 0 && ROWS % STEP == 0, "a thread keeps its column");
-    int row = (int)threadIdx.x / CHUNKS, chunk = (int)threadIdx.x % CHUNKS;
-    int bytes = 2 * min((int)CHUNK, max(0, columns - chunk * CHUNK));
+    int row = static_cast<int>(threadIdx.x) / CHUNKS, chunk = static_cast<int>(threadIdx.x) % CHUNKS;
+    int bytes = 2 * min(static_cast<int>(CHUNK), max(0, columns - chunk * CHUNK));
     bf16 *to = tile + tile_at<D>(row, chunk);
     from += row * stride + chunk * CHUNK;
 #pragma unroll
@@ -72,24 +70,25 @@ static __device__ inline void load(bf16 *tile, const bf16 *from, int64_t stride,
 template <bool TRANSPOSED>
 static __device__ inline void load_operand(bf16 *tile, const bf16 *x, int64_t ld, int first, int m, int k,
                                            int depth) {
-    if (TRANSPOSED) load<TILE, DEPTH>(tile, x + k * ld + first, ld, depth - k, m - first);
-    else load<DEPTH, TILE>(tile, x + first * ld + k, ld, m - first, depth - k);
+    if (TRANSPOSED) load_tile<TILE, DEPTH>(tile, x + k * ld + first, ld, depth - k, m - first);
+    else load_tile<DEPTH, TILE>(tile, x + first * ld + k, ld, m - first, depth - k);
 }
 
 // Where element (row, col) of the staged tile of C stands: 16-byte chunks exchanged so that both rows of chunks and, for
 // groups of rows of a chunk's length, columns of words lie in all banks.
 template <typename T> static __device__ inline int staged(int row, int col) {
-    constexpr int PER = 16 / (int)sizeof(T);
+    constexpr int PER = 16 / static_cast<int>(sizeof(T));
     return row * TILE + (((col / PER) ^ (row & 7) ^ (row >> 3 & 7)) * PER) + col % PER;
 }
 
 // `n` <= 16 / sizeof(T) elements to memory, by one store where all are and the place is aligned.
-template <typename T> static __device__ inline void store(T *to, const T (&x)[16 / sizeof(T)], int n, bool wide) {
-    constexpr int PER = 16 / (int)sizeof(T);
+template <typename T>
+static __device__ inline void store_row(T *to, const T (&x)[16 / sizeof(T)], int n, bool wide) {
+    constexpr int PER = 16 / static_cast<int>(sizeof(T));
     if (wide && n >= PER) {
         uint4 bits;
         memcpy(&bits, x, sizeof bits);
-        *(uint4 *)to = bits;
+        *reinterpret_cast<uint4 *>(to) = bits;
         return;
     }
 #pragma unroll
@@ -101,7 +100,7 @@ template <typename T> static __device__ inline void store(T *to, const T (&x)[16
 template <typename T>
 static __device__ inline void stage_sums(T *tile, const float (&sums)[MT][NT][4], const Symmetric &s, const T *add,
                                          int row0, int col0) {
-    int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
+    int lane = lane_index(), warp = warp_index();
 #pragma unroll
     for (int m = 0; m < MT; m++)
 #pragma unroll
@@ -112,7 +111,7 @@ static __device__ inline void stage_sums(T *tile, const float (&sums)[MT][NT][4]
             for (int n = 0; n < NT; n++) {
                 int col = warp % 2 * PART + 8 * n + lane % 4 * 2;
                 float x[2] = {s.alpha * sums[m][n][2 * i], s.alpha * sums[m][n][2 * i + 1]};
-                if (add != NULL && row0 + row < s.m) {
+                if (add != nullptr && row0 + row < s.m) {
 #pragma unroll
                     for (int e = 0; e < 2; e++)
                         if (col0 + col + e < s.m) x[e] = fmaf(s.beta, widened(from[col + e]), x[e]);
@@ -127,8 +126,8 @@ static __device__ inline void stage_sums(T *tile, const float (&sums)[MT][NT][4]
 template <typename T>
 static __device__ inline void store_tile(T *c, const T *tile, const Symmetric &s, int row0, int col0,
                                          bool diagonal) {
-    constexpr int PER = 16 / (int)sizeof(T), CHUNKS = TILE / PER;
-    for (int i = (int)threadIdx.x; i < TILE * CHUNKS; i += THREADS) {
+    constexpr int PER = 16 / static_cast<int>(sizeof(T)), CHUNKS = TILE / PER;
+    for (int i = static_cast<int>(threadIdx.x); i < TILE * CHUNKS; i += THREADS) {
         int row = i / CHUNKS, col = i % CHUNKS * PER;
         if (row0 + row >= s.m) break;
         T x[PER];
@@ -136,7 +135,7 @@ static __device__ inline void store_tile(T *c, const T *tile, const Symmetric &s
 #pragma unroll
             for (int e = 0; e < PER; e++) x[e] = tile[staged<T>(max(row, col + e), min(row, col + e))];
         } else memcpy(x, tile + staged<T>(row, col), sizeof x);
-        store<T>(c + (row0 + row) * s.ldc + col0 + col, x, s.m - col0 - col, s.wide);
+        store_row<T>(c + (row0 + row) * s.ldc + col0 + col, x, s.m - col0 - col, s.wide);
     }
 }
 
@@ -144,9 +143,10 @@ static __device__ inline void store_tile(T *c, const T *tile, const Symmetric &s
 // the diagonal. A thread turns a word of a group of rows, whose number is its lane's lower bits.
 template <typename T>
 static __device__ inline void store_mirrored(T *c, const T *tile, const Symmetric &s, int row0, int col0) {
-    constexpr int PER = 16 / (int)sizeof(T), GROUPS = TILE / PER, IN_WORD = 4 / (int)sizeof(T);
+    constexpr int PER = 16 / static_cast<int>(sizeof(T)), GROUPS = TILE / PER,
+                  IN_WORD = 4 / static_cast<int>(sizeof(T));
     constexpr int WORDS = TILE / IN_WORD;
-    for (int i = (int)threadIdx.x; i < GROUPS * WORDS; i += THREADS) {
+    for (int i = static_cast<int>(threadIdx.x); i < GROUPS * WORDS; i += THREADS) {
         int group = i % 8 + i / 8 / WORDS * 8, word = i / 8 % WORDS, col = word * IN_WORD, row = group * PER;
         T x[IN_WORD][PER];
 #pragma unroll
@@ -158,15 +158,15 @@ static __device__ inline void store_mirrored(T *c, const T *tile, const Symmetri
         }
 #pragma unroll
         for (int e = 0; e < IN_WORD; e++)
-            store<T>(c + (col0 + col + e) * s.ldc + row0 + row, x[e], s.m - row0 - row, s.wide);
+            store_row<T>(c + (col0 + col + e) * s.ldc + row0 + row, x[e], s.m - row0 - row, s.wide);
     }
 }
 
 template <bool TRANSPOSED, typename T> __global__ void __launch_bounds__(THREADS, 2) symmetric_kernel(Symmetric s) {
     CUDA_SHARED(bf16, stages); // two of A (TILE, DEPTH) and B; TRANSPOSED: (DEPTH, TILE)
-    int64_t z = blockIdx.x / (unsigned)s.tiles;
-    int i, j, warp = (int)threadIdx.x / 32;
-    tile_position((int)(blockIdx.x % (unsigned)s.tiles), (s.m + TILE - 1) / TILE, &i, &j);
+    int64_t z = blockIdx.x / static_cast<unsigned>(s.tiles);
+    int i, j, warp = warp_index();
+    tile_position(static_cast<int>(blockIdx.x % static_cast<unsigned>(s.tiles)), (s.m + TILE - 1) / TILE, &i, &j);
     int row0 = i * TILE, col0 = j * TILE;
     const bf16 *a = s.a + z * s.stride_a, *b = s.b + z * s.stride_b;
     float sums[MT][NT][4];
@@ -191,28 +191,23 @@ template <bool TRANSPOSED, typename T> __global__ void __launch_bounds__(THREADS
         now = next, next = swap;
     }
     __syncthreads(); // A and B are not needed any more
-    T *tile = (T *)stages, *c = (T *)s.c + z * s.stride_c;
-    stage_sums<T>(tile, sums, s, s.add ? (const T *)s.add + z * s.stride_c : NULL, row0, col0);
+    T *tile = reinterpret_cast<T *>(stages), *c = static_cast<T *>(s.c) + z * s.stride_c;
+    stage_sums<T>(tile, sums, s, s.add ? static_cast<const T *>(s.add) + z * s.stride_c : nullptr, row0, col0);
     __syncthreads(); // the tile is there, and D, which may be C, has been read
     store_tile<T>(c, tile, s, row0, col0, i == j);
     if (i != j) store_mirrored<T>(c, tile, s, row0, col0);
 }
 
-static bool aligned(const void *x, int64_t row, int64_t batch, Type type) {
-    int64_t bits = (int64_t)(uintptr_t)x | row * (int64_t)type_size(type) | batch * (int64_t)type_size(type);
-    return bits % 16 == 0;
-}
-
 bool cuda_symmetric_suits(const Gemm *g) {
     int64_t many = g->batch > 1; // the stride of a single matrix counts for nothing
-    return g->symmetric && g->type == TYPE_BF16 && g->bias == NULL && g->transpose_a != g->transpose_b &&
+    return g->symmetric && g->type == TYPE_BF16 && g->bias == nullptr && g->transpose_a != g->transpose_b &&
            g->m == g->n && g->m > 0 && g->m < 1 << 20 && g->k > 0 && g->k < 1 << 30 &&
-           aligned(g->a, g->lda, many * g->stride_a, TYPE_BF16) &&
-           aligned(g->b, g->ldb, many * g->stride_b, TYPE_BF16);
+           aligned_16((g->lda | many * g->stride_a) * sizeof(bf16), g->a) &&
+           aligned_16((g->ldb | many * g->stride_b) * sizeof(bf16), g->b);
 }
 
 static int64_t tiles_of(int64_t m) {
-    int64_t side = (m + TILE - 1) / TILE;
+    int64_t side = ceil_div(m, TILE);
     return side * (side + 1) / 2;
 }
 
@@ -239,25 +234,23 @@ bool cuda_symmetric_pays(int capability, int64_t m, int64_t k, int64_t batch) {
 }
 
 template <bool TRANSPOSED, typename T> static void launch(cudaStream_t stream, const Symmetric &s, int64_t batch) {
-    int64_t blocks = s.tiles * batch;
-    ASSERT(blocks <= INT_MAX);
     CUDA_CHECK(
         cudaFuncSetAttribute(symmetric_kernel<TRANSPOSED, T>, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES));
-    CUDA_LAUNCH((symmetric_kernel<TRANSPOSED, T>), (unsigned)blocks, THREADS, BYTES, stream, s);
+    CUDA_LAUNCH((symmetric_kernel<TRANSPOSED, T>), whole_grid(s.tiles * batch), THREADS, BYTES, stream, s);
     CUDA_CHECK_LAUNCH();
 }
 
 void cuda_symmetric(Stream *stream, const Gemm *g) {
     ASSERT(cuda_symmetric_suits(g) && (g->c_type == TYPE_BF16 || g->c_type == TYPE_F32));
     int64_t batch = g->batch ? g->batch : 1, many = batch > 1;
-    const void *add = g->beta == 0 ? NULL : g->add ? g->add : g->c;
+    const void *add = g->beta == 0 ? nullptr : g->add ? g->add : g->c;
     Symmetric s = {};
-    s.a = (const bf16 *)g->a, s.b = (const bf16 *)g->b, s.c = g->c, s.add = add;
-    s.m = (int)g->m, s.k = (int)g->k, s.tiles = (int)tiles_of(g->m);
+    s.a = static_cast<const bf16 *>(g->a), s.b = static_cast<const bf16 *>(g->b), s.c = g->c, s.add = add;
+    s.m = static_cast<int>(g->m), s.k = static_cast<int>(g->k), s.tiles = static_cast<int>(tiles_of(g->m));
     s.lda = g->lda, s.ldb = g->ldb, s.ldc = g->ldc;
     s.stride_a = many * g->stride_a, s.stride_b = many * g->stride_b, s.stride_c = many * g->stride_c;
-    s.alpha = (float)g->alpha, s.beta = (float)g->beta;
-    s.wide = aligned(g->c, g->ldc, s.stride_c, g->c_type);
+    s.alpha = static_cast<float>(g->alpha), s.beta = static_cast<float>(g->beta);
+    s.wide = aligned_16((g->ldc | s.stride_c) * type_size(g->c_type), g->c);
     cudaStream_t queue = cuda_stream(stream);
     if (g->c_type == TYPE_F32) {
         if (g->transpose_a) launch<true, float>(queue, s, batch);

@@ -1,5 +1,5 @@
-// device/cuda/types.h - what the kernels of layers and of optimizers have in common: numbers as they are stored and as
-// they are computed with, sums over a warp in a fixed tree, the queue of a stream. For .cu files.
+// device/cuda/types.h - numbers as they are stored and as kernels compute with them, the size of a warp, the queue of a
+// stream. For .cu files.
 #ifndef POLAR_DEVICE_CUDA_TYPES_H
 #define POLAR_DEVICE_CUDA_TYPES_H
 
@@ -7,7 +7,7 @@
 #include "device/device.h"
 
 constexpr int WARP = 32;
-constexpr unsigned ALL_LANES = 0xffffffffu;
+constexpr unsigned FULL_MASK = 0xffffffffu; // all lanes of a warp
 
 // What elements of a type are computed in, and what states, gradients and master weights beside them are.
 template <typename T> struct Accumulation { using Type = float; };
@@ -41,14 +41,8 @@ template <typename T> static __device__ inline Acc<T> rounded(Acc<T> x) {
     return widened(y);
 }
 
-// The sum over a group of `lanes` neighbours (a power of two) of a warp, all 32 of which come here; all get the same bits.
-template <typename F> static __device__ inline F lanes_sum(F x, int lanes) {
-    for (int bit = lanes / 2; bit > 0; bit /= 2) x += __shfl_xor_sync(ALL_LANES, x, bit);
-    return x;
-}
-
 static inline cudaStream_t cuda_stream(const Stream *s) {
-    return (cudaStream_t)s->handle;
+    return static_cast<cudaStream_t>(s->handle);
 }
 
 #endif

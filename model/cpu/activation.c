@@ -45,11 +45,12 @@ static inline real relu2_slope(real x) {
         din[i] = dout[i] * slope(in[i]);                                                                           \
     break
 
-void OP_TABLE(activation_forward)(Stream *s, void *out_, const void *in_, ActivationKind kind, int64_t n) {
+void OP_TABLE(activation_forward)(Stream *s, const ActivationForward *a) {
     (void)s;
-    real *out = out_;
-    const real *in = in_;
-    switch (kind) {
+    real *out = a->out;
+    const real *in = a->in;
+    int64_t n = a->n;
+    switch (a->kind) {
     case ACTIVATION_GELU_TANH:
         FORWARD(gelu_tanh);
     case ACTIVATION_GELU:
@@ -61,12 +62,12 @@ void OP_TABLE(activation_forward)(Stream *s, void *out_, const void *in_, Activa
     }
 }
 
-void OP_TABLE(activation_backward)(Stream *s, void *din_, const void *dout_, const void *in_, ActivationKind kind,
-                                   int64_t n) {
+void OP_TABLE(activation_backward)(Stream *s, const ActivationBackward *a) {
     (void)s;
-    real *din = din_;
-    const real *dout = dout_, *in = in_;
-    switch (kind) {
+    real *din = a->din;
+    const real *dout = a->dout, *in = a->in;
+    int64_t n = a->n;
+    switch (a->kind) {
     case ACTIVATION_GELU_TANH:
         BACKWARD(gelu_tanh_slope);
     case ACTIVATION_GELU:
@@ -78,23 +79,34 @@ void OP_TABLE(activation_backward)(Stream *s, void *din_, const void *dout_, con
     }
 }
 
-void OP_TABLE(swiglu_forward)(Stream *s, void *out_, const void *gate_, const void *up_, int64_t n) {
+void OP_TABLE(swiglu_forward)(Stream *s, const SwigluForward *a) {
     (void)s;
-    real *out = out_;
-    const real *gate = gate_, *up = up_;
+    real *out = a->out;
+    const real *gate = a->gate, *up = a->up;
+    int64_t n = a->n;
 #pragma omp parallel for simd schedule(static) if (n > CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < n; i++) out[i] = gate[i] * real_sigmoid(gate[i]) * up[i];
 }
 
-void OP_TABLE(swiglu_backward)(Stream *s, void *dgate_, void *dup_, const void *dout_, const void *gate_,
-                               const void *up_, int64_t n) {
+void OP_TABLE(swiglu_backward)(Stream *s, const SwigluBackward *a) {
     (void)s;
-    real *dgate = dgate_, *dup = dup_;
-    const real *dout = dout_, *gate = gate_, *up = up_;
+    real *dgate = a->dgate, *dup = a->dup;
+    const real *dout = a->dout, *gate = a->gate, *up = a->up;
+    int64_t n = a->n;
 #pragma omp parallel for simd schedule(static) if (n > CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < n; i++) {
         real g = gate[i], d = dout[i], sigmoid = real_sigmoid(g);
         dgate[i] = d * up[i] * (sigmoid + g * sigmoid * (1 - sigmoid));
         dup[i] = d * g * sigmoid;
     }
+}
+
+void OP_TABLE(softcap)(Stream *s, const Softcap *a) {
+    (void)s;
+    real *x = a->logits;
+    bool root = a->kind == SOFTCAP_ROOT;
+    double cap = a->cap;
+    int64_t n = a->n;
+#pragma omp parallel for simd schedule(static) if (n > CPU_PARALLEL_MIN)
+    for (int64_t i = 0; i < n; i++) x[i] = capped(x[i], root, (real)cap);
 }

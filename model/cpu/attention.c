@@ -1,6 +1,7 @@
 // Causal attention by tiles of scores, forward with a running softmax and backward by recomputing the probabilities
 // (Dao, Fu, Ermon, Rudra, Re, "FlashAttention", 2022, algorithms 1 and 4). The products of a tile go by blocks of MR rows,
 // each as far as the mask lets it.
+#include "base/integers.h"
 #include "device/cpu/vector.h"
 #include "model/cpu/math.h"
 #include "model/cpu/ops.h"
@@ -12,10 +13,6 @@ typedef struct {
     const real *q, *k, *v; // first elements of this batch entry and head
     int64_t q_row, kv_row;
 } Head;
-
-static int min_int(int a, int b) {
-    return a < b ? a : b;
-}
 
 static Head head_of(const real *q, const real *k, const real *v, const AttentionShape *a, int b, int h) {
     int kv = h / (a->n_head / a->n_kv_head);
@@ -139,10 +136,11 @@ static void forward_tile(real *out, int64_t out_row, real *lse, const Head *head
     }
 }
 
-void OP_TABLE(attention_forward)(Stream *s, void *out_, void *lse_, const void *q, const void *k, const void *v,
-                                 const AttentionShape *a) {
+void OP_TABLE(attention_forward)(Stream *s, const AttentionForward *x) {
     (void)s;
-    real *out = out_, *lse = lse_; // as the shape says, (B, n_head, q_len)
+    const AttentionShape *a = &x->shape;
+    real *out = x->out, *lse = x->lse; // as the shape says, (B, n_head, q_len)
+    const real *q = x->q, *k = x->k, *v = x->v;
     int tiles = (a->q_len + TILE_Q - 1) / TILE_Q;
     // The last tiles see the most keys: they are handed out first.
 #pragma omp parallel for collapse(3) schedule(dynamic, 1)
@@ -198,12 +196,11 @@ static void backward_head(real *dq, real *dk, real *dv, real *delta, const real 
     }
 }
 
-void OP_TABLE(attention_backward)(Stream *s, void *dq_, void *dk_, void *dv_, void *delta_, const void *dout_,
-                                  const void *q, const void *k, const void *v, const void *out_, const void *lse_,
-                                  const AttentionShape *a) {
+void OP_TABLE(attention_backward)(Stream *s, const AttentionBackward *x) {
     (void)s;
-    real *dq = dq_, *dk = dk_, *dv = dv_, *delta = delta_;
-    const real *dout = dout_, *out = out_, *lse = lse_;
+    const AttentionShape *a = &x->shape;
+    real *dq = x->dq, *dk = x->dk, *dv = x->dv, *delta = x->delta;
+    const real *dout = x->dout, *q = x->q, *k = x->k, *v = x->v, *out = x->out, *lse = x->lse;
     int group = a->n_head / a->n_kv_head;
     // A thread owns a key/value head with all its query heads: their sums into dk and dv keep one order.
 #pragma omp parallel for collapse(2) schedule(dynamic, 1)

@@ -1,11 +1,12 @@
 #include "model/cpu/ops.h"
 
-void OP_TABLE(embedding_forward)(Stream *s, void *out_, const void *wte_, const void *wpe_, const Batch *batch,
-                                 int C, int pos_offset) {
+void OP_TABLE(embedding_forward)(Stream *s, const EmbeddingForward *a) {
     (void)s;
-    real *out = out_;                    // (B, T, C)
-    const real *wte = wte_, *wpe = wpe_; // (Vp, C), (context, C)
+    const Batch *batch = a->batch;
+    real *out = a->out;                      // (B, T, C)
+    const real *wte = a->wte, *wpe = a->wpe; // (Vp, C), (context, C)
     int64_t T = batch->T, N = batch->B * T;
+    int C = a->C, pos_offset = a->pos_offset;
 #pragma omp parallel for schedule(static) if (N * C > CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < N; i++) {
         const real *token = wte + (int64_t)batch->tokens[i] * C;
@@ -14,12 +15,13 @@ void OP_TABLE(embedding_forward)(Stream *s, void *out_, const void *wte_, const 
     }
 }
 
-void OP_TABLE(embedding_backward)(Stream *s, void *dwte_, void *dwpe_, const void *dout_, const Batch *batch,
-                                  int C) {
+void OP_TABLE(embedding_backward)(Stream *s, const EmbeddingBackward *a) {
     (void)s;
-    real *dwte = dwte_, *dwpe = dwpe_; // (Vp, C), (context, C)
-    const real *dout = dout_;          // (B, T, C)
+    const Batch *batch = a->batch;
+    real *dwte = a->dwte, *dwpe = a->dwpe; // (Vp, C), (context, C)
+    const real *dout = a->dout;            // (B, T, C)
     int64_t T = batch->T, N = batch->B * T;
+    int C = a->C;
     // Each thread owns whole tokens; frequent ones make the work uneven.
 #pragma omp parallel for schedule(dynamic, 8) if (N * C > CPU_PARALLEL_MIN)
     for (int32_t u = 0; u < *batch->n_unique; u++) {

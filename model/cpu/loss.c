@@ -3,26 +3,6 @@
 
 enum { CLASS_BLOCK = 1024 }; // classes summed in the instance's type before the sum goes to a double
 
-// z = cap tanh(x / cap), or cap x / sqrt(x^2 + cap^2).
-static inline real capped(real x, bool root, real cap) {
-    return root ? cap * x / (real)sqrt(x * x + cap * cap) : cap * real_tanh(x / cap);
-}
-
-// dz/dx from z: 1 - (z/cap)^2, or its power 3/2.
-static inline real cap_slope(real z, bool root, real cap) {
-    real ratio = z / cap, slope = 1 - ratio * ratio;
-    if (slope < 0) slope = 0; // by rounding
-    return root ? slope * (real)sqrt(slope) : slope;
-}
-
-void OP_TABLE(softcap)(Stream *s, void *logits, SoftcapKind kind, double cap, int64_t n) {
-    (void)s;
-    real *x = logits;
-    bool root = kind == SOFTCAP_ROOT;
-#pragma omp parallel for simd schedule(static) if (n > CPU_PARALLEL_MIN)
-    for (int64_t i = 0; i < n; i++) x[i] = capped(x[i], root, (real)cap);
-}
-
 // Loss of one row of logits; with `scale` the row becomes scale (softmax - onehot) dz/dx. Capped logits are
 // computed twice, as the gradient needs z where the row has room for one number.
 static real row_loss(real *restrict row, int32_t target, real scale, bool root, real cap, int V, int Vp) {
@@ -71,19 +51,19 @@ static real row_loss(real *restrict row, int32_t target, real scale, bool root, 
     return (real)(log(total) - ((double)logit - (double)max));
 }
 
-void OP_TABLE(cross_entropy)(Stream *s, void *losses_, void *logits_, const int32_t *targets, double scale,
-                             SoftcapKind cap_kind, double cap, int64_t n, int V, int Vp) {
+void OP_TABLE(cross_entropy)(Stream *s, const CrossEntropy *a) {
     (void)s;
-    real *losses = losses_, *logits = logits_; // (n), (n, Vp)
-#pragma omp parallel for schedule(static) if (n * V > CPU_PARALLEL_MIN)
-    for (int64_t i = 0; i < n; i++)
-        losses[i] = row_loss(logits + i * Vp, targets[i], (real)scale, cap_kind == SOFTCAP_ROOT, (real)cap, V, Vp);
+    real *losses = a->losses, *logits = a->logits; // (n), (n, Vp)
+    bool root = a->cap_kind == SOFTCAP_ROOT;
+#pragma omp parallel for schedule(static) if (a->n * a->V > CPU_PARALLEL_MIN)
+    for (int64_t i = 0; i < a->n; i++)
+        losses[i] = row_loss(logits + i * a->Vp, a->targets[i], (real)a->scale, root, (real)a->cap, a->V, a->Vp);
 }
 
-void OP_TABLE(loss_sum)(Stream *s, double *total, const void *losses_, int64_t n) {
+void OP_TABLE(loss_sum)(Stream *s, const LossSum *a) {
     (void)s;
-    const real *losses = losses_; // (n)
+    const real *losses = a->losses; // (n)
     double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += (double)losses[i];
-    *total += sum;
+    for (int64_t i = 0; i < a->n; i++) sum += (double)losses[i];
+    *a->total += sum;
 }

@@ -1,5 +1,5 @@
-// model/cpu/math.h - exp, tanh and the complementary error function in the instance's type, in a form that the compiler
-// vectorizes.
+// model/cpu/math.h - exp, tanh, the complementary error function and the soft-cap in the instance's type, in a form that the
+// compiler vectorizes.
 #ifndef POLAR_MODEL_CPU_MATH_H
 #define POLAR_MODEL_CPU_MATH_H
 
@@ -83,6 +83,18 @@ static inline real real_normal_cdf(real x) {
 
 static inline real real_sigmoid(real x) {
     return 1 / (1 + real_exp(-x));
+}
+
+// z = cap tanh(x / cap), or cap x / sqrt(x^2 + cap^2).
+static inline real capped(real x, bool root, real cap) {
+    return root ? cap * x / (real)sqrt(x * x + cap * cap) : cap * real_tanh(x / cap);
+}
+
+// dz/dx from z: 1 - (z/cap)^2, or its power 3/2.
+static inline real cap_slope(real z, bool root, real cap) {
+    real ratio = z / cap, slope = 1 - ratio * ratio;
+    if (slope < 0) slope = 0; // by rounding
+    return root ? slope * (real)sqrt(slope) : slope;
 }
 
 #endif

@@ -1,8 +1,5 @@
 #include "model/cpu/ops.h"
-
-// Sums over rows: pieces of the rows, each the work of one thread, in double; within a piece blocks of rows in the instance's
-// type. Columns are taken in blocks for which there is room.
-enum { PIECES = 16, COLUMN_BLOCK = 1024, ROW_BLOCK = 64, ROWS = 4 };
+#include "model/cpu/sums.h"
 
 // One row: out = (x - mean) rstd gain + bias. RMSNorm: the mean counts as 0.
 static void norm_row(real *restrict out, real *mean, real *rstd, const real *restrict x, const real *gain,
@@ -26,12 +23,15 @@ static void norm_row(real *restrict out, real *mean, real *rstd, const real *res
     *rstd = r;
 }
 
-void OP_TABLE(norm_forward)(Stream *s, void *resid_, void *out_, void *mean_, void *rstd_, const void *x_,
-                            const void *delta_, const void *gain, const void *bias, NormKind kind, double eps,
-                            int64_t N, int C) {
+void OP_TABLE(norm_forward)(Stream *s, const NormForward *a) {
     (void)s;
-    real *resid = resid_, *out = out_, *mean = mean_, *rstd = rstd_; // (N, C), (N, C), (N), (N)
-    const real *x = x_, *delta = delta_;                             // (N, C)
+    real *resid = a->resid, *out = a->out;       // (N, C)
+    real *mean = a->mean, *rstd = a->rstd;       // (N)
+    const real *x = a->x, *delta = a->delta;     // (N, C)
+    const real *gain = a->gain, *bias = a->bias; // (C)
+    bool center = a->kind == NORM_LAYERNORM;
+    int64_t N = a->N;
+    int C = a->C;
 #pragma omp parallel for schedule(static) if (N * C > CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < N; i++) {
         const real *row = x + i * C;
@@ -39,7 +39,7 @@ void OP_TABLE(norm_forward)(Stream *s, void *resid_, void *out_, void *mean_, vo
             for (int c = 0; c < C; c++) resid[i * C + c] = row[c] + delta[i * C + c];
             row = resid + i * C;
         }
-        norm_row(out + i * C, mean + i, rstd + i, row, gain, bias, kind == NORM_LAYERNORM, (real)eps, C);
+        norm_row(out + i * C, mean + i, rstd + i, row, gain, bias, center, (real)a->eps, C);
     }
 }
 
@@ -62,89 +62,19 @@ static void norm_row_backward(real *restrict dx, const real *restrict dout, cons
     }
 }
 
-// sums (n) += the rows of d, 1 or ROWS of them.
-static inline void add_rows(real *restrict sums, const real *d, int rows, int64_t C, int n) {
-    if (rows == ROWS)
-        for (int c = 0; c < n; c++) sums[c] += (d[c] + d[C + c]) + (d[2 * C + c] + d[3 * C + c]);
-    else
-        for (int c = 0; c < n; c++) sums[c] += d[c];
-}
-
-// sums (n) += the rows of d xhat.
-static inline void add_gains(real *restrict sums, const real *d, const real *x, const real *mean, const real *rstd,
-                             int rows, int64_t C, int n) {
-    real m[ROWS];
-    for (int i = 0; i < rows; i++) m[i] = mean ? mean[i] : 0;
-    if (rows == ROWS)
-        for (int c = 0; c < n; c++)
-            sums[c] +=
-                (d[c] * (x[c] - m[0]) * rstd[0] + d[C + c] * (x[C + c] - m[1]) * rstd[1]) +
-                (d[2 * C + c] * (x[2 * C + c] - m[2]) * rstd[2] + d[3 * C + c] * (x[3 * C + c] - m[3]) * rstd[3]);
-    else
-        for (int c = 0; c < n; c++) sums[c] += d[c] * (x[c] - m[0]) * rstd[0];
-}
-
-// What the column sums are of: dout xhat (if dgain) and dout (if dbias), (N, C). mean NULL: zeros.
-typedef struct {
-    real *dgain, *dbias;
-    const real *dout, *x, *mean, *rstd;
-    int64_t C;
-} ColumnSums;
-
-// gain and bias (n) = the sums over the rows [i0, end) of the columns [c0, c0 + n).
-static void sum_piece(double *gain, double *bias, const ColumnSums *s, int64_t i0, int64_t end, int64_t c0, int n) {
-    memset(gain, 0, (size_t)n * sizeof *gain);
-    memset(bias, 0, (size_t)n * sizeof *bias);
-    for (; i0 < end; i0 += ROW_BLOCK) {
-        real block_gain[COLUMN_BLOCK], block_bias[COLUMN_BLOCK];
-        for (int c = 0; c < n; c++) block_gain[c] = block_bias[c] = 0;
-        int64_t block_end = end - i0 < ROW_BLOCK ? end : i0 + ROW_BLOCK;
-        for (int64_t i = i0; i < block_end;) {
-            int rows = block_end - i < ROWS ? 1 : ROWS;
-            const real *d = s->dout + i * s->C + c0;
-            if (s->dgain)
-                add_gains(block_gain, d, s->x + i * s->C + c0, s->mean ? s->mean + i : NULL, s->rstd + i, rows,
-                          s->C, n);
-            if (s->dbias) add_rows(block_bias, d, rows, s->C, n);
-            i += rows;
-        }
-        for (int c = 0; c < n; c++) gain[c] += (double)block_gain[c], bias[c] += (double)block_bias[c];
-    }
-}
-
-// sums (n) = or += the pieces, in order.
-static void add_pieces(real *sums, double pieces[][COLUMN_BLOCK], int n, bool accumulate) {
-    for (int p = 1; p < PIECES; p++)
-        for (int c = 0; c < n; c++) pieces[0][c] += pieces[p][c];
-    for (int c = 0; c < n; c++) sums[c] = (real)pieces[0][c] + (accumulate ? sums[c] : 0);
-}
-
-static void column_sums(const ColumnSums *s, int64_t N, bool accumulate) {
-    double gain[PIECES][COLUMN_BLOCK], bias[PIECES][COLUMN_BLOCK];
-    for (int64_t c0 = 0; c0 < s->C; c0 += COLUMN_BLOCK) {
-        int n = s->C - c0 < COLUMN_BLOCK ? (int)(s->C - c0) : COLUMN_BLOCK;
-#pragma omp parallel for schedule(static) if (N * s->C > CPU_PARALLEL_MIN)
-        for (int p = 0; p < PIECES; p++)
-            sum_piece(gain[p], bias[p], s, N * p / PIECES, N * (p + 1) / PIECES, c0, n);
-        if (s->dgain) add_pieces(s->dgain + c0, gain, n, accumulate);
-        if (s->dbias) add_pieces(s->dbias + c0, bias, n, accumulate);
-    }
-}
-
-void OP_TABLE(norm_backward)(Stream *s, void *dx_, void *dgain, void *dbias, const void *dout_, const void *x_,
-                             const void *mean_, const void *rstd_, const void *gain, NormKind kind, int64_t N,
-                             int C, bool accumulate) {
+void OP_TABLE(norm_backward)(Stream *s, const NormBackward *a) {
     (void)s;
-    bool center = kind == NORM_LAYERNORM;
-    real *dx = dx_;                                                                  // (N, C)
-    const real *dout = dout_, *x = x_, *mean = center ? mean_ : NULL, *rstd = rstd_; // (N, C), (N, C), (N), (N)
+    bool center = a->kind == NORM_LAYERNORM;
+    real *dx = a->dx;                                            // (N, C)
+    const real *dout = a->dout, *x = a->x;                       // (N, C)
+    const real *mean = center ? a->mean : NULL, *rstd = a->rstd; // (N)
+    const real *gain = a->gain;                                  // (C)
+    int64_t N = a->N;
+    int C = a->C;
 #pragma omp parallel for schedule(static) if (N * C > CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < N; i++)
         norm_row_backward(dx + i * C, dout + i * C, x + i * C, center, mean ? mean[i] : 0, rstd[i], gain, C);
-    if (dgain || dbias) column_sums(&(ColumnSums){dgain, dbias, dout, x, mean, rstd, C}, N, accumulate);
-}
-
-void OP_TABLE(bias_backward)(Stream *s, void *dbias, const void *dout, int64_t N, int C, bool accumulate) {
-    (void)s;
-    column_sums(&(ColumnSums){.dbias = dbias, .dout = dout, .C = C}, N, accumulate);
+    ColumnSums sums = {
+        .dgain = a->dgain, .dbias = a->dbias, .dout = dout, .x = x, .mean = mean, .rstd = rstd, .C = C};
+    if (a->dgain || a->dbias) OP_TABLE(column_sums)(&sums, N, a->accumulate);
 }

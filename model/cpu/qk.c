@@ -29,11 +29,11 @@ static void normalize_backward(real *restrict g, const real *restrict y, real rs
     for (int d = 0; d < D; d++) g[d] = rstd * (g[d] - y[d] * sum);
 }
 
-void OP_TABLE(qk_forward)(Stream *s, void *x_, void *rstd_, const void *cos_, const void *sin_,
-                          const HeadsShape *a) {
+void OP_TABLE(qk_forward)(Stream *s, const QkForward *f) {
     (void)s;
-    real *x = x_, *rstd = rstd_;         // by the shape, (B, T, n_heads)
-    const real *cos = cos_, *sin = sin_; // (context, D / 2)
+    const HeadsShape *a = &f->shape;
+    real *x = f->x, *rstd = f->rstd;         // by the shape, (B, T, n_heads)
+    const real *cos = f->cos, *sin = f->sin; // (context, D / 2)
     int D = a->head_dim, half = D / 2;
     int64_t N = (int64_t)a->B * a->T;
 #pragma omp parallel for schedule(static) if (N * a->n_heads * D > CPU_PARALLEL_MIN)
@@ -47,12 +47,12 @@ void OP_TABLE(qk_forward)(Stream *s, void *x_, void *rstd_, const void *cos_, co
     }
 }
 
-void OP_TABLE(qk_backward)(Stream *s, void *dx_, const void *y_, const void *rstd_, const void *cos_,
-                           const void *sin_, const HeadsShape *a) {
+void OP_TABLE(qk_backward)(Stream *s, const QkBackward *b) {
     (void)s;
-    real *dx = dx_;                      // by the shape
-    const real *y = y_, *rstd = rstd_;   // by the shape, (B, T, n_heads)
-    const real *cos = cos_, *sin = sin_; // (context, D / 2)
+    const HeadsShape *a = &b->shape;
+    real *dx = b->dx;                        // by the shape
+    const real *y = b->y, *rstd = b->rstd;   // by the shape, (B, T, n_heads)
+    const real *cos = b->cos, *sin = b->sin; // (context, D / 2)
     int D = a->head_dim, half = D / 2;
     int64_t N = (int64_t)a->B * a->T;
 #pragma omp parallel for schedule(static) if (N * a->n_heads * D > CPU_PARALLEL_MIN)

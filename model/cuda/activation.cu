@@ -1,19 +1,18 @@
-// Operations that bend numbers one by one. Each reads its inputs and writes its outputs once.
-#include "model/cuda/chunk.h"
+// Functions of single numbers. Each reads its inputs and writes its outputs once.
+#include "device/cuda/kernel.h"
 #include "model/cuda/math.h"
 #include "model/cuda/ops.h"
 
 constexpr int EACH_THREADS = 256;
 
-// op(i, left) for the chunk that begins at element i, of which `left` elements and more are there.
-template <class Op> static __global__ void each_kernel(Op op, int64_t n) {
-    int64_t i = ((int64_t)blockIdx.x * EACH_THREADS + threadIdx.x) * Op::W;
+// op(i, left) for the pack that begins at element i, of which `left` elements and more are there.
+template <typename Op> static __global__ void each_kernel(Op op, int64_t n) {
+    int64_t i = (static_cast<int64_t>(blockIdx.x) * EACH_THREADS + threadIdx.x) * Op::W;
     if (i < n) op(i, n - i);
 }
 
-template <class Op> static void each_chunk(Stream *s, const Op &op, int64_t n) {
-    CUDA_LAUNCH(each_kernel<Op>, grid_of(parts_of(n, EACH_THREADS * Op::W)), EACH_THREADS, 0, cuda_stream(s), op,
-                n);
+template <typename Op> static void each_pack(Stream *s, const Op &op, int64_t n) {
+    CUDA_LAUNCH(each_kernel<Op>, whole_grid(n, EACH_THREADS * Op::W), EACH_THREADS, 0, cuda_stream(s), op, n);
     CUDA_CHECK_LAUNCH();
 }
 
@@ -43,168 +42,160 @@ struct Relu2 {
     static __device__ float slope(float x) { return x < 0 ? 0 : 2 * x; }
 };
 
-template <class T, class F> struct Forward {
-    static constexpr int W = CHUNK<T>;
+template <typename T, typename F> struct Value {
+    static constexpr int W = PACK<T>;
     T *out;
     const T *in;
     bool aligned;
     __device__ void operator()(int64_t i, int64_t left) const {
         float x[W];
-        chunk_load(x, in + i, left, aligned);
+        load(x, in + i, left, aligned);
 #pragma unroll
         for (int j = 0; j < W; j++) x[j] = F::value(x[j]);
-        chunk_store(out + i, x, left, aligned);
+        store(out + i, x, left, aligned);
     }
 };
 
-template <class T, class F> struct Backward {
-    static constexpr int W = CHUNK<T>;
+template <typename T, typename F> struct Slope {
+    static constexpr int W = PACK<T>;
     T *din;
     const T *dout, *in;
     bool aligned;
     __device__ void operator()(int64_t i, int64_t left) const {
         float x[W], d[W];
-        chunk_load(x, in + i, left, aligned);
-        chunk_load(d, dout + i, left, aligned);
+        load(x, in + i, left, aligned);
+        load(d, dout + i, left, aligned);
 #pragma unroll
         for (int j = 0; j < W; j++) d[j] *= F::slope(x[j]);
-        chunk_store(din + i, d, left, aligned);
+        store(din + i, d, left, aligned);
     }
 };
 
-template <class T>
-void activation_forward_cuda(Stream *s, void *out_, const void *in_, ActivationKind kind, int64_t n) {
-    T *out = (T *)out_;
-    const T *in = (const T *)in_;
-    bool aligned = all_aligned<T>(0, out, in);
-    switch (kind) {
+template <typename T> void activation_forward_cuda(Stream *s, const ActivationForward *a) {
+    T *out = static_cast<T *>(a->out);
+    const T *in = static_cast<const T *>(a->in);
+    bool aligned = aligned_16(0, out, in);
+    switch (a->kind) {
     case ACTIVATION_GELU_TANH:
-        return each_chunk(s, Forward<T, GeluTanh>{out, in, aligned}, n);
+        return each_pack(s, Value<T, GeluTanh>{out, in, aligned}, a->n);
     case ACTIVATION_GELU:
-        return each_chunk(s, Forward<T, Gelu>{out, in, aligned}, n);
+        return each_pack(s, Value<T, Gelu>{out, in, aligned}, a->n);
     case ACTIVATION_RELU2:
-        return each_chunk(s, Forward<T, Relu2>{out, in, aligned}, n);
+        return each_pack(s, Value<T, Relu2>{out, in, aligned}, a->n);
     case ACTIVATION_SWIGLU:
         ASSERT(!"SwiGLU has an operation of its own");
     }
 }
-template void activation_forward_cuda<float>(Stream *, void *, const void *, ActivationKind, int64_t);
-template void activation_forward_cuda<__nv_bfloat16>(Stream *, void *, const void *, ActivationKind, int64_t);
 
-template <class T>
-void activation_backward_cuda(Stream *s, void *din_, const void *dout_, const void *in_, ActivationKind kind,
-                              int64_t n) {
-    T *din = (T *)din_;
-    const T *dout = (const T *)dout_, *in = (const T *)in_;
-    bool aligned = all_aligned<T>(0, din, dout, in);
-    switch (kind) {
+template <typename T> void activation_backward_cuda(Stream *s, const ActivationBackward *a) {
+    T *din = static_cast<T *>(a->din);
+    const T *dout = static_cast<const T *>(a->dout), *in = static_cast<const T *>(a->in);
+    bool aligned = aligned_16(0, din, dout, in);
+    switch (a->kind) {
     case ACTIVATION_GELU_TANH:
-        return each_chunk(s, Backward<T, GeluTanh>{din, dout, in, aligned}, n);
+        return each_pack(s, Slope<T, GeluTanh>{din, dout, in, aligned}, a->n);
     case ACTIVATION_GELU:
-        return each_chunk(s, Backward<T, Gelu>{din, dout, in, aligned}, n);
+        return each_pack(s, Slope<T, Gelu>{din, dout, in, aligned}, a->n);
     case ACTIVATION_RELU2:
-        return each_chunk(s, Backward<T, Relu2>{din, dout, in, aligned}, n);
+        return each_pack(s, Slope<T, Relu2>{din, dout, in, aligned}, a->n);
     case ACTIVATION_SWIGLU:
         ASSERT(!"SwiGLU has an operation of its own");
     }
 }
-template void activation_backward_cuda<float>(Stream *, void *, const void *, const void *, ActivationKind,
-                                              int64_t);
-template void activation_backward_cuda<__nv_bfloat16>(Stream *, void *, const void *, const void *, ActivationKind,
-                                                      int64_t);
 
 // ---- SwiGLU ----
 
-template <class T> struct SwigluForward {
-    static constexpr int W = CHUNK<T>;
+template <typename T> struct SwigluValue {
+    static constexpr int W = PACK<T>;
     T *out;
     const T *gate, *up;
     bool aligned;
     __device__ void operator()(int64_t i, int64_t left) const {
         float g[W], u[W];
-        chunk_load(g, gate + i, left, aligned);
-        chunk_load(u, up + i, left, aligned);
+        load(g, gate + i, left, aligned);
+        load(u, up + i, left, aligned);
 #pragma unroll
         for (int j = 0; j < W; j++) u[j] *= g[j] * sigmoid(g[j]);
-        chunk_store(out + i, u, left, aligned);
+        store(out + i, u, left, aligned);
     }
 };
 
-template <class T> struct SwigluBackward {
-    static constexpr int W = CHUNK<T>;
+template <typename T> struct SwigluSlope {
+    static constexpr int W = PACK<T>;
     T *dgate, *dup;
     const T *dout, *gate, *up;
     bool aligned;
     __device__ void operator()(int64_t i, int64_t left) const {
         float g[W], u[W], d[W];
-        chunk_load(g, gate + i, left, aligned);
-        chunk_load(u, up + i, left, aligned);
-        chunk_load(d, dout + i, left, aligned);
+        load(g, gate + i, left, aligned);
+        load(u, up + i, left, aligned);
+        load(d, dout + i, left, aligned);
 #pragma unroll
         for (int j = 0; j < W; j++) {
             float gated = sigmoid(g[j]);
             u[j] *= d[j] * (gated + g[j] * gated * (1 - gated));
             d[j] *= g[j] * gated;
         }
-        chunk_store(dgate + i, u, left, aligned);
-        chunk_store(dup + i, d, left, aligned);
+        store(dgate + i, u, left, aligned);
+        store(dup + i, d, left, aligned);
     }
 };
 
-template <class T> void swiglu_forward_cuda(Stream *s, void *out, const void *gate, const void *up, int64_t n) {
-    bool aligned = all_aligned<T>(0, (T *)out, (const T *)gate, (const T *)up);
-    each_chunk(s, SwigluForward<T>{(T *)out, (const T *)gate, (const T *)up, aligned}, n);
+template <typename T> void swiglu_forward_cuda(Stream *s, const SwigluForward *a) {
+    T *out = static_cast<T *>(a->out);
+    const T *gate = static_cast<const T *>(a->gate), *up = static_cast<const T *>(a->up);
+    each_pack(s, SwigluValue<T>{out, gate, up, aligned_16(0, out, gate, up)}, a->n);
 }
-template void swiglu_forward_cuda<float>(Stream *, void *, const void *, const void *, int64_t);
-template void swiglu_forward_cuda<__nv_bfloat16>(Stream *, void *, const void *, const void *, int64_t);
 
-template <class T>
-void swiglu_backward_cuda(Stream *s, void *dgate, void *dup, const void *dout, const void *gate, const void *up,
-                          int64_t n) {
-    bool aligned = all_aligned<T>(0, dgate, dup, dout, gate, up);
-    each_chunk(s, SwigluBackward<T>{(T *)dgate, (T *)dup, (const T *)dout, (const T *)gate, (const T *)up, aligned},
-               n);
+template <typename T> void swiglu_backward_cuda(Stream *s, const SwigluBackward *a) {
+    T *dgate = static_cast<T *>(a->dgate), *dup = static_cast<T *>(a->dup);
+    const T *dout = static_cast<const T *>(a->dout);
+    const T *gate = static_cast<const T *>(a->gate), *up = static_cast<const T *>(a->up);
+    each_pack(s, SwigluSlope<T>{dgate, dup, dout, gate, up, aligned_16(0, dgate, dup, dout, gate, up)}, a->n);
 }
-template void swiglu_backward_cuda<float>(Stream *, void *, void *, const void *, const void *, const void *,
-                                          int64_t);
-template void swiglu_backward_cuda<__nv_bfloat16>(Stream *, void *, void *, const void *, const void *,
-                                                  const void *, int64_t);
 
 // ---- soft-cap, copies in another type ----
 
-template <class T> struct Softcap {
-    static constexpr int W = CHUNK<T>;
+template <typename T> struct CapLogits {
+    static constexpr int W = PACK<T>;
     T *logits;
     Cap cap;
     bool aligned;
     __device__ void operator()(int64_t i, int64_t left) const {
         float x[W];
-        chunk_load(x, logits + i, left, aligned);
+        load(x, logits + i, left, aligned);
 #pragma unroll
         for (int j = 0; j < W; j++) x[j] = capped(x[j], cap);
-        chunk_store(logits + i, x, left, aligned);
+        store(logits + i, x, left, aligned);
     }
 };
 
-template <class T> void softcap_cuda(Stream *s, void *logits, SoftcapKind kind, double cap, int64_t n) {
-    each_chunk(s, Softcap<T>{(T *)logits, cap_of(kind, cap), all_aligned<T>(0, logits)}, n);
+template <typename T> void softcap_cuda(Stream *s, const Softcap *a) {
+    T *logits = static_cast<T *>(a->logits);
+    each_pack(s, CapLogits<T>{logits, cap_of(a->kind, a->cap), aligned_16(0, logits)}, a->n);
 }
-template void softcap_cuda<float>(Stream *, void *, SoftcapKind, double, int64_t);
-template void softcap_cuda<__nv_bfloat16>(Stream *, void *, SoftcapKind, double, int64_t);
 
-template <class T> struct Cast {
-    static constexpr int W = CHUNK<T>;
+template <typename T> struct Cast {
+    static constexpr int W = PACK<T>;
     T *out;
     const float *in;
     bool aligned;
     __device__ void operator()(int64_t i, int64_t left) const {
         float x[W];
-        chunk_load(x, in + i, left, aligned);
-        chunk_store(out + i, x, left, aligned);
+        load(x, in + i, left, aligned);
+        store(out + i, x, left, aligned);
     }
 };
 
-template <class T> void cast_weights_cuda(Stream *s, void *weights, const void *master, int64_t n) {
-    each_chunk(s, Cast<T>{(T *)weights, (const float *)master, all_aligned<T>(0, weights, master)}, n);
+template <typename T> void cast_weights_cuda(Stream *s, const CastWeights *a) {
+    T *weights = static_cast<T *>(a->weights);
+    const float *master = static_cast<const float *>(a->master);
+    each_pack(s, Cast<T>{weights, master, aligned_16(0, weights, master)}, a->n);
 }
-template void cast_weights_cuda<__nv_bfloat16>(Stream *, void *, const void *, int64_t);
+
+CUDA_INSTANCES(activation_forward_cuda)
+CUDA_INSTANCES(activation_backward_cuda)
+CUDA_INSTANCES(swiglu_forward_cuda)
+CUDA_INSTANCES(swiglu_backward_cuda)
+CUDA_INSTANCES(softcap_cuda)
+template void cast_weights_cuda<__nv_bfloat16>(Stream *, const CastWeights *);

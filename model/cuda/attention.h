@@ -13,19 +13,11 @@ enum {
 };
 
 // Any head_dim up to 256, plain multiplications in fp32. delta is an input.
-template <typename T>
-void attention_simple_forward(cudaStream_t stream, T *out, float *lse, const T *q, const T *k, const T *v,
-                              const AttentionShape &shape);
-template <typename T>
-void attention_simple_backward(cudaStream_t stream, T *dq, T *dk, T *dv, const T *dout, const T *q, const T *k,
-                               const T *v, const float *lse, const float *delta, const AttentionShape &shape);
+template <typename T> void attention_simple_forward(cudaStream_t stream, const AttentionForward &a);
+template <typename T> void attention_simple_backward(cudaStream_t stream, const AttentionBackward &a);
 
-// head_dim 64 or 128 and scale > 0, on the tensor cores. delta is an input.
-void attention_tensor_forward(cudaStream_t stream, __nv_bfloat16 *out, float *lse, const __nv_bfloat16 *q,
-                              const __nv_bfloat16 *k, const __nv_bfloat16 *v, const AttentionShape &shape);
-void attention_tensor_backward(cudaStream_t stream, __nv_bfloat16 *dq, __nv_bfloat16 *dk, __nv_bfloat16 *dv,
-                               const __nv_bfloat16 *dout, const __nv_bfloat16 *q, const __nv_bfloat16 *k,
-                               const __nv_bfloat16 *v, const float *lse, const float *delta,
-                               const AttentionShape &shape);
+// bf16, head_dim 64 or 128 and scale > 0, on the tensor cores. delta is an input.
+void attention_tensor_forward(cudaStream_t stream, const AttentionForward &a);
+void attention_tensor_backward(cudaStream_t stream, const AttentionBackward &a);
 
 #endif

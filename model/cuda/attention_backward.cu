@@ -13,8 +13,7 @@
 // bound by shared memory at head_dim 128, all others by the tensor cores.
 //
 // P and dS are rounded to bf16 for the products: a relative error of 2^-8 in each weight of the sums.
-#include "device/cuda/check.h"
-#include "base/error.h"
+#include "device/cuda/kernel.h"
 #include "model/cuda/attention_tiles.h"
 #include "model/cuda/attention.h"
 
@@ -24,8 +23,8 @@ enum { KEYS = 128, QUERIES = 128 }; // that a block of the first and of the seco
 
 // dK and dV. A warp owns 16 MT keys; it holds scores transposed, (keys, STEP queries).
 template <int D> struct KeyBlock {
-    static constexpr int MT = 128 / D, THREADS = 32 * KEYS / (16 * MT), STEP = 32, NT = STEP / 8;
-    static constexpr int BYTES = (2 * KEYS + 4 * STEP) * D * 2 + 4 * STEP * (int)sizeof(float);
+    static constexpr int MT = 128 / D, THREADS = WARP * KEYS / (16 * MT), STEP = 32, NT = STEP / 8;
+    static constexpr int BYTES = (2 * KEYS + 4 * STEP) * D * 2 + 4 * STEP * static_cast<int>(sizeof(float));
 };
 
 // s (16, 8 NT), scores of keys and queries: becomes P; dp becomes dS / scale. `later`: the first key is that many
@@ -33,7 +32,7 @@ template <int D> struct KeyBlock {
 template <int NT>
 static __device__ inline void weigh_keys(float (&s)[NT][4], float (&dp)[NT][4], const float *stats, int later,
                                          float scale) {
-    int lane = (int)threadIdx.x % 32;
+    int lane = lane_index();
 #pragma unroll
     for (int n = 0; n < NT; n++)
 #pragma unroll
@@ -58,11 +57,11 @@ __global__ void __launch_bounds__(KeyBlock<D>::THREADS, D == 64 ? 2 : 1)
     constexpr int MT = Block::MT, STEP = Block::STEP, NT = Block::NT, THREADS = Block::THREADS;
     CUDA_SHARED(bf16, k_tile); // (KEYS, D)
     bf16 *v_tile = k_tile + KEYS * D, *q_tiles = v_tile + KEYS * D, *dout_tiles = q_tiles + 2 * STEP * D;
-    float *stats = (float *)(dout_tiles + 2 * STEP * D); // two stages of (2, STEP)
-    int b = (int)blockIdx.z, kv = (int)blockIdx.y, group = a.n_head / a.n_kv_head;
-    int key = (int)blockIdx.x * KEYS; // those that are seen by the most queries start first
-    int thread = (int)threadIdx.x, warp_row = thread / 32 * 16 * MT;
-    int64_t kv_at = b * a.kv_batch + key * a.kv_row + (int64_t)kv * D;
+    float *stats = reinterpret_cast<float *>(dout_tiles + 2 * STEP * D); // two stages of (2, STEP)
+    int b = static_cast<int>(blockIdx.z), kv = static_cast<int>(blockIdx.y), group = a.n_head / a.n_kv_head;
+    int key = static_cast<int>(blockIdx.x) * KEYS; // those that are seen by the most queries start first
+    int thread = static_cast<int>(threadIdx.x), warp_row = warp_index() * 16 * MT;
+    int64_t kv_at = b * a.kv_batch + key * a.kv_row + static_cast<int64_t>(kv) * D;
 
     // The query heads of the group in order, and in each the tiles from the first with a query that sees one of the keys.
     int first = max(0, key - a.q_offset) / STEP * STEP, steps = max(0, (a.q_len - first + STEP - 1) / STEP);
@@ -75,11 +74,11 @@ __global__ void __launch_bounds__(KeyBlock<D>::THREADS, D == 64 ? 2 : 1)
     int next_h = kv * group, next_t = first, total = group * steps; // what is to be loaded
     float stat = 0;                                                 // of it, for stats[thread]
     auto load_next = [&](int stage) {
-        const bf16 *q_from = q + b * a.q_batch + next_t * a.q_row + (int64_t)next_h * D;
-        const bf16 *dout_from = dout + b * a.out_batch + next_t * a.out_row + (int64_t)next_h * D;
+        const bf16 *q_from = q + b * a.q_batch + next_t * a.q_row + static_cast<int64_t>(next_h) * D;
+        const bf16 *dout_from = dout + b * a.out_batch + next_t * a.out_row + static_cast<int64_t>(next_h) * D;
         tile_load<D, STEP, THREADS>(q_tiles + stage * STEP * D, q_from, a.q_row, a.q_len - next_t, aligned);
         tile_load<D, STEP, THREADS>(dout_tiles + stage * STEP * D, dout_from, a.out_row, a.q_len - next_t, aligned);
-        int64_t row = ((int64_t)b * a.n_head + next_h) * a.q_len;
+        int64_t row = (static_cast<int64_t>(b) * a.n_head + next_h) * a.q_len;
         int query = next_t + thread % STEP;
         if (thread < STEP)
             stat = query < a.q_len ? lse[row + query] * LOG2_E : INFINITY; // P = 0 where there is none
@@ -110,7 +109,8 @@ __global__ void __launch_bounds__(KeyBlock<D>::THREADS, D == 64 ? 2 : 1)
             multiply_rows<D>(dp, v_tile + warp_row * D, dout_tile);
 #pragma unroll
             for (int m = 0; m < MT; m++) {
-                weigh_keys<NT>(s[m], dp[m], stats + stage * 2 * STEP, later + 16 * m, (float)a.scale * LOG2_E);
+                weigh_keys<NT>(s[m], dp[m], stats + stage * 2 * STEP, later + 16 * m,
+                               static_cast<float>(a.scale) * LOG2_E);
                 round_weights(w[m], s[m]);
             }
             multiply_weights<D>(dv_sums, w, dout_tile);
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(KeyBlock<D>::THREADS, D == 64 ? 2 : 1)
 #pragma unroll
     for (int m = 0; m < MT; m++)
 #pragma unroll
-        for (int i = 0; i < 2; i++) one[m][i] = 1, scales[m][i] = (float)a.scale;
+        for (int i = 0; i < 2; i++) one[m][i] = 1, scales[m][i] = static_cast<float>(a.scale);
     cp_async_wait<0>();
     __syncthreads(); // where no query sees the keys, their own copies may still be under way
     int count = a.kv_len - key - warp_row;
@@ -139,7 +139,7 @@ __global__ void __launch_bounds__(KeyBlock<D>::THREADS, D == 64 ? 2 : 1)
 // dQ. A warp owns 32 queries.
 template <int D> struct QueryBlock {
     static constexpr int MT = 2, THREADS = 128, STEP = D == 64 ? 64 : 32, NT = STEP / 8;
-    static constexpr int BYTES = (2 * QUERIES + 2 * STEP) * D * 2 + QUERIES * (int)sizeof(float);
+    static constexpr int BYTES = (2 * QUERIES + 2 * STEP) * D * 2 + QUERIES * static_cast<int>(sizeof(float));
 };
 
 // s (16, 8 NT), scores of queries and keys, and dp, dP - delta, become dS / scale in dp. `last`: what the first query sees
@@ -147,7 +147,7 @@ template <int D> struct QueryBlock {
 template <int NT>
 static __device__ inline void weigh_queries(float (&dp)[NT][4], const float (&s)[NT][4], const float (&lse)[2],
                                             int last, float scale) {
-    int lane = (int)threadIdx.x % 32;
+    int lane = lane_index();
 #pragma unroll
     for (int n = 0; n < NT; n++)
 #pragma unroll
@@ -166,16 +166,17 @@ __global__ void __launch_bounds__(QueryBlock<D>::THREADS, 2)
     constexpr int MT = Block::MT, STEP = Block::STEP, NT = Block::NT, THREADS = Block::THREADS;
     CUDA_SHARED(bf16, q_tile); // (QUERIES, D)
     bf16 *dout_tile = q_tile + QUERIES * D, *k_tile = dout_tile + QUERIES * D, *v_tile = k_tile + STEP * D;
-    float *deltas = (float *)(v_tile + STEP * D); // (QUERIES): where dP begins, so that no register keeps them
-    int b = (int)blockIdx.z, h = (int)blockIdx.y, kv = h / (a.n_head / a.n_kv_head);
-    int first = (int)(gridDim.x - 1 - blockIdx.x) * QUERIES;
-    int lane = (int)threadIdx.x % 32, warp_row = (int)threadIdx.x / 32 * 16 * MT, count = a.q_len - first;
+    float *deltas =
+        reinterpret_cast<float *>(v_tile + STEP * D); // (QUERIES): where dP begins, so that no register keeps them
+    int b = static_cast<int>(blockIdx.z), h = static_cast<int>(blockIdx.y), kv = h / (a.n_head / a.n_kv_head);
+    int first = static_cast<int>(gridDim.x - 1 - blockIdx.x) * QUERIES;
+    int lane = lane_index(), warp_row = warp_index() * 16 * MT, count = a.q_len - first;
     // The position of the warp's first query; so small that it sees no key where there is none.
     int position = warp_row < count ? a.q_offset + first + warp_row : -16 * MT;
-    int keys = min(a.q_offset + first + min(count, (int)QUERIES), a.kv_len);
-    int64_t q_at = b * a.q_batch + first * a.q_row + (int64_t)h * D;
-    int64_t out_at = b * a.out_batch + first * a.out_row + (int64_t)h * D;
-    int64_t at = b * a.kv_batch + (int64_t)kv * D + thread_start<D>(a.kv_row); // the tile, in k and v
+    int keys = min(a.q_offset + first + min(count, static_cast<int>(QUERIES)), a.kv_len);
+    int64_t q_at = b * a.q_batch + first * a.q_row + static_cast<int64_t>(h) * D;
+    int64_t out_at = b * a.out_batch + first * a.out_row + static_cast<int64_t>(h) * D;
+    int64_t at = b * a.kv_batch + static_cast<int64_t>(kv) * D + thread_start<D>(a.kv_row); // the tile, in k and v
 
     tile_load<D, QUERIES, THREADS>(q_tile, q + q_at, a.q_row, count, aligned);
     tile_load<D, QUERIES, THREADS>(dout_tile, dout + out_at, a.out_row, count, aligned);
@@ -188,10 +189,10 @@ __global__ void __launch_bounds__(QueryBlock<D>::THREADS, 2)
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             int row = warp_row + 16 * m + lane / 4 + 8 * i;
-            int64_t query = ((int64_t)b * a.n_head + h) * a.q_len + first + row;
+            int64_t query = (static_cast<int64_t>(b) * a.n_head + h) * a.q_len + first + row;
             row_lse[m][i] = row < count ? lse[query] * LOG2_E : INFINITY; // P = 0 where there is no query
             if (lane % 4 == 0) deltas[row] = row < count ? delta[query] : 0;
-            scales[m][i] = (float)a.scale;
+            scales[m][i] = static_cast<float>(a.scale);
         }
 
 #pragma unroll 1
@@ -226,7 +227,8 @@ __global__ void __launch_bounds__(QueryBlock<D>::THREADS, 2)
         uint32_t w[MT][NT / 2][4];
 #pragma unroll
         for (int m = 0; m < MT; m++) {
-            weigh_queries<NT>(dp[m], s[m], row_lse[m], position + 16 * m - key, (float)a.scale * LOG2_E);
+            weigh_queries<NT>(dp[m], s[m], row_lse[m], position + 16 * m - key,
+                              static_cast<float>(a.scale) * LOG2_E);
             round_weights(w[m], dp[m]);
         }
         multiply_weights<D>(sums, w, k_tile);
@@ -235,31 +237,35 @@ __global__ void __launch_bounds__(QueryBlock<D>::THREADS, 2)
                   out_aligned);
 }
 
-template <int D>
-static void launch_backward(cudaStream_t stream, bf16 *dq, bf16 *dk, bf16 *dv, const bf16 *dout, const bf16 *q,
-                            const bf16 *k, const bf16 *v, const float *lse, const float *delta,
-                            const AttentionShape &a) {
-    ASSERT(a.n_head <= MAX_GRID_YZ && a.B <= MAX_GRID_YZ);
-    dim3 key_grid((unsigned)(a.kv_len + KEYS - 1) / KEYS, (unsigned)a.n_kv_head, (unsigned)a.B);
-    dim3 query_grid((unsigned)(a.q_len + QUERIES - 1) / QUERIES, (unsigned)a.n_head, (unsigned)a.B);
-    bool aligned = aligned_16(q, a.q_row, a.q_batch) && aligned_16(k, a.kv_row, a.kv_batch) &&
-                   aligned_16(v, a.kv_row, a.kv_batch) && aligned_16(dout, a.out_row, a.out_batch);
-    bool dkv_aligned = aligned_16(dk, a.kv_row, a.kv_batch) && aligned_16(dv, a.kv_row, a.kv_batch);
+template <int D> static void launch_backward(cudaStream_t stream, const AttentionBackward &a) {
+    const AttentionShape &shape = a.shape;
+    bf16 *dq = static_cast<bf16 *>(a.dq), *dk = static_cast<bf16 *>(a.dk), *dv = static_cast<bf16 *>(a.dv);
+    const bf16 *q = static_cast<const bf16 *>(a.q), *dout = static_cast<const bf16 *>(a.dout);
+    const bf16 *k = static_cast<const bf16 *>(a.k), *v = static_cast<const bf16 *>(a.v);
+    const float *lse = static_cast<const float *>(a.lse), *delta = static_cast<const float *>(a.delta);
+    unsigned n_head = static_cast<unsigned>(shape.n_head), n_kv_head = static_cast<unsigned>(shape.n_kv_head);
+    unsigned B = static_cast<unsigned>(shape.B);
+    ASSERT(n_head <= MAX_GRID_YZ && B <= MAX_GRID_YZ);
+    dim3 key_grid(whole_grid(shape.kv_len, KEYS), n_kv_head, B),
+        query_grid(whole_grid(shape.q_len, QUERIES), n_head, B);
+    bool aligned = rows_aligned(q, shape.q_row, shape.q_batch) && rows_aligned(k, shape.kv_row, shape.kv_batch) &&
+                   rows_aligned(v, shape.kv_row, shape.kv_batch) &&
+                   rows_aligned(dout, shape.out_row, shape.out_batch);
+    bool dkv_aligned =
+        rows_aligned(dk, shape.kv_row, shape.kv_batch) && rows_aligned(dv, shape.kv_row, shape.kv_batch);
     CUDA_CHECK(cudaFuncSetAttribute(tensor_dkv_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                     KeyBlock<D>::BYTES));
     CUDA_CHECK(cudaFuncSetAttribute(tensor_dq_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                     QueryBlock<D>::BYTES));
     CUDA_LAUNCH(tensor_dkv_kernel<D>, key_grid, KeyBlock<D>::THREADS, KeyBlock<D>::BYTES, stream, dk, dv, dout, q,
-                k, v, lse, delta, a, aligned, dkv_aligned);
+                k, v, lse, delta, shape, aligned, dkv_aligned);
     CUDA_CHECK_LAUNCH();
     CUDA_LAUNCH(tensor_dq_kernel<D>, query_grid, QueryBlock<D>::THREADS, QueryBlock<D>::BYTES, stream, dq, dout, q,
-                k, v, lse, delta, a, aligned, aligned_16(dq, a.q_row, a.q_batch));
+                k, v, lse, delta, shape, aligned, rows_aligned(dq, shape.q_row, shape.q_batch));
     CUDA_CHECK_LAUNCH();
 }
 
-void attention_tensor_backward(cudaStream_t stream, bf16 *dq, bf16 *dk, bf16 *dv, const bf16 *dout, const bf16 *q,
-                               const bf16 *k, const bf16 *v, const float *lse, const float *delta,
-                               const AttentionShape &a) {
-    if (a.head_dim == 64) launch_backward<64>(stream, dq, dk, dv, dout, q, k, v, lse, delta, a);
-    else launch_backward<128>(stream, dq, dk, dv, dout, q, k, v, lse, delta, a);
+void attention_tensor_backward(cudaStream_t stream, const AttentionBackward &a) {
+    if (a.shape.head_dim == 64) launch_backward<64>(stream, a);
+    else launch_backward<128>(stream, a);
 }

@@ -6,8 +6,7 @@
 // cores bound it as long as loads and softmax hide behind the other block (2 per SM: 255 registers, 64 KB each). On
 // sm_90 mma.sync reaches about 0.6 of the peak of wgmma, and shared memory comes close to it.
 // V of a tile is copied while its scores are computed, K of the next one during softmax and P V.
-#include "device/cuda/check.h"
-#include "base/error.h"
+#include "device/cuda/kernel.h"
 #include "model/cuda/attention_tiles.h"
 #include "model/cuda/attention.h"
 
@@ -15,7 +14,7 @@ enum { QUERIES = 128, KEYS = 64, THREADS = 128, MT = 2, WARP_ROWS = 16 * MT, NT 
 
 // Scores (16, KEYS) of 16 queries, the first of which sees `last` keys after the first: -infinity after the diagonal.
 static __device__ inline void hide_later_keys(float (&s)[NT][4], int last) {
-    int lane = (int)threadIdx.x % 32;
+    int lane = lane_index();
 #pragma unroll
     for (int n = 0; n < NT; n++)
 #pragma unroll
@@ -33,8 +32,7 @@ static __device__ inline void softmax_rows(float (&o)[D / 8][4], float (&max)[2]
         float largest = max[i], total = 0;
 #pragma unroll
         for (int n = 0; n < NT; n++) largest = fmaxf(largest, fmaxf(s[n][2 * i], s[n][2 * i + 1]));
-        largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
-        largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
+        largest = lanes_max(largest, 4);
         float shrink = exp2_approx((max[i] - largest) * scale), top = largest * scale;
         max[i] = largest;
 #pragma unroll
@@ -57,17 +55,17 @@ __global__ void __launch_bounds__(THREADS, 2)
                           bool aligned, bool out_aligned) {
     CUDA_SHARED(bf16, q_tile); // (QUERIES, D)
     bf16 *k_tile = q_tile + QUERIES * D, *v_tile = k_tile + KEYS * D;
-    int b = (int)blockIdx.z, h = (int)blockIdx.y, kv = h / (a.n_head / a.n_kv_head);
-    int first = (int)(gridDim.x - 1 - blockIdx.x) * QUERIES; // those that see the most keys start first
-    int lane = (int)threadIdx.x % 32, warp_row = (int)threadIdx.x / 32 * WARP_ROWS, count = a.q_len - first;
+    int b = static_cast<int>(blockIdx.z), h = static_cast<int>(blockIdx.y), kv = h / (a.n_head / a.n_kv_head);
+    int first = static_cast<int>(gridDim.x - 1 - blockIdx.x) * QUERIES; // those that see the most keys start first
+    int lane = lane_index(), warp_row = warp_index() * WARP_ROWS, count = a.q_len - first;
     // The position of the warp's first query; so small that it sees no key where there is none.
     int position = warp_row < count ? a.q_offset + first + warp_row : -WARP_ROWS;
-    int keys = min(a.q_offset + first + min(count, (int)QUERIES), a.kv_len);
-    q += b * a.q_batch + first * a.q_row + (int64_t)h * D;
-    int64_t at = b * a.kv_batch + (int64_t)kv * D + thread_start<D>(a.kv_row); // the tile, in k and v
+    int keys = min(a.q_offset + first + min(count, static_cast<int>(QUERIES)), a.kv_len);
+    q += b * a.q_batch + first * a.q_row + static_cast<int64_t>(h) * D;
+    int64_t at = b * a.kv_batch + static_cast<int64_t>(kv) * D + thread_start<D>(a.kv_row); // the tile, in k and v
 
     float o[MT][D / 8][4], max[MT][2], sum[MT][2],
-        scale = (float)(a.scale * 1.4426950408889634); // of scores, for exp2
+        scale = static_cast<float>(a.scale * 1.4426950408889634); // of scores, for exp2
     clear(o);
 #pragma unroll
     for (int m = 0; m < MT; m++)
@@ -111,38 +109,40 @@ __global__ void __launch_bounds__(THREADS, 2)
         multiply_weights<D>(o, p, v_tile);
     }
 
-    lse += ((int64_t)b * a.n_head + h) * a.q_len + first;
+    lse += (static_cast<int64_t>(b) * a.n_head + h) * a.q_len + first;
 #pragma unroll
     for (int m = 0; m < MT; m++)
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             int row = warp_row + 16 * m + lane / 4 + 8 * i;
             float total = sum[m][i];
-            total += __shfl_xor_sync(0xffffffffu, total, 1);
-            total += __shfl_xor_sync(0xffffffffu, total, 2);
-            if (lane % 4 == 0 && row < count) lse[row] = max[m][i] * (float)a.scale + logf(total);
+            total += __shfl_xor_sync(FULL_MASK, total, 1); // neighbours first, unlike lanes_sum
+            total += __shfl_xor_sync(FULL_MASK, total, 2);
+            if (lane % 4 == 0 && row < count) lse[row] = max[m][i] * static_cast<float>(a.scale) + logf(total);
             sum[m][i] = 1 / total;
         }
-    out += b * a.out_batch + (first + warp_row) * a.out_row + (int64_t)h * D;
+    out += b * a.out_batch + (first + warp_row) * a.out_row + static_cast<int64_t>(h) * D;
     store_rows<D>(out, a.out_row, count - warp_row, o, sum, q_tile + warp_row * D, out_aligned);
 }
 
-template <int D>
-static void launch_forward(cudaStream_t stream, bf16 *out, float *lse, const bf16 *q, const bf16 *k, const bf16 *v,
-                           const AttentionShape &a) {
-    ASSERT(a.n_head <= MAX_GRID_YZ && a.B <= MAX_GRID_YZ);
-    dim3 grid((unsigned)(a.q_len + QUERIES - 1) / QUERIES, (unsigned)a.n_head, (unsigned)a.B);
-    bool aligned = aligned_16(q, a.q_row, a.q_batch) && aligned_16(k, a.kv_row, a.kv_batch) &&
-                   aligned_16(v, a.kv_row, a.kv_batch);
-    int bytes = (QUERIES + 2 * KEYS) * D * (int)sizeof(bf16);
+template <int D> static void launch_forward(cudaStream_t stream, const AttentionForward &a) {
+    const AttentionShape &shape = a.shape;
+    bf16 *out = static_cast<bf16 *>(a.out);
+    const bf16 *q = static_cast<const bf16 *>(a.q);
+    const bf16 *k = static_cast<const bf16 *>(a.k), *v = static_cast<const bf16 *>(a.v);
+    ASSERT(shape.n_head <= MAX_GRID_YZ && shape.B <= MAX_GRID_YZ);
+    dim3 grid(whole_grid(shape.q_len, QUERIES), static_cast<unsigned>(shape.n_head),
+              static_cast<unsigned>(shape.B));
+    bool aligned = rows_aligned(q, shape.q_row, shape.q_batch) && rows_aligned(k, shape.kv_row, shape.kv_batch) &&
+                   rows_aligned(v, shape.kv_row, shape.kv_batch);
+    int bytes = (QUERIES + 2 * KEYS) * D * static_cast<int>(sizeof(bf16));
     CUDA_CHECK(cudaFuncSetAttribute(tensor_forward_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-    CUDA_LAUNCH(tensor_forward_kernel<D>, grid, THREADS, bytes, stream, out, lse, q, k, v, a, aligned,
-                aligned_16(out, a.out_row, a.out_batch));
+    CUDA_LAUNCH(tensor_forward_kernel<D>, grid, THREADS, bytes, stream, out, static_cast<float *>(a.lse), q, k, v,
+                shape, aligned, rows_aligned(out, shape.out_row, shape.out_batch));
     CUDA_CHECK_LAUNCH();
 }
 
-void attention_tensor_forward(cudaStream_t stream, bf16 *out, float *lse, const bf16 *q, const bf16 *k,
-                              const bf16 *v, const AttentionShape &a) {
-    if (a.head_dim == 64) launch_forward<64>(stream, out, lse, q, k, v, a);
-    else launch_forward<128>(stream, out, lse, q, k, v, a);
+void attention_tensor_forward(cudaStream_t stream, const AttentionForward &a) {
+    if (a.shape.head_dim == 64) launch_forward<64>(stream, a);
+    else launch_forward<128>(stream, a);
 }

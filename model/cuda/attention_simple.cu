@@ -2,8 +2,7 @@
 // CPU (Dao et al. 2022, algorithms 1 and 4). A block of 16 x 16 threads holds a tile of scores, thread (ty, tx) the
 // elements (ty + 16 i, tx + 16 j); it also holds its part of the 64 rows that the block computes. Operands go through
 // shared memory in pieces of 32 or 64 columns, so no tile depends on the head dimension.
-#include "device/cuda/check.h"
-#include "base/error.h"
+#include "device/cuda/kernel.h"
 #include "model/cuda/attention.h"
 
 enum {
@@ -31,16 +30,16 @@ template <typename T> static __device__ T *head_start(T *x, int64_t batch, int64
 }
 
 template <typename T> static __device__ Rows<T> rows_from(const T *head, int64_t stride, int first, int len) {
-    return Rows<T>{head + first * stride, stride, min((int)TILE, len - first)};
+    return Rows<T>{head + first * stride, stride, min(static_cast<int>(TILE), len - first)};
 }
 
 // `to` (TILE, width) with row stride to_row = columns [d, d + width) of the rows.
 template <typename T>
 static __device__ void load_columns(float *to, int to_row, const Rows<T> &x, int d, int width, int head_dim) {
-    for (int i = (int)threadIdx.x; i < TILE * width; i += THREADS) {
+    for (int i = static_cast<int>(threadIdx.x); i < TILE * width; i += THREADS) {
         int row = i / width, column = i % width;
         bool there = row < x.count && d + column < head_dim;
-        to[row * to_row + column] = there ? (float)x.at[row * x.stride + d + column] : 0.0f;
+        to[row * to_row + column] = there ? static_cast<float>(x.at[row * x.stride + d + column]) : 0.0f;
     }
 }
 
@@ -48,7 +47,7 @@ static __device__ void load_columns(float *to, int to_row, const Rows<T> &x, int
 template <typename T>
 static __device__ void score_tile(float (&scores)[MICRO][MICRO], const Rows<T> &a, const Rows<T> &b, int head_dim,
                                   float *buffer) {
-    int tx = (int)threadIdx.x % SIDE, ty = (int)threadIdx.x / SIDE;
+    int tx = static_cast<int>(threadIdx.x) % SIDE, ty = static_cast<int>(threadIdx.x) / SIDE;
     float *left = buffer, *right = buffer + TILE * (DEPTH + PAD);
 #pragma unroll
     for (int i = 0; i < MICRO; i++)
@@ -77,7 +76,7 @@ static __device__ void score_tile(float (&scores)[MICRO][MICRO], const Rows<T> &
 
 // The block's tile of weights in shared memory; complete after the next barrier.
 static __device__ void store_weights(float *weights, const float (&w)[MICRO][MICRO]) {
-    int tx = (int)threadIdx.x % SIDE, ty = (int)threadIdx.x / SIDE;
+    int tx = static_cast<int>(threadIdx.x) % SIDE, ty = static_cast<int>(threadIdx.x) / SIDE;
 #pragma unroll
     for (int i = 0; i < MICRO; i++)
 #pragma unroll
@@ -88,7 +87,7 @@ static __device__ void store_weights(float *weights, const float (&w)[MICRO][MIC
 template <int DIM, typename T>
 static __device__ void add_weighted_rows(float (&sums)[MICRO][DIM / SIDE], const float *weights, const Rows<T> &x,
                                          int head_dim, float *buffer) {
-    int tx = (int)threadIdx.x % SIDE, ty = (int)threadIdx.x / SIDE;
+    int tx = static_cast<int>(threadIdx.x) % SIDE, ty = static_cast<int>(threadIdx.x) / SIDE;
 #pragma unroll
     for (int piece = 0; piece < DIM / PIECE; piece++) {
         __syncthreads(); // the buffer's last use; the weights are there
@@ -114,7 +113,7 @@ static __device__ void add_weighted_rows(float (&sums)[MICRO][DIM / SIDE], const
 template <int DIM, typename T>
 static __device__ void store_rows(T *to, int64_t stride, int count, const float (&sums)[MICRO][DIM / SIDE],
                                   const float (&factor)[MICRO], int head_dim) {
-    int tx = (int)threadIdx.x % SIDE, ty = (int)threadIdx.x / SIDE;
+    int tx = static_cast<int>(threadIdx.x) % SIDE, ty = static_cast<int>(threadIdx.x) / SIDE;
 #pragma unroll
     for (int i = 0; i < MICRO; i++)
 #pragma unroll
@@ -124,17 +123,6 @@ static __device__ void store_rows(T *to, int64_t stride, int count, const float 
         }
 }
 
-// Over the 16 threads that share a row.
-static __device__ float row_max(float x) {
-    for (int step = SIDE / 2; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, step));
-    return x;
-}
-
-static __device__ float row_sum(float x) {
-    for (int step = SIDE / 2; step > 0; step /= 2) x += __shfl_xor_sync(0xffffffffu, x, step);
-    return x;
-}
-
 // What a block of queries is: tile of the sequence (the longest first), head and batch entry.
 struct QueryTile {
     int b, h, kv, first, keys; // kv: the head of k and v; keys: how many the tile sees
@@ -142,8 +130,8 @@ struct QueryTile {
 
 static __device__ QueryTile query_tile(const AttentionShape &a) {
     QueryTile t;
-    t.b = (int)blockIdx.z, t.h = (int)blockIdx.y, t.kv = t.h / (a.n_head / a.n_kv_head);
-    t.first = (int)(gridDim.x - 1 - blockIdx.x) * TILE;
+    t.b = static_cast<int>(blockIdx.z), t.h = static_cast<int>(blockIdx.y), t.kv = t.h / (a.n_head / a.n_kv_head);
+    t.first = static_cast<int>(gridDim.x - 1 - blockIdx.x) * TILE;
     t.keys = min(a.q_offset + t.first + TILE, a.kv_len);
     return t;
 }
@@ -153,12 +141,12 @@ __global__ void __launch_bounds__(THREADS)
     simple_forward_kernel(T *out, float *lse, const T *q, const T *k, const T *v, AttentionShape a) {
     CUDA_SHARED_ARRAY(float, buffer, BUFFER);
     CUDA_SHARED_ARRAY(float, weights, WEIGHTS);
-    int tx = (int)threadIdx.x % SIDE, ty = (int)threadIdx.x / SIDE;
+    int tx = static_cast<int>(threadIdx.x) % SIDE, ty = static_cast<int>(threadIdx.x) / SIDE;
     QueryTile t = query_tile(a);
     Rows<T> queries = rows_from(head_start(q, a.q_batch, t.b, t.h, a.head_dim), a.q_row, t.first, a.q_len);
     const T *k_head = head_start(k, a.kv_batch, t.b, t.kv, a.head_dim);
     const T *v_head = head_start(v, a.kv_batch, t.b, t.kv, a.head_dim);
-    float scale = (float)a.scale, sums[MICRO][DIM / SIDE] = {}, max[MICRO], total[MICRO];
+    float scale = static_cast<float>(a.scale), sums[MICRO][DIM / SIDE] = {}, max[MICRO], total[MICRO];
 #pragma unroll
     for (int i = 0; i < MICRO; i++) max[i] = -INFINITY, total[i] = 0;
 
@@ -175,14 +163,14 @@ __global__ void __launch_bounds__(THREADS)
                 largest = fmaxf(largest, s[i][j]);
             }
             // Every query sees a key of the first tile: the maximum is finite from then on.
-            largest = fmaxf(max[i], row_max(largest));
+            largest = fmaxf(max[i], lanes_max(largest, SIDE));
 #pragma unroll
             for (int j = 0; j < MICRO; j++) {
                 s[i][j] = expf(s[i][j] - largest);
                 sum += s[i][j];
             }
             float shrink = expf(max[i] - largest);
-            total[i] = total[i] * shrink + row_sum(sum);
+            total[i] = total[i] * shrink + lanes_sum(sum, SIDE);
             max[i] = largest;
 #pragma unroll
             for (int d = 0; d < DIM / SIDE; d++) sums[i][d] *= shrink;
@@ -197,7 +185,7 @@ __global__ void __launch_bounds__(THREADS)
         int row = ty + SIDE * i;
         inverse[i] = 1 / total[i];
         if (tx == 0 && row < queries.count)
-            lse[((int64_t)t.b * a.n_head + t.h) * a.q_len + t.first + row] = max[i] + logf(total[i]);
+            lse[(static_cast<int64_t>(t.b) * a.n_head + t.h) * a.q_len + t.first + row] = max[i] + logf(total[i]);
     }
     store_rows<DIM>(head_start(out, a.out_batch, t.b, t.h, a.head_dim) + t.first * a.out_row, a.out_row,
                     queries.count, sums, inverse, a.head_dim);
@@ -210,14 +198,15 @@ __global__ void __launch_bounds__(THREADS)
                      AttentionShape a) {
     CUDA_SHARED_ARRAY(float, buffer, BUFFER);
     CUDA_SHARED_ARRAY(float, weights, WEIGHTS);
-    int tx = (int)threadIdx.x % SIDE, ty = (int)threadIdx.x / SIDE;
+    int tx = static_cast<int>(threadIdx.x) % SIDE, ty = static_cast<int>(threadIdx.x) / SIDE;
     QueryTile t = query_tile(a);
     Rows<T> queries = rows_from(head_start(q, a.q_batch, t.b, t.h, a.head_dim), a.q_row, t.first, a.q_len);
     Rows<T> douts = rows_from(head_start(dout, a.out_batch, t.b, t.h, a.head_dim), a.out_row, t.first, a.q_len);
     const T *k_head = head_start(k, a.kv_batch, t.b, t.kv, a.head_dim);
     const T *v_head = head_start(v, a.kv_batch, t.b, t.kv, a.head_dim);
-    int64_t row = ((int64_t)t.b * a.n_head + t.h) * a.q_len + t.first;
-    float scale = (float)a.scale, sums[MICRO][DIM / SIDE] = {}, row_lse[MICRO], row_delta[MICRO], factor[MICRO];
+    int64_t row = (static_cast<int64_t>(t.b) * a.n_head + t.h) * a.q_len + t.first;
+    float scale = static_cast<float>(a.scale), sums[MICRO][DIM / SIDE] = {}, row_lse[MICRO], row_delta[MICRO],
+          factor[MICRO];
 #pragma unroll
     for (int i = 0; i < MICRO; i++) {
         bool there = ty + SIDE * i < queries.count;
@@ -255,17 +244,18 @@ __global__ void __launch_bounds__(THREADS)
                       const float *delta, AttentionShape a) {
     CUDA_SHARED_ARRAY(float, buffer, BUFFER);
     CUDA_SHARED_ARRAY(float, weights, WEIGHTS);
-    int tx = (int)threadIdx.x % SIDE, ty = (int)threadIdx.x / SIDE;
-    int b = (int)blockIdx.z, kv = (int)blockIdx.y, key = (int)blockIdx.x * TILE, group = a.n_head / a.n_kv_head;
+    int tx = static_cast<int>(threadIdx.x) % SIDE, ty = static_cast<int>(threadIdx.x) / SIDE;
+    int b = static_cast<int>(blockIdx.z), kv = static_cast<int>(blockIdx.y),
+        key = static_cast<int>(blockIdx.x) * TILE, group = a.n_head / a.n_kv_head;
     Rows<T> keys = rows_from(head_start(k, a.kv_batch, b, kv, a.head_dim), a.kv_row, key, a.kv_len);
     Rows<T> values = rows_from(head_start(v, a.kv_batch, b, kv, a.head_dim), a.kv_row, key, a.kv_len);
     int first = max(0, key - a.q_offset) / TILE * TILE; // the first tile with a query that sees one of the keys
-    float scale = (float)a.scale, dk_sums[MICRO][DIM / SIDE] = {}, dv_sums[MICRO][DIM / SIDE] = {};
+    float scale = static_cast<float>(a.scale), dk_sums[MICRO][DIM / SIDE] = {}, dv_sums[MICRO][DIM / SIDE] = {};
 
     for (int h = kv * group; h < (kv + 1) * group; h++) {
         const T *q_head = head_start(q, a.q_batch, b, h, a.head_dim);
         const T *dout_head = head_start(dout, a.out_batch, b, h, a.head_dim);
-        int64_t row = ((int64_t)b * a.n_head + h) * a.q_len;
+        int64_t row = (static_cast<int64_t>(b) * a.n_head + h) * a.q_len;
         for (int t = first; t < a.q_len; t += TILE) {
             float p[MICRO][MICRO], ds[MICRO][MICRO];
             Rows<T> queries = rows_from(q_head, a.q_row, t, a.q_len);
@@ -301,50 +291,44 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 // Blocks for `len` rows of each of `heads` heads of B sequences.
-static dim3 grid_of(int len, int heads, int B) {
+static dim3 tile_grid(int len, int heads, int B) {
     ASSERT(heads <= MAX_GRID_YZ && B <= MAX_GRID_YZ);
-    return dim3((unsigned)(len + TILE - 1) / TILE, (unsigned)heads, (unsigned)B);
+    return dim3(whole_grid(len, TILE), static_cast<unsigned>(heads), static_cast<unsigned>(B));
 }
 
-template <typename T, int DIM>
-static void launch_forward(cudaStream_t stream, T *out, float *lse, const T *q, const T *k, const T *v,
-                           const AttentionShape &a) {
-    CUDA_LAUNCH((simple_forward_kernel<T, DIM>), grid_of(a.q_len, a.n_head, a.B), THREADS, 0, stream, out, lse, q,
-                k, v, a);
+template <typename T, int DIM> static void launch_forward(cudaStream_t stream, const AttentionForward &a) {
+    const AttentionShape &shape = a.shape;
+    CUDA_LAUNCH((simple_forward_kernel<T, DIM>), tile_grid(shape.q_len, shape.n_head, shape.B), THREADS, 0, stream,
+                static_cast<T *>(a.out), static_cast<float *>(a.lse), static_cast<const T *>(a.q),
+                static_cast<const T *>(a.k), static_cast<const T *>(a.v), shape);
     CUDA_CHECK_LAUNCH();
 }
 
-template <typename T, int DIM>
-static void launch_backward(cudaStream_t stream, T *dq, T *dk, T *dv, const T *dout, const T *q, const T *k,
-                            const T *v, const float *lse, const float *delta, const AttentionShape &a) {
-    CUDA_LAUNCH((simple_dkv_kernel<T, DIM>), grid_of(a.kv_len, a.n_kv_head, a.B), THREADS, 0, stream, dk, dv, dout,
-                q, k, v, lse, delta, a);
+template <typename T, int DIM> static void launch_backward(cudaStream_t stream, const AttentionBackward &a) {
+    const AttentionShape &shape = a.shape;
+    T *dq = static_cast<T *>(a.dq), *dk = static_cast<T *>(a.dk), *dv = static_cast<T *>(a.dv);
+    const T *q = static_cast<const T *>(a.q), *k = static_cast<const T *>(a.k), *v = static_cast<const T *>(a.v);
+    const T *dout = static_cast<const T *>(a.dout);
+    const float *lse = static_cast<const float *>(a.lse), *delta = static_cast<const float *>(a.delta);
+    CUDA_LAUNCH((simple_dkv_kernel<T, DIM>), tile_grid(shape.kv_len, shape.n_kv_head, shape.B), THREADS, 0, stream,
+                dk, dv, dout, q, k, v, lse, delta, shape);
     CUDA_CHECK_LAUNCH();
-    CUDA_LAUNCH((simple_dq_kernel<T, DIM>), grid_of(a.q_len, a.n_head, a.B), THREADS, 0, stream, dq, dout, q, k, v,
-                lse, delta, a);
+    CUDA_LAUNCH((simple_dq_kernel<T, DIM>), tile_grid(shape.q_len, shape.n_head, shape.B), THREADS, 0, stream, dq,
+                dout, q, k, v, lse, delta, shape);
     CUDA_CHECK_LAUNCH();
 }
 
-template <typename T>
-void attention_simple_forward(cudaStream_t stream, T *out, float *lse, const T *q, const T *k, const T *v,
-                              const AttentionShape &a) {
-    if (a.head_dim <= 64) launch_forward<T, 64>(stream, out, lse, q, k, v, a);
-    else if (a.head_dim <= 128) launch_forward<T, 128>(stream, out, lse, q, k, v, a);
-    else launch_forward<T, 256>(stream, out, lse, q, k, v, a);
+template <typename T> void attention_simple_forward(cudaStream_t stream, const AttentionForward &a) {
+    if (a.shape.head_dim <= 64) launch_forward<T, 64>(stream, a);
+    else if (a.shape.head_dim <= 128) launch_forward<T, 128>(stream, a);
+    else launch_forward<T, 256>(stream, a);
 }
 
-template <typename T>
-void attention_simple_backward(cudaStream_t stream, T *dq, T *dk, T *dv, const T *dout, const T *q, const T *k,
-                               const T *v, const float *lse, const float *delta, const AttentionShape &a) {
-    if (a.head_dim <= 64) launch_backward<T, 64>(stream, dq, dk, dv, dout, q, k, v, lse, delta, a);
-    else if (a.head_dim <= 128) launch_backward<T, 128>(stream, dq, dk, dv, dout, q, k, v, lse, delta, a);
-    else launch_backward<T, 256>(stream, dq, dk, dv, dout, q, k, v, lse, delta, a);
+template <typename T> void attention_simple_backward(cudaStream_t stream, const AttentionBackward &a) {
+    if (a.shape.head_dim <= 64) launch_backward<T, 64>(stream, a);
+    else if (a.shape.head_dim <= 128) launch_backward<T, 128>(stream, a);
+    else launch_backward<T, 256>(stream, a);
 }
 
-#define INSTANTIATE(T)                                                                                             \
-    template void attention_simple_forward<T>(cudaStream_t, T *, float *, const T *, const T *, const T *,         \
-                                              const AttentionShape &);                                             \
-    template void attention_simple_backward<T>(cudaStream_t, T *, T *, T *, const T *, const T *, const T *,       \
-                                               const T *, const float *, const float *, const AttentionShape &);
-INSTANTIATE(float)
-INSTANTIATE(__nv_bfloat16)
+CUDA_INSTANCES(attention_simple_forward)
+CUDA_INSTANCES(attention_simple_backward)

@@ -6,11 +6,16 @@
 
 #include "device/cuda/mma_tiles.h"
 
+// Whether an array and its strides allow access by 16 bytes.
+static inline bool rows_aligned(const bf16 *x, int64_t row, int64_t batch) {
+    return aligned_16((row | batch) * sizeof(bf16), x);
+}
+
 // Where a thread's part of a tile begins, in elements after the tile's first: its first row, and the chunk that it copies
 // of every row. A kernel that walks over tiles has it in its running offset, and so keeps one register pair, not two.
 template <int D> static __device__ inline int64_t thread_start(int64_t stride) {
     constexpr int CHUNKS = D / CHUNK;
-    return (int)threadIdx.x / CHUNKS * stride + (int)threadIdx.x % CHUNKS * CHUNK;
+    return static_cast<int>(threadIdx.x) / CHUNKS * stride + static_cast<int>(threadIdx.x) % CHUNKS * CHUNK;
 }
 
 // Starts the copy of a tile of ROWS rows of which `count` exist (the others become zeros) by all THREADS threads; `from` is
@@ -20,7 +25,7 @@ static __device__ inline void tile_load_part(bf16 *tile, const bf16 *from, int64
                                              bool aligned) {
     constexpr int CHUNKS = D / CHUNK, STEP = THREADS / CHUNKS;
     static_assert(THREADS % CHUNKS == 0 && STEP % 8 == 0 && ROWS % STEP == 0, "a thread keeps its column");
-    int row = (int)threadIdx.x / CHUNKS, chunk = (int)threadIdx.x % CHUNKS;
+    int row = static_cast<int>(threadIdx.x) / CHUNKS, chunk = static_cast<int>(threadIdx.x) % CHUNKS;
     bf16 *to = tile + tile_at<D>(row, chunk);
     if (aligned) {
 #pragma unroll
@@ -44,7 +49,7 @@ static __device__ inline void tile_load(bf16 *tile, const bf16 *from, int64_t st
 template <int D, int MT, int KT>
 static __device__ inline void multiply_weights(float (&c)[MT][D / 8][4], const uint32_t (&w)[MT][KT][4],
                                                const bf16 *b) {
-    int lane = (int)threadIdx.x % 32, chunk = (lane >> 4) ^ (lane & 7);
+    int lane = lane_index(), chunk = (lane >> 4) ^ (lane & 7);
     b += (lane & 15) * D;
 #pragma unroll
     for (int k = 0; k < KT; k++)
@@ -73,7 +78,7 @@ template <int D, int MT>
 static __device__ inline void store_rows(bf16 *to, int64_t stride, int count, const float (&c)[MT][D / 8][4],
                                          const float (&factor)[MT][2], bf16 *tile, bool aligned) {
     constexpr int CHUNKS = D / CHUNK;
-    int lane = (int)threadIdx.x % 32;
+    int lane = lane_index();
     __syncwarp();
 #pragma unroll
     for (int m = 0; m < MT; m++)
@@ -82,17 +87,18 @@ static __device__ inline void store_rows(bf16 *to, int64_t stride, int count, co
 #pragma unroll
             for (int i = 0; i < 2; i++) {
                 uint32_t pair = pack_bf16(c[m][n][2 * i] * factor[m][i], c[m][n][2 * i + 1] * factor[m][i]);
-                *(uint32_t *)(tile + tile_at<D>(16 * m + lane / 4 + 8 * i, n) + lane % 4 * 2) = pair;
+                *reinterpret_cast<uint32_t *>(tile + tile_at<D>(16 * m + lane / 4 + 8 * i, n) + lane % 4 * 2) =
+                    pair;
             }
     __syncwarp();
 #pragma unroll 4
-    for (int i = lane; i < 16 * MT * CHUNKS; i += 32) {
+    for (int i = lane; i < 16 * MT * CHUNKS; i += WARP) {
         int row = i / CHUNKS, chunk = i % CHUNKS;
         if (row >= count) break;
         const bf16 *from = tile + tile_at<D>(row, chunk);
         bf16 *at = to + row * stride + chunk * CHUNK;
         if (aligned) {
-            *(uint4 *)at = *(const uint4 *)from;
+            *reinterpret_cast<uint4 *>(at) = *reinterpret_cast<const uint4 *>(from);
         } else {
             for (int e = 0; e < CHUNK; e++) at[e] = from[e];
         }

@@ -5,46 +5,45 @@
 // run that crosses pieces leaves a partial sum in each, and a second kernel adds them up in order. So no token, however
 // frequent, is the work of one block, and pieces and sums depend on the batch alone.
 #include "device/cuda/backend.h"
-#include "model/cuda/chunk.h"
+#include "device/cuda/kernel.h"
 #include "model/cuda/ops.h"
 
 constexpr int PIECE = 32, AHEAD = 4; // positions of a piece, and of them whose rows are read at once
 constexpr int EMBED_THREADS = 256;
 
-template <class T>
+template <typename T>
 static __global__ void embedding_forward_kernel(T *out, const T *wte, const T *wpe, const int32_t *tokens, int T_,
                                                 int C, int pos_offset, bool aligned) {
-    constexpr int W = CHUNK<T>;
-    int64_t i = blockIdx.x, token = tokens[i], t = pos_offset + (int64_t)(blockIdx.x % (unsigned)T_);
+    constexpr int W = PACK<T>;
+    int64_t i = blockIdx.x, token = tokens[i],
+            t = pos_offset + static_cast<int64_t>(blockIdx.x % static_cast<unsigned>(T_));
     for (int c = threadIdx.x * W; c < C; c += blockDim.x * W) {
         float x[W], p[W];
-        chunk_load(x, wte + token * C + c, C - c, aligned);
+        load(x, wte + token * C + c, C - c, aligned);
         if (wpe) {
-            chunk_load(p, wpe + t * C + c, C - c, aligned);
+            load(p, wpe + t * C + c, C - c, aligned);
 #pragma unroll
             for (int j = 0; j < W; j++) x[j] += p[j];
         }
-        chunk_store(out + i * C + c, x, C - c, aligned);
+        store(out + i * C + c, x, C - c, aligned);
     }
 }
 
-template <class T>
-void embedding_forward_cuda(Stream *s, void *out, const void *wte, const void *wpe, const Batch *batch, int C,
-                            int pos_offset) {
-    CUDA_LAUNCH(embedding_forward_kernel<T>, grid_of((int64_t)batch->B * batch->T),
-                row_threads(parts_of(C, CHUNK<T>), EMBED_THREADS), 0, cuda_stream(s), (T *)out, (const T *)wte,
-                (const T *)wpe, batch->tokens, batch->T, C, pos_offset, all_aligned<T>(C, out, wte, wpe));
+template <typename T> void embedding_forward_cuda(Stream *s, const EmbeddingForward *a) {
+    const Batch *batch = a->batch;
+    T *out = static_cast<T *>(a->out);
+    const T *wte = static_cast<const T *>(a->wte), *wpe = static_cast<const T *>(a->wpe);
+    CUDA_LAUNCH(embedding_forward_kernel<T>, whole_grid(static_cast<int64_t>(batch->B) * batch->T),
+                block_of(ceil_div(a->C, PACK<T>), EMBED_THREADS), 0, cuda_stream(s), out, wte, wpe, batch->tokens,
+                batch->T, a->C, a->pos_offset, aligned_16(a->C * sizeof(T), out, wte, wpe));
     CUDA_CHECK_LAUNCH();
 }
-template void embedding_forward_cuda<float>(Stream *, void *, const void *, const void *, const Batch *, int, int);
-template void embedding_forward_cuda<__nv_bfloat16>(Stream *, void *, const void *, const void *, const Batch *,
-                                                    int, int);
 
 // partials (pieces, 2, C): 0 of the run that comes from the piece before, 1 of one that begins here and goes on.
-template <class T>
+template <typename T>
 static __global__ void token_kernel(float *dwte, float *partials, const T *dout, const int32_t *tokens,
                                     const int32_t *order, int n, int C, bool aligned) {
-    constexpr int W = CHUNK<T>;
+    constexpr int W = PACK<T>;
     CUDA_SHARED_ARRAY(int32_t, at, PIECE);
     CUDA_SHARED_ARRAY(int32_t, around, PIECE + 2); // the tokens, with those before and after; -1: none
     const int32_t *token = around + 1;
@@ -64,7 +63,7 @@ static __global__ void token_kernel(float *dwte, float *partials, const T *dout,
         float rows[AHEAD][W];
 #pragma unroll
         for (int k = 0; k < AHEAD; k++)
-            if (k0 + k < count) chunk_load(rows[k], dout + (int64_t)at[k0 + k] * C + c, C - c, aligned);
+            if (k0 + k < count) load(rows[k], dout + static_cast<int64_t>(at[k0 + k]) * C + c, C - c, aligned);
 #pragma unroll
         for (int k = 0; k < AHEAD; k++) {
             if (k0 + k >= count) break;
@@ -74,13 +73,14 @@ static __global__ void token_kernel(float *dwte, float *partials, const T *dout,
             bool last = k0 + k == count - 1, goes_on = token[k0 + k + 1] == now;
             if (goes_on && !last) continue;
             if (from_before || goes_on) {
-                chunk_store(partials + ((int64_t)blockIdx.x * 2 + !from_before) * C + c, sum, C - c, aligned);
+                store(partials + (static_cast<int64_t>(blockIdx.x) * 2 + !from_before) * C + c, sum, C - c,
+                      aligned);
             } else {
                 float old[W];
-                chunk_load(old, dwte + (int64_t)now * C + c, C - c, aligned);
+                load(old, dwte + static_cast<int64_t>(now) * C + c, C - c, aligned);
 #pragma unroll
                 for (int j = 0; j < W; j++) old[j] += sum[j];
-                chunk_store(dwte + (int64_t)now * C + c, old, C - c, aligned);
+                store(dwte + static_cast<int64_t>(now) * C + c, old, C - c, aligned);
             }
             from_before = false;
 #pragma unroll
@@ -92,7 +92,7 @@ static __global__ void token_kernel(float *dwte, float *partials, const T *dout,
 // Adds up the run that begins in piece blockIdx.x and goes on, if there is one.
 static __global__ void run_kernel(float *dwte, const float *partials, const int32_t *tokens, const int32_t *order,
                                   int pieces, int C, bool aligned) {
-    constexpr int W = CHUNK<float>;
+    constexpr int W = PACK<float>;
     int piece = blockIdx.x, c = (blockIdx.y * blockDim.x + threadIdx.x) * W;
     if (c >= C) return;
     auto token_at = [&](int j) { return tokens[order[j]]; };
@@ -107,63 +107,66 @@ static __global__ void run_kernel(float *dwte, const float *partials, const int3
         else beyond = middle;
     }
     float sum[W];
-    chunk_load(sum, partials + ((int64_t)piece * 2 + 1) * C + c, C - c, aligned);
+    load(sum, partials + (static_cast<int64_t>(piece) * 2 + 1) * C + c, C - c, aligned);
 #pragma unroll 8
     for (int p = piece + 1; p <= last; p++) {
         float part[W];
-        chunk_load(part, partials + (int64_t)p * 2 * C + c, C - c, aligned);
+        load(part, partials + static_cast<int64_t>(p) * 2 * C + c, C - c, aligned);
         for (int j = 0; j < W; j++) sum[j] += part[j];
     }
     float old[W];
-    chunk_load(old, dwte + (int64_t)token * C + c, C - c, aligned);
+    load(old, dwte + static_cast<int64_t>(token) * C + c, C - c, aligned);
     for (int j = 0; j < W; j++) old[j] += sum[j];
-    chunk_store(dwte + (int64_t)token * C + c, old, C - c, aligned);
+    store(dwte + static_cast<int64_t>(token) * C + c, old, C - c, aligned);
 }
 
-template <class T>
+template <typename T>
 static __global__ void position_kernel(float *dwpe, const T *dout, int B, int T_, int C, bool aligned) {
-    constexpr int W = CHUNK<T>;
+    constexpr int W = PACK<T>;
     int64_t t = blockIdx.x;
     for (int c = threadIdx.x * W; c < C; c += blockDim.x * W) {
         float sum[W], row[W];
-        chunk_load(sum, dwpe + t * C + c, C - c, aligned);
+        load(sum, dwpe + t * C + c, C - c, aligned);
 #pragma unroll 4
         for (int b = 0; b < B; b++) {
-            chunk_load(row, dout + ((int64_t)b * T_ + t) * C + c, C - c, aligned);
+            load(row, dout + (static_cast<int64_t>(b) * T_ + t) * C + c, C - c, aligned);
             for (int j = 0; j < W; j++) sum[j] += row[j];
         }
-        chunk_store(dwpe + t * C + c, sum, C - c, aligned);
+        store(dwpe + t * C + c, sum, C - c, aligned);
     }
 }
 
 int64_t embedding_backward_scratch_cuda(int64_t N, int C) {
-    return (int64_t)parts_of(N, PIECE) * 2 * C * (int64_t)sizeof(float);
+    return static_cast<int64_t>(ceil_div(N, PIECE)) * 2 * C * static_cast<int64_t>(sizeof(float));
 }
 
-template <class T>
-void embedding_backward_cuda(Stream *s, void *dwte_, void *dwpe_, const void *dout_, const Batch *batch, int C) {
-    float *dwte = (float *)dwte_, *dwpe = (float *)dwpe_; // (Vp, C), (context, C)
-    const T *dout = (const T *)dout_;                     // (B, T, C)
-    int64_t n = (int64_t)batch->B * batch->T;
-    int pieces = (int)parts_of(n, PIECE), threads = row_threads(parts_of(C, CHUNK<T>), EMBED_THREADS);
-    int threads_f32 = row_threads(parts_of(C, CHUNK<float>), EMBED_THREADS);
+template <typename T> void embedding_backward_cuda(Stream *s, const EmbeddingBackward *a) {
+    const Batch *batch = a->batch;
+    int C = a->C;
+    float *dwte = static_cast<float *>(a->dwte), *dwpe = static_cast<float *>(a->dwpe); // (Vp, C), (context, C)
+    const T *dout = static_cast<const T *>(a->dout);                                    // (B, T, C)
+    int64_t n = static_cast<int64_t>(batch->B) * batch->T;
+    int pieces = static_cast<int>(ceil_div(n, PIECE)), threads = block_of(ceil_div(C, PACK<T>), EMBED_THREADS);
+    int threads_f32 = block_of(ceil_div(C, PACK<float>), EMBED_THREADS);
     ASSERT(n <= INT32_MAX - PIECE);
-    float *partials = (float *)cuda_scratch(s, (size_t)embedding_backward_scratch_cuda(n, C));
-    bool aligned = all_aligned<T>(C, dwte, dwpe, dout);
-    dim3 grid(grid_of(pieces), (unsigned)parts_of(C, threads * CHUNK<T>));
+    float *partials =
+        static_cast<float *>(cuda_scratch(s, static_cast<size_t>(embedding_backward_scratch_cuda(n, C))));
+    bool aligned = aligned_16(C * sizeof(T), dwte, dwpe, dout);
+    dim3 grid(whole_grid(pieces), static_cast<unsigned>(ceil_div(C, threads * PACK<T>)));
     CUDA_LAUNCH(token_kernel<T>, grid, threads, 0, cuda_stream(s), dwte, partials, dout, batch->tokens,
-                batch->order, (int)n, C, aligned);
+                batch->order, static_cast<int>(n), C, aligned);
     CUDA_CHECK_LAUNCH();
     if (pieces > 1) {
-        dim3 runs(grid_of(pieces - 1), (unsigned)parts_of(C, threads_f32 * CHUNK<float>));
+        dim3 runs(whole_grid(pieces - 1), static_cast<unsigned>(ceil_div(C, threads_f32 * PACK<float>)));
         CUDA_LAUNCH(run_kernel, runs, threads_f32, 0, cuda_stream(s), dwte, partials, batch->tokens, batch->order,
-                    pieces, C, all_aligned<float>(C, dwte));
+                    pieces, C, aligned_16(C * sizeof(float), dwte));
         CUDA_CHECK_LAUNCH();
     }
-    if (dwpe == NULL) return;
-    CUDA_LAUNCH(position_kernel<T>, grid_of(batch->T), threads, 0, cuda_stream(s), dwpe, dout, batch->B, batch->T,
-                C, aligned);
+    if (dwpe == nullptr) return;
+    CUDA_LAUNCH(position_kernel<T>, whole_grid(batch->T), threads, 0, cuda_stream(s), dwpe, dout, batch->B,
+                batch->T, C, aligned);
     CUDA_CHECK_LAUNCH();
 }
-template void embedding_backward_cuda<float>(Stream *, void *, void *, const void *, const Batch *, int);
-template void embedding_backward_cuda<__nv_bfloat16>(Stream *, void *, void *, const void *, const Batch *, int);
+
+CUDA_INSTANCES(embedding_forward_cuda)
+CUDA_INSTANCES(embedding_backward_cuda)

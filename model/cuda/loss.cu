@@ -1,6 +1,6 @@
 // Cross-entropy fused with its gradient: a block takes a row of logits, reads it once for the loss, and once more (mostly
 // from the cache) to overwrite it by the gradient.
-#include "model/cuda/chunk.h"
+#include "device/cuda/kernel.h"
 #include "model/cuda/math.h"
 #include "model/cuda/ops.h"
 
@@ -8,6 +8,9 @@
 
 // Two blocks of so many fill a multiprocessor: the rows that all of them are at fit the cache between the two readings.
 constexpr int MOST_LOSS_THREADS = 1024;
+
+// Losses are summed by one block.
+constexpr int LOSS_SUM_THREADS = 512;
 
 // The largest of some logits, and the sum of exp(logit - max). Without any: the smallest float, 0.
 struct SoftmaxSum {
@@ -21,38 +24,38 @@ static __device__ inline SoftmaxSum merged(SoftmaxSum a, SoftmaxSum b) {
 
 // Over the threads of the block, in a fixed tree; the lower of two stands first, so that both compute the same.
 static __device__ SoftmaxSum block_softmax(SoftmaxSum own, SoftmaxSum *shared) {
-    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    int lane = lane_index(), warp = warp_index();
 #pragma unroll
     for (int bit = 1; bit < WARP; bit *= 2) {
-        SoftmaxSum other = {__shfl_xor_sync(ALL_LANES, own.max, bit), __shfl_xor_sync(ALL_LANES, own.sum, bit)};
+        SoftmaxSum other = {__shfl_xor_sync(FULL_MASK, own.max, bit), __shfl_xor_sync(FULL_MASK, own.sum, bit)};
         own = lane & bit ? merged(other, own) : merged(own, other);
     }
     if (lane == 0) shared[warp] = own;
     __syncthreads();
     own = shared[0];
-    for (int w = 1; w < (int)blockDim.x / WARP; w++) own = merged(own, shared[w]);
+    for (int w = 1; w < static_cast<int>(blockDim.x) / WARP; w++) own = merged(own, shared[w]);
     return own;
 }
 
 // CAPPED: logits are computed twice, as the gradient needs z where the row has room for one number.
-template <class T, bool CAPPED>
+template <typename T, bool CAPPED>
 static __global__ void __launch_bounds__(MOST_LOSS_THREADS, 2)
     cross_entropy_kernel(float *losses, T *logits, const int32_t *targets, float scale, Cap cap, int V, int Vp,
                          bool aligned) {
-    constexpr int W = CHUNK<T>;
+    constexpr int W = PACK<T>;
     CUDA_SHARED_ARRAY(SoftmaxSum, shared, MOST_LOSS_THREADS / WARP);
-    T *row = logits + (int64_t)blockIdx.x * Vp;
+    T *row = logits + static_cast<int64_t>(blockIdx.x) * Vp;
     const int target = targets[blockIdx.x], step = blockDim.x * W;
     if (target < 0) {
         float zeros[W] = {};
-        for (int c = threadIdx.x * W; scale != 0 && c < Vp; c += step) chunk_store(row + c, zeros, Vp - c, aligned);
+        for (int c = threadIdx.x * W; scale != 0 && c < Vp; c += step) store(row + c, zeros, Vp - c, aligned);
         if (threadIdx.x == 0) losses[blockIdx.x] = 0;
         return;
     }
     SoftmaxSum own = {-FLT_MAX, 0};
     for (int c = threadIdx.x * W; c < V; c += step) {
         float z[W], sum = 0, max = own.max;
-        chunk_load(z, row + c, Vp - c, aligned);
+        load(z, row + c, Vp - c, aligned);
 #pragma unroll
         for (int j = 0; j < W; j++) {
             if (CAPPED) z[j] = capped(z[j], cap);
@@ -74,7 +77,7 @@ static __global__ void __launch_bounds__(MOST_LOSS_THREADS, 2)
     float factor = scale / all.sum;
     for (int c = threadIdx.x * W; c < Vp; c += step) {
         float z[W];
-        chunk_load(z, row + c, Vp - c, aligned);
+        load(z, row + c, Vp - c, aligned);
 #pragma unroll
         for (int j = 0; j < W; j++) {
             if (CAPPED) z[j] = capped(z[j], cap);
@@ -82,24 +85,35 @@ static __global__ void __launch_bounds__(MOST_LOSS_THREADS, 2)
             if (CAPPED) gradient *= cap_slope(z[j], cap);
             z[j] = c + j < V ? gradient : 0;
         }
-        chunk_store(row + c, z, Vp - c, aligned);
+        store(row + c, z, Vp - c, aligned);
     }
 }
 
-template <class T>
-void cross_entropy_cuda(Stream *s, void *losses, void *logits, const int32_t *targets, double scale,
-                        SoftcapKind cap_kind, double cap, int64_t n, int V, int Vp) {
-    int threads = row_threads(parts_of(Vp, CHUNK<T>), MOST_LOSS_THREADS);
-    bool aligned = all_aligned<T>(Vp, logits);
-    if (cap > 0)
-        CUDA_LAUNCH((cross_entropy_kernel<T, true>), grid_of(n), threads, 0, cuda_stream(s), (float *)losses,
-                    (T *)logits, targets, (float)scale, cap_of(cap_kind, cap), V, Vp, aligned);
-    else
-        CUDA_LAUNCH((cross_entropy_kernel<T, false>), grid_of(n), threads, 0, cuda_stream(s), (float *)losses,
-                    (T *)logits, targets, (float)scale, cap_of(cap_kind, cap), V, Vp, aligned);
+template <typename T> void cross_entropy_cuda(Stream *s, const CrossEntropy *a) {
+    T *logits = static_cast<T *>(a->logits);
+    int threads = block_of(ceil_div(a->Vp, PACK<T>), MOST_LOSS_THREADS);
+    auto kernel = a->cap > 0 ? cross_entropy_kernel<T, true> : cross_entropy_kernel<T, false>;
+    CUDA_LAUNCH(kernel, whole_grid(a->n), threads, 0, cuda_stream(s), static_cast<float *>(a->losses), logits,
+                a->targets, static_cast<float>(a->scale), cap_of(a->cap_kind, a->cap), a->V, a->Vp,
+                aligned_16(a->Vp * sizeof(T), logits));
     CUDA_CHECK_LAUNCH();
 }
-template void cross_entropy_cuda<float>(Stream *, void *, void *, const int32_t *, double, SoftcapKind, double,
-                                        int64_t, int, int);
-template void cross_entropy_cuda<__nv_bfloat16>(Stream *, void *, void *, const int32_t *, double, SoftcapKind,
-                                                double, int64_t, int, int);
+
+static __global__ void __launch_bounds__(LOSS_SUM_THREADS)
+    loss_sum_kernel(double *total, const float *losses, int64_t n) {
+    CUDA_SHARED_ARRAY(double, shared, LOSS_SUM_THREADS / WARP);
+    double sum[1] = {0};
+    for (int64_t i = threadIdx.x; i < n; i += LOSS_SUM_THREADS) sum[0] += losses[i];
+    sums_in_order<LOSS_SUM_THREADS / WARP>(sum, shared);
+    if (threadIdx.x == 0) *total += sum[0];
+}
+
+// Losses have one type whatever T is.
+template <typename T> void loss_sum_cuda(Stream *s, const LossSum *a) {
+    CUDA_LAUNCH(loss_sum_kernel, 1, LOSS_SUM_THREADS, 0, cuda_stream(s), a->total,
+                static_cast<const float *>(a->losses), a->n);
+    CUDA_CHECK_LAUNCH();
+}
+
+CUDA_INSTANCES(cross_entropy_cuda)
+CUDA_INSTANCES(loss_sum_cuda)

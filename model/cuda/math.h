@@ -18,7 +18,7 @@ struct Cap {
 };
 
 static inline Cap cap_of(SoftcapKind kind, double bound) {
-    return Cap{(float)bound, kind == SOFTCAP_ROOT};
+    return Cap{static_cast<float>(bound), kind == SOFTCAP_ROOT};
 }
 
 // z = cap tanh(x / cap), or cap x / sqrt(x^2 + cap^2).

@@ -3,7 +3,7 @@
 // A row is the work of a team of 1 or 8 warps, which keeps up to HELD numbers a thread in registers: rows of up to 1024
 // and of up to 8192 elements are read once. Longer ones are read again where they are needed again.
 #include "device/cuda/backend.h"
-#include "model/cuda/chunk.h"
+#include "device/cuda/kernel.h"
 #include "model/cuda/ops.h"
 #include "model/cuda/sums.h"
 
@@ -14,14 +14,15 @@ constexpr int SHORT_ROW = HELD * WARP, LONG_ROW = LONG_WARPS * SHORT_ROW;
 constexpr int SHORT_TEAMS = 4;
 template <int WARPS> constexpr int TEAMS = WARPS == 1 ? SHORT_TEAMS : 1;
 
-// A thread's place in its team, and what it has of a row of C elements: chunk k begins at k STRIDE + first.
-template <class T, int WARPS> struct Share {
-    static constexpr int W = CHUNK<T>, K = HELD / W, STRIDE = WARPS * WARP * W;
+// A thread's place in its team, and what it has of a row of C elements: pack k begins at k STRIDE + first.
+template <typename T, int WARPS> struct Share {
+    static constexpr int W = PACK<T>, K = HELD / W, STRIDE = WARPS * WARP * W;
     int first, C;
-    __device__ Share(int c) : first((int)(threadIdx.x % (WARPS * WARP)) * W), C(c) {}
+    __device__ Share(int c) : first(static_cast<int>(threadIdx.x % (WARPS * WARP)) * W), C(c) {}
 
-    // visit(c, held) for the chunks in registers, then rest(c) for those beyond.
-    template <class Visit, class Rest> __device__ void each(float (&held)[K][W], Visit visit, Rest rest) const {
+    // visit(c, held) for the packs in registers, then rest(c) for those beyond.
+    template <typename Visit, typename Rest>
+    __device__ void each(float (&held)[K][W], Visit visit, Rest rest) const {
 #pragma unroll
         for (int k = 0; k < K; k++)
             if (first + k * STRIDE < C) visit(first + k * STRIDE, held[k]);
@@ -29,36 +30,36 @@ template <class T, int WARPS> struct Share {
     }
 };
 
-// The chunk at p[c], or `otherwise` everywhere where there is no such array.
-template <int W, class T>
-static __device__ inline void chunk_of(float (&out)[W], const T *p, int c, int C, bool aligned, float otherwise) {
-    if (p) return chunk_load(out, p + c, C - c, aligned);
+// The pack at p[c], or `otherwise` everywhere where there is no such array.
+template <int W, typename T>
+static __device__ inline void pack_or(float (&out)[W], const T *p, int c, int C, bool aligned, float otherwise) {
+    if (p) return load(out, p + c, C - c, aligned);
 #pragma unroll
     for (int j = 0; j < W; j++) out[j] = otherwise;
 }
 
 // Reads x and delta once and writes resid and out once: at C = 768 in bf16 6144 bytes a row.
-template <class T, int WARPS>
+template <typename T, int WARPS>
 static __global__ void norm_forward_kernel(T *resid, T *out, float *mean, float *rstd, const T *x, const T *delta,
                                            const T *gain, const T *bias, bool center, float eps, int64_t N, int C,
                                            bool aligned) {
-    constexpr int W = CHUNK<T>;
+    constexpr int W = PACK<T>;
     CUDA_SHARED_ARRAY(float, shared, WARPS);
-    int64_t i = (int64_t)blockIdx.x * TEAMS<WARPS> + threadIdx.x / (WARPS * WARP);
+    int64_t i = static_cast<int64_t>(blockIdx.x) * TEAMS<WARPS> + threadIdx.x / (WARPS * WARP);
     if (i >= N) return; // a whole warp; a team that is a block has a row
     const Share<T, WARPS> share(C);
     float held[share.K][W], sum[1] = {0}, square[1] = {0};
 
     auto read = [&](int c, float(&v)[W]) {
-        chunk_load(v, x + i * C + c, C - c, aligned);
-        if (delta == NULL) return;
+        load(v, x + i * C + c, C - c, aligned);
+        if (delta == nullptr) return;
         float d[W];
-        chunk_load(d, delta + i * C + c, C - c, aligned);
+        load(d, delta + i * C + c, C - c, aligned);
 #pragma unroll
         for (int j = 0; j < W; j++) v[j] = rounded<T>(v[j] + d[j]);
-        chunk_store(resid + i * C + c, v, C - c, aligned);
+        store(resid + i * C + c, v, C - c, aligned);
     };
-    auto read_again = [&](int c, float(&v)[W]) { chunk_load(v, (delta ? resid : x) + i * C + c, C - c, aligned); };
+    auto read_again = [&](int c, float(&v)[W]) { load(v, (delta ? resid : x) + i * C + c, C - c, aligned); };
     auto add = [&](float(&v)[W]) {
 #pragma unroll
         for (int j = 0; j < W; j++) sum[0] += v[j]; // zeros beyond the end
@@ -69,8 +70,8 @@ static __global__ void norm_forward_kernel(T *resid, T *out, float *mean, float 
             float v[W];
             read(c, v), add(v);
         });
-    if (center) row_sums<WARPS>(sum, shared);
-    float m = center ? sum[0] / (float)C : 0;
+    if (center) sums_in_order<WARPS>(sum, shared);
+    float m = center ? sum[0] / static_cast<float>(C) : 0;
 
     auto add_square = [&](int c, float(&v)[W]) {
 #pragma unroll
@@ -81,16 +82,16 @@ static __global__ void norm_forward_kernel(T *resid, T *out, float *mean, float 
         float v[W];
         read_again(c, v), add_square(c, v);
     });
-    row_sums<WARPS>(square, shared);
-    float r = 1 / sqrtf(square[0] / (float)C + eps);
+    sums_in_order<WARPS>(square, shared);
+    float r = 1 / sqrtf(square[0] / static_cast<float>(C) + eps);
 
     auto write = [&](int c, float(&v)[W]) {
         float g[W], b[W];
-        chunk_of(g, gain, c, C, aligned, 1);
-        chunk_of(b, bias, c, C, aligned, 0);
+        pack_or(g, gain, c, C, aligned, 1);
+        pack_or(b, bias, c, C, aligned, 0);
 #pragma unroll
         for (int j = 0; j < W; j++) v[j] = (v[j] - m) * r * g[j] + b[j];
-        chunk_store(out + i * C + c, v, C - c, aligned);
+        store(out + i * C + c, v, C - c, aligned);
     };
     share.each(held, write, [&](int c) {
         float v[W];
@@ -101,50 +102,42 @@ static __global__ void norm_forward_kernel(T *resid, T *out, float *mean, float 
     rstd[i] = r;
 }
 
-template <class T>
-void norm_forward_cuda(Stream *s, void *resid_, void *out_, void *mean, void *rstd, const void *x_,
-                       const void *delta_, const void *gain_, const void *bias_, NormKind kind, double eps,
-                       int64_t N, int C) {
-    T *resid = delta_ ? (T *)resid_ : NULL, *out = (T *)out_;   // (N, C)
-    const T *x = (const T *)x_, *delta = (const T *)delta_;     // (N, C)
-    const T *gain = (const T *)gain_, *bias = (const T *)bias_; // (C)
-    bool aligned = all_aligned<T>(C, resid, out, x, delta, gain, bias), center = kind == NORM_LAYERNORM;
-    if (C <= SHORT_ROW)
-        CUDA_LAUNCH((norm_forward_kernel<T, 1>), grid_of(parts_of(N, SHORT_TEAMS)), SHORT_TEAMS * WARP, 0,
-                    cuda_stream(s), resid, out, (float *)mean, (float *)rstd, x, delta, gain, bias, center,
-                    (float)eps, N, C, aligned);
-    else
-        CUDA_LAUNCH((norm_forward_kernel<T, LONG_WARPS>), grid_of(N), LONG_WARPS * WARP, 0, cuda_stream(s), resid,
-                    out, (float *)mean, (float *)rstd, x, delta, gain, bias, center, (float)eps, N, C, aligned);
+template <typename T> void norm_forward_cuda(Stream *s, const NormForward *a) {
+    T *resid = a->delta ? static_cast<T *>(a->resid) : nullptr, *out = static_cast<T *>(a->out); // (N, C)
+    float *mean = static_cast<float *>(a->mean), *rstd = static_cast<float *>(a->rstd);          // (N)
+    const T *x = static_cast<const T *>(a->x), *delta = static_cast<const T *>(a->delta);        // (N, C)
+    const T *gain = static_cast<const T *>(a->gain), *bias = static_cast<const T *>(a->bias);    // (C)
+    bool is_short = a->C <= SHORT_ROW;
+    auto kernel = is_short ? norm_forward_kernel<T, 1> : norm_forward_kernel<T, LONG_WARPS>;
+    CUDA_LAUNCH(kernel, whole_grid(a->N, is_short ? SHORT_TEAMS : 1), WARP * (is_short ? SHORT_TEAMS : LONG_WARPS),
+                0, cuda_stream(s), resid, out, mean, rstd, x, delta, gain, bias, a->kind == NORM_LAYERNORM,
+                static_cast<float>(a->eps), a->N, a->C,
+                aligned_16(a->C * sizeof(T), resid, out, x, delta, gain, bias));
     CUDA_CHECK_LAUNCH();
 }
-template void norm_forward_cuda<float>(Stream *, void *, void *, void *, void *, const void *, const void *,
-                                       const void *, const void *, NormKind, double, int64_t, int);
-template void norm_forward_cuda<__nv_bfloat16>(Stream *, void *, void *, void *, void *, const void *, const void *,
-                                               const void *, const void *, NormKind, double, int64_t, int);
 
 // With xhat = (x - mean) rstd and g = dout gain: dx += rstd (g - mean(g) - xhat mean(g xhat)), without mean(g) in RMSNorm.
 // A team takes `piece_rows` rows one after the other. SUMS: its sums of dout xhat and of dout go to partials
 // (teams, 2, C), for rows that registers hold. Reads dout and x, reads and writes dx, each once.
-template <class T, int WARPS, bool SUMS>
+template <typename T, int WARPS, bool SUMS>
 static __global__ void norm_backward_kernel(T *dx, float *partials, const T *dout, const T *x, const float *mean,
                                             const float *rstd, const T *gain, int64_t piece_rows, int64_t N, int C,
                                             bool aligned) {
-    constexpr int W = CHUNK<T>;
+    constexpr int W = PACK<T>;
     CUDA_SHARED_ARRAY(float, shared, 2 * WARPS);
     const Share<T, WARPS> share(C);
     constexpr int K = Share<T, WARPS>::K;
-    int64_t piece = (int64_t)blockIdx.x * TEAMS<WARPS> + threadIdx.x / (WARPS * WARP);
+    int64_t piece = static_cast<int64_t>(blockIdx.x) * TEAMS<WARPS> + threadIdx.x / (WARPS * WARP);
     int64_t begin = piece * piece_rows, end = begin + piece_rows < N ? begin + piece_rows : N;
     float g[K][W], hat[K][W], gain_sum[SUMS ? K : 1][W] = {}, bias_sum[SUMS ? K : 1][W] = {};
     for (int64_t i = begin; i < end; i++) {
         float m = mean ? mean[i] : 0, r = rstd[i], sums[2] = {0, 0};
-        // g and xhat of a chunk; d is dout.
+        // g and xhat of a pack; d is dout.
         auto read = [&](int c, float(&d)[W], float(&to_g)[W], float(&to_hat)[W]) {
             float scale[W];
-            chunk_load(d, dout + i * C + c, C - c, aligned);
-            chunk_load(to_hat, x + i * C + c, C - c, aligned);
-            chunk_of(scale, gain, c, C, aligned, 1);
+            load(d, dout + i * C + c, C - c, aligned);
+            load(to_hat, x + i * C + c, C - c, aligned);
+            pack_or(scale, gain, c, C, aligned, 1);
 #pragma unroll
             for (int j = 0; j < W; j++) {
                 to_hat[j] = (to_hat[j] - m) * r;
@@ -157,10 +150,10 @@ static __global__ void norm_backward_kernel(T *dx, float *partials, const T *dou
         };
         auto write = [&](int c, float(&from_g)[W], float(&from_hat)[W]) {
             float old[W];
-            chunk_load(old, dx + i * C + c, C - c, aligned);
+            load(old, dx + i * C + c, C - c, aligned);
 #pragma unroll
             for (int j = 0; j < W; j++) old[j] += r * (from_g[j] - sums[0] - from_hat[j] * sums[1]);
-            chunk_store(dx + i * C + c, old, C - c, aligned);
+            store(dx + i * C + c, old, C - c, aligned);
         };
 #pragma unroll
         for (int k = 0; k < K; k++) {
@@ -177,9 +170,9 @@ static __global__ void norm_backward_kernel(T *dx, float *partials, const T *dou
             read(c, d, one_g, one_hat);
             add(one_g, one_hat);
         }
-        row_sums<WARPS>(sums, shared);
-        sums[0] = mean ? sums[0] / (float)C : 0;
-        sums[1] /= (float)C;
+        sums_in_order<WARPS>(sums, shared);
+        sums[0] = mean ? sums[0] / static_cast<float>(C) : 0;
+        sums[1] /= static_cast<float>(C);
 #pragma unroll
         for (int k = 0; k < K; k++) {
             int c = share.first + k * share.STRIDE;
@@ -197,17 +190,17 @@ static __global__ void norm_backward_kernel(T *dx, float *partials, const T *dou
     for (int k = 0; SUMS && k < K; k++) {
         int c = share.first + k * share.STRIDE;
         if (c >= C) break;
-        chunk_store(to + c, gain_sum[k], C - c, aligned);
-        chunk_store(to + C + c, bias_sum[k], C - c, aligned);
+        store(to + c, gain_sum[k], C - c, aligned);
+        store(to + C + c, bias_sum[k], C - c, aligned);
     }
 }
 
-template <class T, int WARPS, bool SUMS>
+template <typename T, int WARPS, bool SUMS>
 static void norm_backward_rows(Stream *s, T *dx, float *partials, const T *dout, const T *x, const float *mean,
                                const float *rstd, const T *gain, RowPieces pieces, int64_t N, int C) {
-    CUDA_LAUNCH((norm_backward_kernel<T, WARPS, SUMS>), grid_of(parts_of(pieces.pieces, TEAMS<WARPS>)),
+    CUDA_LAUNCH((norm_backward_kernel<T, WARPS, SUMS>), whole_grid(pieces.pieces, TEAMS<WARPS>),
                 TEAMS<WARPS> * WARPS * WARP, 0, cuda_stream(s), dx, partials, dout, x, mean, rstd, gain,
-                pieces.rows, N, C, all_aligned<T>(C, dx, dout, x, gain));
+                pieces.rows, N, C, aligned_16(C * sizeof(T), dx, dout, x, gain));
     CUDA_CHECK_LAUNCH();
 }
 
@@ -216,34 +209,35 @@ static RowPieces norm_pieces(int64_t N, int C) {
 }
 
 int64_t norm_backward_scratch_cuda(int64_t N, int C) {
-    return (int64_t)norm_pieces(N, C).pieces * 2 * C * (int64_t)sizeof(float);
+    return static_cast<int64_t>(norm_pieces(N, C).pieces) * 2 * C * static_cast<int64_t>(sizeof(float));
 }
 
-template <class T>
-void norm_backward_cuda(Stream *s, void *dx_, void *dgain, void *dbias, const void *dout_, const void *x_,
-                        const void *mean_, const void *rstd_, const void *gain_, NormKind kind, int64_t N, int C,
-                        bool accumulate) {
-    T *dx = (T *)dx_;                                     // (N, C)
-    const T *dout = (const T *)dout_, *x = (const T *)x_; // (N, C)
-    const T *gain = (const T *)gain_;                     // (C)
-    const float *mean = kind == NORM_LAYERNORM ? (const float *)mean_ : NULL, *rstd = (const float *)rstd_; // (N)
+template <typename T> void norm_backward_cuda(Stream *s, const NormBackward *a) {
+    T *dx = static_cast<T *>(a->dx);                                                               // (N, C)
+    float *dgain = static_cast<float *>(a->dgain), *dbias = static_cast<float *>(a->dbias);        // (C)
+    const T *dout = static_cast<const T *>(a->dout), *x = static_cast<const T *>(a->x);            // (N, C)
+    const float *mean = a->kind == NORM_LAYERNORM ? static_cast<const float *>(a->mean) : nullptr; // (N)
+    const float *rstd = static_cast<const float *>(a->rstd);                                       // (N)
+    const T *gain = static_cast<const T *>(a->gain);                                               // (C)
+    int64_t N = a->N;
+    int C = a->C;
     bool sums = dgain || dbias;
     RowPieces pieces = norm_pieces(N, C);
-    float *partials = NULL;
-    if (sums) partials = (float *)cuda_scratch(s, (size_t)norm_backward_scratch_cuda(N, C));
+    float *partials = nullptr;
+    if (sums)
+        partials = static_cast<float *>(cuda_scratch(s, static_cast<size_t>(norm_backward_scratch_cuda(N, C))));
     if (C <= SHORT_ROW && sums)
         norm_backward_rows<T, 1, true>(s, dx, partials, dout, x, mean, rstd, gain, pieces, N, C);
-    else if (C <= SHORT_ROW) norm_backward_rows<T, 1, false>(s, dx, NULL, dout, x, mean, rstd, gain, pieces, N, C);
+    else if (C <= SHORT_ROW)
+        norm_backward_rows<T, 1, false>(s, dx, nullptr, dout, x, mean, rstd, gain, pieces, N, C);
     else if (C <= LONG_ROW && sums)
         norm_backward_rows<T, LONG_WARPS, true>(s, dx, partials, dout, x, mean, rstd, gain, pieces, N, C);
     else {
-        norm_backward_rows<T, LONG_WARPS, false>(s, dx, NULL, dout, x, mean, rstd, gain, pieces, N, C);
+        norm_backward_rows<T, LONG_WARPS, false>(s, dx, nullptr, dout, x, mean, rstd, gain, pieces, N, C);
         if (sums) column_partials(s, partials, dout, x, mean, rstd, pieces, N, C);
     }
-    if (sums) fold_partials(s, (float *)dgain, (float *)dbias, partials, pieces.pieces, 2, C, accumulate);
+    if (sums) fold_partials(s, dgain, dbias, partials, pieces.pieces, 2, C, a->accumulate);
 }
-template void norm_backward_cuda<float>(Stream *, void *, void *, void *, const void *, const void *, const void *,
-                                        const void *, const void *, NormKind, int64_t, int, bool);
-template void norm_backward_cuda<__nv_bfloat16>(Stream *, void *, void *, void *, const void *, const void *,
-                                                const void *, const void *, const void *, NormKind, int64_t, int,
-                                                bool);
+
+CUDA_INSTANCES(norm_forward_cuda)
+CUDA_INSTANCES(norm_backward_cuda)

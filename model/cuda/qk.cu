@@ -2,43 +2,43 @@
 //
 // A block takes a position, a group of lanes a head: 16 bytes of its first half a lane, and 16 of its second. What is
 // needed twice is read twice, the second time from the cache.
-#include "model/cuda/chunk.h"
+#include "device/cuda/kernel.h"
 #include "model/cuda/ops.h"
 
 constexpr int MOST_THREADS = 256;
 
-// What a lane does: chunks j of the first half of head h, at row[h D + j], whose partners are `half` further on.
+// What a lane does: packs j of the first half of head h, at row[h D + j], whose partners are `half` further on.
 // With an odd D the last partner is missing.
-template <class T> struct Heads {
-    static constexpr int W = CHUNK<T>;
+template <typename T> struct Heads {
+    static constexpr int W = PACK<T>;
     int n_heads, D, half, lanes; // lanes of a group
     bool aligned;                // heads and halves, and the rows of the cosines
 
-    __device__ int first() const { return (int)(threadIdx.x % lanes) * W; }
+    __device__ int first() const { return static_cast<int>(threadIdx.x % lanes) * W; }
     __device__ int step() const { return lanes * W; }
 
     // All groups go around equally often, so that all lanes come to the sums; those past the last head do nothing.
-    template <class Visit> __device__ void each(Visit visit) const {
-        int groups = (int)blockDim.x / lanes, group = (int)threadIdx.x / lanes;
+    template <typename Visit> __device__ void each(Visit visit) const {
+        int groups = static_cast<int>(blockDim.x) / lanes, group = static_cast<int>(threadIdx.x) / lanes;
         for (int h0 = 0; h0 < n_heads; h0 += groups) visit(h0 + group, h0 + group < n_heads);
     }
 
-    __device__ void load(float (&a)[W], float (&b)[W], const T *head, int j) const {
-        chunk_load(a, head + j, half - j, aligned);
-        chunk_load(b, head + half + j, D - half - j, aligned);
+    __device__ void load_pair(float (&a)[W], float (&b)[W], const T *head, int j) const {
+        load(a, head + j, half - j, aligned);
+        load(b, head + half + j, D - half - j, aligned);
     }
 
-    __device__ void store(T *head, int j, const float (&a)[W], const float (&b)[W]) const {
-        chunk_store(head + j, a, half - j, aligned);
-        chunk_store(head + half + j, b, D - half - j, aligned);
+    __device__ void store_pair(T *head, int j, const float (&a)[W], const float (&b)[W]) const {
+        store(head + j, a, half - j, aligned);
+        store(head + half + j, b, D - half - j, aligned);
     }
 
     // The pairs (a, b) turned by the angles of pairs j and on, or back.
     __device__ void rotate(float (&a)[W], float (&b)[W], const float *cos, const float *sin, int j,
                            bool back) const {
         float c[W], s[W];
-        chunk_load(c, cos + j, half - j, aligned);
-        chunk_load(s, sin + j, half - j, aligned);
+        load(c, cos + j, half - j, aligned);
+        load(s, sin + j, half - j, aligned);
 #pragma unroll
         for (int k = 0; k < W; k++) {
             float turn = back ? -s[k] : s[k], old = a[k];
@@ -52,103 +52,104 @@ template <class T> struct Heads {
 struct Position {
     int64_t row, angles;
     __device__ Position(const HeadsShape &shape, int half) {
-        unsigned b = blockIdx.x / (unsigned)shape.T, t = blockIdx.x % (unsigned)shape.T;
+        unsigned b = blockIdx.x / static_cast<unsigned>(shape.T), t = blockIdx.x % static_cast<unsigned>(shape.T);
         row = b * shape.batch + t * shape.row;
-        angles = ((int64_t)shape.pos_offset + t) * half;
+        angles = (static_cast<int64_t>(shape.pos_offset) + t) * half;
     }
 };
 
-template <class T>
+template <typename T>
 static __global__ void qk_forward_kernel(T *x, float *rstd, const float *cos, const float *sin, HeadsShape shape,
                                          Heads<T> heads) {
-    constexpr int W = CHUNK<T>;
+    constexpr int W = PACK<T>;
     const Position at(shape, heads.half);
     heads.each([&](int h, bool there) {
-        T *head = x + at.row + (int64_t)h * heads.D;
+        T *head = x + at.row + static_cast<int64_t>(h) * heads.D;
         float a[W], b[W], square = 0, r = 1;
         for (int j = heads.first(); rstd && there && j < heads.half; j += heads.step()) {
-            heads.load(a, b, head, j);
+            heads.load_pair(a, b, head, j);
 #pragma unroll
             for (int k = 0; k < W; k++) square += a[k] * a[k] + b[k] * b[k];
         }
         if (rstd) {
-            r = 1 / sqrtf(lanes_sum(square, heads.lanes) / (float)heads.D + (float)shape.eps);
-            if (there && heads.first() == 0) rstd[(int64_t)blockIdx.x * heads.n_heads + h] = r;
+            r = 1 /
+                sqrtf(lanes_sum(square, heads.lanes) / static_cast<float>(heads.D) + static_cast<float>(shape.eps));
+            if (there && heads.first() == 0) rstd[static_cast<int64_t>(blockIdx.x) * heads.n_heads + h] = r;
         }
         for (int j = heads.first(); there && j < heads.half; j += heads.step()) {
-            heads.load(a, b, head, j);
+            heads.load_pair(a, b, head, j);
 #pragma unroll
             for (int k = 0; k < W; k++) a[k] *= r, b[k] *= r;
             if (cos) heads.rotate(a, b, cos + at.angles, sin + at.angles, j, false);
-            heads.store(head, j, a, b);
+            heads.store_pair(head, j, a, b);
         }
     });
 }
 
 // dx = rstd (g - xhat mean(g xhat)) in place of g, turned back. A rotation leaves the mean alone, so that it can be taken
 // of the rotated xhat, which the forward pass left in y, and the rotated g.
-template <class T>
+template <typename T>
 static __global__ void qk_backward_kernel(T *dx, const T *y, const float *rstd, const float *cos, const float *sin,
                                           HeadsShape shape, Heads<T> heads) {
-    constexpr int W = CHUNK<T>;
+    constexpr int W = PACK<T>;
     const Position at(shape, heads.half);
     heads.each([&](int h, bool there) {
-        int64_t begin = at.row + (int64_t)h * heads.D;
+        int64_t begin = at.row + static_cast<int64_t>(h) * heads.D;
         float a[W], b[W], p[W], q[W], sum = 0, r = 1;
         for (int j = heads.first(); rstd && there && j < heads.half; j += heads.step()) {
-            heads.load(a, b, dx + begin, j);
-            heads.load(p, q, y + begin, j);
+            heads.load_pair(a, b, dx + begin, j);
+            heads.load_pair(p, q, y + begin, j);
 #pragma unroll
             for (int k = 0; k < W; k++) sum += a[k] * p[k] + b[k] * q[k];
         }
         if (rstd) {
-            sum = lanes_sum(sum, heads.lanes) / (float)heads.D;
-            if (there) r = rstd[(int64_t)blockIdx.x * heads.n_heads + h];
+            sum = lanes_sum(sum, heads.lanes) / static_cast<float>(heads.D);
+            if (there) r = rstd[static_cast<int64_t>(blockIdx.x) * heads.n_heads + h];
         }
         for (int j = heads.first(); there && j < heads.half; j += heads.step()) {
-            heads.load(a, b, dx + begin, j);
+            heads.load_pair(a, b, dx + begin, j);
             if (rstd) {
-                heads.load(p, q, y + begin, j);
+                heads.load_pair(p, q, y + begin, j);
 #pragma unroll
                 for (int k = 0; k < W; k++) a[k] = r * (a[k] - p[k] * sum), b[k] = r * (b[k] - q[k] * sum);
             }
             if (cos) heads.rotate(a, b, cos + at.angles, sin + at.angles, j, true);
-            heads.store(dx + begin, j, a, b);
+            heads.store_pair(dx + begin, j, a, b);
         }
     });
 }
 
-// With halves of whole chunks every head and every row of angles begins at a multiple of 16 bytes.
-template <class T> static Heads<T> heads_of(const HeadsShape *a, bool aligned) {
-    int half = (a->head_dim + 1) / 2, lanes = 1;
-    while (lanes < WARP && lanes * CHUNK<T> < half) lanes *= 2;
-    return Heads<T>{a->n_heads, a->head_dim, half, lanes, aligned && a->head_dim % (2 * CHUNK<T>) == 0};
+// With halves of whole packs every head and every row of angles begins at a multiple of 16 bytes.
+template <typename T> static Heads<T> heads_of(const HeadsShape &a, bool aligned) {
+    int half = (a.head_dim + 1) / 2, lanes = 1;
+    while (lanes < WARP && lanes * PACK<T> < half) lanes *= 2;
+    return Heads<T>{a.n_heads, a.head_dim, half, lanes, aligned && a.head_dim % (2 * PACK<T>) == 0};
 }
 
-template <class T>
-void qk_forward_cuda(Stream *s, void *x, void *rstd, const void *cos, const void *sin, const HeadsShape *shape) {
-    bool aligned = all_aligned<T>(shape->row | shape->batch, x, cos, sin);
-    Heads<T> heads = heads_of<T>(shape, aligned);
-    CUDA_LAUNCH(qk_forward_kernel<T>, grid_of((int64_t)shape->B * shape->T),
-                row_threads((int64_t)shape->n_heads * heads.lanes, MOST_THREADS), 0, cuda_stream(s), (T *)x,
-                (float *)rstd, (const float *)cos, (const float *)sin, *shape, heads);
-    CUDA_CHECK_LAUNCH();
+template <typename T> static int threads_of(const Heads<T> &heads) {
+    return block_of(static_cast<int64_t>(heads.n_heads) * heads.lanes, MOST_THREADS);
 }
-template void qk_forward_cuda<float>(Stream *, void *, void *, const void *, const void *, const HeadsShape *);
-template void qk_forward_cuda<__nv_bfloat16>(Stream *, void *, void *, const void *, const void *,
-                                             const HeadsShape *);
 
-template <class T>
-void qk_backward_cuda(Stream *s, void *dx, const void *y, const void *rstd, const void *cos, const void *sin,
-                      const HeadsShape *shape) {
-    bool aligned = all_aligned<T>(shape->row | shape->batch, dx, rstd ? y : NULL, cos, sin);
-    Heads<T> heads = heads_of<T>(shape, aligned);
-    CUDA_LAUNCH(qk_backward_kernel<T>, grid_of((int64_t)shape->B * shape->T),
-                row_threads((int64_t)shape->n_heads * heads.lanes, MOST_THREADS), 0, cuda_stream(s), (T *)dx,
-                (const T *)y, (const float *)rstd, (const float *)cos, (const float *)sin, *shape, heads);
+template <typename T> void qk_forward_cuda(Stream *s, const QkForward *a) {
+    const HeadsShape &shape = a->shape;
+    T *x = static_cast<T *>(a->x);
+    const float *cos = static_cast<const float *>(a->cos), *sin = static_cast<const float *>(a->sin);
+    Heads<T> heads = heads_of<T>(shape, aligned_16((shape.row | shape.batch) * sizeof(T), x, cos, sin));
+    CUDA_LAUNCH(qk_forward_kernel<T>, whole_grid(static_cast<int64_t>(shape.B) * shape.T), threads_of(heads), 0,
+                cuda_stream(s), x, static_cast<float *>(a->rstd), cos, sin, shape, heads);
     CUDA_CHECK_LAUNCH();
 }
-template void qk_backward_cuda<float>(Stream *, void *, const void *, const void *, const void *, const void *,
-                                      const HeadsShape *);
-template void qk_backward_cuda<__nv_bfloat16>(Stream *, void *, const void *, const void *, const void *,
-                                              const void *, const HeadsShape *);
+
+template <typename T> void qk_backward_cuda(Stream *s, const QkBackward *a) {
+    const HeadsShape &shape = a->shape;
+    T *dx = static_cast<T *>(a->dx);
+    const T *y = a->rstd ? static_cast<const T *>(a->y) : nullptr;
+    const float *cos = static_cast<const float *>(a->cos), *sin = static_cast<const float *>(a->sin);
+    Heads<T> heads = heads_of<T>(shape, aligned_16((shape.row | shape.batch) * sizeof(T), dx, y, cos, sin));
+    CUDA_LAUNCH(qk_backward_kernel<T>, whole_grid(static_cast<int64_t>(shape.B) * shape.T), threads_of(heads), 0,
+                cuda_stream(s), dx, y, static_cast<const float *>(a->rstd), cos, sin, shape, heads);
+    CUDA_CHECK_LAUNCH();
+}
+
+CUDA_INSTANCES(qk_forward_cuda)
+CUDA_INSTANCES(qk_backward_cuda)

@@ -2,24 +2,17 @@
 #include "optim/cuda/ops.h"
 #include "optim/cuda/rows.h"
 
-// for (int64_t i = first_item(); i < n; i += item_step()): one element a thread.
-static __device__ inline int64_t first_item() {
-    return static_cast<int64_t>(blockIdx.x) * BLOCK + threadIdx.x;
-}
-static __device__ inline int64_t item_step() {
-    return static_cast<int64_t>(gridDim.x) * BLOCK;
-}
-
 template <typename T> __global__ void add_diagonal_kernel(T *x, double value, int64_t lines, int64_t n) {
-    for (int64_t r = first_item(); r < lines; r += item_step()) {
+    for (int64_t r = grid_thread(); r < lines; r += grid_threads()) {
         T *at = x + r * n + r % n;
         narrow_to(*at, static_cast<Acc<T>>(static_cast<double>(widened(*at)) + value));
     }
 }
 
-template <typename T> void add_diagonal_cuda(Stream *s, void *x, double value, int count, int64_t n) {
-    CUDA_LAUNCH(add_diagonal_kernel<T>, grid_of(count * n, BLOCK), BLOCK, 0, cuda_stream(s), static_cast<T *>(x),
-                value, count * n, n);
+template <typename T> void add_diagonal_cuda(Stream *s, const AddDiagonal *a) {
+    int64_t lines = a->count * a->n;
+    CUDA_LAUNCH(add_diagonal_kernel<T>, grid_of(lines, BLOCK), BLOCK, 0, cuda_stream(s), static_cast<T *>(a->x),
+                a->value, lines, a->n);
     CUDA_CHECK_LAUNCH();
 }
 
@@ -41,11 +34,10 @@ __global__ void stack_identity_kernel(T *y, const T *x, double a, double b, int6
     }
 }
 
-template <typename T>
-void stack_identity_cuda(Stream *s, void *y, const void *x, double a, double b, int64_t rows, int64_t cols) {
-    Cut cut = cut_rows(1, rows + cols, cols, ELEMENT_PIECE);
-    CUDA_LAUNCH(stack_identity_kernel<T>, cut_grid(cut), BLOCK, 0, cuda_stream(s), static_cast<T *>(y),
-                static_cast<const T *>(x), a, b, rows, cut);
+template <typename T> void stack_identity_cuda(Stream *s, const StackIdentity *a) {
+    Cut cut = cut_rows(1, a->rows + a->cols, a->cols, ELEMENT_PIECE);
+    CUDA_LAUNCH(stack_identity_kernel<T>, cut_grid(cut), BLOCK, 0, cuda_stream(s), static_cast<T *>(a->y),
+                static_cast<const T *>(a->x), a->a, a->b, a->rows, cut);
     CUDA_CHECK_LAUNCH();
 }
 
@@ -75,16 +67,16 @@ static void launch_axpby(Stream *s, void *y, double a, const void *x, double b, 
     CUDA_CHECK_LAUNCH();
 }
 
-template <typename T> void axpby_cuda(Stream *s, void *y, double a, const void *x, double b, int64_t n) {
-    launch_axpby<T, T>(s, y, a, x, b, n);
+template <typename T> void axpby_cuda(Stream *s, const Axpby *a) {
+    launch_axpby<T, T>(s, a->y, a->a, a->x, a->b, a->n);
 }
 
-template <typename T> void widen_cuda(Stream *s, double *y, const void *x, int64_t n) {
-    launch_axpby<double, T>(s, y, 1, x, 0, n);
+template <typename T> void widen_cuda(Stream *s, const Widen *a) {
+    launch_axpby<double, T>(s, a->y, 1, a->x, 0, a->n);
 }
 
-template <typename T> void narrow_cuda(Stream *s, void *y, const double *x, int64_t n) {
-    launch_axpby<T, double>(s, y, 1, x, 0, n);
+template <typename T> void narrow_cuda(Stream *s, const Narrow *a) {
+    launch_axpby<T, double>(s, a->y, 1, a->x, 0, a->n);
 }
 
 enum { TILE = 32, TILE_ROWS = BLOCK / TILE };
@@ -111,36 +103,30 @@ __global__ void transpose_tiles_kernel(T *y, const T *x, int64_t count, int64_t 
     }
 }
 
-template <typename T>
-void transpose_cuda(Stream *s, void *y, const void *x, int count, int64_t rows, int64_t cols) {
-    int64_t tiles = count * ((rows + TILE - 1) / TILE) * ((cols + TILE - 1) / TILE);
-    CUDA_LAUNCH(transpose_tiles_kernel<T>, grid_of(tiles, 1), BLOCK, 0, cuda_stream(s), static_cast<T *>(y),
-                static_cast<const T *>(x), static_cast<int64_t>(count), rows, cols);
+template <typename T> void transpose_cuda(Stream *s, const Transpose *a) {
+    int64_t tiles = a->count * ceil_div(a->rows, TILE) * ceil_div(a->cols, TILE);
+    CUDA_LAUNCH(transpose_tiles_kernel<T>, grid_of(tiles, 1), BLOCK, 0, cuda_stream(s), static_cast<T *>(a->y),
+                static_cast<const T *>(a->x), static_cast<int64_t>(a->count), a->rows, a->cols);
     CUDA_CHECK_LAUNCH();
 }
 
 template <typename T>
 __global__ void drop_small_kernel(T *u, const T *values, double tolerance, int64_t rows, int64_t k) {
     double least = tolerance * static_cast<double>(widened(values[0]));
-    for (int64_t i = first_item(); i < rows * k; i += item_step())
+    for (int64_t i = grid_thread(); i < rows * k; i += grid_threads())
         if (static_cast<double>(widened(values[i % k])) <= least) narrow_to(u[i], 0);
 }
 
-template <typename T>
-void drop_small_cuda(Stream *s, void *u, const void *values, double tolerance, int64_t rows, int64_t k) {
-    CUDA_LAUNCH(drop_small_kernel<T>, grid_of(rows * k, BLOCK), BLOCK, 0, cuda_stream(s), static_cast<T *>(u),
-                static_cast<const T *>(values), tolerance, rows, k);
+template <typename T> void drop_small_cuda(Stream *s, const DropSmall *a) {
+    CUDA_LAUNCH(drop_small_kernel<T>, grid_of(a->rows * a->k, BLOCK), BLOCK, 0, cuda_stream(s),
+                static_cast<T *>(a->u), static_cast<const T *>(a->values), a->tolerance, a->rows, a->k);
     CUDA_CHECK_LAUNCH();
 }
 
-#define INSTANCES(T)                                                                                               \
-    template void add_diagonal_cuda<T>(Stream *, void *, double, int, int64_t);                                    \
-    template void stack_identity_cuda<T>(Stream *, void *, const void *, double, double, int64_t, int64_t);        \
-    template void axpby_cuda<T>(Stream *, void *, double, const void *, double, int64_t);                          \
-    template void transpose_cuda<T>(Stream *, void *, const void *, int, int64_t, int64_t);                        \
-    template void drop_small_cuda<T>(Stream *, void *, const void *, double, int64_t, int64_t);                    \
-    template void widen_cuda<T>(Stream *, double *, const void *, int64_t);                                        \
-    template void narrow_cuda<T>(Stream *, void *, const double *, int64_t);
-INSTANCES(float)
-INSTANCES(double)
-INSTANCES(__nv_bfloat16)
+CUDA_INSTANCES(add_diagonal_cuda)
+CUDA_INSTANCES(stack_identity_cuda)
+CUDA_INSTANCES(axpby_cuda)
+CUDA_INSTANCES(transpose_cuda)
+CUDA_INSTANCES(drop_small_cuda)
+CUDA_INSTANCES(widen_cuda)
+CUDA_INSTANCES(narrow_cuda)

@@ -48,14 +48,14 @@ __global__ void __launch_bounds__(BLOCK)
     }
 }
 
-template <typename T>
-void polar_momentum_cuda(Stream *s, void *u, double *row_sums, const MatrixBatch *x, bool ema, bool nesterov) {
+template <typename T> void polar_momentum_cuda(Stream *s, const PolarMomentum *a) {
+    const MatrixBatch *x = a->batch;
     Cut cut = cut_rows(x->count, x->rows, x->cols, SUM_PIECE);
     double *partial = row_partial(s, cut);
-    CUDA_LAUNCH(momentum_kernel<T>, cut_grid(cut), BLOCK, 0, cuda_stream(s), static_cast<T *>(u),
-                partial ? partial : row_sums, *x, cut, ema, nesterov);
+    CUDA_LAUNCH(momentum_kernel<T>, cut_grid(cut), BLOCK, 0, cuda_stream(s), static_cast<T *>(a->u),
+                partial ? partial : a->row_sums, *x, cut, a->ema, a->nesterov);
     CUDA_CHECK_LAUNCH();
-    row_sums_fold(s, row_sums, partial, cut);
+    row_sums_fold(s, a->row_sums, partial, cut);
 }
 
 // In float a factor that would be no normal number acts in two steps.
@@ -87,14 +87,12 @@ __global__ void __launch_bounds__(BLOCK)
     }
 }
 
-template <typename T>
-void polar_scale_cuda(Stream *s, void *x, const double *row_sums, int count, int64_t rows, int64_t cols,
-                      double factor, double eps) {
-    double *norms = static_cast<double *>(cuda_scratch(s, static_cast<size_t>(count) * sizeof(double)));
-    Cut cut = cut_rows(count, rows, cols, ELEMENT_PIECE);
-    matrix_totals(s, norms, row_sums, count, rows, true);
-    CUDA_LAUNCH(scale_kernel<T>, cut_grid(cut), BLOCK, 0, cuda_stream(s), static_cast<T *>(x), norms, cut, factor,
-                eps);
+template <typename T> void polar_scale_cuda(Stream *s, const PolarScale *a) {
+    double *norms = static_cast<double *>(cuda_scratch(s, static_cast<size_t>(a->count) * sizeof(double)));
+    Cut cut = cut_rows(a->count, a->rows, a->cols, ELEMENT_PIECE);
+    matrix_totals(s, norms, a->row_sums, a->count, a->rows, true);
+    CUDA_LAUNCH(scale_kernel<T>, cut_grid(cut), BLOCK, 0, cuda_stream(s), static_cast<T *>(a->x), norms, cut,
+                a->factor, a->eps);
     CUDA_CHECK_LAUNCH();
 }
 
@@ -121,16 +119,14 @@ __global__ void __launch_bounds__(BLOCK) average_kernel(T *o, MatrixBatch x, Cut
     }
 }
 
-template <typename T> void polar_average_cuda(Stream *s, void *o, const MatrixBatch *x, bool ema) {
+template <typename T> void polar_average_cuda(Stream *s, const PolarAverage *a) {
+    const MatrixBatch *x = a->batch;
     Cut cut = cut_rows(x->count, x->rows, x->cols, ELEMENT_PIECE);
-    CUDA_LAUNCH(average_kernel<T>, cut_grid(cut), BLOCK, 0, cuda_stream(s), static_cast<T *>(o), *x, cut, ema);
+    CUDA_LAUNCH(average_kernel<T>, cut_grid(cut), BLOCK, 0, cuda_stream(s), static_cast<T *>(a->o), *x, cut,
+                a->ema);
     CUDA_CHECK_LAUNCH();
 }
 
-#define INSTANCES(T)                                                                                               \
-    template void polar_momentum_cuda<T>(Stream *, void *, double *, const MatrixBatch *, bool, bool);             \
-    template void polar_scale_cuda<T>(Stream *, void *, const double *, int, int64_t, int64_t, double, double);    \
-    template void polar_average_cuda<T>(Stream *, void *, const MatrixBatch *, bool);
-INSTANCES(float)
-INSTANCES(double)
-INSTANCES(__nv_bfloat16)
+CUDA_INSTANCES(polar_momentum_cuda)
+CUDA_INSTANCES(polar_scale_cuda)
+CUDA_INSTANCES(polar_average_cuda)

@@ -75,7 +75,7 @@ static int64_t numbers_of(int64_t count, int64_t rows, int64_t cols, bool column
 int64_t normalize_scratch_cuda(int64_t count, int64_t rows, int64_t cols, bool columns) {
     const int64_t size = sizeof(double);
     int64_t pieces = cut_rows(count, rows, cols, SUM_PIECE).n * size,
-            sums = columns ? static_cast<int64_t>(column_partial_bytes(static_cast<int>(count), rows, cols)) : 0;
+            sums = columns ? static_cast<int64_t>(column_partial_bytes(count, rows, cols)) : 0;
     return numbers_of(count, rows, cols, columns) * size + (pieces > sums ? pieces : sums);
 }
 
@@ -85,15 +85,15 @@ static Scratch scratch_for(Stream *s, int64_t count, int64_t rows, int64_t cols,
     return {memory, memory + numbers_of(count, rows, cols, columns)};
 }
 
-template <typename T>
-void center_columns_cuda(Stream *s, void *o, double *row_sums, int count, int64_t rows, int64_t cols) {
-    Cut cut = cut_rows(count, rows, cols, SUM_PIECE);
-    Scratch scratch = scratch_for(s, count, rows, cols, true);
-    column_term_sums<T>(s, scratch.numbers, scratch.partial, TERM_VALUE, static_cast<const T *>(o),
-                        static_cast<double>(rows), count, rows, cols);
+template <typename T> void center_columns_cuda(Stream *s, const CenterColumns *a) {
+    int64_t rows = a->rows, cols = a->cols;
+    Cut cut = cut_rows(a->count, rows, cols, SUM_PIECE);
+    Scratch scratch = scratch_for(s, a->count, rows, cols, true);
+    column_term_sums<T>(s, scratch.numbers, scratch.partial, TERM_VALUE, static_cast<const T *>(a->o),
+                        static_cast<double>(rows), a->count, rows, cols);
     Applied<Acc<T>> with = {};
     with.numbers = scratch.numbers;
-    apply<T, APPLY_SHIFT>(s, o, row_sums, scratch.partial, with, cut);
+    apply<T, APPLY_SHIFT>(s, a->o, a->row_sums, scratch.partial, with, cut);
 }
 
 // factors (count, n) = 1 / (sqrt(v) + eps) from sums of squares of rows or columns, with v = b2 v + (1 - b2) sum / divisor,
@@ -103,8 +103,7 @@ __global__ void factors_kernel(double *factors, const double *sums, MatrixBatch 
                                int64_t n, double eps) {
     if (x.report->ok == 0) return;
     double beta2 = x.inputs->beta2[x.group];
-    int64_t step = static_cast<int64_t>(gridDim.x) * BLOCK;
-    for (int64_t i = static_cast<int64_t>(blockIdx.x) * BLOCK + threadIdx.x; i < x.count * n; i += step) {
+    for (int64_t i = grid_thread(); i < x.count * n; i += grid_threads()) {
         double moment = sums[i];
         if (moments) {
             A *v = static_cast<A *>(x.state[1]) + i / n * x.state_stride[1] + i % n;
@@ -123,31 +122,27 @@ static void make_factors(Stream *s, double *factors, const double *sums, const M
     CUDA_CHECK_LAUNCH();
 }
 
-template <typename T>
-void normalize_cuda(Stream *s, void *o, double *row_sums, const MatrixBatch *x, Normalization by, double eps) {
+template <typename T> void normalize_cuda(Stream *s, const Normalize *a) {
     using A = Acc<T>;
+    const MatrixBatch *x = a->batch;
     int64_t rows = x->rows, cols = x->cols;
     Cut cut = cut_rows(x->count, rows, cols, SUM_PIECE);
-    bool columns = by == NORMALIZE_COLUMNS;
+    bool columns = a->by == NORMALIZE_COLUMNS;
     Scratch scratch = scratch_for(s, x->count, rows, cols, columns);
-    Applied<A> with = {
-        x->report, scratch.numbers, static_cast<A *>(x->state[1]), x->state_stride[1], x->inputs, x->group, eps};
-    if (by == NORMALIZE_ELEMENTS) {
-        apply<T, APPLY_MOMENTS>(s, o, row_sums, scratch.partial, with, cut);
+    Applied<A> with = {x->report, scratch.numbers, static_cast<A *>(x->state[1]), x->state_stride[1], x->inputs,
+                       x->group,  a->eps};
+    if (a->by == NORMALIZE_ELEMENTS) {
+        apply<T, APPLY_MOMENTS>(s, a->o, a->row_sums, scratch.partial, with, cut);
     } else if (columns) {
-        column_term_sums<T>(s, scratch.numbers, scratch.partial, TERM_SQUARE, static_cast<const T *>(o), 1,
+        column_term_sums<T>(s, scratch.numbers, scratch.partial, TERM_SQUARE, static_cast<const T *>(a->o), 1,
                             x->count, rows, cols);
-        make_factors<A>(s, scratch.numbers, scratch.numbers, x, true, rows, cols, eps);
-        apply<T, APPLY_ACROSS>(s, o, row_sums, scratch.partial, with, cut);
+        make_factors<A>(s, scratch.numbers, scratch.numbers, x, true, rows, cols, a->eps);
+        apply<T, APPLY_ACROSS>(s, a->o, a->row_sums, scratch.partial, with, cut);
     } else {
-        make_factors<A>(s, scratch.numbers, row_sums, x, by == NORMALIZE_ROWS, cols, rows, eps);
-        apply<T, APPLY_DOWN>(s, o, row_sums, scratch.partial, with, cut);
+        make_factors<A>(s, scratch.numbers, a->row_sums, x, a->by == NORMALIZE_ROWS, cols, rows, a->eps);
+        apply<T, APPLY_DOWN>(s, a->o, a->row_sums, scratch.partial, with, cut);
     }
 }
 
-#define INSTANCES(T)                                                                                               \
-    template void center_columns_cuda<T>(Stream *, void *, double *, int, int64_t, int64_t);                       \
-    template void normalize_cuda<T>(Stream *, void *, double *, const MatrixBatch *, Normalization, double);
-INSTANCES(float)
-INSTANCES(double)
-INSTANCES(__nv_bfloat16)
+CUDA_INSTANCES(center_columns_cuda)
+CUDA_INSTANCES(normalize_cuda)

@@ -5,28 +5,10 @@
 // Of a row or column of a matrix of almost nothing: its factor stays within float.
 #define MIN_SUM 1e-30
 
-// The larger one; once it is NaN, it stays.
-static __device__ inline double larger(double a, double b) {
-    return b > a || isnan(b) ? b : a;
-}
-
-static __device__ inline double block_largest(double x, double *shared) {
-    int lane = lane_index();
-    for (int distance = WARP / 2; distance > 0; distance /= 2)
-        x = larger(x, __shfl_xor_sync(0xffffffffu, x, distance));
-    if (lane == 0) shared[threadIdx.x / WARP] = x;
-    __syncthreads();
-    x = lane < TOTAL_BLOCK / WARP ? shared[lane] : 0;
-    for (int distance = WARP / 2; distance > 0; distance /= 2)
-        x = larger(x, __shfl_xor_sync(0xffffffffu, x, distance));
-    __syncthreads(); // shared may be used again
-    return x;
-}
-
 static __device__ inline double largest_of(const double *x, int64_t n, double *shared) {
     double most = 0;
     for (int64_t i = threadIdx.x; i < n; i += TOTAL_BLOCK) most = larger(most, x[i]);
-    return block_largest(most, shared);
+    return block_max(most, shared);
 }
 
 // A block for each matrix.
@@ -40,9 +22,9 @@ __global__ void norms_kernel(double *norms, const double *columns, const double 
     norms[2 * blockIdx.x + 1] = infinity;
 }
 
-template <typename T>
-void matrix_norms_cuda(Stream *s, double *norms, const void *x, int count, int64_t rows, int64_t cols) {
-    const T *from = static_cast<const T *>(x);
+template <typename T> void matrix_norms_cuda(Stream *s, const MatrixNorms *a) {
+    const T *from = static_cast<const T *>(a->x);
+    int64_t count = a->count, rows = a->rows, cols = a->cols;
     int64_t columns = count * cols, lines = count * rows;
     Cut cut = cut_rows(count, rows, cols, SUM_PIECE);
     size_t sums = static_cast<size_t>(columns + lines) * sizeof(double);
@@ -51,7 +33,7 @@ void matrix_norms_cuda(Stream *s, double *norms, const void *x, int count, int64
     double *rest = memory + columns + lines;
     column_term_sums<T>(s, memory, rest, TERM_ABSOLUTE, from, 1, count, rows, cols);
     row_term_sums<T>(s, memory + columns, rest, TERM_ABSOLUTE, from, from, rows * cols, cut);
-    CUDA_LAUNCH(norms_kernel, static_cast<unsigned>(count), TOTAL_BLOCK, 0, cuda_stream(s), norms, memory,
+    CUDA_LAUNCH(norms_kernel, static_cast<unsigned>(count), TOTAL_BLOCK, 0, cuda_stream(s), a->norms, memory,
                 memory + columns, rows, cols);
     CUDA_CHECK_LAUNCH();
 }
@@ -72,25 +54,23 @@ __global__ void __launch_bounds__(BLOCK) divide_by_bound_kernel(T *x, const doub
     }
 }
 
-template <typename T>
-void divide_by_bound_cuda(Stream *s, void *x, const double *norms, int count, int64_t rows, int64_t cols) {
-    Cut cut = cut_rows(count, rows, cols, ELEMENT_PIECE);
-    CUDA_LAUNCH(divide_by_bound_kernel<T>, cut_grid(cut), BLOCK, 0, cuda_stream(s), static_cast<T *>(x), norms,
-                cut);
+template <typename T> void divide_by_bound_cuda(Stream *s, const DivideByBound *a) {
+    Cut cut = cut_rows(a->count, a->rows, a->cols, ELEMENT_PIECE);
+    CUDA_LAUNCH(divide_by_bound_kernel<T>, cut_grid(cut), BLOCK, 0, cuda_stream(s), static_cast<T *>(a->x),
+                a->norms, cut);
     CUDA_CHECK_LAUNCH();
 }
 
 __global__ void inverse_roots_kernel(double *factors, int64_t n) {
-    int64_t step = static_cast<int64_t>(gridDim.x) * BLOCK;
-    for (int64_t i = static_cast<int64_t>(blockIdx.x) * BLOCK + threadIdx.x; i < n; i += step)
-        factors[i] = 1 / sqrt(larger(MIN_SUM, factors[i]));
+    for (int64_t i = grid_thread(); i < n; i += grid_threads()) factors[i] = 1 / sqrt(larger(MIN_SUM, factors[i]));
 }
 
-template <typename T> void inverse_root_sums_cuda(Stream *s, double *factors, const void *a, int count, int64_t n) {
-    const T *from = static_cast<const T *>(a);
-    Cut cut = cut_rows(count, n, n, SUM_PIECE);
-    row_term_sums<T>(s, factors, row_partial(s, cut), TERM_ABSOLUTE, from, from, n * n, cut);
-    CUDA_LAUNCH(inverse_roots_kernel, grid_of(count * n, BLOCK), BLOCK, 0, cuda_stream(s), factors, count * n);
+template <typename T> void inverse_root_sums_cuda(Stream *s, const InverseRootSums *a) {
+    const T *from = static_cast<const T *>(a->a);
+    int64_t n = a->n, lines = a->count * n;
+    Cut cut = cut_rows(a->count, n, n, SUM_PIECE);
+    row_term_sums<T>(s, a->factors, row_partial(s, cut), TERM_ABSOLUTE, from, from, n * n, cut);
+    CUDA_LAUNCH(inverse_roots_kernel, grid_of(lines, BLOCK), BLOCK, 0, cuda_stream(s), a->factors, lines);
     CUDA_CHECK_LAUNCH();
 }
 
@@ -113,30 +93,22 @@ __global__ void __launch_bounds__(BLOCK)
     }
 }
 
-template <typename T>
-void scale_sides_cuda(Stream *s, void *x, const double *left, const double *right, int count, int64_t rows,
-                      int64_t cols) {
-    Cut cut = cut_rows(count, rows, cols, ELEMENT_PIECE);
-    CUDA_LAUNCH(scale_sides_kernel<T>, cut_grid(cut), BLOCK, 0, cuda_stream(s), static_cast<T *>(x), left, right,
-                cut);
+template <typename T> void scale_sides_cuda(Stream *s, const ScaleSides *a) {
+    Cut cut = cut_rows(a->count, a->rows, a->cols, ELEMENT_PIECE);
+    CUDA_LAUNCH(scale_sides_kernel<T>, cut_grid(cut), BLOCK, 0, cuda_stream(s), static_cast<T *>(a->x), a->left,
+                a->right, cut);
     CUDA_CHECK_LAUNCH();
 }
 
-template <typename T>
-void distance_cuda(Stream *s, double *distances, double *row_sums, const void *x, const void *y, int count,
-                   int64_t rows, int64_t cols) {
-    Cut cut = cut_rows(count, rows, cols, SUM_PIECE);
-    row_term_sums<T>(s, row_sums, row_partial(s, cut), TERM_DISTANCE, static_cast<const T *>(x),
-                     static_cast<const T *>(y), rows * cols, cut);
-    matrix_totals(s, distances, row_sums, count, rows, true);
+template <typename T> void distance_cuda(Stream *s, const Distance *a) {
+    Cut cut = cut_rows(a->count, a->rows, a->cols, SUM_PIECE);
+    row_term_sums<T>(s, a->row_sums, row_partial(s, cut), TERM_DISTANCE, static_cast<const T *>(a->x),
+                     static_cast<const T *>(a->y), a->rows * a->cols, cut);
+    matrix_totals(s, a->distances, a->row_sums, a->count, a->rows, true);
 }
 
-#define INSTANCES(T)                                                                                               \
-    template void matrix_norms_cuda<T>(Stream *, double *, const void *, int, int64_t, int64_t);                   \
-    template void divide_by_bound_cuda<T>(Stream *, void *, const double *, int, int64_t, int64_t);                \
-    template void inverse_root_sums_cuda<T>(Stream *, double *, const void *, int, int64_t);                       \
-    template void scale_sides_cuda<T>(Stream *, void *, const double *, const double *, int, int64_t, int64_t);    \
-    template void distance_cuda<T>(Stream *, double *, double *, const void *, const void *, int, int64_t, int64_t);
-INSTANCES(float)
-INSTANCES(double)
-INSTANCES(__nv_bfloat16)
+CUDA_INSTANCES(matrix_norms_cuda)
+CUDA_INSTANCES(divide_by_bound_cuda)
+CUDA_INSTANCES(inverse_root_sums_cuda)
+CUDA_INSTANCES(scale_sides_cuda)
+CUDA_INSTANCES(distance_cuda)

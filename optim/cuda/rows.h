@@ -8,9 +8,7 @@
 #define POLAR_OPTIM_CUDA_ROWS_H
 
 #include "device/cuda/backend.h"
-#include "device/cuda/check.h"
-#include "device/cuda/launch.h"
-#include "device/cuda/types.h"
+#include "device/cuda/kernel.h"
 #include "optim/ops.h"
 
 enum {
@@ -24,31 +22,6 @@ enum {
 };
 
 // ---- elements ----
-
-// Four neighbours in memory: one access where they are aligned to it, or to 16 bytes.
-template <typename T> struct alignas(VECTOR * sizeof(T) < 16 ? VECTOR * sizeof(T) : 16) Pack { T at[VECTOR]; };
-
-template <typename T> __device__ inline bool can_pack(const T *at, int64_t left) {
-    return left >= VECTOR && reinterpret_cast<uintptr_t>(at) % alignof(Pack<T>) == 0;
-}
-
-// Of the `left` elements from `from` on the first four, zeros where there are fewer.
-template <typename T> __device__ inline void load(Acc<T> (&out)[VECTOR], const T *from, int64_t left) {
-    if (can_pack(from, left)) {
-        Pack<T> pack = *reinterpret_cast<const Pack<T> *>(from);
-        for (int v = 0; v < VECTOR; v++) out[v] = widened(pack.at[v]);
-    } else {
-        for (int v = 0; v < VECTOR; v++) out[v] = v < left ? widened(from[v]) : 0;
-    }
-}
-
-template <typename T> __device__ inline void store(T *to, const Acc<T> (&x)[VECTOR], int64_t left) {
-    Pack<T> pack;
-    for (int v = 0; v < VECTOR; v++) narrow_to(pack.at[v], x[v]);
-    if (can_pack(to, left)) *reinterpret_cast<Pack<T> *>(to) = pack;
-    else
-        for (int v = 0; v < VECTOR && v < left; v++) to[v] = pack.at[v];
-}
 
 // Master weights and, where there are any, their copies in bf16, rounded to nearest.
 template <typename A>
@@ -69,6 +42,11 @@ inline __nv_bfloat16 *weights_copy(const MatrixBatch *x) {
     return static_cast<__nv_bfloat16 *>(x->weights);
 }
 
+// 0 of 0, NaN of NaN.
+template <typename A> __device__ inline A sign_of(A x) {
+    return x > 0 ? 1 : x < 0 ? -1 : x;
+}
+
 // ---- pieces ----
 
 // `count` (rows, cols) matrices cut into n pieces of rows, `pieces` of `length` elements a row, the last one shorter.
@@ -77,7 +55,7 @@ struct Cut {
 };
 
 inline Cut cut_rows(int64_t count, int64_t rows, int64_t cols, int64_t length) {
-    int64_t pieces = cols > length ? (cols + length - 1) / length : 1;
+    int64_t pieces = max_i64(1, ceil_div(cols, length));
     return {rows, cols, length, pieces, count * rows * pieces};
 }
 
@@ -97,13 +75,9 @@ __device__ inline int64_t row_at(const Cut &cut, const Piece &piece, int64_t str
     return piece.matrix * stride + piece.row * cut.cols;
 }
 
-__device__ inline int lane_index() {
-    return static_cast<int>(threadIdx.x) % WARP;
-}
-
 // for (int64_t i = first_piece(); i < cut.n; i += piece_step())
 __device__ inline int64_t first_piece() {
-    return static_cast<int64_t>(blockIdx.x) * BLOCK_WARPS + threadIdx.x / WARP;
+    return static_cast<int64_t>(blockIdx.x) * BLOCK_WARPS + warp_index();
 }
 __device__ inline int64_t piece_step() {
     return static_cast<int64_t>(gridDim.x) * BLOCK_WARPS;
@@ -112,12 +86,6 @@ __device__ inline int64_t piece_step() {
 // for (int64_t c = first_column(piece); c < piece.end; c += STRIDE)
 __device__ inline int64_t first_column(const Piece &piece) {
     return piece.first + VECTOR * lane_index();
-}
-
-// Blocks for n pieces of work, `per_block` of them in each; kernels go on from there where a grid cannot be so large.
-inline unsigned grid_of(int64_t n, int64_t per_block) {
-    int64_t blocks = (n + per_block - 1) / per_block, most = 1 << 30;
-    return static_cast<unsigned>(blocks < 1 ? 1 : blocks < most ? blocks : most);
 }
 
 inline unsigned cut_grid(const Cut &cut) {
@@ -144,18 +112,7 @@ __device__ inline void add_squares(LaneSums &sums, const double (&x)[VECTOR]) {
 }
 
 __device__ inline double warp_total(const LaneSums &sums) {
-    return lanes_sum((sums.at[0] + sums.at[1]) + (sums.at[2] + sums.at[3]), WARP);
-}
-
-// Over a block of whole warps, the same bits in every thread; `shared` has room for WARP numbers.
-__device__ inline double block_sum(double x, double *shared) {
-    int lane = lane_index(), warps = static_cast<int>(blockDim.x) / WARP;
-    x = lanes_sum(x, WARP);
-    if (lane == 0) shared[threadIdx.x / WARP] = x;
-    __syncthreads();
-    x = lanes_sum(lane < warps ? shared[lane] : 0, WARP);
-    __syncthreads(); // shared may be used again
-    return x;
+    return warp_sum((sums.at[0] + sums.at[1]) + (sums.at[2] + sums.at[3]));
 }
 
 // Scratch for the sums of pieces, which row_sums_fold adds up; NULL where a row is one piece: its sum is the row's.
@@ -182,9 +139,9 @@ void row_term_sums(Stream *s, double *sums, double *partial, Term term, const T 
 
 // sums (count, cols) of one of the first three terms over the columns of dense matrices, divided by `divisor`; partial is
 // column_partial_bytes of scratch.
-size_t column_partial_bytes(int count, int64_t rows, int64_t cols);
+size_t column_partial_bytes(int64_t count, int64_t rows, int64_t cols);
 template <typename T>
-void column_term_sums(Stream *s, double *sums, double *partial, Term term, const T *x, double divisor, int count,
-                      int64_t rows, int64_t cols);
+void column_term_sums(Stream *s, double *sums, double *partial, Term term, const T *x, double divisor,
+                      int64_t count, int64_t rows, int64_t cols);
 
 #endif

@@ -40,8 +40,7 @@ __global__ void piece_sums_kernel(double *sums, const T *x, const T *y, int64_t 
 }
 
 __global__ void fold_pieces_kernel(double *row_sums, const double *partial, int64_t lines, int64_t pieces) {
-    int64_t step = static_cast<int64_t>(gridDim.x) * BLOCK;
-    for (int64_t r = static_cast<int64_t>(blockIdx.x) * BLOCK + threadIdx.x; r < lines; r += step) {
+    for (int64_t r = grid_thread(); r < lines; r += grid_threads()) {
         double sum = 0;
         for (int64_t k = 0; k < pieces; k++) sum += partial[r * pieces + k];
         row_sums[r] = sum;
@@ -82,19 +81,16 @@ void row_term_sums(Stream *s, double *sums, double *partial, Term term, const T 
     }
 }
 
-template <typename T>
-void row_sum_squares_cuda(Stream *s, double *sums, const void *x, int64_t stride, int count, int64_t rows,
-                          int64_t cols) {
-    const T *from = static_cast<const T *>(x);
-    Cut cut = cut_rows(count, rows, cols, SUM_PIECE);
-    row_term_sums<T>(s, sums, row_partial(s, cut), TERM_SQUARE, from, from, stride, cut);
+template <typename T> void row_sum_squares_cuda(Stream *s, const RowSumSquares *a) {
+    const T *from = static_cast<const T *>(a->x);
+    Cut cut = cut_rows(a->count, a->rows, a->cols, SUM_PIECE);
+    row_term_sums<T>(s, a->sums, row_partial(s, cut), TERM_SQUARE, from, from, a->stride, cut);
 }
 
-template <typename T>
-void row_dots_cuda(Stream *s, double *sums, const void *a, const void *b, int count, int64_t rows, int64_t cols) {
-    Cut cut = cut_rows(count, rows, cols, SUM_PIECE);
-    row_term_sums<T>(s, sums, row_partial(s, cut), TERM_PRODUCT, static_cast<const T *>(a),
-                     static_cast<const T *>(b), rows * cols, cut);
+template <typename T> void row_dots_cuda(Stream *s, const RowDots *a) {
+    Cut cut = cut_rows(a->count, a->rows, a->cols, SUM_PIECE);
+    row_term_sums<T>(s, a->sums, row_partial(s, cut), TERM_PRODUCT, static_cast<const T *>(a->a),
+                     static_cast<const T *>(a->b), a->rows * a->cols, cut);
 }
 
 // ---- matrices ----
@@ -120,7 +116,7 @@ void matrix_totals(Stream *s, double *totals, const double *row_sums, int count,
 enum { CHUNK = 64 }; // rows that a lane adds up of its column
 
 static int64_t chunks_of(int64_t rows) {
-    return (rows + CHUNK - 1) / CHUNK;
+    return ceil_div(rows, CHUNK);
 }
 
 int64_t row_scratch_cuda(int64_t count, int64_t rows, int64_t cols) {
@@ -129,14 +125,14 @@ int64_t row_scratch_cuda(int64_t count, int64_t rows, int64_t cols) {
     return partial > norms ? partial : norms;
 }
 
-size_t column_partial_bytes(int count, int64_t rows, int64_t cols) {
+size_t column_partial_bytes(int64_t count, int64_t rows, int64_t cols) {
     return static_cast<size_t>(count * chunks_of(rows) * cols) * sizeof(double);
 }
 
 // partial (count, chunks, cols): a warp has 32 columns of a chunk of rows.
 template <typename T, Term TERM>
 __global__ void chunk_sums_kernel(double *partial, const T *x, int64_t count, int64_t rows, int64_t cols) {
-    int64_t chunks = (rows + CHUNK - 1) / CHUNK, tiles = (cols + WARP - 1) / WARP;
+    int64_t chunks = ceil_div(rows, CHUNK), tiles = ceil_div(cols, WARP);
     for (int64_t i = first_piece(); i < count * chunks * tiles; i += piece_step()) {
         int64_t line = i / tiles, c = (i - line * tiles) * WARP + lane_index();
         if (c >= cols) continue;
@@ -155,8 +151,7 @@ __global__ void chunk_sums_kernel(double *partial, const T *x, int64_t count, in
 
 __global__ void column_fold_kernel(double *sums, const double *partial, int64_t count, int64_t chunks, int64_t cols,
                                    double divisor) {
-    int64_t step = static_cast<int64_t>(gridDim.x) * BLOCK;
-    for (int64_t i = static_cast<int64_t>(blockIdx.x) * BLOCK + threadIdx.x; i < count * cols; i += step) {
+    for (int64_t i = grid_thread(); i < count * cols; i += grid_threads()) {
         int64_t matrix = i / cols;
         const double *from = partial + matrix * chunks * cols + (i - matrix * cols);
         double sum = 0;
@@ -167,21 +162,21 @@ __global__ void column_fold_kernel(double *sums, const double *partial, int64_t 
 }
 
 template <typename T, Term TERM>
-static void launch_chunk_sums(Stream *s, double *partial, const T *x, int count, int64_t rows, int64_t cols) {
-    int64_t warps = count * chunks_of(rows) * ((cols + WARP - 1) / WARP);
+static void launch_chunk_sums(Stream *s, double *partial, const T *x, int64_t count, int64_t rows, int64_t cols) {
+    int64_t warps = count * chunks_of(rows) * ceil_div(cols, WARP);
     CUDA_LAUNCH((chunk_sums_kernel<T, TERM>), grid_of(warps, BLOCK_WARPS), BLOCK, 0, cuda_stream(s), partial, x,
-                static_cast<int64_t>(count), rows, cols);
+                count, rows, cols);
     CUDA_CHECK_LAUNCH();
 }
 
 template <typename T>
-void column_term_sums(Stream *s, double *sums, double *partial, Term term, const T *x, double divisor, int count,
-                      int64_t rows, int64_t cols) {
+void column_term_sums(Stream *s, double *sums, double *partial, Term term, const T *x, double divisor,
+                      int64_t count, int64_t rows, int64_t cols) {
     if (term == TERM_VALUE) launch_chunk_sums<T, TERM_VALUE>(s, partial, x, count, rows, cols);
     else if (term == TERM_ABSOLUTE) launch_chunk_sums<T, TERM_ABSOLUTE>(s, partial, x, count, rows, cols);
     else launch_chunk_sums<T, TERM_SQUARE>(s, partial, x, count, rows, cols);
-    CUDA_LAUNCH(column_fold_kernel, grid_of(count * cols, BLOCK), BLOCK, 0, cuda_stream(s), sums, partial,
-                static_cast<int64_t>(count), chunks_of(rows), cols, divisor);
+    CUDA_LAUNCH(column_fold_kernel, grid_of(count * cols, BLOCK), BLOCK, 0, cuda_stream(s), sums, partial, count,
+                chunks_of(rows), cols, divisor);
     CUDA_CHECK_LAUNCH();
 }
 
@@ -214,19 +209,14 @@ __global__ void __launch_bounds__(GUARD_BLOCK)
     }
 }
 
-void step_guard_cuda(Stream *s, StepReport *report, const StepInputs *inputs, const double *row_sums, int64_t n,
-                     const double *loss) {
-    CUDA_LAUNCH(step_guard_kernel, 1, GUARD_BLOCK, 0, cuda_stream(s), report, inputs, row_sums, n, loss);
+template <typename T> void step_guard_cuda(Stream *s, const StepGuard *a) {
+    CUDA_LAUNCH(step_guard_kernel, 1, GUARD_BLOCK, 0, cuda_stream(s), a->report, a->inputs, a->row_sums, a->n,
+                a->loss);
     CUDA_CHECK_LAUNCH();
 }
 
-#define INSTANCES(T)                                                                                               \
-    template void row_term_sums<T>(Stream *, double *, double *, Term, const T *, const T *, int64_t,              \
-                                   const Cut &);                                                                   \
-    template void column_term_sums<T>(Stream *, double *, double *, Term, const T *, double, int, int64_t,         \
-                                      int64_t);                                                                    \
-    template void row_sum_squares_cuda<T>(Stream *, double *, const void *, int64_t, int, int64_t, int64_t);       \
-    template void row_dots_cuda<T>(Stream *, double *, const void *, const void *, int, int64_t, int64_t);
-INSTANCES(float)
-INSTANCES(double)
-INSTANCES(__nv_bfloat16)
+CUDA_INSTANCES(row_sum_squares_cuda)
+CUDA_INSTANCES(row_dots_cuda)
+CUDA_INSTANCES(step_guard_cuda)
+CUDA_INSTANCES(row_term_sums)
+CUDA_INSTANCES(column_term_sums)

@@ -74,13 +74,12 @@ __global__ void __launch_bounds__(TOTAL_BLOCK)
     }
 }
 
-template <typename A>
-void row_factors_cuda(Stream *s, double *factors, const double *row_sums, const MatrixBatch *x,
-                      const RowScaling *scaling) {
-    ASSERT(row_sums || (scaling->rule != SCALE_RMS && !scaling->normalize && !scaling->norm_sums));
+template <typename T> void row_factors_cuda(Stream *s, const RowFactors *a) {
+    const RowScaling *scaling = &a->scaling;
+    ASSERT(a->row_sums || (scaling->rule != SCALE_RMS && !scaling->normalize && !scaling->norm_sums));
     ASSERT(!scaling->normalize || !scaling->norm_sums);
-    CUDA_LAUNCH(row_factors_kernel<A>, static_cast<unsigned>(x->count), TOTAL_BLOCK, 0, cuda_stream(s), factors,
-                row_sums, *x, *scaling);
+    CUDA_LAUNCH(row_factors_kernel<Acc<T>>, static_cast<unsigned>(a->batch->count), TOTAL_BLOCK, 0, cuda_stream(s),
+                a->factors, a->row_sums, *a->batch, *scaling);
     CUDA_CHECK_LAUNCH();
 }
 
@@ -112,20 +111,14 @@ __global__ void __launch_bounds__(BLOCK) update_kernel(MatrixBatch x, __nv_bfloa
     }
 }
 
-template <typename T>
-void polar_update_cuda(Stream *s, const MatrixBatch *x, const void *o, const double *factors, double weight_decay,
-                       bool cautious) {
+template <typename T> void polar_update_cuda(Stream *s, const PolarUpdate *a) {
+    const MatrixBatch *x = a->batch;
     Cut cut = cut_rows(x->count, x->rows, x->cols, ELEMENT_PIECE);
-    auto kernel = cautious ? update_kernel<T, true> : update_kernel<T, false>;
-    CUDA_LAUNCH(kernel, cut_grid(cut), BLOCK, 0, cuda_stream(s), *x, weights_copy(x), static_cast<const T *>(o),
-                factors, cut, weight_decay);
+    auto kernel = a->cautious ? update_kernel<T, true> : update_kernel<T, false>;
+    CUDA_LAUNCH(kernel, cut_grid(cut), BLOCK, 0, cuda_stream(s), *x, weights_copy(x), static_cast<const T *>(a->o),
+                a->factors, cut, a->weight_decay);
     CUDA_CHECK_LAUNCH();
 }
 
-template void row_factors_cuda<float>(Stream *, double *, const double *, const MatrixBatch *, const RowScaling *);
-template void row_factors_cuda<double>(Stream *, double *, const double *, const MatrixBatch *, const RowScaling *);
-#define INSTANCES(T)                                                                                               \
-    template void polar_update_cuda<T>(Stream *, const MatrixBatch *, const void *, const double *, double, bool);
-INSTANCES(float)
-INSTANCES(double)
-INSTANCES(__nv_bfloat16)
+CUDA_INSTANCES(row_factors_cuda)
+CUDA_INSTANCES(polar_update_cuda)

@@ -41,7 +41,14 @@ static void quintic_step(Iteration *it, PolarTriple t) {
 }
 
 static void frobenius_scale(const PolarProblem *p, void *x, const double *row_sums) {
-    p->ops->polar_scale(p->stream, x, row_sums, p->batch, p->rows, p->cols, p->method->norm_factor, p->norm_eps);
+    PolarScale scale = {.x = x,
+                        .row_sums = row_sums,
+                        .count = p->batch,
+                        .rows = p->rows,
+                        .cols = p->cols,
+                        .factor = p->method->norm_factor,
+                        .eps = p->norm_eps};
+    p->ops->polar_scale(p->stream, &scale);
 }
 
 void *polar_newton_schulz(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken) {
@@ -70,10 +77,18 @@ void *polar_turbo_muon(const PolarProblem *p, void *x, const double *row_sums, v
     double *factors = (double *)(void *)((char *)it.poly + polar_gram_bytes(pp));
     frobenius_scale(p, x, row_sums);
     polar_gram(pp, it.gram, x, 1);
-    ops->inverse_root_sums(p->stream, factors, it.gram, p->batch, pp->k);
-    ops->scale_sides(p->stream, x, pp->wide ? factors : NULL, pp->wide ? NULL : factors, p->batch, p->rows,
-                     p->cols);
-    ops->scale_sides(p->stream, it.gram, factors, factors, p->batch, pp->k, pp->k);
+    InverseRootSums sums = {.factors = factors, .a = it.gram, .count = p->batch, .n = pp->k};
+    ops->inverse_root_sums(p->stream, &sums);
+    ScaleSides sides = {.x = x,
+                        .left = pp->wide ? factors : NULL,
+                        .right = pp->wide ? NULL : factors,
+                        .count = p->batch,
+                        .rows = p->rows,
+                        .cols = p->cols};
+    ops->scale_sides(p->stream, &sides);
+    ScaleSides gram_sides = {
+        .x = it.gram, .left = factors, .right = factors, .count = p->batch, .rows = pp->k, .cols = pp->k};
+    ops->scale_sides(p->stream, &gram_sides);
     for (int step = 0; step < p->steps; step++) {
         if (step > 0) polar_gram(pp, it.gram, it.x, 1);
         quintic_step(&it, polar_triple(p->method, step));
@@ -119,7 +134,8 @@ void *polar_gram_ns(const PolarProblem *p, void *x, const double *row_sums, void
         polar_multiply(&pp, z, r, r, t.c, r, t.b);
         if (restart) {
             device_copy(p->stream, q, z, (size_t)(pp.batch * pp.k * pp.k) * type_size(p->type));
-            p->ops->polar->add_diagonal(p->stream, q, t.a, p->batch, pp.k);
+            AddDiagonal add = {.x = q, .value = t.a, .count = p->batch, .n = pp.k};
+            p->ops->polar->add_diagonal(p->stream, &add);
         } else {
             polar_multiply(&pp, next, q, z, 1, q, t.a);
             char *swap = q;

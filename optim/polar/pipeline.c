@@ -282,7 +282,9 @@ static Chunk chunk_begin(const OptimizerStep *step, const MatrixBatch *x) {
 static void normalize_by_moment(const Chunk *k, void *o, double *row_sums) {
     static const Normalization by[MOMENT_COUNT] = {
         [MOMENT_ROW] = NORMALIZE_ROWS, [MOMENT_COLUMN] = NORMALIZE_COLUMNS, [MOMENT_ELEMENT] = NORMALIZE_ELEMENTS};
-    k->ops->normalize(k->step->stream, o, row_sums, &k->x, by[k->moment], k->options->eps);
+    Normalize normalize = {
+        .o = o, .row_sums = row_sums, .batch = &k->x, .by = by[k->moment], .eps = k->options->eps};
+    k->ops->normalize(k->step->stream, &normalize);
 }
 
 // U, from the gradient to what the polar factor is taken of.
@@ -293,11 +295,19 @@ static void chunk_momentum(const Chunk *k) {
     const MatrixBatch *x = &k->x;
     MatrixBatch gradient = *x;
     gradient.state[0] = NULL;
-    ops->polar_momentum(s, k->u, k->sums, o->polar_first ? &gradient : x, o->ema, o->nesterov);
-    if (o->center_columns) ops->center_columns(s, k->u, k->sums, x->count, x->rows, x->cols);
+    PolarMomentum momentum = {.u = k->u,
+                              .row_sums = k->sums,
+                              .batch = o->polar_first ? &gradient : x,
+                              .ema = o->ema,
+                              .nesterov = o->nesterov};
+    ops->polar_momentum(s, &momentum);
+    CenterColumns center = {.o = k->u, .row_sums = k->sums, .count = x->count, .rows = x->rows, .cols = x->cols};
+    if (o->center_columns) ops->center_columns(s, &center);
     if (o->row_norms) {
-        ops->normalize(s, k->u, k->sums, x, NORMALIZE_ROW_NORMS, o->row_eps);
-        if (o->center_columns) ops->center_columns(s, k->u, k->sums, x->count, x->rows, x->cols);
+        Normalize normalize = {
+            .o = k->u, .row_sums = k->sums, .batch = x, .by = NORMALIZE_ROW_NORMS, .eps = o->row_eps};
+        ops->normalize(s, &normalize);
+        if (o->center_columns) ops->center_columns(s, &center);
     }
     if (k->moment != MOMENT_NONE && o->normalize == NORMALIZE_BEFORE) normalize_by_moment(k, k->u, k->sums);
 }
@@ -313,8 +323,10 @@ static void *chunk_factor(const Chunk *k) {
     PolarProblem p = polar_problem(options, k->type, x->rows, x->cols, x->count);
     p.stream = step->stream, p.ops = k->ops;
     void *o = polar_factor(&p, k->u, k->sums, k->iteration, NULL);
-    if (nuclear) k->ops->row_dots(step->stream, k->dots, k->before, o, x->count, x->rows, x->cols);
-    if (options->polar_first) k->ops->polar_average(step->stream, o, x, options->ema);
+    RowDots dots = {.sums = k->dots, .a = k->before, .b = o, .count = x->count, .rows = x->rows, .cols = x->cols};
+    if (nuclear) k->ops->row_dots(step->stream, &dots);
+    if (options->polar_first)
+        k->ops->polar_average(step->stream, &(PolarAverage){.o = o, .batch = x, .ema = options->ema});
     return o;
 }
 
@@ -329,13 +341,26 @@ static void chunk_update(const Chunk *k, void *factor) {
     scaling.normalize = normalized && k->moment == MOMENT_ROW; // by row_factors, in one pass with the update
     bool needs_sums = normalized || scaling.rule == SCALE_RMS;
     double *sums = normalized && !scaling.normalize ? k->norm_sums : k->sums;
-    if (needs_sums) ops->row_sum_squares(s, sums, factor, x->rows * x->cols, x->count, x->rows, x->cols);
+    RowSumSquares squares = {.sums = sums,
+                             .x = factor,
+                             .stride = x->rows * x->cols,
+                             .count = x->count,
+                             .rows = x->rows,
+                             .cols = x->cols};
+    if (needs_sums) ops->row_sum_squares(s, &squares);
     if (sums == k->norm_sums) {
         normalize_by_moment(k, factor, k->sums);
         scaling.norm_sums = k->norm_sums;
     }
-    ops->row_factors(s, k->factors, needs_sums ? k->sums : NULL, x, &scaling);
-    ops->polar_update(s, x, factor, k->factors, o->weight_decay, o->decay == DECAY_CAUTIOUS);
+    RowFactors factors = {
+        .factors = k->factors, .row_sums = needs_sums ? k->sums : NULL, .batch = x, .scaling = scaling};
+    ops->row_factors(s, &factors);
+    PolarUpdate update = {.batch = x,
+                          .o = factor,
+                          .factors = k->factors,
+                          .weight_decay = o->weight_decay,
+                          .cautious = o->decay == DECAY_CAUTIOUS};
+    ops->polar_update(s, &update);
 }
 
 void polar_step(const OptimizerStep *step) {

@@ -38,7 +38,14 @@ double polar_precond_ns_flops(const PolarProblem *p, int steps) {
 
 static double largest_distance(const PolarProblem *p, const Layout *l, const void *x, const void *y) {
     double most = 0;
-    p->ops->polar->distance(p->stream, l->distances, l->sums, x, y, p->batch, p->rows, p->cols);
+    Distance distance = {.distances = l->distances,
+                         .row_sums = l->sums,
+                         .x = x,
+                         .y = y,
+                         .count = p->batch,
+                         .rows = p->rows,
+                         .cols = p->cols};
+    p->ops->polar->distance(p->stream, &distance);
     for (int j = 0; j < p->batch; j++) {
         double d;
         device_copy(p->stream, &d, l->distances + j, sizeof d);
@@ -55,7 +62,14 @@ void *polar_precond_ns(const PolarProblem *p, void *x, const double *row_sums, v
     double tolerance = (double)(p->rows > p->cols ? p->rows : p->cols) * eps;
     double a = 1.5 * sqrt(3) - LIFTED, b = -4.0 / 27 * a * a * a, least = eps;
     int limit = p->steps ? p->steps : p->method->max_steps, step = 0;
-    p->ops->polar_scale(p->stream, x, row_sums, p->batch, p->rows, p->cols, 1, p->norm_eps);
+    PolarScale scale = {.x = x,
+                        .row_sums = row_sums,
+                        .count = p->batch,
+                        .rows = p->rows,
+                        .cols = p->cols,
+                        .factor = 1,
+                        .eps = p->norm_eps};
+    p->ops->polar_scale(p->stream, &scale);
     for (bool moving = true; moving && step < limit; step++) {
         bool lifting = least < LIFTED;
         polar_gram(&pp, l.gram, x, 1);

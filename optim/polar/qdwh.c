@@ -60,7 +60,14 @@ static PolarTriple weights(double *l) {
 static double moved(const PolarProblem *p, const Work *w, const void *u) {
     const PolarProducts *pp = &w->solve.products;
     double d;
-    w->solve.ops->distance(p->stream, w->distance, w->sums, w->before, u, 1, pp->rows, pp->cols);
+    Distance distance = {.distances = w->distance,
+                         .row_sums = w->sums,
+                         .x = w->before,
+                         .y = u,
+                         .count = 1,
+                         .rows = pp->rows,
+                         .cols = pp->cols};
+    w->solve.ops->distance(p->stream, &distance);
     device_copy(p->stream, &d, w->distance, sizeof d);
     stream_synchronize(p->stream);
     return d;
@@ -72,8 +79,10 @@ static int iterate(const PolarProblem *p, const Work *w, void *u) {
     double eps = p->type == TYPE_F64 ? DBL_EPSILON : (double)FLT_EPSILON;
     double l = eps, still = cbrt(5 * eps);
     int limit = p->steps ? p->steps : CONVERGED_STEPS, step = 0;
-    w->solve.ops->matrix_norms(p->stream, w->norms, u, 1, pp->rows, pp->cols);
-    w->solve.ops->divide_by_bound(p->stream, u, w->norms, 1, pp->rows, pp->cols);
+    MatrixNorms norms = {.norms = w->norms, .x = u, .count = 1, .rows = pp->rows, .cols = pp->cols};
+    w->solve.ops->matrix_norms(p->stream, &norms);
+    DivideByBound divide = {.x = u, .norms = w->norms, .count = 1, .rows = pp->rows, .cols = pp->cols};
+    w->solve.ops->divide_by_bound(p->stream, &divide);
     for (bool moving = true; moving && step < limit; step++) {
         bool weighted = l + 5 * eps < 1;
         PolarTriple t = weighted ? weights(&l) : (PolarTriple){3, 1, 3};
@@ -96,10 +105,12 @@ void *polar_qdwh(const PolarProblem *p, void *x, const double *row_sums, void *s
     for (int j = 0; j < p->batch; j++) {
         char *matrix = (char *)x + (size_t)j * bytes;
         bool wide = p->rows < p->cols;
-        if (wide) w.solve.ops->transpose(p->stream, w.tall, matrix, 1, p->rows, p->cols);
+        Transpose to_tall = {.y = w.tall, .x = matrix, .count = 1, .rows = p->rows, .cols = p->cols};
+        if (wide) w.solve.ops->transpose(p->stream, &to_tall);
         int steps = iterate(p, &w, wide ? w.tall : matrix);
         if (steps > *steps_taken) *steps_taken = steps;
-        if (wide) w.solve.ops->transpose(p->stream, matrix, w.solve.matrix, 1, p->cols, p->rows);
+        Transpose from_tall = {.y = matrix, .x = w.solve.matrix, .count = 1, .rows = p->cols, .cols = p->rows};
+        if (wide) w.solve.ops->transpose(p->stream, &from_tall);
         else device_copy(p->stream, matrix, w.solve.matrix, bytes);
     }
     return x;

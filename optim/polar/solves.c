@@ -25,7 +25,8 @@ static void term_by_qr(const PolarSolve *s, void *out, const void *u, double c, 
                        double beta) {
     const PolarProducts *pp = &s->products;
     int64_t m = pp->rows, n = pp->cols;
-    s->ops->stack_identity(pp->stream, s->stack, u, sqrt(c), sqrt(d), m, n);
+    StackIdentity stack = {.y = s->stack, .x = u, .a = sqrt(c), .b = sqrt(d), .rows = m, .cols = n};
+    s->ops->stack_identity(pp->stream, &stack);
     device_orthonormalize(pp->stream, s->stack, pp->type, m + n, n);
     device_gemm(pp->stream, &(Gemm){.type = pp->type,
                                     .c_type = pp->type,
@@ -52,10 +53,10 @@ void polar_solve_term(const PolarSolve *s, void *out, const void *u, double c, d
         return;
     }
     polar_gram(pp, s->stack, u, c);
-    s->ops->add_diagonal(pp->stream, s->stack, d, 1, n);
+    s->ops->add_diagonal(pp->stream, &(AddDiagonal){.x = s->stack, .value = d, .count = 1, .n = n});
     device_copy(pp->stream, s->matrix, u, (size_t)(m * n) * type_size(pp->type));
     device_solve_right(pp->stream, s->matrix, s->stack, pp->type, m, n);
-    s->ops->axpby(pp->stream, out, alpha, s->matrix, beta, m * n);
+    s->ops->axpby(pp->stream, &(Axpby){.y = out, .a = alpha, .x = s->matrix, .b = beta, .n = m * n});
 }
 
 void polar_solve_polish(const PolarSolve *s, const void *u) {

@@ -31,7 +31,8 @@ void *polar_svd(const PolarProblem *p, void *x, const double *row_sums, void *sc
     for (int j = 0; j < p->batch; j++) {
         char *matrix = (char *)x + (size_t)(j * m * n) * type_size(p->type);
         device_svd(p->stream, l.values, l.u, l.vt, matrix, p->type, m, n);
-        p->ops->polar->drop_small(p->stream, l.u, l.values, eps, m, k);
+        DropSmall drop = {.u = l.u, .values = l.values, .tolerance = eps, .rows = m, .k = k};
+        p->ops->polar->drop_small(p->stream, &drop);
         device_gemm(p->stream, &(Gemm){.type = p->type,
                                        .c_type = p->type,
                                        .m = m,

@@ -105,7 +105,8 @@ int64_t polar_zolo_scratch(const PolarProblem *p) {
 // The 1-norm and the infinity-norm of x, on the host.
 static void read_norms(const Work *w, double norms[2], const void *x, int64_t rows, int64_t cols) {
     Stream *stream = w->solve.products.stream;
-    w->solve.ops->matrix_norms(stream, w->norms, x, 1, rows, cols);
+    MatrixNorms of_x = {.norms = w->norms, .x = x, .count = 1, .rows = rows, .cols = cols};
+    w->solve.ops->matrix_norms(stream, &of_x);
     device_copy(stream, norms, w->norms, 2 * sizeof *norms);
     stream_synchronize(stream);
 }
@@ -141,7 +142,7 @@ static void step(Work *w, const Zolotarev *z, bool qr) {
     const PolarProducts *pp = &w->solve.products;
     int64_t size = pp->rows * pp->cols;
     double scale = 1 / z->at_one;
-    w->solve.ops->axpby(pp->stream, w->sum, scale, w->u, 0, size);
+    w->solve.ops->axpby(pp->stream, &(Axpby){.y = w->sum, .a = scale, .x = w->u, .n = size});
     for (int i = 0; i < z->r; i++)
         polar_solve_term(&w->solve, w->sum, w->u, 1, z->c[2 * i], -z->weights[i] * scale, 1, qr);
     char *swap = w->u;
@@ -156,14 +157,17 @@ static int iterate(const PolarProblem *p, Work *w) {
     read_norms(w, norms, w->u, pp->rows, pp->cols);
     double bound = sqrt(norms[0]) * sqrt(norms[1]);
     if (bound == 0 || !isfinite(bound)) { // zero stays; NaN and infinities become NaN
-        w->solve.ops->axpby(p->stream, w->solve.matrix, bound == 0 ? 0 : (double)NAN, w->u, 0, size);
+        Axpby constant = {.y = w->solve.matrix, .a = bound == 0 ? 0 : (double)NAN, .x = w->u, .n = size};
+        w->solve.ops->axpby(p->stream, &constant);
         return 0;
     }
-    w->solve.ops->divide_by_bound(p->stream, w->u, w->norms, 1, pp->rows, pp->cols);
+    DivideByBound divide = {.x = w->u, .norms = w->norms, .count = 1, .rows = pp->rows, .cols = pp->cols};
+    w->solve.ops->divide_by_bound(p->stream, &divide);
     double con = condition(w);
     int limit = con < 2 ? 1 : 2, taken = 0;
     if (p->steps && p->steps < limit) limit = p->steps;
-    w->solve.ops->axpby(p->stream, w->u, 0, w->u, con, size); // singular values in [1, con]
+    Axpby grow = {.y = w->u, .x = w->u, .b = con, .n = size};
+    w->solve.ops->axpby(p->stream, &grow); // singular values in [1, con]
     for (; taken < limit; taken++) {
         Zolotarev z = zolotarev(con, taken > 0);
         step(w, &z, taken == 0 && z.c[2 * z.r - 2] > 100);
@@ -183,12 +187,14 @@ void *polar_zolo(const PolarProblem *p, void *x, const double *row_sums, void *s
     for (int j = 0; j < p->batch; j++) {
         char *matrix = (char *)x + (size_t)(j * size) * type_size(p->type);
         bool wide = p->rows < p->cols;
-        if (wide) ops->transpose(p->stream, w.tall, matrix, 1, p->rows, p->cols);
-        ops->widen(p->stream, (double *)(void *)w.u, wide ? w.tall : matrix, size);
+        Transpose to_tall = {.y = w.tall, .x = matrix, .count = 1, .rows = p->rows, .cols = p->cols};
+        if (wide) ops->transpose(p->stream, &to_tall);
+        ops->widen(p->stream, &(Widen){.y = (double *)(void *)w.u, .x = wide ? w.tall : matrix, .n = size});
         int steps = iterate(p, &w);
         if (steps > *steps_taken) *steps_taken = steps;
-        ops->narrow(p->stream, wide ? w.tall : matrix, w.solve.matrix, size);
-        if (wide) ops->transpose(p->stream, matrix, w.tall, 1, p->cols, p->rows);
+        ops->narrow(p->stream, &(Narrow){.y = wide ? w.tall : matrix, .x = w.solve.matrix, .n = size});
+        Transpose from_tall = {.y = matrix, .x = w.tall, .count = 1, .rows = p->cols, .cols = p->rows};
+        if (wide) ops->transpose(p->stream, &from_tall);
     }
     return x;
 }

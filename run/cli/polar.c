@@ -155,7 +155,13 @@ static bool measure(Row *row, const PolarProblem *p, const Buffers *b, int repea
     const void *u = NULL;
     for (int i = 0; i < repeat; i++) {
         device_copy(p->stream, b->x, b->a, (size_t)(p->rows * p->cols) * type_size(p->type));
-        p->ops->row_sum_squares(p->stream, b->row_sums, b->x, p->rows * p->cols, 1, p->rows, p->cols);
+        RowSumSquares squares = {.sums = b->row_sums,
+                                 .x = b->x,
+                                 .stride = p->rows * p->cols,
+                                 .count = 1,
+                                 .rows = p->rows,
+                                 .cols = p->cols};
+        p->ops->row_sum_squares(p->stream, &squares);
         stream_synchronize(p->stream);
         double start = seconds_now();
         u = polar_factor(p, b->x, b->row_sums, b->scratch, &row->steps);
@@ -184,7 +190,7 @@ static bool make_row(Row *row, Stream *stream, const CommandOptions *o, const do
                       .batch = 1};
     if (!buffers_alloc(&b, stream->device, &p, err)) return false;
     device_copy(stream, b.wide, matrix, (size_t)(row->rows * row->cols) * sizeof *b.wide);
-    p.ops->polar->narrow(stream, b.a, b.wide, row->rows * row->cols);
+    p.ops->polar->narrow(stream, &(Narrow){.y = b.a, .x = b.wide, .n = row->rows * row->cols});
     bool ok = measure(row, &p, &b, o->repeat, err);
     buffers_free(&b, stream->device);
     return ok;

@@ -50,7 +50,7 @@ static double gradient(Problem *p, int64_t t) {
     device_copy(p->stream, q->r, q->m, (size_t)(m * n) * type_size(p->type));
     problem_product(p, p->type, q->r, 1, x, false, y, true, -1, m, n, r);
     p->relative_error = sqrt(problem_sum_squares(p, q->r, p->type, m, n) / q->m_squares);
-    problem_ops(p->device, p->type)->multiply(p->stream, q->r, q->mask, m * n);
+    problem_ops(p->device, p->type)->multiply(p->stream, &(Multiply){.x = q->r, .mask = q->mask, .n = m * n});
     double scale = 2 / q->known;
     problem_product(p, p->type, problem_param(p, p->grads, 0), scale, q->r, false, y, false, 0, m, r, n);
     problem_product(p, p->type, problem_param(p, p->grads, 1), scale, q->r, true, x, false, 0, n, r, m);

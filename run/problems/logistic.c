@@ -53,8 +53,10 @@ static void take_batch(Problem *p, const Logistic *q, int64_t t) {
     device_copy(p->stream, q->rows, rows, (size_t)s * sizeof *rows);
     stream_synchronize(p->stream);
     free(rows);
-    ops->gather(p->stream, q->batch_a, q->a, q->rows, s, p->sizes.x_rows);
-    ops->gather(p->stream, q->batch_labels, q->labels, q->rows, s, p->sizes.cols);
+    Gather a = {.out = q->batch_a, .in = q->a, .index = q->rows, .rows = s, .cols = p->sizes.x_rows};
+    ops->gather(p->stream, &a);
+    Gather labels = {.out = q->batch_labels, .in = q->labels, .index = q->rows, .rows = s, .cols = p->sizes.cols};
+    ops->gather(p->stream, &labels);
 }
 
 // With S the derivative of the loss by the scores A X B, the gradient is A^T S B^T.
@@ -64,7 +66,8 @@ static double gradient(Problem *p, int64_t t) {
     take_batch(p, q, t);
     problem_product(p, p->type, q->ax, 1, q->batch_a, false, p->x, false, 0, s, l, k);
     problem_product(p, p->type, q->z, 1, q->ax, false, q->b, false, 0, s, n, l);
-    problem_ops(p->device, p->type)->logistic(p->stream, p->sums, q->z, q->batch_labels, s, n);
+    LogisticLoss loss = {.losses = p->sums, .z = q->z, .labels = q->batch_labels, .rows = s, .cols = n};
+    problem_ops(p->device, p->type)->logistic(p->stream, &loss);
     problem_product(p, p->type, q->zb, 1, q->z, false, q->b, true, 0, s, l, n);
     problem_product(p, p->type, p->grads, 1, q->batch_a, true, q->zb, false, 0, k, l, s);
     return problem_sum(p, s);

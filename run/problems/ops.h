@@ -1,4 +1,5 @@
-// run/problems/ops.h - the operations of the matrix problems that are not products, one table per device and type.
+// run/problems/ops.h - the operations of the matrix problems that are not products: their arguments and what they compute.
+// run/problems/ops.def lists them; there is one table per device and type.
 #ifndef POLAR_RUN_PROBLEMS_OPS_H
 #define POLAR_RUN_PROBLEMS_OPS_H
 
@@ -8,16 +9,33 @@
 extern "C" {
 #endif
 
+// Logistic loss of scores z with labels c = +-1, all (rows, cols): losses (rows) = the rows' sums of log(1 + e^(-c z)),
+// and z becomes the derivative -c / (1 + e^(c z)).
 typedef struct {
-    // Logistic loss of scores z with labels c = +-1, all (rows, cols): losses (rows) = the rows' sums of log(1 + e^(-c z)),
-    // and z becomes the derivative -c / (1 + e^(c z)).
-    void (*logistic)(Stream *s, double *losses, void *z, const void *labels, int64_t rows, int64_t cols);
+    double *losses;
+    void *z;
+    const void *labels;
+    int64_t rows, cols;
+} LogisticLoss;
 
-    // x (n) *= mask (n).
-    void (*multiply)(Stream *s, void *x, const void *mask, int64_t n);
+// x (n) *= mask (n).
+typedef struct {
+    void *x;
+    const void *mask;
+    int64_t n;
+} Multiply;
 
-    // Row i of out (rows, cols) = row index[i] of in (.., cols).
-    void (*gather)(Stream *s, void *out, const void *in, const int32_t *index, int64_t rows, int64_t cols);
+// Row i of out (rows, cols) = row index[i] of in (.., cols).
+typedef struct {
+    void *out;
+    const void *in;
+    const int32_t *index;
+    int64_t rows, cols;
+} Gather;
+
+typedef struct {
+#define OP(name, Arguments) void (*name)(Stream *, const Arguments *);
+#include "run/problems/ops.def"
 } ProblemOps;
 
 // NULL where the device has none for the type.

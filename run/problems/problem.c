@@ -111,7 +111,8 @@ double problem_sum(Problem *p, int64_t rows) {
 }
 
 double problem_sum_squares(Problem *p, const void *x, Type type, int64_t rows, int64_t cols) {
-    optim_ops(p->device, type)->row_sum_squares(p->stream, p->sums, x, 0, 1, rows, cols);
+    RowSumSquares squares = {.sums = p->sums, .x = x, .count = 1, .rows = rows, .cols = cols};
+    optim_ops(p->device, type)->row_sum_squares(p->stream, &squares);
     return problem_sum(p, rows);
 }
 

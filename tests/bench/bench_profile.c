@@ -149,11 +149,11 @@ void profile_device(Device *device) {
 static LayerOps layers_timed;
 static const LayerOps *layers;
 
-#define TIMED(name, parameters, arguments, table, flops, bytes)                                                    \
-    static void timed_##name parameters {                                                                          \
+#define TIMED(name, Arguments, table, flops, elements)                                                             \
+    static void timed_##name(Stream *s, const Arguments *a) {                                                      \
         double start = bench_now();                                                                                \
-        table->name arguments;                                                                                     \
-        tally(#name, start, flops, 4.0 * (double)(bytes));                                                         \
+        table->name(s, a);                                                                                         \
+        tally(#name, start, flops, 4.0 * (double)(elements));                                                      \
     }
 
 // The two products of a causal tile and those of its gradient: half of the dense ones.
@@ -165,39 +165,19 @@ static int64_t attention_elements(const AttentionShape *a) {
     return (int64_t)a->B * a->q_len * a->head_dim * (2 * a->n_head + 2 * a->n_kv_head);
 }
 
-TIMED(embedding_forward,
-      (Stream * s, void *out, const void *wte, const void *wpe, const Batch *b, int C, int offset),
-      (s, out, wte, wpe, b, C, offset), layers, 0, 3 * b->B * b->T * C)
-TIMED(embedding_backward, (Stream * s, void *dwte, void *dwpe, const void *dout, const Batch *b, int C),
-      (s, dwte, dwpe, dout, b, C), layers, 0, (int64_t)C *(2 * b->B * b->T + 2 * *b->n_unique + 2 * b->T))
-TIMED(norm_forward,
-      (Stream * s, void *resid, void *out, void *mean, void *rstd, const void *x, const void *delta,
-       const void *gain, const void *bias, NormKind kind, double eps, int64_t N, int C),
-      (s, resid, out, mean, rstd, x, delta, gain, bias, kind, eps, N, C), layers, 0, N *C *(delta ? 4 : 2))
-TIMED(norm_backward,
-      (Stream * s, void *dx, void *dgain, void *dbias, const void *dout, const void *x, const void *mean,
-       const void *rstd, const void *gain, NormKind kind, int64_t N, int C, bool accumulate),
-      (s, dx, dgain, dbias, dout, x, mean, rstd, gain, kind, N, C, accumulate), layers, 0, N *C * 4)
-TIMED(activation_forward, (Stream * s, void *out, const void *in, ActivationKind kind, int64_t n),
-      (s, out, in, kind, n), layers, 0, 2 * n)
-TIMED(activation_backward,
-      (Stream * s, void *din, const void *dout, const void *in, ActivationKind kind, int64_t n),
-      (s, din, dout, in, kind, n), layers, 0, 3 * n)
-TIMED(attention_forward,
-      (Stream * s, void *out, void *lse, const void *q, const void *k, const void *v, const AttentionShape *a),
-      (s, out, lse, q, k, v, a), layers, attention_flops(a), attention_elements(a))
-TIMED(attention_backward,
-      (Stream * s, void *dq, void *dk, void *dv, void *delta, const void *dout, const void *q, const void *k,
-       const void *v, const void *out, const void *lse, const AttentionShape *a),
-      (s, dq, dk, dv, delta, dout, q, k, v, out, lse, a), layers, 2.5 * attention_flops(a),
-      2 * attention_elements(a))
-TIMED(cross_entropy,
-      (Stream * s, void *losses, void *logits, const int32_t *targets, double scale, SoftcapKind kind, double cap,
-       int64_t n, int V, int Vp),
-      (s, losses, logits, targets, scale, kind, cap, n, V, Vp), layers, 0, n *V *(scale != 0 ? 2 : 1))
-TIMED(bias_backward, (Stream * s, void *dbias, const void *dout, int64_t N, int C, bool accumulate),
-      (s, dbias, dout, N, C, accumulate), layers, 0, N *C)
-TIMED(loss_sum, (Stream * s, double *total, const void *losses, int64_t n), (s, total, losses, n), layers, 0, n)
+TIMED(embedding_forward, EmbeddingForward, layers, 0, 3 * a->batch->B * a->batch->T * a->C)
+TIMED(embedding_backward, EmbeddingBackward, layers, 0,
+      (int64_t)a->C *(2 * a->batch->B * a->batch->T + 2 * *a->batch->n_unique + 2 * a->batch->T))
+TIMED(norm_forward, NormForward, layers, 0, a->N * a->C * (a->delta ? 4 : 2))
+TIMED(norm_backward, NormBackward, layers, 0, a->N * a->C * 4)
+TIMED(activation_forward, ActivationForward, layers, 0, 2 * a->n)
+TIMED(activation_backward, ActivationBackward, layers, 0, 3 * a->n)
+TIMED(attention_forward, AttentionForward, layers, attention_flops(&a->shape), attention_elements(&a->shape))
+TIMED(attention_backward, AttentionBackward, layers, 2.5 * attention_flops(&a->shape),
+      2 * attention_elements(&a->shape))
+TIMED(cross_entropy, CrossEntropy, layers, 0, a->n * a->V * (a->scale != 0 ? 2 : 1))
+TIMED(bias_backward, BiasBackward, layers, 0, a->N * a->C)
+TIMED(loss_sum, LossSum, layers, 0, a->n)
 
 void profile_layers(Model *model) {
     layers_timed = *(layers = model->ops);
@@ -224,25 +204,13 @@ static int64_t batch_elements(const MatrixBatch *x) {
     return x->count * x->rows * x->cols;
 }
 
-TIMED(row_sum_squares,
-      (Stream * s, double *sums, const void *x, int64_t stride, int count, int64_t rows, int64_t cols),
-      (s, sums, x, stride, count, rows, cols), optim, 0, count *rows *cols)
-TIMED(step_guard,
-      (Stream * s, StepReport *report, const StepInputs *inputs, const double *sums, int64_t n, const double *loss),
-      (s, report, inputs, sums, n, loss), optim, 0, 2 * n)
-TIMED(adamw_update, (Stream * s, const MatrixBatch *x, double eps, double decay), (s, x, eps, decay), optim, 0,
-      7 * batch_elements(x))
-TIMED(polar_momentum, (Stream * s, void *u, double *sums, const MatrixBatch *x, bool ema, bool nesterov),
-      (s, u, sums, x, ema, nesterov), optim, 0, 4 * batch_elements(x))
-TIMED(polar_scale,
-      (Stream * s, void *x, const double *sums, int n, int64_t rows, int64_t cols, double factor, double eps),
-      (s, x, sums, n, rows, cols, factor, eps), optim, 0, 2 * n * rows * cols)
-TIMED(row_factors,
-      (Stream * s, double *factors, const double *sums, const MatrixBatch *x, const RowScaling *scaling),
-      (s, factors, sums, x, scaling), optim, 0, 6 * x->count * x->rows)
-TIMED(polar_update,
-      (Stream * s, const MatrixBatch *x, const void *o, const double *factors, double decay, bool cautious),
-      (s, x, o, factors, decay, cautious), optim, 0, 3 * batch_elements(x))
+TIMED(row_sum_squares, RowSumSquares, optim, 0, a->count * a->rows * a->cols)
+TIMED(step_guard, StepGuard, optim, 0, 2 * a->n)
+TIMED(adamw_update, ElementUpdate, optim, 0, 7 * batch_elements(a->batch))
+TIMED(polar_momentum, PolarMomentum, optim, 0, 4 * batch_elements(a->batch))
+TIMED(polar_scale, PolarScale, optim, 0, 2 * a->count * a->rows * a->cols)
+TIMED(row_factors, RowFactors, optim, 0, 6 * a->batch->count * a->batch->rows)
+TIMED(polar_update, PolarUpdate, optim, 0, 3 * batch_elements(a->batch))
 
 const OptimOps *__real_optim_ops(const Device *device, Type type);
 const OptimOps *__wrap_optim_ops(const Device *device, Type type);

@@ -38,80 +38,139 @@ static char *at(const Work *w, int array, int64_t column) {
 
 OPERATION(embedding_forward) {
     WORK;
-    w->ops->embedding_forward(s, w->x[0], w->wte, w->dwpe, &w->batch, w->C, 0);
+    w->ops->embedding_forward(
+        s, &(EmbeddingForward){.out = w->x[0], .wte = w->wte, .wpe = w->dwpe, .batch = &w->batch, .C = w->C});
 }
 OPERATION(embedding_backward) {
     WORK;
-    w->ops->embedding_backward(s, w->dwte, w->dwpe, w->x[0], &w->batch, w->C);
+    w->ops->embedding_backward(
+        s, &(EmbeddingBackward){.dwte = w->dwte, .dwpe = w->dwpe, .dout = w->x[0], .batch = &w->batch, .C = w->C});
 }
 OPERATION(norm_forward) {
     WORK;
-    w->ops->norm_forward(s, w->x[0], w->x[1], w->stats[0], w->stats[1], w->x[2], w->x[3], w->gain, w->gain,
-                         NORM_LAYERNORM, 1e-5, w->N, w->C);
+    w->ops->norm_forward(s, &(NormForward){.resid = w->x[0],    // (N, C)
+                                           .out = w->x[1],      // (N, C)
+                                           .mean = w->stats[0], // (N)
+                                           .rstd = w->stats[1], // (N)
+                                           .x = w->x[2],        // (N, C)
+                                           .delta = w->x[3],    // (N, C)
+                                           .gain = w->gain,     // (C)
+                                           .bias = w->gain,     // (C)
+                                           .kind = NORM_LAYERNORM,
+                                           .eps = 1e-5,
+                                           .N = w->N,
+                                           .C = w->C});
 }
 OPERATION(norm_backward) {
     WORK;
-    w->ops->norm_backward(s, w->x[0], w->dwpe, w->dwte, w->x[1], w->x[2], w->stats[0], w->stats[1], w->gain,
-                          NORM_LAYERNORM, w->N, w->C, true);
+    w->ops->norm_backward(s, &(NormBackward){.dx = w->x[0],       // (N, C)
+                                             .dgain = w->dwpe,    // (C)
+                                             .dbias = w->dwte,    // (C)
+                                             .dout = w->x[1],     // (N, C)
+                                             .x = w->x[2],        // (N, C)
+                                             .mean = w->stats[0], // (N)
+                                             .rstd = w->stats[1], // (N)
+                                             .gain = w->gain,     // (C)
+                                             .kind = NORM_LAYERNORM,
+                                             .accumulate = true,
+                                             .N = w->N,
+                                             .C = w->C});
 }
 OPERATION(attention_forward) {
     WORK;
-    w->ops->attention_forward(s, w->x[1], w->stats[0], at(w, 0, 0), at(w, 0, w->C), at(w, 0, 2 * w->C),
-                              &w->attention);
+    w->ops->attention_forward(s, &(AttentionForward){.out = w->x[1],
+                                                     .lse = w->stats[0],
+                                                     .q = at(w, 0, 0),
+                                                     .k = at(w, 0, w->C),
+                                                     .v = at(w, 0, 2 * w->C),
+                                                     .shape = w->attention});
 }
 OPERATION(attention_backward) {
     WORK;
-    w->ops->attention_backward(s, at(w, 2, 0), at(w, 2, w->C), at(w, 2, 2 * w->C), w->stats[1], w->x[3],
-                               at(w, 0, 0), at(w, 0, w->C), at(w, 0, 2 * w->C), w->x[1], w->stats[0],
-                               &w->attention);
+    w->ops->attention_backward(s, &(AttentionBackward){.dq = at(w, 2, 0),
+                                                       .dk = at(w, 2, w->C),
+                                                       .dv = at(w, 2, 2 * w->C),
+                                                       .delta = w->stats[1],
+                                                       .dout = w->x[3],
+                                                       .q = at(w, 0, 0),
+                                                       .k = at(w, 0, w->C),
+                                                       .v = at(w, 0, 2 * w->C),
+                                                       .out = w->x[1],
+                                                       .lse = w->stats[0],
+                                                       .shape = w->attention});
 }
 OPERATION(gelu_forward) {
     WORK;
-    w->ops->activation_forward(s, w->x[1], w->x[0], ACTIVATION_GELU_TANH, w->N * w->F);
+    w->ops->activation_forward(
+        s, &(ActivationForward){.out = w->x[1], .in = w->x[0], .kind = ACTIVATION_GELU_TANH, .n = w->N * w->F});
 }
 OPERATION(gelu_backward) {
     WORK;
-    w->ops->activation_backward(s, w->x[1], w->x[2], w->x[0], ACTIVATION_GELU_TANH, w->N * w->F);
+    w->ops->activation_backward(
+        s, &(ActivationBackward){
+               .din = w->x[1], .dout = w->x[2], .in = w->x[0], .kind = ACTIVATION_GELU_TANH, .n = w->N * w->F});
 }
 OPERATION(bias_backward) {
     WORK;
-    w->ops->bias_backward(s, w->dwpe, w->x[0], w->N, w->F, true);
+    w->ops->bias_backward(
+        s, &(BiasBackward){.dbias = w->dwpe, .dout = w->x[0], .accumulate = true, .N = w->N, .C = w->F});
 }
 OPERATION(cross_entropy) {
     WORK;
-    w->ops->cross_entropy(s, w->stats[0], w->logits, w->batch.targets, 1e-6, SOFTCAP_TANH, 0, w->logits_rows, w->V,
-                          w->V);
+    w->ops->cross_entropy(s, &(CrossEntropy){.losses = w->stats[0],
+                                             .logits = w->logits,
+                                             .targets = w->batch.targets,
+                                             .scale = 1e-6,
+                                             .n = w->logits_rows,
+                                             .V = w->V,
+                                             .Vp = w->V});
 }
 OPERATION(loss_sum) {
     WORK;
-    w->ops->loss_sum(s, w->loss, w->stats[0], w->N);
+    w->ops->loss_sum(s, &(LossSum){.total = w->loss, .losses = w->stats[0], .n = w->N});
 }
 OPERATION(gradient_norm) {
     WORK;
     const MatrixBatch *m = &w->matrices;
-    w->optim->row_sum_squares(s, w->sums, m->grads, m->stride, m->count, m->rows, m->cols);
+    w->optim->row_sum_squares(s, &(RowSumSquares){.sums = w->sums,
+                                                  .x = m->grads,
+                                                  .stride = m->stride,
+                                                  .count = m->count,
+                                                  .rows = m->rows,
+                                                  .cols = m->cols});
 }
 OPERATION(adamw) {
     WORK;
-    w->optim->adamw_update(s, &w->matrices, 1e-8, 0.1);
+    w->optim->adamw_update(s, &(ElementUpdate){.batch = &w->matrices, .eps = 1e-8, .weight_decay = 0.1});
 }
 OPERATION(momentum) {
     WORK;
-    w->factors->polar_momentum(s, w->u, w->sums, &w->matrices, false, true);
+    w->factors->polar_momentum(
+        s, &(PolarMomentum){.u = w->u, .row_sums = w->sums, .batch = &w->matrices, .nesterov = true});
 }
 OPERATION(scale) {
     WORK;
     const MatrixBatch *m = &w->matrices;
-    w->factors->polar_scale(s, w->u, w->sums, m->count, m->rows, m->cols, 1, 1e-7);
+    w->factors->polar_scale(s, &(PolarScale){.x = w->u,
+                                             .row_sums = w->sums,
+                                             .count = m->count,
+                                             .rows = m->rows,
+                                             .cols = m->cols,
+                                             .factor = 1,
+                                             .eps = 1e-7});
 }
 OPERATION(row_sums) {
     WORK;
     const MatrixBatch *m = &w->matrices;
-    w->factors->row_sum_squares(s, w->sums, w->u, m->stride, m->count, m->rows, m->cols);
+    w->factors->row_sum_squares(
+        s,
+        &(RowSumSquares){
+            .sums = w->sums, .x = w->u, .stride = m->stride, .count = m->count, .rows = m->rows, .cols = m->cols});
 }
 OPERATION(update) {
     WORK;
-    w->factors->polar_update(s, &w->matrices, w->u, w->sums, 0.1, false);
+    w->factors->polar_update(
+        s, &(PolarUpdate){.batch = &w->matrices, .o = w->u, .factors = w->sums, .weight_decay = 0.1});
 }
 
 static void measure(const Gpu *gpu, Work *w, const char *name, void (*run)(const Gpu *, void *), double bytes,

@@ -34,7 +34,7 @@ network=(--vocab bytes --train-data 'book_train_*.bin' --val-data 'book_val_*.bi
 check 0 tokenize --out . --name book book.txt
 check 0 tokenize --out lines --name lines --val-tokens 0 lines.jsonl
 check 1 tokenize --out . --name none no_such_file.txt
-for optimizer in adamw sgd muon normuon rownorm; do
+for optimizer in adamw sgd lion signum muon normuon rownorm; do
     check 0 "${network[@]}" --optimizer "$optimizer" --out "$optimizer"
 done
 check 0 "${network[@]}" --optimizer polargrad --polar polar-express --out polargrad

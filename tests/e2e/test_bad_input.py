@@ -167,7 +167,7 @@ def test_numbers(folder):
     cases += [[*options, f"--{name}=99999999999999999999999", "--dry-run"] for name in ("steps", "n-layer", "seed", "keep", "polar-steps")]
     cases += [[*options, f"--{name}=-1", "--dry-run"] for name in names if not name.endswith("document-token")]
     refuse(folder, cases)
-    for optimizer in ("adamw", "sgd", "muon", "normuon", "polargrad", "rownorm"):
+    for optimizer in ("adamw", "sgd", "lion", "signum", "muon", "normuon", "polargrad", "rownorm"):
         refuse(folder, [[*options, "--optimizer", optimizer, f"--lr={value}", "--dry-run"] for value in never])
 
 

@@ -67,8 +67,8 @@ help_texts() {
     expect 0 --help && has "$tmp/out" "--train-data" && has "$tmp/out" "train sample" || return 1
     expect 0 && has "$tmp/out" "usage: train" || return 1
     expect 0 --help optimizers || return 1
-    for name in adamw sgd muon normuon polargrad rownorm; do has "$tmp/out" "$name" || return 1; done
-    for name in adamw sgd muon normuon polargrad rownorm; do expect 0 --help "$name" && has "$tmp/out" "--lr" || return 1; done
+    for name in adamw sgd lion signum muon normuon polargrad rownorm; do has "$tmp/out" "$name" || return 1; done
+    for name in adamw sgd lion signum muon normuon polargrad rownorm; do expect 0 --help "$name" && has "$tmp/out" "--lr" || return 1; done
     expect 0 tokenize --help && expect 0 sample --help && expect 0 eval --help && has "$tmp/out" "--hellaswag" && refused "muon" --help muno
 }
 

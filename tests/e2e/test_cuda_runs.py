@@ -152,7 +152,7 @@ def counts(folder, steps, *options, dtype="f32"):
 def steps_are_replayed(folder):
     """From the third step on the host launches no kernel, but the passes of two micro-batches and the update as recorded in
     the second; the update only where no method of it waits for the host, which its declaration says."""
-    for optimizer, *options in (("adamw",), ("sgd",), ("muon", "--polar", "gram-ns"), ("muon", "--polar", "turbo-muon"), ("normuon",), ("rownorm",),
+    for optimizer, *options in (("adamw",), ("sgd",), ("lion",), ("signum",), ("muon", "--polar", "gram-ns"), ("muon", "--polar", "turbo-muon"), ("normuon",), ("rownorm",),
                                 ("polargrad", "--polar", "polar-express"), ("polargrad", "--polar", "precond-ns"), ("polargrad", "--polar", "qdwh")):
         waits = "precond-ns" in options or "qdwh" in options
         dtype = "f32" if waits else "bf16"

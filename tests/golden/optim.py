@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Golden vectors of the optimizers: ten steps of the published implementations over the parameters of a tiny network.
 
-    /usr/bin/python3 tests/golden/optim.py --repo PATH --repo PATH --repo PATH --repo PATH
+    /usr/bin/python3 tests/golden/optim.py --repo PATH --repo PATH --repo PATH --repo PATH --repo PATH [--only FIXTURE]
 
-Each PATH is a checkout or a git directory: Keller Jordan's muon.py (github.com/KellerJordan/Muon), normuon.py
-(github.com/zichongli5/NorMuon), polar_grad.py and its oracles (github.com/timlautk/polargrad), optim/rownorm.py
-(github.com/timlautk/equivariant_optimizers); the first that has a file gives it, so Muon's before PolarGrad's. Their
+Each PATH is a checkout, a git directory or an unpacked package: Keller Jordan's muon.py (github.com/KellerJordan/Muon),
+normuon.py (github.com/zichongli5/NorMuon), polar_grad.py and its oracles (github.com/timlautk/polargrad), optim/rownorm.py
+(github.com/timlautk/equivariant_optimizers), lion_pytorch/lion_pytorch.py (PyPI: lion-pytorch); the first that has a file
+gives it, so Muon's before PolarGrad's. --only makes one of the fixtures, from those of its own optimizers. Their
 code is executed as it stands but for casts to bfloat16 before the iterations for the polar factor, which are taken
 out, so that they compute in the type of their input: float32, and float64 for two of the steps. AdamW and SGD are
 PyTorch's; the auxiliary Adam is that of normuon.py. NorMuon as the paper's Algorithm 1 has it has no published code of
@@ -74,10 +75,17 @@ CASES = {
                      polar_first=1),
         "vector": dict(optimizer="sgd", lr=0.3, momentum=0, nesterov=0, weight_decay=0),
     },
+    "lion": {
+        "hidden": dict(optimizer="lion", lr=0.02, beta1=0.9, beta2=0.99, weight_decay=1),
+        "embed": dict(optimizer="lion", lr=0.05, beta1=0.95, beta2=0.98, weight_decay=0.3),
+        "head": dict(optimizer="lion", lr=0.1, beta1=0.5, beta2=0.9, weight_decay=0.1),
+        "vector": dict(optimizer="lion", lr=0.03, beta1=0.9, beta2=0.99, weight_decay=0),
+    },
 }
 
 # The files they go to.
-FIXTURES = {"optim": ["muon", "normuon_official", "normuon_paper"],
+FIXTURES = {"lion": ["lion"],
+            "optim": ["muon", "normuon_official", "normuon_paper"],
             "polargrad": ["polargrad", "polarsgd", "polar_first", "qdwh"]}
 
 
@@ -119,7 +127,10 @@ def load_published(repos, name, casts=0, module=None):
     return loaded.__dict__
 
 
-def load_all(repos):
+def load_for(fixture_name, repos):
+    """The published code of a fixture's optimizers."""
+    if fixture_name == "lion":
+        return {"lion": load_published(repos, "lion_pytorch/lion_pytorch.py")}
     torch.compile = lambda function: function  # PyTorch 1.13 has neither this
     sys.modules["torch.optim.optimizer"].ParamsT = object  # nor the name of a type
     published = {name: load_published(repos, name + ".py", 1) for name in ("muon", "normuon")}
@@ -140,6 +151,7 @@ STATES = {
     "adamw": {"moment1": "exp_avg", "moment2": "exp_avg_sq"},
     "aux_adam": {"moment1": "exp_avg", "moment2": "exp_avg_sq"},
     "sgd": {"momentum": "momentum_buffer"},
+    "lion": {"momentum": "exp_avg"},
     "polargrad": {"momentum": "momentum"},
     "rownorm": {"momentum": "momentum"},
 }
@@ -163,6 +175,8 @@ def make_optimizer(published, options, p):
                                                     method=o["method"], inner_steps=o["polar_steps"], c=2.0315, **common)
     if o["optimizer"] == "rownorm":
         return published["rownorm"]["RowNormM"]([p], beta=o["momentum"], eps=o["row_eps"], **common)
+    if o["optimizer"] == "lion":
+        return published["lion"]["Lion"]([p], betas=(o["beta1"], o["beta2"]), **common)
     if o["optimizer"] == "adamw":
         return torch.optim.AdamW([p], betas=(o["beta1"], o["beta2"]), eps=o["eps"], foreach=False, **common)
     if o["optimizer"] == "aux_adam":
@@ -260,7 +274,8 @@ def run(published, case, start, gradients):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repo", action="append", required=True, metavar="PATH", help="where some of the files are")
-    published = load_all(parser.parse_args().repo)
+    parser.add_argument("--only", choices=FIXTURES, metavar="FIXTURE", help="one of " + ", ".join(FIXTURES))
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(2000)
     arrays = {f"config.{key}": torch.tensor([value], dtype=torch.int32).numpy() for key, value in SIZES.items()}
@@ -274,7 +289,8 @@ def main():
             gradients[name][:, SIZES["vocab_size"]:] = 0
         arrays[f"grad.{name}"] = gradients[name].numpy()
 
-    for name, cases in FIXTURES.items():
+    for name in [arguments.only] if arguments.only else FIXTURES:
+        published, cases = load_for(name, arguments.repo), FIXTURES[name]
         fixture.write(name, {**arrays, **{key: value for case in cases for key, value in run(published, case, start, gradients)}})
 
 

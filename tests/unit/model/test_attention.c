@@ -199,15 +199,26 @@ static void check_case(const Instance *in, const Case *c) {
              *kk = l.packed ? qq + (size_t)l.k_at * element : array(type, k, nkv, on16);
         char *vv = l.packed ? qq + (size_t)l.v_at * element : array(type, v, nkv, on16);
         void *out = array(type, marks, no, on16), *lse = typed(in->acc, NULL, l.rows);
-        in->ops->attention_forward(in->stream, out, lse, qq, kk, vv, s);
+        AttentionForward forward_pass = {.out = out, .lse = lse, .q = qq, .k = kk, .v = vv, .shape = *s};
+        in->ops->attention_forward(in->stream, &forward_pass);
         expect_within(in, "attention_forward, out", out, ref.out, bound.out, no, forward, 0);
         expect(in, "attention_forward, lse", lse, ref.lse, l.rows, forward, 1);
 
         char *dq = array(type, marks, nq, on16);
         char *dk = l.packed ? dq + (size_t)l.k_at * element : array(type, marks, nkv, on16);
         char *dv = l.packed ? dq + (size_t)l.v_at * element : array(type, marks, nkv, on16);
-        in->ops->attention_backward(in->stream, dq, dk, dv, typed(in->acc, NULL, l.rows),
-                                    array(type, dout, no, on16), qq, kk, vv, out, lse, s);
+        AttentionBackward backward_pass = {.dq = dq,
+                                           .dk = dk,
+                                           .dv = dv,
+                                           .delta = typed(in->acc, NULL, l.rows),
+                                           .dout = array(type, dout, no, on16),
+                                           .q = qq,
+                                           .k = kk,
+                                           .v = vv,
+                                           .out = out,
+                                           .lse = lse,
+                                           .shape = *s};
+        in->ops->attention_backward(in->stream, &backward_pass);
         expect_within(in, "attention_backward, dq", dq, ref.dq, bound.dq, nq, backward, 1);
         if (!l.packed) {
             expect_within(in, "attention_backward, dk", dk, ref.dk, bound.dk, nkv, backward, 1);
@@ -262,12 +273,13 @@ static void check_one_by_one(const Instance *in) {
     char *qq = typed(in->type, q, l.q_size), *kk = typed(in->type, k, l.kv_size),
          *vv = typed(in->type, v, l.kv_size);
     void *out = typed(in->type, NULL, l.out_size), *one = typed(in->type, NULL, D), *lse = typed(in->acc, NULL, T);
-    in->ops->attention_forward(in->stream, out, lse, qq, kk, vv, &l.s);
+    AttentionForward forward = {.out = out, .lse = lse, .q = qq, .k = kk, .v = vv, .shape = l.s};
+    in->ops->attention_forward(in->stream, &forward);
     const double *expected = values_of(out, l.out_size);
     for (int t = 0; t < T; t += 23) {
-        AttentionShape s = l.s;
-        s.q_len = 1, s.q_offset = t;
-        in->ops->attention_forward(in->stream, one, lse, qq + (size_t)(t * D) * type_size(in->type), kk, vv, &s);
+        forward.out = one, forward.q = qq + (size_t)(t * D) * type_size(in->type);
+        forward.shape.q_len = 1, forward.shape.q_offset = t;
+        in->ops->attention_forward(in->stream, &forward);
         assert_memory_equal(values_of(one, D), expected + t * D, (size_t)D * sizeof *expected);
     }
     run_end();

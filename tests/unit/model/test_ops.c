@@ -53,10 +53,19 @@ static void check_embedding_case(const Instance *in, int B, int T, int V, int C,
         run_begin(run);
         void *x = typed(in->type, NULL, (int64_t)N * C);
         void *dt = typed(in->acc, dwte, (int64_t)V * C), *dp = typed(in->acc, dwpe, (int64_t)context * C);
-        in->ops->embedding_forward(in->stream, x, typed(in->type, wte, (int64_t)V * C),
-                                   positions ? typed(in->type, wpe, (int64_t)context * C) : NULL, batch, C, offset);
-        in->ops->embedding_backward(in->stream, dt, positions ? dp : NULL, typed(in->type, dout, (int64_t)N * C),
-                                    batch, C);
+        EmbeddingForward forward = {.out = x,                                    // (N, C)
+                                    .wte = typed(in->type, wte, (int64_t)V * C), // (V, C)
+                                    .wpe = positions ? typed(in->type, wpe, (int64_t)context * C) : NULL,
+                                    .batch = batch,
+                                    .pos_offset = offset,
+                                    .C = C};
+        EmbeddingBackward backward = {.dwte = dt,                                    // (V, C)
+                                      .dwpe = positions ? dp : NULL,                 // (context, C)
+                                      .dout = typed(in->type, dout, (int64_t)N * C), // (N, C)
+                                      .batch = batch,
+                                      .C = C};
+        in->ops->embedding_forward(in->stream, &forward);
+        in->ops->embedding_backward(in->stream, &backward);
         expect(in, "embedding_forward", x, out_ref, (int64_t)N * C, 1, 0);
         expect(in, "embedding_backward, tokens", dt, dwte_ref, (int64_t)V * C, terms, 1);
         if (positions) expect(in, "embedding_backward, positions", dp, dwpe_ref, (int64_t)T * C, terms, 1);
@@ -128,8 +137,19 @@ static void check_norm_case(const Instance *in, NormKind kind, double eps, int64
         void *out = typed(type, NULL, n), *mean = center ? typed(in->acc, NULL, N) : NULL;
         void *rstd = typed(in->acc, NULL, N);
         void *g = affine ? typed(type, gain, C) : NULL, *b = affine ? typed(type, bias, C) : NULL;
-        in->ops->norm_forward(in->stream, resid, out, mean, rstd, xx, mode == RESID_NONE ? NULL : dd, g, b, kind,
-                              eps, N, C);
+        NormForward forward = {.resid = resid,                          // (N, C)
+                               .out = out,                              // (N, C)
+                               .mean = mean,                            // (N)
+                               .rstd = rstd,                            // (N)
+                               .x = xx,                                 // (N, C)
+                               .delta = mode == RESID_NONE ? NULL : dd, // (N, C)
+                               .gain = g,                               // (C)
+                               .bias = b,                               // (C)
+                               .kind = kind,
+                               .eps = eps,
+                               .N = N,
+                               .C = C};
+        in->ops->norm_forward(in->stream, &forward);
         if (resid) expect(in, "norm_forward, resid", resid, sum_ref, n, 1, 0);
         else expect_unchanged(in, "norm_forward, x", xx, x, n);
         double terms = 4 * sqrt((double)C);
@@ -141,9 +161,19 @@ static void check_norm_case(const Instance *in, NormKind kind, double eps, int64
         void *dxx = typed(type, dx, n);
         void *dgg = typed(in->acc, accumulate ? dgain : NULL, C);
         void *dbb = typed(in->acc, accumulate ? dbias : NULL, C);
-        in->ops->norm_backward(in->stream, dxx, affine ? dgg : NULL, affine ? dbb : NULL, typed(type, dout, n),
-                               typed(type, sum_ref, n), center ? typed(in->acc, mean_ref, N) : NULL,
-                               typed(in->acc, rstd_ref, N), g, kind, N, C, accumulate);
+        NormBackward backward = {.dx = dxx,                                           // (N, C)
+                                 .dgain = affine ? dgg : NULL,                        // (C)
+                                 .dbias = affine ? dbb : NULL,                        // (C)
+                                 .dout = typed(type, dout, n),                        // (N, C)
+                                 .x = typed(type, sum_ref, n),                        // (N, C)
+                                 .mean = center ? typed(in->acc, mean_ref, N) : NULL, // (N)
+                                 .rstd = typed(in->acc, rstd_ref, N),                 // (N)
+                                 .gain = g,                                           // (C)
+                                 .kind = kind,
+                                 .accumulate = accumulate,
+                                 .N = N,
+                                 .C = C};
+        in->ops->norm_backward(in->stream, &backward);
         expect(in, "norm_backward, dx", dxx, dx_ref, n, terms, 1);
         if (affine) {
             expect(in, "norm_backward, dgain", dgg, dgain_ref, C, 4 * sqrt((double)N), 1);
@@ -231,12 +261,17 @@ static void check_heads_case(const Instance *in, const HeadsCase *c) {
         void *xx = typed(type, x, n), *dx = typed(type, g, n), *rstd = c->norm ? typed(in->acc, NULL, stats) : NULL;
         void *cc = c->rotation ? typed(in->acc, cosines, (int64_t)context * half) : NULL;
         void *ss = c->rotation ? typed(in->acc, sines, (int64_t)context * half) : NULL;
-        in->ops->qk_forward(in->stream, xx, rstd, cc, ss, &shape);
+        in->ops->qk_forward(in->stream, &(QkForward){.x = xx, .rstd = rstd, .cos = cc, .sin = ss, .shape = shape});
         expect(in, "qk_forward", xx, y_ref, n, terms, 1);
         if (c->norm) expect(in, "qk_forward, rstd", rstd, rstd_ref, stats, terms, 0);
         // The backward pass is given the exact statistics and outputs, so that its errors are its own.
-        in->ops->qk_backward(in->stream, dx, c->norm ? typed(type, y_ref, n) : NULL,
-                             c->norm ? typed(in->acc, rstd_ref, stats) : NULL, cc, ss, &shape);
+        QkBackward backward = {.dx = dx,
+                               .y = c->norm ? typed(type, y_ref, n) : NULL,
+                               .rstd = c->norm ? typed(in->acc, rstd_ref, stats) : NULL,
+                               .cos = cc,
+                               .sin = ss,
+                               .shape = shape};
+        in->ops->qk_backward(in->stream, &backward);
         expect(in, "qk_backward", dx, dx_ref, n, terms, 1);
         const double *x_now = values_of(xx, n), *dx_now = values_of(dx, n);
         for (int64_t i = 0; i < n; i++) {
@@ -271,7 +306,12 @@ static void check_bias_case(const Instance *in, int64_t N, int C, bool accumulat
     for (int run = 0; run < RUNS; run++) {
         run_begin(run);
         void *dbias = typed(in->acc, accumulate ? before : NULL, C);
-        in->ops->bias_backward(in->stream, dbias, typed(in->type, dout, N * C), N, C, accumulate);
+        BiasBackward backward = {.dbias = dbias,                       // (C)
+                                 .dout = typed(in->type, dout, N * C), // (N, C)
+                                 .accumulate = accumulate,
+                                 .N = N,
+                                 .C = C};
+        in->ops->bias_backward(in->stream, &backward);
         expect(in, "bias_backward", dbias, ref, C, sqrt((double)N), 1);
         run_end();
     }
@@ -295,12 +335,13 @@ static void check_loss_sum(const Instance *in) {
         for (int run = 0; run < RUNS; run++) {
             run_begin(run);
             void *x = typed(in->acc, losses, n), *sums = typed(TYPE_F64, &(double){0}, 1);
-            in->ops->loss_sum(in->stream, sums, x, n);
+            LossSum loss_sum = {.total = sums, .losses = x, .n = n};
+            in->ops->loss_sum(in->stream, &loss_sum);
             double total = *values_of(sums, 1);
             assert_true(fabs(total - (double)sum) <= (double)n * DBL_EPSILON * fabs((double)sum));
             if (run == 0) first = total;
             assert_true(total == first);
-            in->ops->loss_sum(in->stream, sums, x, n);
+            in->ops->loss_sum(in->stream, &loss_sum);
             total = *values_of(sums, 1);
             assert_true(fabs(total - 2 * (double)sum) <= 3 * (double)n * DBL_EPSILON * fabs((double)sum));
             run_end();
@@ -322,7 +363,8 @@ static void check_cast(const Instance *in) {
         for (int run = 0; run < RUNS; run++) {
             run_begin(run);
             void *weights = typed(in->type, NULL, n);
-            in->ops->cast_weights(in->stream, weights, typed(in->acc, master, n), n);
+            void *from = typed(in->acc, master, n);
+            in->ops->cast_weights(in->stream, &(CastWeights){.weights = weights, .master = from, .n = n});
             expect_unchanged(in, "cast_weights", weights, ref, n);
             run_end();
         }

@@ -62,8 +62,9 @@ static void check_activation_case(const Instance *in, ActivationKind kind, int64
         run_begin(run);
         void *xx = typed(in->type, x, n), *out = typed(in->type, NULL, n), *dd = typed(in->type, dout, n);
         void *din = in_place ? dd : typed(in->type, NULL, n);
-        in->ops->activation_forward(in->stream, out, xx, kind, n);
-        in->ops->activation_backward(in->stream, din, dd, xx, kind, n);
+        in->ops->activation_forward(in->stream, &(ActivationForward){.out = out, .in = xx, .kind = kind, .n = n});
+        in->ops->activation_backward(in->stream,
+                                     &(ActivationBackward){.din = din, .dout = dd, .in = xx, .kind = kind, .n = n});
         expect(in, "activation_forward", out, out_ref, n, 8, 1);
         expect(in, "activation_backward", din, din_ref, n, 8, 1);
         expect_each(in, "activation_forward", out, out_ref, out_size, n, 8);
@@ -99,8 +100,9 @@ static void check_swiglu_case(const Instance *in, int64_t n, bool in_place) {
         void *g = typed(in->type, gate, n), *u = typed(in->type, up, n), *d = typed(in->type, dout, n);
         void *out = typed(in->type, NULL, n), *dgate = typed(in->type, NULL, n);
         void *dup = in_place ? d : typed(in->type, NULL, n);
-        in->ops->swiglu_forward(in->stream, out, g, u, n);
-        in->ops->swiglu_backward(in->stream, dgate, dup, d, g, u, n);
+        in->ops->swiglu_forward(in->stream, &(SwigluForward){.out = out, .gate = g, .up = u, .n = n});
+        in->ops->swiglu_backward(
+            in->stream, &(SwigluBackward){.dgate = dgate, .dup = dup, .dout = d, .gate = g, .up = u, .n = n});
         expect(in, "swiglu_forward", out, out_ref, n, 8, 1);
         expect(in, "swiglu_backward, gate", dgate, dgate_ref, n, 8, 1);
         expect(in, "swiglu_backward, up", dup, dup_ref, n, 8, 1);
@@ -138,7 +140,7 @@ static void check_softcap_case(const Instance *in, SoftcapKind kind, double cap,
     for (int run = 0; run < RUNS; run++) {
         run_begin(run);
         void *logits = typed(in->type, x, n);
-        in->ops->softcap(in->stream, logits, kind, cap, n);
+        in->ops->softcap(in->stream, &(Softcap){.logits = logits, .kind = kind, .cap = cap, .n = n});
         expect(in, "softcap", logits, ref, n, 8, 0);
         expect_each(in, "softcap", logits, ref, size, n, 8);
         const double *z = values_of(logits, n);
@@ -194,8 +196,16 @@ static void check_cross_entropy_case(const Instance *in, const LossCase *c) {
     for (int run = 0; run < RUNS; run++) {
         run_begin(run);
         void *x = typed(in->type, logits, n * Vp), *losses = typed(in->acc, NULL, n);
-        in->ops->cross_entropy(in->stream, losses, x, on_device(TYPE_I32, targets, n), c->scale, c->kind, c->cap, n,
-                               V, Vp);
+        CrossEntropy cross_entropy = {.losses = losses,                           // (n)
+                                      .logits = x,                                // (n, Vp)
+                                      .targets = on_device(TYPE_I32, targets, n), // (n)
+                                      .scale = c->scale,
+                                      .cap_kind = c->kind,
+                                      .cap = c->cap,
+                                      .n = n,
+                                      .V = V,
+                                      .Vp = Vp};
+        in->ops->cross_entropy(in->stream, &cross_entropy);
         expect(in, "cross_entropy, losses", losses, loss_ref, n, 4, terms + size);
         if (c->scale != 0)
             expect(in, "cross_entropy, gradient", x, grad_ref, n * Vp, factor * terms, fabs(c->scale) / V);
@@ -250,29 +260,43 @@ static void check_nan(const Instance *in) {
     void *out = typed(t, NULL, NAN_N), *other = typed(t, NULL, NAN_N);
     const ActivationKind kinds[] = {ACTIVATION_GELU_TANH, ACTIVATION_GELU, ACTIVATION_RELU2};
     for (int i = 0; i < 3; i++) {
-        in->ops->activation_forward(in->stream, out, bad, kinds[i], NAN_N);
+        in->ops->activation_forward(in->stream,
+                                    &(ActivationForward){.out = out, .in = bad, .kind = kinds[i], .n = NAN_N});
         expect_nan(in, "activation_forward", out);
-        in->ops->activation_backward(in->stream, out, good, bad, kinds[i], NAN_N);
+        ActivationBackward backward = {.din = out, .dout = good, .in = bad, .kind = kinds[i], .n = NAN_N};
+        in->ops->activation_backward(in->stream, &backward);
         expect_nan(in, "activation_backward, input", out);
-        in->ops->activation_backward(in->stream, out, bad, good, kinds[i], NAN_N);
+        backward.dout = bad, backward.in = good;
+        in->ops->activation_backward(in->stream, &backward);
         expect_nan(in, "activation_backward, gradient", out);
     }
     for (int which = 0; which < 2; which++) {
-        in->ops->swiglu_forward(in->stream, out, which ? good : bad, which ? bad : good, NAN_N);
+        const void *gate = which ? good : bad, *up = which ? bad : good;
+        in->ops->swiglu_forward(in->stream, &(SwigluForward){.out = out, .gate = gate, .up = up, .n = NAN_N});
         expect_nan(in, "swiglu_forward", out);
     }
-    in->ops->swiglu_backward(in->stream, out, other, good, bad, good, NAN_N);
+    in->ops->swiglu_backward(
+        in->stream,
+        &(SwigluBackward){.dgate = out, .dup = other, .dout = good, .gate = bad, .up = good, .n = NAN_N});
     expect_nan(in, "swiglu_backward, gate", out);
     expect_nan(in, "swiglu_backward, up", other);
     for (SoftcapKind kind = SOFTCAP_TANH; kind <= SOFTCAP_ROOT; kind++) {
         void *logits = typed(t, dirty, NAN_N);
-        in->ops->softcap(in->stream, logits, kind, 15, NAN_N);
+        in->ops->softcap(in->stream, &(Softcap){.logits = logits, .kind = kind, .cap = 15, .n = NAN_N});
         expect_nan(in, "softcap", logits);
         for (int scaled = 0; scaled < 2; scaled++)
             for (int is_capped = 0; is_capped < 2; is_capped++) {
                 void *loss = typed(in->acc, &(double){0}, 1), *target = on_device(TYPE_I32, &(int32_t){2}, 1);
-                in->ops->cross_entropy(in->stream, loss, typed(t, dirty, NAN_N), target, scaled, kind,
-                                       is_capped ? 15 : 0, 1, NAN_N, NAN_N);
+                CrossEntropy cross_entropy = {.losses = loss,                   // (1)
+                                              .logits = typed(t, dirty, NAN_N), // (1, NAN_N)
+                                              .targets = target,                // (1)
+                                              .scale = scaled,
+                                              .cap_kind = kind,
+                                              .cap = is_capped ? 15 : 0,
+                                              .n = 1,
+                                              .V = NAN_N,
+                                              .Vp = NAN_N};
+                in->ops->cross_entropy(in->stream, &cross_entropy);
                 assert_true(isnan(*values_of(loss, 1)));
             }
     }

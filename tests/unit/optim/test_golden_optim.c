@@ -65,6 +65,11 @@ static const Case cases[] = {
       [GROUP_VECTOR] = "sgd"},
      NULL,
      {[GROUP_HIDDEN] = "qdwh", [GROUP_EMBED] = "qdwh", [GROUP_HEAD] = "qdwh"}},
+    {"lion",
+     "lion",
+     {[GROUP_HIDDEN] = "lion", [GROUP_EMBED] = "lion", [GROUP_HEAD] = "lion", [GROUP_VECTOR] = "lion"},
+     NULL,
+     {NULL}},
 };
 
 typedef struct {
@@ -91,7 +96,7 @@ static void load_settings(ParamGroupOptions settings[GROUP_COUNT], const Safeten
         if (!def) fail_msg("%s", err.text);
         param_group_init(&settings[group], def);
         if (group == GROUP_HIDDEN && c->form) set(&settings[group], "form", c->form);
-        if (group == GROUP_HIDDEN) set(&settings[group], "split-qkv", "false");
+        if (group == GROUP_HIDDEN && def->splits) set(&settings[group], "split-qkv", "false");
         if (c->polar[group]) set(&settings[group], "polar", c->polar[group]);
         char prefix[64], value[32];
         int length = snprintf(prefix, sizeof prefix, "setting.%s.%s.", c->name, group_name(group));
@@ -353,11 +358,16 @@ static void test_qdwh(void **state) {
     assert_true(close);
 }
 
+static void test_lion(void **state) {
+    (void)state;
+    check_case(&cases[7]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_muon),          cmocka_unit_test(test_normuon_official),
         cmocka_unit_test(test_normuon_paper), cmocka_unit_test(test_polargrad),
         cmocka_unit_test(test_polarsgd),      cmocka_unit_test(test_polar_first),
-        cmocka_unit_test(test_qdwh)};
+        cmocka_unit_test(test_qdwh),          cmocka_unit_test(test_lion)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

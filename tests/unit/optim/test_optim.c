@@ -91,6 +91,57 @@ static void sgd_follows_its_equations(void **state) {
     fixture_each_instance(sgd_cases);
 }
 
+// Lion's momentum beta2 and weight of it in the update beta1; Signum's momentum is both of its betas, the update being the
+// sign of the new momentum. As PyTorch computes them: torch.sign, whose value at 0 is 0.
+static void sign_case(Type type, const char *text, double beta1, double beta2, double wd, bool signum) {
+    const double lr = 0.01;
+    Fixture f;
+    fixture_open(&f, type, WIDTH, text, text);
+    fixture_fill(&f, f.master, f.ref, 0.5, 1);
+    double *m = calloc((size_t)f.table.elements, sizeof *m);
+    for (int t = 1; t <= STEPS; t++) {
+        fixture_fill(&f, f.grads, f.ref_grads, 0.1, 100 + (uint64_t)t);
+        fixture_step(&f, t - 1, STEPS, 0);
+        for (int i = 0; i < f.table.n_params; i++) {
+            const Param *p = &f.table.params[i];
+            for (int64_t j = p->offset; j < p->offset + p->valid_rows * p->cols; j++) {
+                double g = f.ref_grads[j], u = beta1 * m[j] + (1 - beta1) * g;
+                m[j] = beta2 * m[j] + (1 - beta2) * g;
+                if (signum) u = m[j];
+                f.ref[j] -= lr * ((u > 0) - (u < 0) + wd * f.ref[j]);
+            }
+        }
+    }
+    // Every step adds a few roundings of weights of about 0.5 and updates of 0.01: 4 are enough of the weights of each step.
+    // A momentum that rounding gives the other sign (one in about 1e6) would be off by 2 lr = 0.02, far above all of it.
+    for (int i = 0; i < f.table.n_params; i++) {
+        const Param *p = &f.table.params[i];
+        expect_close(&f, p, STEPS * 4 * fixture_epsilon(type) * fixture_norm(f.ref + p->offset, param_elements(p)));
+    }
+    free(m);
+    fixture_close(&f);
+}
+
+static void lion_cases(Type type) {
+    sign_case(type, "lion lr=0.01", 0.9, 0.99, 1, false);
+    sign_case(type, "lion lr=0.01 beta1=0.95 beta2=0.8 weight-decay=0", 0.95, 0.8, 0, false);
+}
+
+static void signum_cases(Type type) {
+    sign_case(type, "signum lr=0.01", 0.9, 0.9, 1, true);
+    sign_case(type, "signum lr=0.01 momentum=0 weight-decay=0.1", 0, 0, 0.1, true);
+}
+
+static void signum_follows_its_equations(void **state) {
+    (void)state;
+    fixture_each_instance(signum_cases);
+}
+
+static void lion_follows_its_equations(void **state) {
+    (void)state;
+    fixture_each_instance(lion_cases);
+}
+
 // ---- the polar family ----
 
 // A case: the settings as the user gives them, and what they must mean.
@@ -319,6 +370,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(adamw_follows_its_equations),
         cmocka_unit_test(sgd_follows_its_equations),
+        cmocka_unit_test(lion_follows_its_equations),
+        cmocka_unit_test(signum_follows_its_equations),
         cmocka_unit_test(polar_family_follows_its_equations),
         cmocka_unit_test(paper_update_has_the_stated_size),
         cmocka_unit_test(a_mean_loss_with_its_eps_makes_the_steps_of_the_sum),

@@ -95,7 +95,7 @@ static double *squares_of(const void *data, int64_t lines, int64_t cols) {
     return sums;
 }
 
-// ---- AdamW and SGD ----
+// ---- updates element by element ----
 
 static void check_adamw(const Instance *in) {
     const double eps = 1e-3, decay = 0.1;
@@ -112,7 +112,7 @@ static void check_adamw(const Instance *in) {
         for (int run = 0; run < RUNS; run++) {
             run_begin(run);
             MatrixBatch x = batch_of(in, &c);
-            ops_of(in)->adamw_update(in->stream, &x, eps, decay);
+            ops_of(in)->adamw_update(in->stream, &(ElementUpdate){.batch = &x, .eps = eps, .weight_decay = decay});
             // Each is a few roundings of numbers of about 1; the quotient, at most a few hundred, comes in times 0.01.
             expect(in, "adamw m", x.state[0], m, c.n, 4, 1);
             expect(in, "adamw v", x.state[1], v, c.n, 4, 1);
@@ -140,9 +140,62 @@ static void check_sgd(const Instance *in) {
             MatrixBatch x = batch_of(in, &c);
             void *state = x.state[0];
             if (!keeps) x.state[0] = NULL;
-            ops_of(in)->sgd_update(in->stream, &x, nesterov, 0.1);
+            ops_of(in)->sgd_update(in->stream,
+                                   &(ElementUpdate){.batch = &x, .nesterov = nesterov, .weight_decay = 0.1});
             expect(in, "sgd b", state, b, c.n, 4, 2);
             expect(in, "sgd p", x.master, p, c.n, 4, 1);
+            expect_copies(in, &c, &x);
+            run_end();
+        }
+        case_end();
+    }
+}
+
+// An update of the sign alone, of steps of lr and the decay of p.
+static void check_lion(const Instance *in) {
+    for (int i = 0; i < SHAPES; i++) {
+        Case c = make_case(shapes[i]);
+        c.grads[0] = c.first[0] = 0; // of no sign
+        double *p = copy_of(c.master, c.n), *m = copy_of(c.first, c.n);
+        for (int64_t k = 0; k < c.dense; k++) {
+            int64_t at = in_batch(&c, k);
+            double g = report.clip_scale * c.grads[at], u = 0.8 * m[at] + 0.2 * g;
+            p[at] -= 0.01 * ((u > 0) - (u < 0) + 0.1 * p[at]);
+            m[at] = 0.95 * m[at] + 0.05 * g;
+        }
+        for (int run = 0; run < RUNS; run++) {
+            run_begin(run);
+            MatrixBatch x = batch_of(in, &c);
+            ops_of(in)->lion_update(in->stream, &(ElementUpdate){.batch = &x, .weight_decay = 0.1});
+            expect(in, "lion m", x.state[0], m, c.n, 4, 1);
+            expect(in, "lion p", x.master, p, c.n, 4, 1);
+            expect_copies(in, &c, &x);
+            run_end();
+        }
+        case_end();
+    }
+}
+
+static void check_signum(const Instance *in) {
+    for (int kind = 0; kind < 2 * SHAPES; kind++) { // without momentum, with
+        Case c = make_case(shapes[kind / 2]);
+        bool keeps = kind % 2;
+        c.grads[0] = c.first[0] = 0; // of no sign
+        double *p = copy_of(c.master, c.n), *m = copy_of(c.first, c.n);
+        for (int64_t k = 0; k < c.dense; k++) {
+            int64_t at = in_batch(&c, k);
+            double g = report.clip_scale * c.grads[at], u = g;
+            if (keeps) u = m[at] = 0.9 * m[at] + 0.1 * g;
+            p[at] -= 0.01 * ((u > 0) - (u < 0) + 0.1 * p[at]);
+        }
+        for (int run = 0; run < RUNS; run++) {
+            run_begin(run);
+            MatrixBatch x = batch_of(in, &c);
+            void *state = x.state[0];
+            if (!keeps) x.state[0] = NULL;
+            ops_of(in)->signum_update(in->stream, &(ElementUpdate){.batch = &x, .weight_decay = 0.1});
+            expect(in, "signum m", state, m, c.n, 4, 1);
+            expect(in, "signum p", x.master, p, c.n, 4, 1);
             expect_copies(in, &c, &x);
             run_end();
         }
@@ -170,12 +223,16 @@ static void check_momentum(const Instance *in) {
             int64_t lines = x.count * x.rows;
             void *out = typed(in->type, NULL, c.dense), *state = x.state[0];
             double *sums = typed(TYPE_F64, NULL, lines);
-            ops_of(in)->polar_momentum(in->stream, out, sums, &x, ema, nesterov);
+            ops_of(in)->polar_momentum(
+                in->stream,
+                &(PolarMomentum){.u = out, .row_sums = sums, .batch = &x, .ema = ema, .nesterov = nesterov});
             expect(in, "momentum", state, m, c.n, 4, 2);
             expect(in, "momentum u", out, u, c.dense, 6, 2);
             expect_sums(in, "momentum sums", sums, squares_of(out, lines, x.cols), lines, x.cols);
             x.state[0] = NULL;
-            ops_of(in)->polar_momentum(in->stream, out, sums, &x, ema, nesterov);
+            ops_of(in)->polar_momentum(
+                in->stream,
+                &(PolarMomentum){.u = out, .row_sums = sums, .batch = &x, .ema = ema, .nesterov = nesterov});
             expect(in, "gradient", out, plain, c.dense, 2, 0);
             expect_sums(in, "gradient sums", sums, squares_of(out, lines, x.cols), lines, x.cols);
             run_end();
@@ -211,19 +268,32 @@ static void check_scale(const Instance *in) {
             void *o = typed(in->type, c.o, c.dense), *b = typed(in->type, other, c.dense);
             MatrixBatch x = batch_of(in, &c);
             double *sums = typed(TYPE_F64, NULL, lines), *dots = typed(TYPE_F64, NULL, lines);
-            ops_of(in)->row_sum_squares(in->stream, sums, o, size, x.count, x.rows, cols);
+            ops_of(in)->row_sum_squares(
+                in->stream,
+                &(RowSumSquares){
+                    .sums = sums, .x = o, .stride = size, .count = x.count, .rows = x.rows, .cols = cols});
             expect_sums(in, "row_sum_squares", sums, sums_ref, lines, cols);
-            ops_of(in)->row_dots(in->stream, dots, o, b, x.count, x.rows, cols);
+            ops_of(in)->row_dots(
+                in->stream,
+                &(RowDots){.sums = dots, .a = o, .b = b, .count = x.count, .rows = x.rows, .cols = cols});
             Instance doubles = *in; // sums that cancel: of terms of about 1
             doubles.type = TYPE_F64;
             expect(&doubles, "row_dots", dots, dots_ref, lines, (double)cols, (double)cols);
-            ops_of(in)->polar_average(in->stream, b, &x, true); // of another factor: into the state alone
+            ops_of(in)->polar_average(
+                in->stream,
+                &(PolarAverage){.o = b, .batch = &x, .ema = true}); // of another factor: into the state alone
             void *again = typed(in->type, c.o, c.dense);
             MatrixBatch y = batch_of(in, &c);
-            ops_of(in)->polar_average(in->stream, again, &y, true);
+            ops_of(in)->polar_average(in->stream, &(PolarAverage){.o = again, .batch = &y, .ema = true});
             expect(in, "average", again, average, c.dense, 4, 1);
             expect(in, "average state", y.state[0], state, c.n, 4, 1);
-            ops_of(in)->polar_scale(in->stream, o, sums, x.count, x.rows, cols, 1.02, 0.125);
+            ops_of(in)->polar_scale(in->stream, &(PolarScale){.x = o,
+                                                              .row_sums = sums,
+                                                              .count = x.count,
+                                                              .rows = x.rows,
+                                                              .cols = cols,
+                                                              .factor = 1.02,
+                                                              .eps = 0.125});
             // In double the sums over rows of up to 8300 terms, in 16 lanes or more, show too.
             expect(in, "polar_scale", o, scaled, c.dense, in->type == TYPE_F64 ? 4 + (double)cols / 16 : 4, 0);
             run_end();
@@ -272,7 +342,10 @@ static void check_factors(const Instance *in) {
             double *factors = typed(TYPE_F64, NULL, lines);
             s.row_dots = typed(TYPE_F64, dots, lines);
             s.norm_sums = how == 2 ? typed(TYPE_F64, norm_sums, lines) : NULL;
-            ops_of(in)->row_factors(in->stream, factors, typed(TYPE_F64, sums, lines), &x, &s);
+            ops_of(in)->row_factors(in->stream, &(RowFactors){.factors = factors,
+                                                              .row_sums = typed(TYPE_F64, sums, lines),
+                                                              .batch = &x,
+                                                              .scaling = s});
             // The rounded moments are what the factors are made of.
             expect(in, "row_factors", factors, ref, lines, 4, 0);
             expect(in, "row_factors v", x.state[1], v, c.n, 2, 0);
@@ -296,7 +369,11 @@ static void check_update(const Instance *in) {
             run_begin(run);
             MatrixBatch x = batch_of(in, &c);
             void *o = typed(in->type, c.o, c.dense);
-            ops_of(in)->polar_update(in->stream, &x, o, typed(TYPE_F64, factors, lines), 0.1, cautious);
+            ops_of(in)->polar_update(in->stream, &(PolarUpdate){.batch = &x,
+                                                                .o = o,
+                                                                .factors = typed(TYPE_F64, factors, lines),
+                                                                .weight_decay = 0.1,
+                                                                .cautious = cautious});
             expect(in, "polar_update", x.master, p, c.n, 2, 1);
             expect_copies(in, &c, &x);
             run_end();
@@ -321,7 +398,9 @@ static void check_center(const Instance *in) {
             run_begin(run);
             void *o = typed(in->type, c.o, c.dense);
             double *sums = typed(TYPE_F64, NULL, lines);
-            ops_of(in)->center_columns(in->stream, o, sums, c.shape.count, rows, cols);
+            ops_of(in)->center_columns(
+                in->stream,
+                &(CenterColumns){.o = o, .row_sums = sums, .count = c.shape.count, .rows = rows, .cols = cols});
             expect(in, "center_columns", o, centered, c.dense, 2, 0);
             expect_sums(in, "center_columns sums", sums, squares_of(o, lines, cols), lines, cols);
             run_end();
@@ -356,7 +435,8 @@ static void check_normalize(const Instance *in) {
             MatrixBatch x = batch_of(in, &c);
             void *o = typed(in->type, c.o, c.dense);
             double *sums = typed(TYPE_F64, sums_ref, lines);
-            ops_of(in)->normalize(in->stream, o, sums, &x, by, 1e-3);
+            ops_of(in)->normalize(in->stream,
+                                  &(Normalize){.o = o, .row_sums = sums, .batch = &x, .by = by, .eps = 1e-3});
             expect(in, "normalize", o, out, c.dense, 4, 0);
             expect(in, "normalize v", x.state[1], v, c.n, 2, 0);
             expect_sums(in, "normalize sums", sums, squares_of(o, lines, cols), lines, cols);
@@ -397,8 +477,11 @@ static void check_guard(const Instance *in) {
             run_begin(run);
             StepReport *out = on_device(TYPE_F64, &report, sizeof report / sizeof(double));
             const StepInputs *given = on_device(TYPE_F64, &step, sizeof step / sizeof(double));
-            ops_of(in)->step_guard(in->stream, out, given, typed(TYPE_F64, sums, N), N,
-                                   typed(TYPE_F64, &cases[i].loss, 1));
+            ops_of(in)->step_guard(in->stream, &(StepGuard){.report = out,
+                                                            .inputs = given,
+                                                            .row_sums = typed(TYPE_F64, sums, N),
+                                                            .n = N,
+                                                            .loss = typed(TYPE_F64, &cases[i].loss, 1)});
             const double *got = values_of(out, sizeof ref / sizeof(double)), *wanted = (const double *)&ref;
             for (size_t k = 0; k < sizeof ref / sizeof(double); k++)
                 if (!(fabs(got[k] - wanted[k]) <= N * DBL_EPSILON * fabs(wanted[k])) &&
@@ -421,7 +504,9 @@ static void check_bad_row(const Instance *in) {
     run_begin(0);
     MatrixBatch x = batch_of(in, &c);
     double *factors = typed(TYPE_F64, NULL, lines);
-    ops_of(in)->row_factors(in->stream, factors, typed(TYPE_F64, sums, lines), &x, &s);
+    ops_of(in)->row_factors(
+        in->stream,
+        &(RowFactors){.factors = factors, .row_sums = typed(TYPE_F64, sums, lines), .batch = &x, .scaling = s});
     assert_true(isnan(values_of(factors, lines)[2]));
     run_end();
     case_end();
@@ -431,14 +516,31 @@ static void check_bad_row(const Instance *in) {
 static void run_stations(const Instance *in, const MatrixBatch *x, void *u, double *sums, double *factors) {
     const OptimOps *ops = ops_of(in);
     RowScaling scaling = {.rule = SCALE_RMS, .rms = 0.2, .normalize = true, .eps = 1e-10};
-    ops->polar_momentum(in->stream, u, sums, x, true, true);
-    ops->center_columns(in->stream, u, sums, x->count, x->rows, x->cols);
+    ops->polar_momentum(in->stream,
+                        &(PolarMomentum){.u = u, .row_sums = sums, .batch = x, .ema = true, .nesterov = true});
+    ops->center_columns(
+        in->stream,
+        &(CenterColumns){.o = u, .row_sums = sums, .count = x->count, .rows = x->rows, .cols = x->cols});
     for (int by = NORMALIZE_ROWS; by <= NORMALIZE_ROW_NORMS; by++)
-        ops->normalize(in->stream, u, sums, x, (Normalization)by, 1e-10);
-    ops->polar_scale(in->stream, u, sums, x->count, x->rows, x->cols, 1.01, 1e-7);
-    ops->row_sum_squares(in->stream, sums, u, x->rows * x->cols, x->count, x->rows, x->cols);
-    ops->row_factors(in->stream, factors, sums, x, &scaling);
-    ops->polar_update(in->stream, x, u, factors, 0.1, true);
+        ops->normalize(in->stream,
+                       &(Normalize){.o = u, .row_sums = sums, .batch = x, .by = (Normalization)by, .eps = 1e-10});
+    ops->polar_scale(in->stream, &(PolarScale){.x = u,
+                                               .row_sums = sums,
+                                               .count = x->count,
+                                               .rows = x->rows,
+                                               .cols = x->cols,
+                                               .factor = 1.01,
+                                               .eps = 1e-7});
+    ops->row_sum_squares(in->stream, &(RowSumSquares){.sums = sums,
+                                                      .x = u,
+                                                      .stride = x->rows * x->cols,
+                                                      .count = x->count,
+                                                      .rows = x->rows,
+                                                      .cols = x->cols});
+    ops->row_factors(in->stream,
+                     &(RowFactors){.factors = factors, .row_sums = sums, .batch = x, .scaling = scaling});
+    ops->polar_update(
+        in->stream, &(PolarUpdate){.batch = x, .o = u, .factors = factors, .weight_decay = 0.1, .cautious = true});
 }
 
 static void expect_same(const char *what, const void *a, const void *b, size_t bytes) {
@@ -499,6 +601,8 @@ static void each(void (*check)(const Instance *in)) {
     }
 TEST(adamw)
 TEST(sgd)
+TEST(lion)
+TEST(signum)
 TEST(momentum)
 TEST(scale)
 TEST(factors)
@@ -511,10 +615,11 @@ TEST(batch)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(adamw),  cmocka_unit_test(sgd),       cmocka_unit_test(momentum),
-        cmocka_unit_test(scale),  cmocka_unit_test(factors),   cmocka_unit_test(update),
-        cmocka_unit_test(center), cmocka_unit_test(normalize), cmocka_unit_test(guard),
-        cmocka_unit_test(batch),  cmocka_unit_test(bad_row),
+        cmocka_unit_test(adamw),     cmocka_unit_test(sgd),      cmocka_unit_test(lion),
+        cmocka_unit_test(signum),    cmocka_unit_test(momentum), cmocka_unit_test(scale),
+        cmocka_unit_test(factors),   cmocka_unit_test(update),   cmocka_unit_test(center),
+        cmocka_unit_test(normalize), cmocka_unit_test(guard),    cmocka_unit_test(batch),
+        cmocka_unit_test(bad_row),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

@@ -355,11 +355,15 @@ static Work run_operations(const Fixture *f, int threads, int count, int64_t row
                      .inputs = &inputs,
                      .report = &report};
     omp_set_num_threads(threads);
-    ops->center_columns(f->stream, w.u, w.sums, count, rows, cols);
+    ops->center_columns(f->stream,
+                        &(CenterColumns){.o = w.u, .row_sums = w.sums, .count = count, .rows = rows, .cols = cols});
     for (int by = NORMALIZE_ROWS; by <= NORMALIZE_ROW_NORMS; by++)
-        ops->normalize(f->stream, w.u, w.sums, &x, (Normalization)by, 1e-10);
-    ops->polar_average(f->stream, w.u, &x, true);
-    ops->row_dots(f->stream, w.dots, w.u, w.m, count, rows, cols);
+        ops->normalize(
+            f->stream,
+            &(Normalize){.o = w.u, .row_sums = w.sums, .batch = &x, .by = (Normalization)by, .eps = 1e-10});
+    ops->polar_average(f->stream, &(PolarAverage){.o = w.u, .batch = &x, .ema = true});
+    ops->row_dots(f->stream,
+                  &(RowDots){.sums = w.dots, .a = w.u, .b = w.m, .count = count, .rows = rows, .cols = cols});
     stream_synchronize(f->stream);
     return w;
 }

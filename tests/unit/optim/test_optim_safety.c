@@ -17,6 +17,8 @@ static Type type = TYPE_F32; // of the network
 static const char *const all_settings[][2] = {
     {"adamw", "adamw"},
     {"sgd", "sgd"},
+    {"lion", "lion"},
+    {"signum", "signum momentum=0"},
     {"muon weight-decay=0.1", "adamw"},
     {"normuon", "adamw lr=0.1"},
     {"normuon form=official", "sgd nesterov=true"},
@@ -71,7 +73,9 @@ static void factors_of_a_zero_matrix_are_finite(void **state) {
                                   .power = 1,
                                   .row_dots = sums};
             double *out = fixture_upload(&f, factors, sizeof factors);
-            optim_ops(f.device, f.type)->row_factors(f.stream, out, sums, &x, &scaling);
+            optim_ops(f.device, f.type)
+                ->row_factors(f.stream,
+                              &(RowFactors){.factors = out, .row_sums = sums, .batch = &x, .scaling = scaling});
             fixture_download(&f, factors, out, sizeof factors);
             for (int i = 0; i < 3; i++) assert_true(factors[i] == 0);
         }

@@ -270,11 +270,23 @@ static void threads_do_not_change_bits(void **state) {
                              .inputs = &inputs,
                              .report = &report};
             RowScaling scaling = {.rule = SCALE_RMS, .rms = 0.2, .normalize = true, .eps = 1e-10};
-            ops->polar_momentum(f[i].stream, u[i], sums[i], &x, true, true);
-            ops->polar_scale(f[i].stream, u[i], sums[i], 1, 128, W, 1, 1e-7);
-            ops->row_sum_squares(f[i].stream, sums[i], u[i], n, 1, 128, W);
-            ops->row_factors(f[i].stream, factors[i], sums[i], &x, &scaling);
-            ops->polar_update(f[i].stream, &x, u[i], factors[i], 0.1, true);
+            ops->polar_momentum(
+                f[i].stream,
+                &(PolarMomentum){.u = u[i], .row_sums = sums[i], .batch = &x, .ema = true, .nesterov = true});
+            ops->polar_scale(
+                f[i].stream,
+                &(PolarScale){
+                    .x = u[i], .row_sums = sums[i], .count = 1, .rows = 128, .cols = W, .factor = 1, .eps = 1e-7});
+            ops->row_sum_squares(
+                f[i].stream,
+                &(RowSumSquares){.sums = sums[i], .x = u[i], .stride = n, .count = 1, .rows = 128, .cols = W});
+            ops->row_factors(
+                f[i].stream,
+                &(RowFactors){.factors = factors[i], .row_sums = sums[i], .batch = &x, .scaling = scaling});
+            ops->polar_update(
+                f[i].stream,
+                &(PolarUpdate){
+                    .batch = &x, .o = u[i], .factors = factors[i], .weight_decay = 0.1, .cautious = true});
             free(momentum), free(moments);
         }
         assert_memory_equal(f[0].master, f[1].master, fixture_bytes(&f[0]));

@@ -42,9 +42,12 @@ static void check_norms(const Instance *in) {
             run_begin(run);
             void *data = typed(in->type, x, n);
             double *norms = typed(TYPE_F64, NULL, 2 * COUNT);
-            ops->matrix_norms(in->stream, norms, data, COUNT, rows, cols);
+            ops->matrix_norms(
+                in->stream, &(MatrixNorms){.norms = norms, .x = data, .count = COUNT, .rows = rows, .cols = cols});
             expect_doubles(in, "matrix_norms", norms, norms_ref, 2 * COUNT, (double)(rows + cols));
-            ops->divide_by_bound(in->stream, data, norms, COUNT, rows, cols);
+            ops->divide_by_bound(
+                in->stream,
+                &(DivideByBound){.x = data, .norms = norms, .count = COUNT, .rows = rows, .cols = cols});
             expect(in, "divide_by_bound", data, divided, n, 4, 0);
             run_end();
         }
@@ -55,10 +58,10 @@ static void check_norms(const Instance *in) {
     run_begin(0);
     void *data = typed(in->type, zero, 4), *bad = typed(in->type, with_nan, 4);
     double *norms = typed(TYPE_F64, NULL, 2);
-    ops->matrix_norms(in->stream, norms, data, 1, 2, 2);
-    ops->divide_by_bound(in->stream, data, norms, 1, 2, 2);
+    ops->matrix_norms(in->stream, &(MatrixNorms){.norms = norms, .x = data, .count = 1, .rows = 2, .cols = 2});
+    ops->divide_by_bound(in->stream, &(DivideByBound){.x = data, .norms = norms, .count = 1, .rows = 2, .cols = 2});
     expect_unchanged(in, "divide_by_bound of zero", data, zero, 4);
-    ops->matrix_norms(in->stream, norms, bad, 1, 2, 2);
+    ops->matrix_norms(in->stream, &(MatrixNorms){.norms = norms, .x = bad, .count = 1, .rows = 2, .cols = 2});
     assert_true(isnan(values_of(norms, 2)[0]) && isnan(values_of(norms, 2)[1]));
     run_end();
     case_end();
@@ -92,17 +95,22 @@ static void check_scaling(const Instance *in) {
             void *data = typed(in->type, x, n), *square = typed(in->type, a, squares);
             double *l = typed(TYPE_F64, left, COUNT * rows), *r = typed(TYPE_F64, right, COUNT * cols);
             double *factors = typed(TYPE_F64, NULL, COUNT * cols);
-            ops->inverse_root_sums(in->stream, factors, square, COUNT, cols);
+            ops->inverse_root_sums(in->stream,
+                                   &(InverseRootSums){.factors = factors, .a = square, .count = COUNT, .n = cols});
             expect_doubles(in, "inverse_root_sums", factors, factors_ref, COUNT * cols, (double)cols + 4);
-            ops->scale_sides(in->stream, data, l, r, COUNT, rows, cols);
+            ops->scale_sides(
+                in->stream,
+                &(ScaleSides){.x = data, .left = l, .right = r, .count = COUNT, .rows = rows, .cols = cols});
             expect(in, "scale_sides", data, scaled, n, 4, 0);
             data = typed(in->type, x, n);
-            ops->scale_sides(in->stream, data, l, NULL, COUNT, rows, cols);
+            ops->scale_sides(in->stream,
+                             &(ScaleSides){.x = data, .left = l, .count = COUNT, .rows = rows, .cols = cols});
             expect(in, "scale_sides left", data, by_left, n, 2, 0);
             data = typed(in->type, x, n);
-            ops->scale_sides(in->stream, data, NULL, r, COUNT, rows, cols);
+            ops->scale_sides(in->stream,
+                             &(ScaleSides){.x = data, .right = r, .count = COUNT, .rows = rows, .cols = cols});
             expect(in, "scale_sides right", data, by_right, n, 2, 0);
-            ops->add_diagonal(in->stream, square, 2.5, COUNT, cols);
+            ops->add_diagonal(in->stream, &(AddDiagonal){.x = square, .value = 2.5, .count = COUNT, .n = cols});
             expect(in, "add_diagonal", square, shifted, squares, 2, 0);
             run_end();
         }
@@ -137,22 +145,30 @@ static void check_moves(const Instance *in) {
             void *s = typed(in->type, NULL, size + cols * cols), *v = typed(in->type, values, cols);
             double *d = typed(TYPE_F64, NULL, COUNT), *row_sums = typed(TYPE_F64, NULL, COUNT * rows);
             double *wide = typed(TYPE_F64, NULL, n);
-            ops->transpose(in->stream, t, a, COUNT, rows, cols);
+            ops->transpose(in->stream, &(Transpose){.y = t, .x = a, .count = COUNT, .rows = rows, .cols = cols});
             expect(in, "transpose", t, turned, n, 0, 0);
-            ops->distance(in->stream, d, row_sums, a, b, COUNT, rows, cols);
+            ops->distance(in->stream, &(Distance){.distances = d,
+                                                  .row_sums = row_sums,
+                                                  .x = a,
+                                                  .y = b,
+                                                  .count = COUNT,
+                                                  .rows = rows,
+                                                  .cols = cols});
             expect_doubles(in, "distance", d, distances_ref, COUNT, 2 * (double)(rows + cols));
-            ops->axpby(in->stream, b, 0.5, a, -2, n);
+            ops->axpby(in->stream, &(Axpby){.y = b, .a = 0.5, .x = a, .b = -2, .n = n});
             expect(in, "axpby", b, sum, n, 2, 0);
             void *fresh = typed(in->type, NULL, n); // NaN, not to be read
-            ops->axpby(in->stream, fresh, 1, a, 0, n);
+            ops->axpby(in->stream, &(Axpby){.y = fresh, .a = 1, .x = a, .n = n});
             expect(in, "axpby without y", fresh, copy, n, 0, 0);
-            ops->stack_identity(in->stream, s, a, 3, 7, rows, cols);
+            ops->stack_identity(in->stream,
+                                &(StackIdentity){.y = s, .x = a, .a = 3, .b = 7, .rows = rows, .cols = cols});
             expect(in, "stack_identity", s, stack, size + cols * cols, 1, 0);
-            ops->widen(in->stream, wide, a, n);
+            ops->widen(in->stream, &(Widen){.y = wide, .x = a, .n = n});
             expect_doubles(in, "widen", wide, copy, n, 0);
-            ops->narrow(in->stream, t, wide, n);
+            ops->narrow(in->stream, &(Narrow){.y = t, .x = wide, .n = n});
             expect(in, "narrow", t, copy, n, 0, 0);
-            ops->drop_small(in->stream, a, v, 0.25, rows, cols);
+            ops->drop_small(in->stream,
+                            &(DropSmall){.u = a, .values = v, .tolerance = 0.25, .rows = rows, .k = cols});
             expect(in, "drop_small", a, kept, size, 0, 0);
             run_end();
         }

@@ -2,7 +2,8 @@
 #ifndef POLAR_BASE_SAFETENSORS_H
 #define POLAR_BASE_SAFETENSORS_H
 
-#include "base/float_types.h"
+#include "base/error.h"
+#include "base/type.h"
 
 #ifdef __cplusplus
 extern "C" {

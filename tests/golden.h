@@ -2,7 +2,7 @@
 #ifndef POLAR_TESTS_GOLDEN_H
 #define POLAR_TESTS_GOLDEN_H
 
-#include "base/float_types.h"
+#include "base/type.h"
 #include "base/safetensors.h"
 
 #include <math.h>

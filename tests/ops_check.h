@@ -7,7 +7,7 @@
 #ifndef POLAR_TESTS_OPS_CHECK_H
 #define POLAR_TESTS_OPS_CHECK_H
 
-#include "base/float_types.h"
+#include "base/type.h"
 #include "device/cpu/cpu.h"
 #include "base/random.h"
 #include "model/ops.h"

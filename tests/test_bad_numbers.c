@@ -21,7 +21,7 @@ enum { MOST_ARGUMENTS = 40, TOKENS = 600 };
 
 typedef struct {
     RunConfig config;
-    RunData data;
+    Datasets data;
     ParamTable table;
     Trainer trainer;
 } Job;
@@ -55,7 +55,7 @@ static bool job_open(Job *job, const char *const *options, double lr) {
         param_table_free(&job->table);
         return false;
     }
-    if (!run_data_open(&job->data, &job->config, &err) ||
+    if (!plan_open_data(&job->data, &job->config, &err) ||
         !trainer_create(&job->trainer, &job->config, &job->data, device, &job->table, &err) ||
         !trainer_start_loader(&job->trainer, &err))
         fail_msg("%s", err.text);
@@ -64,7 +64,7 @@ static bool job_open(Job *job, const char *const *options, double lr) {
 
 static void job_close(Job *job) {
     trainer_free(&job->trainer);
-    run_data_close(&job->data);
+    datasets_close(&job->data);
     param_table_free(&job->table);
 }
 

@@ -8,6 +8,7 @@
 #include "base/crc32c.h"
 #include "run/checkpoint/writer.h"
 #include "run/options/config.h"
+#include "run/training/plan.h"
 #include "base/metrics.h"
 
 #include <math.h>
@@ -21,7 +22,7 @@ static Stream *stream;
 // A small model with its optimizer and data.
 typedef struct {
     RunConfig config;
-    RunData data;
+    Datasets data;
     Model model;
     Optimizer *optimizer;
 } Run;
@@ -37,7 +38,7 @@ static void run_create(Run *r, const char *d_model, const char *optimizer) {
                           "--train-data", temp_path("s_*.bin"),
                           "--val-data",   temp_path("s_1.bin")};
     if (!config_load(&r->config, sizeof argv / sizeof *argv, argv, &err)) fail_msg("%s", err.text);
-    if (!run_data_open(&r->data, &r->config, &err)) fail_msg("%s", err.text);
+    if (!plan_open_data(&r->data, &r->config, &err)) fail_msg("%s", err.text);
     assert_true(model_create(&r->model, &r->config.model, device, TYPE_F32, &(ModelRun){.B = 1, .T = 8}, &err));
     r->optimizer = optimizer_create(device, TYPE_F32, &r->model.table, r->config.groups, &err);
     assert_non_null(r->optimizer);
@@ -46,7 +47,7 @@ static void run_create(Run *r, const char *d_model, const char *optimizer) {
 static void run_free(Run *r) {
     optimizer_free(r->optimizer);
     model_free(&r->model);
-    run_data_close(&r->data);
+    datasets_close(&r->data);
 }
 
 static CheckpointParts parts_of(Run *r) {

@@ -7,7 +7,7 @@
 // GPU are compared with those.
 #include "model/model.h"
 
-#include "base/float_types.h"
+#include "base/type.h"
 #include "base/random.h"
 #include "tests/fixed_batch.h"
 

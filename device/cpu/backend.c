@@ -1,6 +1,9 @@
 #include "device/cpu/backend.h"
 
+#include "base/host_memory.h"
 #include "device/cpu/cpu.h"
+#include "device/cpu/lapack.h"
+#include "device/cpu/syrk.h"
 
 #include <omp.h>
 #include <stdio.h>
@@ -34,6 +37,11 @@ static void *cpu_alloc(Device *device, size_t bytes) {
 static void cpu_free(Device *device, void *memory) {
     (void)device;
     free(memory);
+}
+
+static int64_t cpu_memory_available(const Device *device) {
+    (void)device;
+    return host_memory_available();
 }
 
 static void cpu_copy(Stream *stream, void *to, const void *from, size_t bytes) {

@@ -2,6 +2,7 @@
 // high-performance matrix multiplication", 2008). What is packed is packed once, by all threads, and shared; A is read
 // where it lies unless it is transposed. Rows of C are handed out, and the inner dimension is cut at fixed places, so
 // that the order of every sum is fixed.
+#include "device/cpu/cpu.h"
 #include "device/cpu/gemm.h"
 #include "device/cpu/vector.h"
 

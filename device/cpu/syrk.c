@@ -1,4 +1,8 @@
-#include "device/cpu/cpu.h"
+#include "device/cpu/syrk.h"
+
+#include "base/error.h"
+#include "device/cpu/blas.h"
+#include "device/cpu/threads.h"
 
 #include <omp.h>
 #include <string.h>

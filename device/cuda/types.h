@@ -4,7 +4,7 @@
 #define POLAR_DEVICE_CUDA_TYPES_H
 
 #include "device/cuda/launch.h"
-#include "device/device.h"
+#include "device/backend.h"
 
 constexpr int WARP = 32;
 constexpr unsigned ALL_LANES = 0xffffffffu;

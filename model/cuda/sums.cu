@@ -1,5 +1,5 @@
 // Sums of columns (gradients of biases and gains) and of losses.
-#include "device/cuda/backend.h"
+#include "device/cuda/memory.h"
 #include "model/cuda/chunk.h"
 #include "model/cuda/ops.h"
 #include "model/cuda/sums.h"

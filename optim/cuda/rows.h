@@ -7,7 +7,7 @@
 #ifndef POLAR_OPTIM_CUDA_ROWS_H
 #define POLAR_OPTIM_CUDA_ROWS_H
 
-#include "device/cuda/backend.h"
+#include "device/cuda/memory.h"
 #include "device/cuda/check.h"
 #include "device/cuda/launch.h"
 #include "device/cuda/types.h"

@@ -2,6 +2,7 @@
 
 #include "base/crc32c.h"
 #include "base/file.h"
+#include "base/path.h"
 #include "run/checkpoint/directory.h"
 #include "run/checkpoint/state_file.h"
 #include "run/checkpoint/tensors.h"
@@ -9,21 +10,22 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 static bool write_files(const char *folder, const CheckpointParts *parts, const RunState *state, Error *err) {
-    char path[RUN_PATH_MAX];
+    char path[PATH_BYTES];
     FileSum sums[TENSORS_FILES];
     for (int f = 0; f < TENSORS_FILES; f++) {
-        run_path(path, folder, tensors_file_name((TensorsFile)f));
+        path_join(path, folder, tensors_file_name((TensorsFile)f));
         if (!tensors_write(&sums[f].size, &sums[f].crc, path, (TensorsFile)f, parts, err)) return false;
     }
     size_t size;
     char *text = state_to_text(&size, state, sums, parts->data);
-    run_path(path, folder, "state.json");
+    path_join(path, folder, "state.json");
     bool ok = file_replace(path, &(FilePiece){text, size}, 1, err); // syncs the folder as well
     free(text);
     return ok;
@@ -45,11 +47,11 @@ bool checkpoint_is_finite(const CheckpointParts *parts, Error *err) {
 }
 
 bool checkpoint_save(const char *run, const CheckpointParts *parts, const RunState *state, int keep, Error *err) {
-    char folder[RUN_PATH_MAX], temporary[RUN_PATH_MAX], final[RUN_PATH_MAX];
+    char folder[PATH_BYTES], temporary[PATH_BYTES], final[PATH_BYTES];
     if (!checkpoint_is_finite(parts, err))
         return error_prefix(err, "step %" PRId64 " is not saved, so that the checkpoints before it are kept",
                             state->step);
-    run_path(folder, run, "checkpoints");
+    path_join(folder, run, "checkpoints");
     checkpoint_path(temporary, run, state->step, true);
     checkpoint_path(final, run, state->step, false);
     checkpoint_clean(run);
@@ -96,13 +98,13 @@ static int files_wanted(const CheckpointParts *parts) {
 // Whether a checkpoint is complete and unharmed.
 static bool verify(RunState *state, Json **json, const char *folder, int64_t step, const CheckpointParts *parts,
                    Error *err) {
-    char path[RUN_PATH_MAX];
+    char path[PATH_BYTES];
     FileSum sums[TENSORS_FILES];
-    run_path(path, folder, "state.json");
+    path_join(path, folder, "state.json");
     if (!state_from_file(state, sums, json, path, err)) return false;
     bool ok = state->step == step || error_set(err, "%s is of step %" PRId64, path, state->step);
     for (int f = 0; f < files_wanted(parts) && ok; f++) {
-        run_path(path, folder, tensors_file_name((TensorsFile)f));
+        path_join(path, folder, tensors_file_name((TensorsFile)f));
         ok = check_sum(path, &sums[f], err) && finite_file(path, f == TENSORS_MODEL, err);
     }
     if (ok) return true;
@@ -113,10 +115,10 @@ static bool verify(RunState *state, Json **json, const char *folder, int64_t ste
 
 static bool load(const RunState *state, const Json *json, const char *folder, const CheckpointParts *parts,
                  Error *err) {
-    char path[RUN_PATH_MAX];
+    char path[PATH_BYTES];
     if (parts->data && !state_check_data(json, parts->data, folder, err)) return false;
     for (int f = 0; f < files_wanted(parts); f++) {
-        run_path(path, folder, tensors_file_name((TensorsFile)f));
+        path_join(path, folder, tensors_file_name((TensorsFile)f));
         if (!tensors_read(path, (TensorsFile)f, parts, err)) return false;
     }
     if (parts->optimizer) optimizer_set_applied(parts->optimizer, parts->stream, state->applied);
@@ -125,7 +127,7 @@ static bool load(const RunState *state, const Json *json, const char *folder, co
 
 bool checkpoint_load(RunState *state, bool *found, char note[1024], const char *run, const CheckpointParts *parts,
                      Error *err) {
-    char folder[RUN_PATH_MAX];
+    char folder[PATH_BYTES];
     int64_t *steps;
     int n = checkpoint_list(&steps, run);
     *found = false;

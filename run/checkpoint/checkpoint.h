@@ -10,7 +10,7 @@
 #include "model/model.h"
 #include "optim/optimizer.h"
 #include "run/checkpoint/snapshot.h"
-#include "run/training/plan.h"
+#include "data/datasets.h"
 #include "run/checkpoint/train_state.h"
 
 // What is saved and loaded. Without an optimizer only the model is loaded; without data it is not compared. With a copy
@@ -19,7 +19,7 @@ typedef struct {
     Model *model;
     Optimizer *optimizer;
     Stream *stream;
-    const RunData *data;
+    const Datasets *data;
     const HostCopy *copy;
 } CheckpointParts;
 
@@ -36,8 +36,4 @@ bool checkpoint_save(const char *run, const CheckpointParts *parts, const RunSta
 // fit the network, the optimizer or the data.
 bool checkpoint_load(RunState *state, bool *found, char note[1024], const char *run, const CheckpointParts *parts,
                      Error *err);
-
-// Removes what an interrupted save or removal left.
-void checkpoint_clean(const char *run);
-bool checkpoint_remove_all(const char *run, Error *err);
 #endif

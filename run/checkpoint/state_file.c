@@ -2,7 +2,7 @@
 
 #include "base/crc32c.h"
 #include "base/file.h"
-#include "run/training/run_dir.h"
+#include "base/path.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -29,7 +29,7 @@ static void write_shards(JsonWriter *w, const char *key, const ShardSet *set) {
     json_end_array(w);
 }
 
-char *state_to_text(size_t *size, const RunState *state, const FileSum sums[TENSORS_FILES], const RunData *data) {
+char *state_to_text(size_t *size, const RunState *state, const FileSum sums[TENSORS_FILES], const Datasets *data) {
     JsonWriter w = {0};
     json_begin_object(&w, NULL);
     json_int(&w, "version", CHECKPOINT_VERSION);
@@ -166,7 +166,7 @@ static bool check_shards(const Json *json, const char *key, const ShardSet *set,
     return true;
 }
 
-bool state_check_data(const Json *json, const RunData *data, const char *path, Error *err) {
+bool state_check_data(const Json *json, const Datasets *data, const char *path, Error *err) {
     return check_shards(json, "train_data", &data->train, path, err) &&
            check_shards(json, "val_data", &data->val, path, err);
 }

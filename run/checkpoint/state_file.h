@@ -15,12 +15,12 @@ typedef struct {
 } FileSum;
 
 // Returns the text, freed with free().
-char *state_to_text(size_t *size, const RunState *state, const FileSum sums[TENSORS_FILES], const RunData *data);
+char *state_to_text(size_t *size, const RunState *state, const FileSum sums[TENSORS_FILES], const Datasets *data);
 
 // Reads and checks it. *json is the whole of it, for state_check_data; freed with json_free().
 bool state_from_file(RunState *state, FileSum sums[TENSORS_FILES], Json **json, const char *path, Error *err);
 
 // Refuses data whose shards are not those that the state names.
-bool state_check_data(const Json *json, const RunData *data, const char *path, Error *err);
+bool state_check_data(const Json *json, const Datasets *data, const char *path, Error *err);
 
 #endif

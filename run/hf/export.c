@@ -3,10 +3,11 @@
 
 #include "base/file.h"
 #include "base/safetensors.h"
-#include "run/training/run_dir.h"
+#include "base/path.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -99,9 +100,9 @@ static bool write_weights(const char *path, const HfArch *arch, const Model *mod
 
 static bool write_files(const char *dir, const HfArch *arch, const Model *model, Stream *stream,
                         const HfExport *how, Error *err) {
-    char path[RUN_PATH_MAX];
+    char path[PATH_BYTES];
     size_t size;
-    run_path(path, dir, "model.safetensors");
+    path_join(path, dir, "model.safetensors");
     if (!write_weights(path, arch, model, stream, how->type, err)) return false;
     char *text = hf_config_text(&size, arch, &model->config, how);
     if (!hf_write_text(dir, "config.json", text, size, err)) return false;
@@ -147,7 +148,7 @@ static bool check_target(bool *exists, const char *dir, bool overwrite, Error *e
 
 // Puts `made` in the place of `dir`. What was there is taken away first, as a whole, and removed last.
 static bool move_into_place(const char *made, const char *dir, bool exists, Error *err) {
-    char old[RUN_PATH_MAX + 8];
+    char old[PATH_BYTES + 8];
     snprintf(old, sizeof old, "%s.old", made);
     if (exists && rename(dir, old) != 0) return error_set(err, "cannot rename %s: %s", dir, strerror(errno));
     if (rename(made, dir) != 0) {
@@ -161,7 +162,7 @@ static bool move_into_place(const char *made, const char *dir, bool exists, Erro
 
 bool hf_export(const char **architecture, const char *dir, const Model *model, Stream *stream, const HfExport *how,
                Error *err) {
-    char made[RUN_PATH_MAX], target[RUN_PATH_MAX - 64];
+    char made[PATH_BYTES], target[PATH_BYTES - 64];
     const HfArch *arch;
     bool exists;
     size_t length = strlen(dir);

@@ -1,5 +1,6 @@
 #include "run/training/plan.h"
 
+#include "base/host_memory.h"
 #include "data/loader.h"
 #include "device/pinned_ring.h"
 #include "model/model.h"
@@ -10,37 +11,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool open_parts(RunData *data, const RunConfig *config, Error *err) {
-    data->vocab = config_open_vocab(config, err);
-    if (!data->vocab) return false;
-    if (config->train_data[0] && !shard_set_open(&data->train, config->train_data, err))
-        return error_prefix(err, "--train-data");
-    if (config->val_data[0] && !shard_set_open(&data->val, config->val_data, err))
-        return error_prefix(err, "--val-data");
-    data->val_tokens = config->val_tokens;
-    if (data->val_tokens > data->val.total_tokens - 1) data->val_tokens = data->val.total_tokens - 1;
-    if (data->val.n_shards && data->val_tokens < 1)
-        return error_set(err, "--val-data %s has a single token; a validation needs two", config->val_data);
-    if (!config->hellaswag[0]) return true;
+bool plan_open_data(Datasets *data, const RunConfig *config, Error *err) {
+    Vocab *vocab = config_open_vocab(config, err);
+    const DatasetPaths paths = {.train_data = config->train_data,
+                                .val_data = config->val_data,
+                                .hellaswag = config->hellaswag,
+                                .val_tokens = config->val_tokens};
     int64_t positions = (int64_t)config->micro_batch * config->seq_len;
-    return (hellaswag_open(&data->hellaswag, config->hellaswag, err) &&
-            hellaswag_check(&data->hellaswag, config->hellaswag, &config->model, positions, err)) ||
-           error_prefix(err, "--hellaswag");
-}
-
-bool run_data_open(RunData *data, const RunConfig *config, Error *err) {
-    *data = (RunData){0};
-    bool ok = open_parts(data, config, err);
-    if (!ok) run_data_close(data);
-    return ok;
-}
-
-void run_data_close(RunData *data) {
-    vocab_close(data->vocab);
-    if (data->train.n_shards) shard_set_close(&data->train);
-    if (data->val.n_shards) shard_set_close(&data->val);
-    hellaswag_close(&data->hellaswag);
-    *data = (RunData){0};
+    *data = (Datasets){0};
+    if (!vocab || !datasets_open(data, vocab, &paths, err)) return false;
+    if (!config->hellaswag[0] ||
+        hellaswag_check(&data->hellaswag, config->hellaswag, &config->model, positions, err))
+        return true;
+    datasets_close(data);
+    return error_prefix(err, "--hellaswag");
 }
 
 MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table, const Device *device) {
@@ -95,7 +79,7 @@ static void size_text(char text[32], int64_t bytes) {
     snprintf(text, 32, u ? "%.1f %s" : "%.0f %s", x, units[u]);
 }
 
-bool plan_check(const RunConfig *config, const RunData *data, const MemoryPlan *memory, Error *err) {
+bool plan_check(const RunConfig *config, const Datasets *data, const MemoryPlan *memory, Error *err) {
     if (data->train.n_shards && config->shard_tail == SHARD_TAIL_DROP) {
         LoaderConfig loader = config_loader(config);
         int64_t n = loader_batch_count(&data->train, &loader);
@@ -282,7 +266,7 @@ static void print_memory(FILE *out, const MemoryPlan *m) {
             have, text);
 }
 
-static void print_data(FILE *out, const RunConfig *config, const RunData *data) {
+static void print_data(FILE *out, const RunConfig *config, const Datasets *data) {
     char n[32];
     int64_t tokens = config->steps * config_step_tokens(config);
     if (data->train.n_shards)
@@ -306,7 +290,7 @@ static void print_data(FILE *out, const RunConfig *config, const RunData *data) 
         fprintf(out, "            HellaSwag, %s examples\n", commas(n, data->hellaswag.n_examples));
 }
 
-void plan_print(FILE *out, const RunConfig *config, const ParamTable *table, const RunData *data,
+void plan_print(FILE *out, const RunConfig *config, const ParamTable *table, const Datasets *data,
                 const MemoryPlan *memory) {
     char n[32], tokens[32];
     int64_t G = config_step_tokens(config);

@@ -2,21 +2,12 @@
 #ifndef POLAR_RUN_TRAINING_PLAN_H
 #define POLAR_RUN_TRAINING_PLAN_H
 
-#include "data/hellaswag.h"
-#include "data/shard.h"
+#include "data/datasets.h"
 #include "model/params.h"
 #include "run/options/config.h"
 
-// The data of a run and its vocabulary; sets that are not given are empty.
-typedef struct {
-    Vocab *vocab;
-    ShardSet train, val;
-    Hellaswag hellaswag;
-    int64_t val_tokens; // tokens a validation predicts: --val-tokens, or all but the first of a smaller set
-} RunData;
-
-bool run_data_open(RunData *data, const RunConfig *config, Error *err);
-void run_data_close(RunData *data);
+// Opens the data of a run and its vocabulary. Errors: what cannot be read, or does not fit the configuration.
+bool plan_open_data(Datasets *data, const RunConfig *config, Error *err);
 
 // Bytes by what they are for.
 typedef struct {
@@ -41,12 +32,12 @@ bool plan_copies_checkpoints(const MemoryPlan *plan);
 void plan_choose_micro_batch(RunConfig *config, const ParamTable *table, const Device *device);
 
 // Refuses what cannot work here: more memory than there is, a training set too short for its steps.
-bool plan_check(const RunConfig *config, const RunData *data, const MemoryPlan *memory, Error *err);
+bool plan_check(const RunConfig *config, const Datasets *data, const MemoryPlan *memory, Error *err);
 
 // The options and the schedule of an optimizer, as they stand in the plan.
 void plan_print_settings(FILE *out, const GroupSettings *settings);
 
 // Prints the plan for people.
-void plan_print(FILE *out, const RunConfig *config, const ParamTable *table, const RunData *data,
+void plan_print(FILE *out, const RunConfig *config, const ParamTable *table, const Datasets *data,
                 const MemoryPlan *memory);
 #endif

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, Device *device,
+bool trainer_create(Trainer *t, const RunConfig *config, const Datasets *data, Device *device,
                     const ParamTable *table, Error *err) {
     *t = (Trainer){.config = config, .data = data, .device = device, .saved_step = -1, .metrics = {.fd = -1}};
     t->state.val_loss = NAN;

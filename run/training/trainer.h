@@ -18,7 +18,7 @@
 
 typedef struct {
     const RunConfig *config;
-    const RunData *data;
+    const Datasets *data;
     const char *run; // directory
     Device *device;
     Stream *stream;
@@ -43,7 +43,7 @@ typedef struct {
 } Trainer;
 
 // Allocates everything but the loader, with initial weights and a state of no steps.
-bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, Device *device,
+bool trainer_create(Trainer *t, const RunConfig *config, const Datasets *data, Device *device,
                     const ParamTable *table, Error *err);
 // Starts reading where the state stands.
 bool trainer_start_loader(Trainer *t, Error *err);

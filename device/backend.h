@@ -36,6 +36,7 @@ typedef struct {
     Event *(*event_create)(Device *device);
     void (*event_destroy)(Event *event);
     void (*event_record)(Event *event, Stream *stream);
+    void (*event_synchronize)(Event *event);
     void (*stream_wait)(Stream *stream, Event *event);
     double (*event_elapsed_ms)(Event *from, Event *to);
     void (*record_begin)(Stream *stream); // the four are NULL where the device cannot record

@@ -98,6 +98,9 @@ void event_destroy(Event *e) {
 void event_record(Event *e, Stream *s) {
     s->device->backend->event_record(e, s);
 }
+void event_synchronize(Event *e) {
+    e->device->backend->event_synchronize(e);
+}
 void stream_wait(Stream *s, Event *e) {
     s->device->backend->stream_wait(s, e);
 }

@@ -78,6 +78,7 @@ void stream_synchronize(Stream *stream);
 Event *event_create(Device *device);
 void event_destroy(Event *event);
 void event_record(Event *event, Stream *stream);
+void event_synchronize(Event *event); // the host waits until it is reached
 void stream_wait(Stream *stream, Event *event);
 double event_elapsed_ms(Event *from, Event *to); // both recorded and reached
 

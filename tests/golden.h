@@ -45,7 +45,8 @@ golden_data(const Safetensors *file, Type type, int64_t elements, const char *fo
     struct GoldenData *loaded = malloc(sizeof *loaded + (size_t)(tensor->end - tensor->begin));
     Error err;
     assert_non_null(loaded);
-    if (!safetensors_read_bytes(loaded->bytes, file, tensor, &err)) fail_msg("%s", err.text);
+    if (!safetensors_read_bytes(loaded->bytes, file, tensor, 0, tensor->end - tensor->begin, &err))
+        fail_msg("%s", err.text);
     loaded->next = golden_loaded;
     golden_loaded = loaded;
     return loaded->bytes;

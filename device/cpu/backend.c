@@ -119,6 +119,10 @@ static void cpu_event_record(Event *event, Stream *stream) {
     *(double *)event->handle = now_ms();
 }
 
+static void cpu_event_synchronize(Event *event) {
+    (void)event;
+}
+
 static void cpu_stream_wait(Stream *stream, Event *event) {
     (void)stream;
     (void)event;
@@ -152,6 +156,7 @@ static const DeviceBackend backend = {
     .event_create = cpu_event_create,
     .event_destroy = cpu_event_destroy,
     .event_record = cpu_event_record,
+    .event_synchronize = cpu_event_synchronize,
     .stream_wait = cpu_stream_wait,
     .event_elapsed_ms = cpu_event_elapsed_ms,
     .close = cpu_close,

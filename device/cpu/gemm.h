@@ -5,6 +5,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef void GemmOwnF32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
                         const float *b, int64_t ldb, float beta, float *c, int64_t ldc, const float *bias);
 typedef void GemmOwnF64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a,
@@ -20,4 +24,8 @@ void cpu_gemm_own_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float a
                       const float *b, int64_t ldb, float beta, float *c, int64_t ldc, const float *bias);
 void cpu_gemm_own_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a, int64_t lda,
                       const double *b, int64_t ldb, double beta, double *c, int64_t ldc, const double *bias);
+
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -106,6 +106,10 @@ static void cuda_event_record(Event *event, Stream *s) {
     CUDA_CHECK(cudaEventRecord((cudaEvent_t)event->handle, queue(s)));
 }
 
+static void cuda_event_synchronize(Event *event) {
+    CUDA_CHECK(cudaEventSynchronize((cudaEvent_t)event->handle));
+}
+
 static void cuda_stream_wait(Stream *s, Event *event) {
     CUDA_CHECK(cudaStreamWaitEvent(queue(s), (cudaEvent_t)event->handle, 0));
 }
@@ -186,6 +190,7 @@ static const DeviceBackend backend = {
     .event_create = cuda_event_create,
     .event_destroy = cuda_event_destroy,
     .event_record = cuda_event_record,
+    .event_synchronize = cuda_event_synchronize,
     .stream_wait = cuda_stream_wait,
     .event_elapsed_ms = cuda_event_elapsed_ms,
     .record_begin = cuda_record_begin,

@@ -3,8 +3,9 @@
 #ifndef POLAR_DEVICE_CUDA_TYPES_H
 #define POLAR_DEVICE_CUDA_TYPES_H
 
-#include "device/cuda/launch.h"
+#include "base/error.h"
 #include "device/backend.h"
+#include "device/cuda/launch.h"
 
 constexpr int WARP = 32;
 constexpr unsigned ALL_LANES = 0xffffffffu;

@@ -2,8 +2,9 @@
 #include "run/hf/arch.h"
 
 #include "base/file.h"
-#include "base/safetensors.h"
 #include "base/path.h"
+#include "base/safetensors.h"
+#include "run/checkpoint/tensors.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -53,8 +54,16 @@ static void collect(double *out, const HfPiece *piece, const double *values) {
         for (int64_t r = 0; r < piece->rows; r++) out[c * piece->rows + r] = from[r * piece->cols + c];
 }
 
+// All numbers of a tensor.
+static void read_values(double *values, void *scratch, const CheckpointTensor *t, Stream *stream) {
+    device_copy(stream, scratch, t->data, (size_t)t->bytes);
+    stream_synchronize(stream);
+    float_type_read(values, t->type, scratch, t->bytes / (int64_t)type_size(t->type));
+}
+
 static bool write_pieces(SafetensorsWriter *w, const HfPiece *pieces, int n, const Model *model, Stream *stream,
                          Type type, Error *err) {
+    CheckpointTensors weights = checkpoint_tensors(model, NULL); // in the order of the table's parameters
     int64_t largest = 0;
     for (int i = 0; i < n; i++)
         if (param_elements(pieces[i].param) > largest) largest = param_elements(pieces[i].param);
@@ -63,16 +72,15 @@ static bool write_pieces(SafetensorsWriter *w, const HfPiece *pieces, int n, con
     for (int i = 0; i < n && ok; i++) {
         const HfPiece *piece = &pieces[i];
         int64_t elements = piece->rows * piece->cols;
-        if (i == 0 || piece->param != pieces[i - 1].param) {
-            model_get_param(scratch, model, stream, piece->param);
-            float_type_read(values, model->acc_type, scratch, param_elements(piece->param));
-        }
+        if (i == 0 || piece->param != pieces[i - 1].param)
+            read_values(values, scratch, &weights.items[piece->param - model->table.params], stream);
         collect(scratch, piece, values);
         float_type_write(scratch, type, scratch, elements); // in place: narrower numbers overtake nothing
         ok = safetensors_write_data(w, scratch, elements * (int64_t)type_size(type), err);
     }
     free(values);
     free(scratch);
+    checkpoint_tensors_free(&weights);
     return ok;
 }
 

@@ -2,7 +2,6 @@
 
 #include "base/host_memory.h"
 #include "data/loader.h"
-#include "device/pinned_ring.h"
 #include "model/model.h"
 #include "run/training/diagnose.h"
 #include "run/training/hellaswag.h"
@@ -36,8 +35,8 @@ MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table, const D
     plan.grads = m.grads;
     plan.activations = m.activations;
     optimizer_memory(&plan.optimizer_state, &plan.optimizer_scratch, device, table, config->groups, type);
-    // The loader's two, those on their way, the one at work, the validation's.
-    plan.batches = (HOST_RING_SLOTS + 4) * batch_bytes(config->micro_batch, config->seq_len);
+    // The loader's, the one at work, the evaluation's on the host and on the device.
+    plan.batches = (LOADER_SLOTS + 3) * batch_bytes(config->micro_batch, config->seq_len);
     if (config->diagnose) plan.diagnostics = diagnose_memory(table);
     int64_t in_passes = model_scratch(&config->model, device, type, &shape);
     int64_t in_update = optimizer_stream_scratch(device, table, config->groups, type);

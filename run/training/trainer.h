@@ -3,7 +3,6 @@
 #define POLAR_RUN_TRAINING_TRAINER_H
 
 #include "data/loader.h"
-#include "device/pinned_ring.h"
 #include "model/model.h"
 #include "optim/optimizer.h"
 #include "run/checkpoint/writer.h"
@@ -25,13 +24,16 @@ typedef struct {
     Model model;
     Optimizer *optimizer;
     Loader *loader;
-    Forward forward;      // the model with the memory of one micro-batch: host (for evaluation) and device
-    HostRing batches;     // training batches on their way to that memory
-    Recording *passes[2]; // of a micro-batch, the first of a step and the others; NULL: not recorded yet
-    Recording *update;    // of the optimizer
-    bool warm;            // a step has been done, so that they can be recorded
-    Event *phases[4];     // of a step: begin and end of the passes, begin and end of the update
-    double product_flops; // FLOP/s of large products in the type of the network, measured; 0: not known
+    void *loader_memory;         // the loader reads into it, and the device copies from it
+    Event *copied[LOADER_SLOTS]; // of each of its micro-batches: the copy has ended
+    int64_t uploads;             // micro-batches copied so far
+    Batch device_batch;          // the one at work, in device memory
+    Forward forward;             // what evaluations pass their batches through
+    Recording *passes[2];        // of a micro-batch, the first of a step and the others; NULL: not recorded yet
+    Recording *update;           // of the optimizer
+    bool warm;                   // a step has been done, so that they can be recorded
+    Event *phases[4];            // of a step: begin and end of the passes, begin and end of the update
+    double product_flops;        // FLOP/s of large products in the type of the network, measured; 0: not known
     double
         peak_flops; // what MFU is relative to: what the device's units can do, or where that is not known product_flops
     CheckpointWriter *writer; // NULL: training waits while checkpoints are written
@@ -49,9 +51,6 @@ bool trainer_create(Trainer *t, const RunConfig *config, const Datasets *data, D
 bool trainer_start_loader(Trainer *t, Error *err);
 void trainer_free(Trainer *t);
 CheckpointParts trainer_parts(Trainer *t);
-
-// A micro-batch on the device, from the host; `host` may change as soon as this returns.
-Batch trainer_upload(Trainer *t, const Batch *host);
 
 // Times of a step: waiting for data, then what else went by on the device until the gradients were there, then the
 // update.

@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size_t n = size + (size_t)snprintf(text + size, 64, "%s%u}\n", key, crc32c(0, data, size));
     Error err;
     RunState state;
-    FileSum sums[TENSORS_FILES];
+    FileSum sums[CHECKPOINT_FILES];
     Json *json;
     if (state_from_file(&state, sums, &json, fuzz_file((const uint8_t *)text, n), &err)) {
         const Datasets data_of_run = {0};

@@ -15,6 +15,7 @@
 
 #define DEVICE_THREADS 1
 #include "tests/device_fixture.h"
+#include "tests/shard_file.h"
 #include "tests/temp_dir.h"
 
 enum { MOST_ARGUMENTS = 40, TOKENS = 600 };

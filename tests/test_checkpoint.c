@@ -14,6 +14,7 @@
 #include <math.h>
 #include <sys/stat.h>
 
+#include "tests/shard_file.h"
 #include "tests/temp_dir.h"
 
 static Device *device;

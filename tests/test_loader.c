@@ -7,6 +7,7 @@
 
 #include "data/loader.h"
 #include "base/random.h"
+#include "tests/shard_file.h"
 #include "tests/temp_dir.h"
 
 enum { VOCAB = 1000, MAX_SHARDS = 8, DOCUMENT = 7 };

@@ -76,7 +76,6 @@ void trainer_explain_bad_step(char *text, size_t size, Trainer *t, const StepRep
 
 // How a run came to its end.
 typedef enum { RUN_FINISHED, RUN_TARGET, RUN_TIME, RUN_SIGNAL } RunEnd;
-const char *run_end_name(RunEnd end); // "finished", "target", "time", "signal"
 
 // Trains from the state to the end. Errors: a bad step (by --on-bad-step), data, disk; the last checkpoint is
 // intact then.

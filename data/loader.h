@@ -45,8 +45,8 @@ Loader *loader_create(const ShardSet *set, const LoaderConfig *config, void *mem
                       Error *err);
 void loader_free(Loader *loader);
 
-// The next micro-batch, which stays as it is until it is released; fewer than LOADER_SLOTS are out at a time. An error met
-// by the thread is reported here, after the batches before it, and again by every later call.
+// The next micro-batch, which stays as it is until it is released: at most LOADER_SLOTS can be out. An error met by the
+// thread is reported here, after the batches before it, and again by every later call.
 bool loader_next(Batch *batch, Loader *loader, Error *err);
 
 // Gives back the oldest batch that is out, to be filled again.

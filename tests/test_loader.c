@@ -10,6 +10,8 @@
 #include "tests/shard_file.h"
 #include "tests/temp_dir.h"
 
+#include <time.h>
+
 enum { VOCAB = 1000, MAX_SHARDS = 8, DOCUMENT = 7 };
 
 // Shards of random tokens, and the same tokens as one array per shard and as one stream.
@@ -472,9 +474,32 @@ static void test_stop_at_any_moment(void **state) {
     free_corpus(&c);
 }
 
+// What is out stays as it is while the thread reads on into the other slots; what comes next follows in order.
+static void test_batches_that_are_out_stay(void **state) {
+    (void)state;
+    static const int64_t size = 3000;
+    Corpus c = make_corpus("out", &size, 1);
+    LoaderConfig config = in_order(4, 2, 16, SHARD_TAIL_JOIN);
+    Error err;
+    for (int most = 1; most <= LOADER_SLOTS; most++) {
+        Batch out[LOADER_SLOTS];
+        Loader *loader = open_loader(&c.set, &config, 0, 0, &err);
+        assert_non_null(loader);
+        for (int k = 0; k < 50; k++) {
+            if (k >= most) loader_release(loader);
+            assert_true(loader_next(&out[k % most], loader, &err));
+            if (k % 7 == 0) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL); // for the thread to catch up
+            for (int i = k < most ? 0 : k - most + 1; i <= k; i++) check_batch(&out[i % most], &c, 32 * i);
+        }
+        close_loader(loader);
+    }
+    free_corpus(&c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order),
+        cmocka_unit_test(test_batches_that_are_out_stay),
         cmocka_unit_test(test_drop_count),
         cmocka_unit_test(test_join_smallest),
         cmocka_unit_test(test_aligned),

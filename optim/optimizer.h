@@ -209,9 +209,6 @@ typedef struct {
     StateSpec spec;
     void *data;
 } StateTensor;
-// They lie in one arena of device memory of optimizer_state_bytes.
-const void *optimizer_state_arena(const Optimizer *optimizer);
-int64_t optimizer_state_bytes(const Optimizer *optimizer);
 int optimizer_state_count(const Optimizer *optimizer);
 StateTensor optimizer_state(const Optimizer *optimizer, int i);
 double optimizer_applied(const Optimizer *optimizer, Stream *stream);

@@ -1,4 +1,7 @@
-#include "device/cpu/cpu.h"
+#include "device/cpu/blas.h"
+
+#include "device/cpu/gemm.h"
+#include "device/cpu/threads.h"
 
 #include <dlfcn.h>
 #include <omp.h>

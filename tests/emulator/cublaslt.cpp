@@ -1,6 +1,6 @@
 // cublaslt.cpp - the part of cuBLASLt that the program uses, on the CPU's own product. Sums are in float (double for
 // doubles); what is not supported there is refused here.
-#include "device/cpu/cpu.h"
+#include "device/cpu/gemm.h"
 #include "internal.h"
 
 #include <cublasLt.h>

@@ -72,7 +72,7 @@ static void test_round_trip(void **state) {
         assert_int_equal(t->elements, elements[k]);
         assert_int_equal(t->end - t->begin, elements[k] * (int64_t)type_size(t->type));
         unsigned char data[64];
-        assert_true(safetensors_read_bytes(data, &file, t, &err));
+        assert_true(safetensors_read_bytes(data, &file, t, 0, t->end - t->begin, &err));
         for (int64_t i = 0; i < t->end - t->begin; i++) assert_int_equal(data[i], sample_byte(k, i));
     }
     assert_null(safetensors_find(&file, "absent"));
@@ -210,7 +210,7 @@ static int64_t sum_tensors(const Safetensors *file) {
         Error err;
         const SafeTensor *t = &file->tensors[k];
         unsigned char *data = malloc((size_t)(t->end - t->begin) + 1);
-        assert_true(safetensors_read_bytes(data, file, t, &err));
+        assert_true(safetensors_read_bytes(data, file, t, 0, t->end - t->begin, &err));
         for (int64_t i = 0; i < t->end - t->begin; i++) sum += data[i];
         free(data);
     }
@@ -259,7 +259,8 @@ static void test_cut_short_while_open(void **state) {
     assert_true(write_sample(path, &crc, &err));
     assert_true(safetensors_open(&file, path, &err));
     assert_int_equal(truncate(path, file.data_start + 4), 0);
-    assert_false(safetensors_read_bytes(data, &file, &file.tensors[0], &err));
+    const SafeTensor *first = &file.tensors[0];
+    assert_false(safetensors_read_bytes(data, &file, first, 0, first->end - first->begin, &err));
     assert_non_null(strstr(err.text, "cut short"));
     const SafeTensor *floats = NULL;
     for (int k = 0; k < file.n_tensors; k++)

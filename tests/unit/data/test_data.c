@@ -7,6 +7,7 @@
 
 #include "base/crc32c.h"
 #include "data/shard.h"
+#include "tests/fixtures/shard_file.h"
 #include "tests/fixtures/temp_dir.h"
 
 #include <signal.h>

@@ -7,7 +7,12 @@
 
 #include "data/loader.h"
 #include "base/random.h"
+#include "tests/fixtures/shard_file.h"
 #include "tests/fixtures/temp_dir.h"
+
+#include <time.h>
+
+#include <time.h>
 
 enum { VOCAB = 1000, MAX_SHARDS = 8, DOCUMENT = 7 };
 
@@ -100,21 +105,57 @@ static void check_batch(const Batch *b, const Corpus *c, int64_t index) {
     check_index(b);
 }
 
+// The loaders of a test, with their memory and whether a batch of theirs is out.
+static struct Opened {
+    Loader *loader;
+    void *memory;
+    bool out;
+} opened[2];
+
+static struct Opened *opened_of(const Loader *loader) {
+    return &opened[opened[0].loader == loader ? 0 : 1];
+}
+
+static Loader *open_loader(const ShardSet *set, const LoaderConfig *config, int64_t step, int64_t position,
+                           Error *err) {
+    void *memory = aligned_alloc(64, (size_t)loader_memory_bytes(config));
+    assert_non_null(memory);
+    Loader *loader = loader_create(set, config, memory, step, position, err);
+    if (loader) *opened_of(NULL) = (struct Opened){loader, memory, false};
+    else free(memory);
+    return loader;
+}
+
+static void close_loader(Loader *loader) {
+    loader_free(loader);
+    if (!loader) return;
+    free(opened_of(loader)->memory);
+    *opened_of(loader) = (struct Opened){0};
+}
+
+// loader_next for one batch at a time: the one before is given back.
+static bool take(Batch *batch, Loader *loader, Error *err) {
+    struct Opened *o = opened_of(loader);
+    if (o->out) loader_release(loader);
+    o->out = loader_next(batch, loader, err);
+    return o->out;
+}
+
 // Runs the loader from `step` on and compares every micro-batch with the definition.
 static void check_run(const Corpus *c, const LoaderConfig *config, int64_t step, int n_steps) {
     Error err;
-    Loader *loader = loader_create(&c->set, config, step, 0, &err);
+    Loader *loader = open_loader(&c->set, config, step, 0, &err);
     if (!loader) fail_msg("%s", err.text);
     for (int64_t s = step; s < step + n_steps; s++) {
         int64_t start = naive_start(c, config, s), index;
         assert_int_equal(loader_batch_index(&index, &c->set, config, s, &err), start >= 0);
         for (int m = 0; m < config->batch_size / config->micro_batch; m++) {
             Batch batch;
-            bool ok = loader_next(&batch, loader, &err);
+            bool ok = take(&batch, loader, &err);
             assert_int_equal(ok, start >= 0);
             if (!ok) {
                 assert_non_null(strstr(err.text, "used up"));
-                loader_free(loader);
+                close_loader(loader);
                 return;
             }
             assert_int_equal(index, start);
@@ -123,7 +164,7 @@ static void check_run(const Corpus *c, const LoaderConfig *config, int64_t step,
             check_batch(&batch, c, start + (int64_t)m * config->micro_batch * config->seq_len);
         }
     }
-    loader_free(loader);
+    close_loader(loader);
 }
 
 static void test_order(void **state) {
@@ -155,10 +196,10 @@ static void test_drop_count(void **state) {
         Corpus c = make_corpus(name, &cases[i].size, 1);
         Error err = {""};
         assert_int_equal(loader_batch_count(&c.set, &config), cases[i].batches);
-        Loader *loader = loader_create(&c.set, &config, 0, 0, &err);
+        Loader *loader = open_loader(&c.set, &config, 0, 0, &err);
         assert_int_equal(loader != NULL, cases[i].batches > 0);
         if (!loader) assert_non_null(strstr(err.text, "too few"));
-        loader_free(loader);
+        close_loader(loader);
         free_corpus(&c);
     }
 }
@@ -177,7 +218,7 @@ static void test_join_smallest(void **state) {
     free_corpus(&c);
 
     c = make_corpus("too_few", &too_few, 1);
-    assert_null(loader_create(&c.set, &config, 0, 0, &err));
+    assert_null(open_loader(&c.set, &config, 0, 0, &err));
     assert_non_null(strstr(err.text, "too few"));
     free_corpus(&c);
 }
@@ -202,13 +243,13 @@ static void check_aligned(const Corpus *c, const LoaderConfig *config, int64_t s
                           int n_steps) {
     Error err;
     int64_t at = *position;
-    Loader *loader = loader_create(&c->set, config, step, at, &err);
+    Loader *loader = open_loader(&c->set, config, step, at, &err);
     if (!loader) fail_msg("%s", err.text);
     assert_int_equal(loader_position(loader), at);
     for (int s = 0; s < n_steps; s++) {
         for (int m = 0; m < config->batch_size / config->micro_batch; m++) {
             Batch batch;
-            if (!loader_next(&batch, loader, &err)) fail_msg("%s", err.text);
+            if (!take(&batch, loader, &err)) fail_msg("%s", err.text);
             assert_int_equal(batch.B, config->micro_batch);
             for (int r = 0; r < batch.B; r++) {
                 int64_t start = naive_document(c, at);
@@ -220,7 +261,7 @@ static void check_aligned(const Corpus *c, const LoaderConfig *config, int64_t s
         }
         if (s == 0) *position = at;
     }
-    loader_free(loader);
+    close_loader(loader);
 }
 
 static LoaderConfig aligned(int batch_size, int micro_batch, int seq_len) {
@@ -259,7 +300,7 @@ static void test_aligned_single_document(void **state) {
     Corpus c = make_documents("single", sizes, 2, -1);
     LoaderConfig config = aligned(1, 1, 16), more = aligned(2, 1, 16);
     Error err;
-    assert_null(loader_create(&c.set, &config, 0, 0, &err));
+    assert_null(open_loader(&c.set, &config, 0, 0, &err));
     assert_non_null(strstr(err.text, "token 7, which begins a document, is nowhere"));
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         int64_t position = 0;
@@ -267,7 +308,7 @@ static void test_aligned_single_document(void **state) {
         check_aligned(&c, &config, 0, &position, 3);
         assert_int_equal(position, (places[i] + 16) % 30000);
         check_aligned(&c, &config, 1, &position, 2);
-        assert_null(loader_create(&c.set, &more, 0, 0, &err));
+        assert_null(open_loader(&c.set, &more, 0, 0, &err));
         assert_non_null(strstr(err.text, "1 sequences of 16 tokens that begin at a document"));
         set_token(&c, places[i], DOCUMENT + 1);
     }
@@ -285,23 +326,23 @@ static void test_aligned_neighbours(void **state) {
     Error err;
     Batch batch;
     for (int i = 0; i < 6; i++) set_token(&c, documents[i], DOCUMENT);
-    Loader *loader = loader_create(&c.set, &config, 0, 0, &err);
+    Loader *loader = open_loader(&c.set, &config, 0, 0, &err);
     assert_non_null(loader);
     for (int i = 0; i < 2; i++) {
-        assert_true(loader_next(&batch, loader, &err));
+        assert_true(take(&batch, loader, &err));
         for (int r = 0; r < 4; r++) check_row(&batch, r, &c, rows[r]);
         assert_int_equal(loader_position(loader), 70);
     }
-    loader_free(loader);
+    close_loader(loader);
     LoaderConfig more = aligned(5, 5, 16);
-    assert_null(loader_create(&c.set, &more, 0, 0, &err));
+    assert_null(open_loader(&c.set, &more, 0, 0, &err));
     assert_non_null(strstr(err.text, "4 sequences"));
     set_token(&c, 40, VOCAB); // in the third row
-    loader = loader_create(&c.set, &config, 0, 0, &err);
+    loader = open_loader(&c.set, &config, 0, 0, &err);
     assert_non_null(loader);
-    assert_false(loader_next(&batch, loader, &err));
+    assert_false(take(&batch, loader, &err));
     assert_non_null(strstr(err.text, "token 40 is 1000"));
-    loader_free(loader);
+    close_loader(loader);
     free_corpus(&c);
 }
 
@@ -312,20 +353,20 @@ static void test_bad_token(void **state) {
     set_token(&c, 100 + 37, VOCAB); // token 37 of the second shard
     Error err;
     LoaderConfig config = in_order(2, 1, 16, SHARD_TAIL_JOIN);
-    Loader *loader = loader_create(&c.set, &config, 0, 0, &err);
+    Loader *loader = open_loader(&c.set, &config, 0, 0, &err);
     assert_non_null(loader);
     Batch batch;
     // Micro-batch k is tokens 16k .. 16k + 16; 137 is first met in number 8. Those before it are good.
     for (int k = 0; k < 8; k++) {
-        assert_true(loader_next(&batch, loader, &err));
+        assert_true(take(&batch, loader, &err));
         check_batch(&batch, &c, 16 * k);
     }
     for (int k = 0; k < 2; k++) {
         err.text[0] = 0;
-        assert_false(loader_next(&batch, loader, &err));
+        assert_false(take(&batch, loader, &err));
         assert_non_null(strstr(err.text, "bad_01.bin: token 37 is 1000"));
     }
-    loader_free(loader);
+    close_loader(loader);
     free_corpus(&c);
 }
 
@@ -335,16 +376,16 @@ static void test_shard_lost_while_running(void **state) {
     Corpus c = make_corpus("lost", &size, 1);
     LoaderConfig config = in_order(1, 1, 16, SHARD_TAIL_JOIN);
     Error err = {""};
-    Loader *loader = loader_create(&c.set, &config, 0, 0, &err);
+    Loader *loader = open_loader(&c.set, &config, 0, 0, &err);
     assert_non_null(loader);
     Batch batch;
-    assert_true(loader_next(&batch, loader, &err));
+    assert_true(take(&batch, loader, &err));
     assert_int_equal(truncate(c.set.shards[0].path, 1500), 0);
     int more = 0;
-    while (loader_next(&batch, loader, &err)) more++;
-    assert_true(more <= 3); // what was read ahead
+    while (take(&batch, loader, &err)) more++;
+    assert_true(more <= LOADER_SLOTS); // what was read ahead
     assert_non_null(strstr(err.text, "changed while it was in use"));
-    loader_free(loader);
+    close_loader(loader);
     free_corpus(&c);
 }
 
@@ -421,23 +462,46 @@ static void test_stop_at_any_moment(void **state) {
     Error err;
     Batch batch, other;
     for (int round = 0; round < 300; round++) {
-        Loader *a = loader_create(&c.set, &config, round, 0, &err), *b = loader_create(&c.set, &config, 0, 0, &err);
+        Loader *a = open_loader(&c.set, &config, round, 0, &err), *b = open_loader(&c.set, &config, 0, 0, &err);
         assert_true(a && b);
         for (int k = 0; k < round % 7; k++) {
-            assert_true(loader_next(&batch, a, &err));
-            assert_true(k % 2 == 0 || loader_next(&other, b, &err));
+            assert_true(take(&batch, a, &err));
+            assert_true(k % 2 == 0 || take(&other, b, &err));
             check_batch(&batch, &c, (int64_t)round * 128 + k * 64); // not touched by what came after
         }
-        loader_free(a);
-        loader_free(b);
+        close_loader(a);
+        close_loader(b);
     }
-    loader_free(NULL);
+    close_loader(NULL);
+    free_corpus(&c);
+}
+
+// What is out stays as it is while the thread reads on into the other slots; what comes next follows in order.
+static void test_batches_that_are_out_stay(void **state) {
+    (void)state;
+    static const int64_t size = 3000;
+    Corpus c = make_corpus("out", &size, 1);
+    LoaderConfig config = in_order(4, 2, 16, SHARD_TAIL_JOIN);
+    Error err;
+    for (int most = 1; most <= LOADER_SLOTS; most++) {
+        Batch out[LOADER_SLOTS];
+        Loader *loader = open_loader(&c.set, &config, 0, 0, &err);
+        assert_non_null(loader);
+        for (int k = 0; k < 50; k++) {
+            if (k >= most) loader_release(loader);
+            assert_true(loader_next(&out[k % most], loader, &err));
+            if (k % 7 == 0) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL); // for the thread to catch up
+            for (int i = k < most ? 0 : k - most + 1; i <= k; i++) check_batch(&out[i % most], &c, 32 * i);
+        }
+        close_loader(loader);
+    }
     free_corpus(&c);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order),
+        cmocka_unit_test(test_batches_that_are_out_stay),
         cmocka_unit_test(test_drop_count),
         cmocka_unit_test(test_join_smallest),
         cmocka_unit_test(test_aligned),

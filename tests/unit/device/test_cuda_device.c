@@ -2,7 +2,7 @@
 // what is said then is checked.
 #include "device/device.h"
 #ifdef POLAR_CUDA
-#include "device/cuda/backend.h"
+#include "device/cuda/memory.h"
 #endif
 #include "base/random.h"
 

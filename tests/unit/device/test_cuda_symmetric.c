@@ -5,7 +5,7 @@
 #ifdef POLAR_CUDA
 #include "device/cuda/syrk.h"
 #endif
-#include "base/float_types.h"
+#include "base/type.h"
 #include "base/random.h"
 
 #define DEVICE_THREADS 1

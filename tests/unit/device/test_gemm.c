@@ -1,5 +1,6 @@
 // Matrix products: device_gemm (OpenBLAS where it is installed) and the own kernel on every instruction set,
 // against sums in long double.
+#include "device/cpu/gemm.h"
 #include "tests/fixtures/ops_check.h"
 
 #include <unistd.h>

@@ -2,6 +2,7 @@
 // benchmark.py make, on every instance. Without OpenBLAS (POLAR_BLAS=none) the program runs a second time in a child
 // process.
 #include "tests/fixtures/golden_network.h"
+#include "tests/fixtures/read_model.h"
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -83,7 +84,7 @@ static bool check_fixture(const Fixture *f, Type type) {
     spoil_grads(&r);
     model_reset_loss(&r.model, r.stream);
     run_sequences(&r, f, 0, f->B, false);
-    double loss = model_read_loss(&r.model, r.stream) / (f->B * f->T);
+    double loss = read_loss(&r.model, r.stream) / (f->B * f->T);
     read_grads(&r);
     bool close = is_close("loss", &loss, &loss_ref, 1, tol, 0);
     close &= grads_close(&r, refs, tol);
@@ -92,7 +93,7 @@ static bool check_fixture(const Fixture *f, Type type) {
     model_reset_loss(&r.model, r.stream);
     run_sequences(&r, f, 0, 1, false);
     run_sequences(&r, f, 1, f->B - 1, true);
-    loss = model_read_loss(&r.model, r.stream) / (f->B * f->T);
+    loss = read_loss(&r.model, r.stream) / (f->B * f->T);
     read_grads(&r);
     close &= is_close("loss of two micro-batches", &loss, &loss_ref, 1, tol, 0);
     close &= grads_close(&r, refs, tol);
@@ -125,7 +126,7 @@ static bool check_logits(const Fixture *f, Type type) {
     double loss_ref = *(const double *)golden_data(&f->file, TYPE_F64, 1, "loss"), loss;
     model_reset_loss(&r.model, r.stream);
     for (int i = 0; i < 2; i++) model_forward_loss(&r.model, r.stream, &batch.device, NULL);
-    loss = model_read_loss(&r.model, r.stream) / (2 * f->B * f->T);
+    loss = read_loss(&r.model, r.stream) / (2 * f->B * f->T);
     close &= is_close("loss without gradients", &loss, &loss_ref, 1, tolerance(type), 0);
     free(logits), free(raw);
     fixed_batch_free(&batch, r.device);

@@ -7,10 +7,11 @@
 // GPU are compared with those.
 #include "model/model.h"
 
-#include "base/float_types.h"
+#include "base/type.h"
 #include "base/random.h"
 #include "tests/fixtures/fixed_batch.h"
 #include "tests/fixtures/gpu_required.h"
+#include "tests/fixtures/read_model.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -29,7 +30,7 @@ static FixedBatch batch;
 static double loss(void) {
     model_reset_loss(&model, stream);
     model_forward_loss(&model, stream, &batch.device, NULL);
-    return model_read_loss(&model, stream) / (B * T);
+    return read_loss(&model, stream) / (B * T);
 }
 
 static double *doubles(int64_t n) {
@@ -64,7 +65,7 @@ static bool check_param(const Param *p, const double *gradient) {
     int64_t n = param_elements(p), valid = p->valid_rows * p->cols;
     double *w = doubles(n), *direction = doubles(n);
     bool close = true;
-    model_get_param(w, &model, stream, p);
+    read_param(w, &model, stream, p);
     for (int k = 0; k < DIRECTIONS; k++) {
         for (int64_t i = 0; i < valid; i++)
             direction[i] =
@@ -132,7 +133,7 @@ static bool check_on_gpu(const ModelConfig *config, Type type, const double *gra
         int64_t n = param_elements(p);
         double *w = doubles(n);
         float *narrow = (float *)w;
-        model_get_param(w, &model, stream, &model.table.params[i]);
+        read_param(w, &model, stream, &model.table.params[i]);
         for (int64_t j = 0; j < n; j++) narrow[j] = (float)w[j];
         model_set_param(&copy, on, p, narrow);
         free(w);
@@ -305,7 +306,7 @@ static void test_chunks_of_logits(void **state) {
 
     batch = fixed_batch_create(device, stream, tokens, targets, SEQUENCES, LENGTH, config.vocab_size);
     model_forward_backward(&model, stream, &batch.device, 1.0 / N, false, NULL);
-    loss_whole = model_read_loss(&model, stream);
+    loss_whole = read_loss(&model, stream);
     device_copy(stream, whole, model.grads, bytes);
     fixed_batch_free(&batch, device);
     model_reset_loss(&model, stream);
@@ -315,7 +316,7 @@ static void test_chunks_of_logits(void **state) {
         model_forward_backward(&model, stream, &batch.device, 1.0 / N, b > 0, NULL);
         fixed_batch_free(&batch, device);
     }
-    loss_parts = model_read_loss(&model, stream);
+    loss_parts = read_loss(&model, stream);
     device_copy(stream, parts, model.grads, bytes);
     stream_synchronize(stream);
     for (int64_t i = 0; i < model.table.elements; i++) {

@@ -1,5 +1,6 @@
 // The parameters of a network: how many there are in published ones, and how they start.
 #include "model/model.h"
+#include "tests/fixtures/read_model.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -215,7 +216,7 @@ static void check_model(const ModelConfig *config, Type type) {
         double *x = malloc((size_t)n * sizeof *x), *w = malloc((size_t)n * sizeof *w);
         assert_true(x && w);
         param_init_values(x, p, 23, 0, n);
-        model_get_param(w, &model, stream, p);
+        read_param(w, &model, stream, p);
         for (int64_t k = 0; k < n && type == TYPE_F32; k++) ((float *)x)[k] = (float)x[k];
         assert_memory_equal(w, x, (size_t)n * type_size(type));
         free(x), free(w);

@@ -1,6 +1,7 @@
 // Recomputation in the backward pass: less memory and the same bits, for every fixture of a network and every instance.
 // How right the bits are is the matter of test_golden_model.c.
 #include "tests/fixtures/golden_network.h"
+#include "tests/fixtures/read_model.h"
 
 typedef struct {
     double loss;
@@ -29,7 +30,7 @@ static Result run_with(const Fixture *f, Type type, Recompute recompute, bool on
         for (int b = 0; b < f->B; b++) run_sequences(&r, f, b, 1, b > 0);
     else run_sequences(&r, f, 0, f->B, false);
     read_grads(&r);
-    result.loss = model_read_loss(&r.model, r.stream);
+    result.loss = read_loss(&r.model, r.stream);
     result.bytes = r.model.acts.bytes;
     result.grads = alloc(r.model.table.elements);
     memcpy(result.grads, r.grads, (size_t)r.model.table.elements * sizeof(double));

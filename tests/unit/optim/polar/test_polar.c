@@ -2,7 +2,7 @@
 // come out, with p composed of the method's triples in double.
 #include "optim/polar/polar.h"
 
-#include "base/float_types.h"
+#include "base/type.h"
 #include "base/random.h"
 
 #define DEVICE_THREADS 0

@@ -16,13 +16,14 @@
 #define DEVICE_THREADS 1
 #include "tests/fixtures/device_fixture.h"
 #include "tests/fixtures/load_config.h"
+#include "tests/fixtures/shard_file.h"
 #include "tests/fixtures/temp_dir.h"
 
 enum { MOST_ARGUMENTS = 40, TOKENS = 600 };
 
 typedef struct {
     RunConfig config;
-    RunData data;
+    Datasets data;
     ParamTable table;
     Trainer trainer;
 } Job;
@@ -59,7 +60,7 @@ static bool job_open(Job *job, const char *const *options, double lr) {
         param_table_free(&job->table);
         return false;
     }
-    if (!run_data_open_vocab(&job->data, &job->config, &err) || !run_data_open(&job->data, &job->config, &err) ||
+    if (!plan_open_vocab(&job->data, &job->config, &err) || !plan_open_data(&job->data, &job->config, &err) ||
         !trainer_create(&job->trainer, &job->config, &job->data, device, &job->table, &err) ||
         !trainer_start_loader(&job->trainer, &err))
         fail_msg("%s", err.text);
@@ -68,7 +69,7 @@ static bool job_open(Job *job, const char *const *options, double lr) {
 
 static void job_close(Job *job) {
     trainer_free(&job->trainer);
-    run_data_close(&job->data);
+    datasets_close(&job->data);
     param_table_free(&job->table);
 }
 

@@ -8,12 +8,14 @@
 #include "base/crc32c.h"
 #include "run/checkpoint/writer.h"
 #include "run/options/config.h"
+#include "run/training/plan.h"
 #include "base/metrics.h"
 
 #include <math.h>
 #include <sys/stat.h>
 
 #include "tests/fixtures/load_config.h"
+#include "tests/fixtures/shard_file.h"
 #include "tests/fixtures/temp_dir.h"
 
 static Device *device;
@@ -22,7 +24,7 @@ static Stream *stream;
 // A small model with its optimizer and data.
 typedef struct {
     RunConfig config;
-    RunData data;
+    Datasets data;
     Model model;
     Optimizer *optimizer;
 } Run;
@@ -38,7 +40,7 @@ static void run_create(Run *r, const char *d_model, const char *optimizer) {
                           "--train-data", temp_path("s_*.bin"),
                           "--val-data",   temp_path("s_1.bin")};
     if (!load_config(&r->config, sizeof argv / sizeof *argv, argv, &err)) fail_msg("%s", err.text);
-    if (!run_data_open_vocab(&r->data, &r->config, &err) || !run_data_open(&r->data, &r->config, &err))
+    if (!plan_open_vocab(&r->data, &r->config, &err) || !plan_open_data(&r->data, &r->config, &err))
         fail_msg("%s", err.text);
     assert_true(model_create(&r->model, &r->config.model, device, TYPE_F32, &(ModelRun){.B = 1, .T = 8}, &err));
     r->optimizer = optimizer_create(device, TYPE_F32, &r->model.table, r->config.groups, &err);
@@ -48,7 +50,7 @@ static void run_create(Run *r, const char *d_model, const char *optimizer) {
 static void run_free(Run *r) {
     optimizer_free(r->optimizer);
     model_free(&r->model);
-    run_data_close(&r->data);
+    datasets_close(&r->data);
 }
 
 static CheckpointParts parts_of(Run *r) {

@@ -1,8 +1,7 @@
-// What memory is left to this process: of the machine, and within the limits of its control groups, which are how
-// containers and batch systems cut a machine up.
-#include "device/cpu/backend.h"
+#include "base/host_memory.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -76,9 +75,4 @@ int64_t host_memory_available(void) {
     }
     if (file) fclose(file);
     return least;
-}
-
-int64_t cpu_memory_available(const Device *device) {
-    (void)device;
-    return host_memory_available();
 }

@@ -1,7 +1,26 @@
-#include "base/float_types.h"
+#include "base/type.h"
+
+#include "base/error.h"
 
 #include <math.h>
 #include <string.h>
+
+static const struct {
+    const char *name;
+    size_t size;
+} types[TYPE_COUNT] = {
+    [TYPE_F32] = {"F32", 4}, [TYPE_F64] = {"F64", 8}, [TYPE_BF16] = {"BF16", 2}, [TYPE_I32] = {"I32", 4},
+    [TYPE_F16] = {"F16", 2}, [TYPE_I64] = {"I64", 8}, [TYPE_U8] = {"U8", 1},     [TYPE_BOOL] = {"BOOL", 1}};
+
+size_t type_size(Type type) {
+    return types[type].size;
+}
+const char *type_name(Type type) {
+    return types[type].name;
+}
+Type type_accumulate(Type type) {
+    return type == TYPE_F64 ? TYPE_F64 : TYPE_F32;
+}
 
 bool float_type_is(Type type) {
     return type == TYPE_F32 || type == TYPE_F64 || type == TYPE_BF16 || type == TYPE_F16;

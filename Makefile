@@ -53,7 +53,7 @@ GENCODE := $(foreach a,$(CUDA_ARCHS),-gencode=arch=compute_$a,code=sm_$a) \
 NVFLAGS := -std=c++17 -O3 -lineinfo -I. -DPOLAR_CUDA --expt-relaxed-constexpr $(if $(filter yes,$(WERROR)),-Werror all-warnings) -Xptxas -v \
            -Xcompiler -fno-exceptions,-fno-threadsafe-statics $(GENCODE)
 endif
-TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
+TESTS   := $(patsubst tests/%.c,%,$(sort $(shell find tests/unit -name 'test_*.c')))
 FUZZERS := $(filter-out replay memory_files,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
 
 ifeq ($(shell uname -m),x86_64)
@@ -72,14 +72,17 @@ LIBRARY := $(BUILD)/libpolar.a
 # The binary of the default build is ./train; other builds (asan) keep theirs in their own folder.
 TRAIN := $(if $(filter build,$(BUILD)),train,$(BUILD)/train)
 
-.PHONY: all test bench asan fuzz kill leaks tsan soak clean help format FORCE
+.PHONY: all test bench asan fuzz kill leaks tsan soak same-bits lint clean help format FORCE
 .SECONDARY:
 all: $(TRAIN) ## build ./train (the default)
 
-include tests/cuda_on_cpu/imitation.mk
+include tests/emulator/emulator.mk
+
+# Where the Python tests find what they share.
+export PYTHONPATH := $(abspath tests/fixtures):$(abspath tests/bench)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 	@echo "Settings: CC, OPT (-O3), CFLAGS, LDFLAGS, BUILD (folder), V=1 (show the commands), WERROR=no"
 	@echo "          CUDA=yes|no (here: $(CUDA)), NVCC, CUDA_HOME, CUDA_INCLUDES, CUDA_ARCHS (80 90a)"
 
@@ -152,25 +155,26 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/memory_files.
 	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) $(FUZZ_WRAP) -o $@ $^ $(LIBS)
 
 TEST_LIBS := -lcmocka
-$(BUILD)/tests/bench $(BUILD)/tests/dump_logits $(BUILD)/tests/gpu_ceilings $(BUILD)/tests/peak_memory: TEST_LIBS :=
-$(BUILD)/tests/bench: $(BUILD)/tests/bench_profile.o
-$(BUILD)/tests/gpu_ceilings: $(BUILD)/tests/gpu_operations.o $(BUILD)/tests/gpu_symmetric.o
-$(BUILD)/tests/bench: LDFLAGS += -Wl,--wrap=optim_ops
+BENCH := $(BUILD)/tests/bench/bench
+TOOLS := $(BUILD)/tests/bench/gpu_ceilings $(BUILD)/tests/bench/peak_memory $(BUILD)/tests/fixtures/dump_logits
+$(BENCH) $(TOOLS): TEST_LIBS :=
+$(BENCH): $(BUILD)/tests/bench/bench_profile.o
+$(BENCH): LDFLAGS += -Wl,--wrap=optim_ops
+$(BUILD)/tests/bench/gpu_ceilings: $(BUILD)/tests/bench/gpu_operations.o $(BUILD)/tests/bench/gpu_symmetric.o
 
 # Loaded into ./train by LD_PRELOAD: writes that fail, a clock that jumps. Without a sanitizer of its own.
-$(BUILD)/tests/fault_write.so: tests/fault_write.c
+$(BUILD)/tests/fixtures/fault_write.so: tests/fixtures/fault_write.c
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
 	$(Q)$(CC) -O1 -std=c11 -D_GNU_SOURCE $(WARN) -fPIC -shared -o $@ $< -ldl
 
-tests: $(TESTS:%=$(BUILD)/tests/%) $(BUILD)/tests/fault_write.so $(BUILD)/tests/dump_logits $(BUILD)/tests/gpu_ceilings \
-       $(BUILD)/tests/peak_memory $(FUZZERS:%=$(BUILD)/tests/fuzz_%)
+tests: $(TESTS:%=$(BUILD)/tests/%) $(TOOLS) $(BUILD)/tests/fixtures/fault_write.so $(FUZZERS:%=$(BUILD)/tests/fuzz_%)
 .PHONY: tests
 
-test: $(TRAIN) tests imitated ## build and run every test; ends in "N passed, N failed"
-	@BUILD=$(BUILD) TRAIN=$(TRAIN) $$(scripts/find_python.sh) tests/run.py $(TESTS) $(IMITATED_TESTS)
+test: $(TRAIN) tests emulated ## build and run every test, or ONLY=REGEX of them; ends in "N passed, N failed"
+	@BUILD=$(BUILD) TRAIN=$(TRAIN) $$(scripts/find_python.sh) tests/run.py $(TESTS) $(EMULATED_TESTS)
 
-# CUDA=no leaves out nvcc's part; the imitated GPU is there, and its tests and whole runs are among these.
+# CUDA=no leaves out nvcc's part; the emulated GPU is there, and its tests and whole runs are among these.
 asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan
 	@$(MAKE) --no-print-directory BUILD=build/asan CUDA=no OPT=-O1 \
 	  CFLAGS='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' test
@@ -182,24 +186,33 @@ fuzz: ## every parser of outside files under libFuzzer with sanitizers (clang), 
 	@tests/fuzz/run.sh $(FUZZ_RUNS) $(FUZZERS)
 
 leaks: $(TRAIN) ## every command under valgrind: no leaks, no invalid or uninitialized reads
-	@TRAIN=$(TRAIN) tests/leaks.sh
+	@TRAIN=$(TRAIN) tests/e2e/leaks.sh
 
 tsan: ## the threads of the loader and of checkpoints and training under ThreadSanitizer (clang with its OpenMP runtime), in build/tsan
 	@$(MAKE) --no-print-directory BUILD=build/tsan CUDA=no CC=clang OPT=-O1 \
-	  CFLAGS='-fsanitize=thread -Wno-pass-failed' build/tsan/train build/tsan/tests/test_loader build/tsan/tests/test_checkpoint
-	@BUILD=build/tsan tests/tsan.sh
+	  CFLAGS='-fsanitize=thread -Wno-pass-failed' build/tsan/train build/tsan/tests/unit/data/test_loader \
+	  build/tsan/tests/unit/run/checkpoint/test_checkpoint
+	@BUILD=build/tsan tests/e2e/tsan.sh
 
 MINUTES ?= 60
 soak: $(TRAIN) ## a run of MINUTES (60) whose memory, files and threads must not grow
-	@TRAIN=$(TRAIN) $$(scripts/find_python.sh) tests/soak.py $(MINUTES)
+	@TRAIN=$(TRAIN) $$(scripts/find_python.sh) tests/e2e/soak.py $(MINUTES)
 
 KILLS ?= 1000
 kill: $(TRAIN) ## kill -9 at KILLS random moments of small runs, which must all end as if they had been left alone
-	@TRAIN=$(abspath $(TRAIN)) KILLS=$(KILLS) $$(scripts/find_python.sh) tests/test_kill.py
+	@TRAIN=$(abspath $(TRAIN)) KILLS=$(KILLS) $$(scripts/find_python.sh) tests/e2e/test_kill.py
 
-bench: $(TRAIN) $(BUILD)/tests/bench ## speed: every operation beside its floor; whole steps beside PyTorch's and llm.c's
-	@$(BUILD)/tests/bench
+# BASE is the commit here, in a make that compiles nothing itself: the script has makes of its own.
+same-bits: ## BASE=commit: small runs of every kind by that commit and by this tree give the same bits (OPTIONS='--cpu --case REGEX ...')
+	@[ "$(origin BASE)" = "command line" ] || { echo "error: say make same-bits BASE=commit" >&2; exit 1; }
+	@$$(scripts/find_python.sh) tests/e2e/same_bits.py $(BASE) $(OPTIONS)
+
+bench: $(TRAIN) $(BENCH) ## speed: every operation beside its floor; whole steps beside PyTorch's and llm.c's
+	@$(BENCH)
 	@scripts/bench_peers.py
+
+lint: ## style and structure of the sources: languages, includes, clang, formatting
+	@status=0; for test in tests/lint/test_style.sh\ --format tests/lint/test_clang.sh; do bash $$test || status=1; done; exit $$status
 
 format: ## rewrite the sources in the style of .clang-format
 	clang-format -i train.cu $$(find $(FOLDERS) tests -name '*.[ch]' -o -name '*.cu' -o -name '*.cpp')
@@ -207,4 +220,4 @@ format: ## rewrite the sources in the style of .clang-format
 clean: ## remove everything that was built
 	rm -rf build train
 
--include $(OBJECTS:.o=.d) $(BUILD)/train.d $(wildcard $(BUILD)/tests/*.d $(BUILD)/tests/fuzz/*.d)
+-include $(OBJECTS:.o=.d) $(BUILD)/train.d $(shell find $(BUILD)/tests -name '*.d' 2>/dev/null)

@@ -1,5 +1,5 @@
 // train.cu - the program: which command, then that command. C11 and C++17 alike.
-#include "device/cpu/cpu.h"
+#include "device/cpu/threads.h"
 #include "run/cli/commands.h"
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 #include "base/metrics.h"
 
 #include "base/file.h"
-#include "run/training/run_dir.h"
+#include "base/path.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,9 +26,9 @@ static bool is_kept(const char *line, size_t size, int64_t step, bool reported) 
 }
 
 bool metrics_trim(const char *run, const char *name, int64_t step, bool reported, Error *err) {
-    char path[RUN_PATH_MAX];
+    char path[PATH_BYTES];
     size_t size, kept = 0;
-    run_path(path, run, name);
+    path_join(path, run, name);
     if (access(path, F_OK) != 0) return true;
     char *text = file_read_whole(&size, path, (size_t)1 << 40, err);
     if (!text) return false;
@@ -49,7 +49,7 @@ bool metrics_trim(const char *run, const char *name, int64_t step, bool reported
 
 bool metrics_open(Metrics *metrics, const char *run, const char *name, int64_t step, bool reported, Error *err) {
     metrics->fd = -1;
-    run_path(metrics->path, run, name);
+    path_join(metrics->path, run, name);
     if (!metrics_trim(run, name, step, reported, err)) return false;
     metrics->fd = open(metrics->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (metrics->fd < 0) return error_set(err, "cannot open %s: %s", metrics->path, strerror(errno));

@@ -1,5 +1,6 @@
 #include "base/safetensors.h"
 
+#include "base/crc32c.h"
 #include "base/file.h"
 #include "base/json.h"
 
@@ -119,6 +120,7 @@ static bool parse_file(Safetensors *file, int64_t size, Error *err) {
     if (!header) return error_set(err, "out of memory for the header of %s", file->path);
     Json *root = NULL;
     bool ok = file_read_at(header, file->fd, file->path, LENGTH_BYTES, length, err);
+    if (ok) file->header_crc = crc32c(crc32c(0, &length, LENGTH_BYTES), header, length);
     if (ok && (length == 0 || header[0] != '{'))
         ok = error_set(err, "%s: its header does not begin with '{': not a safetensors file", file->path);
     if (ok && !(root = json_parse(header, length, err))) ok = error_prefix(err, "%s: header", file->path);
@@ -153,8 +155,10 @@ const SafeTensor *safetensors_find(const Safetensors *file, const char *name) {
     return NULL;
 }
 
-bool safetensors_read_bytes(void *out, const Safetensors *file, const SafeTensor *t, Error *err) {
-    return file_read_at(out, file->fd, file->path, file->data_start + t->begin, (size_t)(t->end - t->begin), err);
+bool safetensors_read_bytes(void *out, const Safetensors *file, const SafeTensor *t, int64_t at, int64_t n,
+                            Error *err) {
+    ASSERT(at >= 0 && n >= 0 && at <= t->end - t->begin - n);
+    return file_read_at(out, file->fd, file->path, file->data_start + t->begin + at, (size_t)n, err);
 }
 
 bool safetensors_read(double *out, const Safetensors *file, const SafeTensor *t, int64_t first, int64_t n,

@@ -2,7 +2,8 @@
 #ifndef POLAR_BASE_SAFETENSORS_H
 #define POLAR_BASE_SAFETENSORS_H
 
-#include "base/float_types.h"
+#include "base/error.h"
+#include "base/type.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -28,13 +29,15 @@ typedef struct {
     int fd; // -1: not open
     char *path;
     int64_t data_start;
+    uint32_t header_crc; // CRC-32C of all before it: a reader of all tensors in order can go on to the whole file's
 } Safetensors;
 
 bool safetensors_open(Safetensors *file, const char *path, Error *err);
 void safetensors_close(Safetensors *file);
 const SafeTensor *safetensors_find(const Safetensors *file, const char *name); // NULL if absent
-// All bytes of a tensor, end - begin of them. Errors: the file changed since it was opened.
-bool safetensors_read_bytes(void *out, const Safetensors *file, const SafeTensor *tensor, Error *err);
+// Bytes [at, at + n) of a tensor, which has end - begin of them. Errors: the file changed since it was opened.
+bool safetensors_read_bytes(void *out, const Safetensors *file, const SafeTensor *tensor, int64_t at, int64_t n,
+                            Error *err);
 // Elements [first, first + n) of a tensor of a floating-point type (float_type_is), as doubles.
 bool safetensors_read(double *out, const Safetensors *file, const SafeTensor *tensor, int64_t first, int64_t n,
                       Error *err);

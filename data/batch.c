@@ -33,18 +33,6 @@ void batch_layout(Batch *batch, void *memory, int B, int T) {
     batch->n_unique = batch->unique + (int64_t)B * T;
 }
 
-void batch_copy(Batch *to, const Batch *from) {
-    size_t n = (size_t)from->B * (size_t)from->T * sizeof(int32_t),
-           unique = (size_t)*from->n_unique * sizeof(int32_t);
-    ASSERT(to->B == from->B && to->T == from->T);
-    memcpy(to->tokens, from->tokens, n);
-    memcpy(to->targets, from->targets, n);
-    memcpy(to->order, from->order, n);
-    memcpy(to->start, from->start, unique + sizeof(int32_t));
-    memcpy(to->unique, from->unique, unique);
-    *to->n_unique = *from->n_unique;
-}
-
 void batch_index(Batch *batch, int32_t *scratch, int vocab_size) {
     ASSERT((int64_t)batch->B * batch->T < INT32_MAX);
     int32_t n = batch->B * batch->T, n_unique = 0;

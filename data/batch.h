@@ -21,12 +21,10 @@ typedef struct {
     int32_t *n_unique; // (1) in the same memory, so that work queued on a device reads it there
 } Batch;
 
-// Bytes of one allocation that holds all arrays of a (B, T) batch, and the layout of the pointers within `memory`.
+// Bytes of one allocation that holds all arrays of a (B, T) batch, and the layout of the pointers within `memory`, which
+// `tokens` is the beginning of: a copy of these bytes is a copy of the batch.
 int64_t batch_bytes(int B, int T);
 void batch_layout(Batch *batch, void *memory, int B, int T);
-
-// Copies a batch to where batch_layout has laid one of the same shape; what is left of the arrays is not touched.
-void batch_copy(Batch *to, const Batch *from);
 
 // Fills order, start, unique and n_unique from tokens (counting sort; `scratch` holds vocab_size + 1 ints).
 void batch_index(Batch *batch, int32_t *scratch, int vocab_size);

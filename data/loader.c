@@ -6,7 +6,6 @@
 #include <string.h>
 
 enum {
-    RING = 3,    // micro-batches: one in use, one ready, one being filled
     SCAN = 8192, // tokens searched for a document at once: longer than most documents
 };
 
@@ -18,16 +17,15 @@ struct Loader {
     int64_t position; // with align: where the last row that the thread filled ends in the stream
     uint32_t *tokens; // (micro_batch * T + 1 + SCAN), the thread's
     int32_t *scratch; // (vocab_size + 1), the thread's
-    Batch ring[RING];
-    int64_t ends[RING];     // `position` after each
-    int64_t taken_position; // `position` after the last that loader_next handed out
-    void *memory;           // of the batches
+    Batch ring[LOADER_SLOTS];
+    int64_t ends[LOADER_SLOTS]; // `position` after each
+    int64_t taken_position;     // `position` after the last that loader_next handed out
     pthread_t thread;
-    pthread_mutex_t lock; // guards what follows; micro-batch number i lies in ring[i % RING]
+    pthread_mutex_t lock; // guards what follows; micro-batch number i lies in ring[i % LOADER_SLOTS]
     pthread_cond_t changed;
     int64_t filled;   // micro-batches that the thread has completed
     int64_t taken;    // handed out by loader_next
-    int64_t released; // handed out and no longer in use
+    int64_t released; // of these, no longer in use
     bool stop, failed;
     Error error; // valid when failed
 };
@@ -172,14 +170,14 @@ static void *run_thread(void *argument) {
     Error err;
     pthread_mutex_lock(&loader->lock);
     while (!loader->failed) {
-        while (!loader->stop && loader->filled - loader->released == RING)
+        while (!loader->stop && loader->filled - loader->released == LOADER_SLOTS)
             pthread_cond_wait(&loader->changed, &loader->lock);
         if (loader->stop) break;
-        Batch *batch = &loader->ring[loader->filled % RING];
+        Batch *batch = &loader->ring[loader->filled % LOADER_SLOTS];
         pthread_mutex_unlock(&loader->lock);
         bool ok = fill_next(loader, batch, &err);
         pthread_mutex_lock(&loader->lock);
-        if (ok) loader->ends[loader->filled++ % RING] = loader->position;
+        if (ok) loader->ends[loader->filled++ % LOADER_SLOTS] = loader->position;
         else loader->error = err;
         loader->failed = !ok;
         pthread_cond_signal(&loader->changed);
@@ -194,30 +192,33 @@ static bool start_thread(Loader *loader, Error *err) {
 }
 
 static void free_memory(Loader *loader) {
-    free(loader->memory);
     free(loader->tokens);
     free(loader->scratch);
     free(loader);
 }
 
-static Loader *allocate(const LoaderConfig *config) {
+static Loader *allocate(const LoaderConfig *config, void *memory) {
     Loader *loader = calloc(1, sizeof *loader);
     if (!loader) return NULL;
     int64_t bytes = batch_bytes(config->micro_batch, config->seq_len);
     size_t n_tokens = (size_t)config->micro_batch * (size_t)config->seq_len + 1 + SCAN;
-    loader->memory = aligned_alloc(64, RING * (size_t)bytes);
     loader->tokens = malloc(n_tokens * sizeof *loader->tokens);
     loader->scratch = malloc(((size_t)config->vocab_size + 1) * sizeof *loader->scratch);
-    if (!loader->memory || !loader->tokens || !loader->scratch) {
+    if (!loader->tokens || !loader->scratch) {
         free_memory(loader);
         return NULL;
     }
-    for (int i = 0; i < RING; i++)
-        batch_layout(&loader->ring[i], (char *)loader->memory + i * bytes, config->micro_batch, config->seq_len);
+    for (int i = 0; i < LOADER_SLOTS; i++)
+        batch_layout(&loader->ring[i], (char *)memory + i * bytes, config->micro_batch, config->seq_len);
     return loader;
 }
 
-Loader *loader_create(const ShardSet *set, const LoaderConfig *config, int64_t step, int64_t position, Error *err) {
+int64_t loader_memory_bytes(const LoaderConfig *config) {
+    return LOADER_SLOTS * batch_bytes(config->micro_batch, config->seq_len);
+}
+
+Loader *loader_create(const ShardSet *set, const LoaderConfig *config, void *memory, int64_t step, int64_t position,
+                      Error *err) {
     const LoaderConfig *c = config;
     ASSERT(c->micro_batch > 0 && c->batch_size > 0 && c->batch_size % c->micro_batch == 0);
     ASSERT(c->seq_len > 0 && c->vocab_size > 0 && step >= 0 && position >= 0);
@@ -230,7 +231,7 @@ Loader *loader_create(const ShardSet *set, const LoaderConfig *config, int64_t s
                   (long long)set->total_tokens, (long long)G);
         return NULL;
     }
-    Loader *loader = allocate(c);
+    Loader *loader = allocate(c, memory);
     if (!loader) {
         error_set(err, "out of memory for batches of %d x %d tokens", c->micro_batch, c->seq_len);
         return NULL;
@@ -264,12 +265,11 @@ void loader_free(Loader *loader) {
 
 bool loader_next(Batch *batch, Loader *loader, Error *err) {
     pthread_mutex_lock(&loader->lock);
-    loader->released = loader->taken;
-    pthread_cond_signal(&loader->changed);
+    ASSERT(loader->taken - loader->released < LOADER_SLOTS); // else the thread has none to fill
     while (loader->filled == loader->taken && !loader->failed) pthread_cond_wait(&loader->changed, &loader->lock);
     bool ok = loader->filled > loader->taken;
     if (ok) {
-        int64_t i = loader->taken++ % RING;
+        int64_t i = loader->taken++ % LOADER_SLOTS;
         *batch = loader->ring[i];
         loader->taken_position = loader->ends[i];
     } else {
@@ -277,6 +277,14 @@ bool loader_next(Batch *batch, Loader *loader, Error *err) {
     }
     pthread_mutex_unlock(&loader->lock);
     return ok;
+}
+
+void loader_release(Loader *loader) {
+    pthread_mutex_lock(&loader->lock);
+    ASSERT(loader->released < loader->taken);
+    loader->released++;
+    pthread_cond_signal(&loader->changed);
+    pthread_mutex_unlock(&loader->lock);
 }
 
 int64_t loader_position(const Loader *loader) {

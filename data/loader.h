@@ -33,14 +33,24 @@ typedef struct Loader Loader;
 bool loader_batch_index(int64_t *index, const ShardSet *set, const LoaderConfig *config, int64_t step, Error *err);
 int64_t loader_batch_count(const ShardSet *set, const LoaderConfig *config);
 
-// Starts reading at global batch `step`; with align instead at `position`, 0 for the first batch. The set must
+// Micro-batches that the thread reads into: those in use, those ready, and one being filled.
+enum { LOADER_SLOTS = 5 };
+
+// Bytes of the memory for them, 64-byte aligned. It is the caller's, so that a device can copy from it at full speed.
+int64_t loader_memory_bytes(const LoaderConfig *config);
+
+// Starts reading at global batch `step`; with align instead at `position`, 0 for the first batch. Set and memory must
 // outlive the loader. Errors: a set too short for one batch, or with align of too few documents for it; out of memory.
-Loader *loader_create(const ShardSet *set, const LoaderConfig *config, int64_t step, int64_t position, Error *err);
+Loader *loader_create(const ShardSet *set, const LoaderConfig *config, void *memory, int64_t step, int64_t position,
+                      Error *err);
 void loader_free(Loader *loader);
 
-// The next micro-batch in host memory, valid until the next call. An error met by the thread is reported here,
-// after the batches before it, and again by every later call.
+// The next micro-batch, which stays as it is until it is released: at most LOADER_SLOTS can be out. An error met by the
+// thread is reported here, after the batches before it, and again by every later call.
 bool loader_next(Batch *batch, Loader *loader, Error *err);
+
+// Gives back the oldest batch that is out, to be filled again.
+void loader_release(Loader *loader);
 
 // With align: where the last row handed out ends in the stream, which is where the next loader goes on; 0 without.
 int64_t loader_position(const Loader *loader);

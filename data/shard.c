@@ -253,11 +253,3 @@ void shard_writer_discard(ShardWriter *writer) {
     free(writer->path);
     *writer = (ShardWriter){.fd = -1};
 }
-
-bool shard_write(const char *path, const uint16_t *tokens, int64_t n, Error *err) {
-    ShardWriter writer;
-    if (!shard_writer_open(&writer, path, err)) return false;
-    if (shard_writer_add(&writer, tokens, n, err)) return shard_writer_close(&writer, err);
-    shard_writer_discard(&writer);
-    return false;
-}

@@ -59,7 +59,4 @@ bool shard_writer_add(ShardWriter *writer, const uint16_t *tokens, int64_t n, Er
 // Gives the file its header and its name. After an error, as after shard_writer_discard, nothing is left of it.
 bool shard_writer_close(ShardWriter *writer, Error *err);
 void shard_writer_discard(ShardWriter *writer); // one that is not open is left alone
-
-// All of that for tokens in memory.
-bool shard_write(const char *path, const uint16_t *tokens, int64_t n, Error *err);
 #endif

@@ -8,23 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct {
-    const char *name;
-    size_t size;
-} types[TYPE_COUNT] = {
-    [TYPE_F32] = {"F32", 4}, [TYPE_F64] = {"F64", 8}, [TYPE_BF16] = {"BF16", 2}, [TYPE_I32] = {"I32", 4},
-    [TYPE_F16] = {"F16", 2}, [TYPE_I64] = {"I64", 8}, [TYPE_U8] = {"U8", 1},     [TYPE_BOOL] = {"BOOL", 1}};
-
-size_t type_size(Type type) {
-    return types[type].size;
-}
-const char *type_name(Type type) {
-    return types[type].name;
-}
-Type type_accumulate(Type type) {
-    return type == TYPE_F64 ? TYPE_F64 : TYPE_F32;
-}
-
 #ifndef POLAR_CUDA
 static bool cuda_device_open(Device **device, const char *name, Error *err) {
     (void)device;
@@ -114,6 +97,9 @@ void event_destroy(Event *e) {
 }
 void event_record(Event *e, Stream *s) {
     s->device->backend->event_record(e, s);
+}
+void event_synchronize(Event *e) {
+    e->device->backend->event_synchronize(e);
 }
 void stream_wait(Stream *s, Event *e) {
     s->device->backend->stream_wait(s, e);

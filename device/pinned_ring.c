@@ -3,8 +3,7 @@
 bool host_ring_create(HostRing *ring, Device *device, size_t slot_bytes) {
     *ring = (HostRing){.device = device,
                        .slots = device_alloc_host(device, HOST_RING_SLOTS * slot_bytes),
-                       .slot_bytes = slot_bytes,
-                       .waiter = stream_create(device)};
+                       .slot_bytes = slot_bytes};
     for (int i = 0; i < HOST_RING_SLOTS; i++) ring->copied[i] = event_create(device);
     return ring->slots != NULL;
 }
@@ -12,17 +11,13 @@ bool host_ring_create(HostRing *ring, Device *device, size_t slot_bytes) {
 void host_ring_free(HostRing *ring) {
     for (int i = 0; i < HOST_RING_SLOTS; i++)
         if (ring->copied[i]) event_destroy(ring->copied[i]);
-    if (ring->waiter) stream_destroy(ring->waiter);
     if (ring->slots) device_free_host(ring->device, ring->slots);
     *ring = (HostRing){0};
 }
 
 void *host_ring_slot(HostRing *ring) {
     int i = (int)(ring->used % HOST_RING_SLOTS);
-    if (ring->used >= HOST_RING_SLOTS) {
-        stream_wait(ring->waiter, ring->copied[i]);
-        stream_synchronize(ring->waiter);
-    }
+    if (ring->used >= HOST_RING_SLOTS) event_synchronize(ring->copied[i]);
     return ring->slots + (size_t)i * ring->slot_bytes;
 }
 

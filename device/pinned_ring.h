@@ -1,5 +1,5 @@
 // device/pinned_ring.h - a few slots of host memory that a device copies from while the host fills the next: what the host
-// makes anew each step (scalars, batches) goes to the device without either waiting for the other.
+// makes anew each step (scalars) goes to the device without either waiting for the other.
 #ifndef POLAR_DEVICE_PINNED_RING_H
 #define POLAR_DEVICE_PINNED_RING_H
 
@@ -12,8 +12,7 @@ typedef struct {
     char *slots; // HOST_RING_SLOTS times slot_bytes
     size_t slot_bytes;
     Event *copied[HOST_RING_SLOTS];
-    Stream *waiter; // only to wait for an event on the host
-    int64_t used;   // slots filled so far
+    int64_t used; // slots filled so far
 } HostRing;
 
 bool host_ring_create(HostRing *ring, Device *device, size_t slot_bytes); // false: out of memory

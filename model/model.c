@@ -121,14 +121,13 @@ static void refresh_weights(Model *m, Stream *stream, int64_t first, int64_t n) 
                                         .n = n});
 }
 
+void model_refresh_weights(Model *m, Stream *stream) {
+    refresh_weights(m, stream, 0, m->table.elements);
+}
+
 void model_set_param(Model *m, Stream *stream, const Param *p, const void *values) {
     device_copy(stream, master_of(m, p), values, (size_t)param_elements(p) * type_size(m->acc_type));
     refresh_weights(m, stream, p->offset, param_elements(p));
-    stream_synchronize(stream);
-}
-
-void model_get_param(void *values, const Model *m, Stream *stream, const Param *p) {
-    device_copy(stream, values, master_of(m, p), (size_t)param_elements(p) * type_size(m->acc_type));
     stream_synchronize(stream);
 }
 
@@ -153,7 +152,7 @@ void model_init_weights(Model *m, Stream *stream, uint64_t seed) {
     double *values = malloc(PIECE * sizeof *values);
     ASSERT(values != NULL);
     for (int i = 0; i < m->table.n_params; i++) init_param(m, stream, &m->table.params[i], seed, values, PIECE);
-    refresh_weights(m, stream, 0, m->table.elements);
+    model_refresh_weights(m, stream);
     free(values);
 }
 
@@ -283,11 +282,4 @@ void model_read_logits(float *logits, const Model *m, Stream *stream, int64_t n)
 
 void model_reset_loss(Model *m, Stream *stream) {
     device_zero(stream, m->loss, sizeof *m->loss);
-}
-
-double model_read_loss(Model *m, Stream *stream) {
-    double loss;
-    device_copy(stream, &loss, m->loss, sizeof loss);
-    stream_synchronize(stream);
-    return loss;
 }

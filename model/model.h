@@ -59,10 +59,12 @@ int64_t model_scratch(const ModelConfig *config, const Device *device, Type type
 // Draws every parameter by (seed, name, element), independent of device and type.
 void model_init_weights(Model *model, Stream *stream, uint64_t seed);
 
-// Copies one parameter from or to host memory as master values (acc_type elements); set also refreshes the
-// device's weights. Both wait for the stream.
+// Brings the weights to the values of the master weights, after those were written.
+void model_refresh_weights(Model *model, Stream *stream);
+
+// Copies one parameter from host memory as master values (acc_type elements) and refreshes its weights. Waits for the
+// stream.
 void model_set_param(Model *model, Stream *stream, const Param *param, const void *values);
-void model_get_param(void *values, const Model *model, Stream *stream, const Param *param);
 
 // Forward, loss and backward of one micro-batch (device memory). Adds the sum of its losses to *model->loss and
 // scale times its gradient to model->grads (overwrites them if not `accumulate`). For the mean over a step's M
@@ -88,9 +90,8 @@ const void *model_forward_logits(Model *model, Stream *stream, const Batch *batc
 // The first n logits of the last such call, as floats; not of an instance in F64. Waits for the stream.
 void model_read_logits(float *logits, const Model *model, Stream *stream, int64_t n);
 
-// Sets the loss sum to zero; reads it (waits for the stream).
+// Sets the loss sum to zero.
 void model_reset_loss(Model *model, Stream *stream);
-double model_read_loss(Model *model, Stream *stream);
 
 #ifdef __cplusplus
 }

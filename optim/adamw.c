@@ -8,7 +8,7 @@ typedef struct {
 } AdamwOptions;
 
 #define OPTIONS_OF AdamwOptions
-static const OptionSpec options[] = {
+static const OptionSpec rows[] = {
     OPTION_NUMBER("lr", lr, "3e-4", 0, 1e9, .help = "learning rate"),
     OPTION_NUMBER("beta1", beta1, "0.9", 0, 0.999999, .help = "decay of the first moment"),
     OPTION_NUMBER("beta2", beta2, "0.95", 0, 0.999999, .help = "decay of the second moment"),
@@ -16,22 +16,24 @@ static const OptionSpec options[] = {
     OPTION_NUMBER("weight-decay", weight_decay, "0.1", 0, 1e9,
                   .help = "weight decay; of gains and biases 0, unless --vector-weight-decay is given"),
 };
+static const OptionTable table = OPTION_TABLE(rows);
 
-static int declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const void *opts, Type acc_type) {
-    (void)opts;
+static int declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const void *options,
+                         Type acc_type) {
+    (void)options;
     specs[0] = (StateSpec){"moment1", param->rows, param->cols, acc_type, SHARD_AS_PARAM};
     specs[1] = (StateSpec){"moment2", param->rows, param->cols, acc_type, SHARD_AS_PARAM};
     return 2;
 }
 
-static void scalars(StepScalars *scalars, const void *opts, int64_t t) {
-    const AdamwOptions *o = opts;
+static void scalars(StepScalars *scalars, const void *options, int64_t t) {
+    const AdamwOptions *o = options;
     (void)t;
     *scalars = (StepScalars){.lr = o->lr, .beta1 = o->beta1, .beta2 = o->beta2};
 }
 
-static WeightDecay weight_decay(const void *opts) {
-    return (WeightDecay){.rate = ((const AdamwOptions *)opts)->weight_decay};
+static WeightDecay weight_decay(const void *options) {
+    return (WeightDecay){.rate = ((const AdamwOptions *)options)->weight_decay};
 }
 
 static void step(const OptimizerStep *s) {
@@ -47,7 +49,7 @@ const OptimizerDef optimizer_adamw = {
     .name = "adamw",
     .summary = "Adam with decoupled weight decay",
     .reference = "Loshchilov and Hutter 2019, Algorithm 2",
-    .table = OPTION_TABLE(options),
+    .table = &table,
     .declare_state = declare_state,
     .scalars = scalars,
     .weight_decay = weight_decay,

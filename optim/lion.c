@@ -8,28 +8,30 @@ typedef struct {
 } LionOptions;
 
 #define OPTIONS_OF LionOptions
-static const OptionSpec options[] = {
+static const OptionSpec rows[] = {
     OPTION_NUMBER("lr", lr, "1e-4", 0, 1e9, .help = "learning rate"),
     OPTION_NUMBER("beta1", beta1, "0.9", 0, 0.999999, .help = "weight of the momentum in the update"),
     OPTION_NUMBER("beta2", beta2, "0.99", 0, 0.999999, .help = "decay of the momentum"),
     OPTION_NUMBER("weight-decay", weight_decay, "1", 0, 1e9,
                   .help = "weight decay; of gains and biases 0, unless --vector-weight-decay is given"),
 };
+static const OptionTable table = OPTION_TABLE(rows);
 
-static int declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const void *opts, Type acc_type) {
-    (void)opts;
+static int declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const void *options,
+                         Type acc_type) {
+    (void)options;
     specs[0] = (StateSpec){"momentum", param->rows, param->cols, acc_type, SHARD_AS_PARAM};
     return 1;
 }
 
-static void scalars(StepScalars *scalars, const void *opts, int64_t t) {
-    const LionOptions *o = opts;
+static void scalars(StepScalars *scalars, const void *options, int64_t t) {
+    const LionOptions *o = options;
     (void)t;
     *scalars = (StepScalars){.lr = o->lr, .beta1 = o->beta1, .beta2 = o->beta2};
 }
 
-static WeightDecay weight_decay(const void *opts) {
-    return (WeightDecay){.rate = ((const LionOptions *)opts)->weight_decay};
+static WeightDecay weight_decay(const void *options) {
+    return (WeightDecay){.rate = ((const LionOptions *)options)->weight_decay};
 }
 
 static void step(const OptimizerStep *s) {
@@ -44,7 +46,7 @@ const OptimizerDef optimizer_lion = {
     .name = "lion",
     .summary = "sign of the momentum and the gradient",
     .reference = "Chen et al. 2023, arXiv 2302.06675, Algorithm 2",
-    .table = OPTION_TABLE(options),
+    .table = &table,
     .declare_state = declare_state,
     .scalars = scalars,
     .weight_decay = weight_decay,

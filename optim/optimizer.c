@@ -247,14 +247,6 @@ StepReport optimizer_report(const Optimizer *o, Stream *stream) {
     return report;
 }
 
-const void *optimizer_state_arena(const Optimizer *o) {
-    return o->state;
-}
-
-int64_t optimizer_state_bytes(const Optimizer *o) {
-    return o->plan.state_bytes;
-}
-
 int optimizer_state_count(const Optimizer *o) {
     return o->n_tensors;
 }

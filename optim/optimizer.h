@@ -76,10 +76,10 @@ typedef struct {
 typedef struct OptimizerStep OptimizerStep; // what a step is given: optim/step.h
 
 struct OptimizerDef {
-    const char *name;      // "normuon"
-    const char *summary;   // one line
-    const char *reference; // paper and equation or algorithm
-    OptionTable table;     // of its struct of options
+    const char *name;         // "normuon"
+    const char *summary;      // one line
+    const char *reference;    // paper and equation or algorithm
+    const OptionTable *table; // of its struct of options
     // What it offers of the table; the rest has the table's defaults. NULL: all of it. The first one is always "lr".
     const OptionOffer *offers;
     int n_offers;
@@ -209,9 +209,6 @@ typedef struct {
     StateSpec spec;
     void *data;
 } StateTensor;
-// They lie in one arena of device memory of optimizer_state_bytes.
-const void *optimizer_state_arena(const Optimizer *optimizer);
-int64_t optimizer_state_bytes(const Optimizer *optimizer);
 int optimizer_state_count(const Optimizer *optimizer);
 StateTensor optimizer_state(const Optimizer *optimizer, int i);
 double optimizer_applied(const Optimizer *optimizer, Stream *stream);

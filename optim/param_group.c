@@ -6,13 +6,13 @@
 #include <string.h>
 
 int optimizer_option_count(const OptimizerDef *def) {
-    return def->offers ? def->n_offers : def->table.n_specs;
+    return def->offers ? def->n_offers : def->table->n_specs;
 }
 
 OptionSpec optimizer_option(const OptimizerDef *def, int i) {
     ASSERT(i >= 0 && i < optimizer_option_count(def));
-    if (!def->offers) return def->table.specs[i];
-    const OptionSpec *row = option_find(&def->table, def->offers[i].name);
+    if (!def->offers) return def->table->specs[i];
+    const OptionSpec *row = option_find(def->table, def->offers[i].name);
     ASSERT(row);
     OptionSpec option = *row;
     if (def->offers[i].def) option.def = def->offers[i].def;
@@ -21,9 +21,10 @@ OptionSpec optimizer_option(const OptimizerDef *def, int i) {
 
 void param_group_init(ParamGroupOptions *group, const OptimizerDef *def) {
     *group = (ParamGroupOptions){.def = def};
-    options_init(group->values.bytes, &def->table);
+    options_init(group->values.bytes, def->table);
     for (int i = 0; i < optimizer_option_count(def); i++) {
         const OptionSpec option = optimizer_option(def, i);
+        ASSERT(option.offset + sizeof(double) <= sizeof group->values);
         options_init(group->values.bytes, &(OptionTable){&option, 1});
     }
 }

@@ -8,7 +8,7 @@ typedef struct {
 } SgdOptions;
 
 #define OPTIONS_OF SgdOptions
-static const OptionSpec options[] = {
+static const OptionSpec rows[] = {
     OPTION_NUMBER("lr", lr, "0.1", 0, 1e9, .help = "learning rate"),
     OPTION_NUMBER("momentum", momentum, "0.9", 0, 0.999999, .help = "decay of the momentum; 0: none is kept"),
     OPTION_FLAG("nesterov", nesterov, "no", .help = "look ahead by one gradient"),
@@ -16,15 +16,17 @@ static const OptionSpec options[] = {
                   .help = "weight decay as part of the gradient; of gains and biases 0, unless "
                           "--vector-weight-decay is given"),
 };
+static const OptionTable table = OPTION_TABLE(rows);
 
-static int declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const void *opts, Type acc_type) {
-    if (((const SgdOptions *)opts)->momentum == 0) return 0;
+static int declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const void *options,
+                         Type acc_type) {
+    if (((const SgdOptions *)options)->momentum == 0) return 0;
     specs[0] = (StateSpec){"momentum", param->rows, param->cols, acc_type, SHARD_AS_PARAM};
     return 1;
 }
 
-static void scalars(StepScalars *scalars, const void *opts, int64_t t) {
-    const SgdOptions *o = opts;
+static void scalars(StepScalars *scalars, const void *options, int64_t t) {
+    const SgdOptions *o = options;
     (void)t;
     *scalars = (StepScalars){.lr = o->lr, .momentum = o->momentum};
 }
@@ -42,7 +44,7 @@ const OptimizerDef optimizer_sgd = {
     .name = "sgd",
     .summary = "stochastic gradient descent with momentum",
     .reference = "Sutskever et al. 2013, section 2",
-    .table = OPTION_TABLE(options),
+    .table = &table,
     .declare_state = declare_state,
     .scalars = scalars,
     .step = step,

@@ -8,27 +8,29 @@ typedef struct {
 } SignumOptions;
 
 #define OPTIONS_OF SignumOptions
-static const OptionSpec options[] = {
+static const OptionSpec rows[] = {
     OPTION_NUMBER("lr", lr, "1e-4", 0, 1e9, .help = "learning rate"),
     OPTION_NUMBER("momentum", momentum, "0.9", 0, 0.999999, .help = "decay of the momentum; 0: none is kept"),
     OPTION_NUMBER("weight-decay", weight_decay, "1", 0, 1e9,
                   .help = "weight decay; of gains and biases 0, unless --vector-weight-decay is given"),
 };
+static const OptionTable table = OPTION_TABLE(rows);
 
-static int declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const void *opts, Type acc_type) {
-    if (((const SignumOptions *)opts)->momentum == 0) return 0;
+static int declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, const void *options,
+                         Type acc_type) {
+    if (((const SignumOptions *)options)->momentum == 0) return 0;
     specs[0] = (StateSpec){"momentum", param->rows, param->cols, acc_type, SHARD_AS_PARAM};
     return 1;
 }
 
-static void scalars(StepScalars *scalars, const void *opts, int64_t t) {
-    const SignumOptions *o = opts;
+static void scalars(StepScalars *scalars, const void *options, int64_t t) {
+    const SignumOptions *o = options;
     (void)t;
     *scalars = (StepScalars){.lr = o->lr, .momentum = o->momentum};
 }
 
-static WeightDecay weight_decay(const void *opts) {
-    return (WeightDecay){.rate = ((const SignumOptions *)opts)->weight_decay};
+static WeightDecay weight_decay(const void *options) {
+    return (WeightDecay){.rate = ((const SignumOptions *)options)->weight_decay};
 }
 
 static void step(const OptimizerStep *s) {
@@ -43,7 +45,7 @@ const OptimizerDef optimizer_signum = {
     .name = "signum",
     .summary = "sign of the momentum",
     .reference = "Bernstein et al. 2018, arXiv 1802.04434, Algorithm 2",
-    .table = OPTION_TABLE(options),
+    .table = &table,
     .declare_state = declare_state,
     .scalars = scalars,
     .weight_decay = weight_decay,

@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,12 +50,19 @@ class Series:
         return self.val.mean(axis=0)
 
 
+def comparable_value(value):
+    """A value as ./train writes it now: flags of optimizers were true and false once, some numbers had 17 digits."""
+    if re.fullmatch(r"0\.\d{16,}", value):
+        return repr(float(value))
+    return {"true": "yes", "false": "no"}.get(value, value)
+
+
 def comparable_config(run):
     """The configuration without what is allowed to differ within a series."""
     config = {}
     for name, value in run.config.items():
         if name not in IGNORED:
-            config[name] = os.path.basename(value) if name in PATHS else value
+            config[name] = os.path.basename(value) if name in PATHS else comparable_value(value)
     return config
 
 

@@ -8,33 +8,37 @@ usage() {
     cat <<'TEXT'
 usage: scripts/gpu_check.sh [--only STAGE]... [--list]
 Builds for the GPU of this machine and checks and measures the program on it, in under 10 minutes, without network. Each
-stage ends at its own time limit; what it had found by then is kept. Results: table.txt and log.txt in $OUT, or gpu_check/.
+stage ends at its own time limit, or when the time of the whole is over; what it had found by then is kept. Results, written
+anew after each stage: table.txt, log.txt, and gpu_check.tgz with these and the records and logs behind them, in $OUT, or
+gpu_check/.
   --only STAGE  these stages alone (the build is needed once before the others)
   --list        the stages, their time limits in seconds, and what they do
-Settings: OUT (folder of results), PYTHON (python3), OPTIMIZERS ("adamw muon normuon"), PATIENCE (1: multiplies the limits),
-BUILD (build/gpu: where the programs are).
+Settings: OUT (folder of results), PYTHON (python3), OPTIMIZERS ("adamw muon normuon"), BUILD (build/gpu: where the programs
+are), WHOLE (590: seconds for all stages together), PATIENCE (1: multiplies every limit, for slower cards).
 Exit status: 0 all passed, 1 something failed, 2 no GPU that can be used.
 TEXT
 }
 
-# Name, seconds, what it does. Together under ten minutes.
+# Name, seconds at most, what it does. They seldom need all of it: what comes last has what the others leave of WHOLE.
 stages=(
-    "build     120 the program and its tests, for this card only"
+    "build      90 the program and its tests, for this card only"
     "tests      70 the tests of the CUDA operations, on the device"
-    "parity     30 losses of 20 steps: GPU in fp32 and bf16 against the CPU"
-    "rerun      30 the same bits from a second run and from a resumed one"
-    "bench     120 GPT-2 124M, T=1024, bf16: 65,536 and 524,288 tokens a step, each optimizer"
-    "train      40 a small model learns from this project's own text, in bf16"
+    "parity     30 losses of 20 steps: GPU in fp32 and bf16 against the CPU; exact polar factors, and PolarGrad with them"
+    "rerun      40 the same bits from a second run and from a resumed one"
+    "bench     100 GPT-2 124M, T=1024, bf16: 65,536 and 524,288 tokens a step, each optimizer; clocks and power meanwhile"
     "ceilings   20 copy bandwidth, matrix products (symmetric ones both ways), and each operation of a step beside them"
-    "sanitize   70 compute-sanitizer: memory, races, uninitialized reads, on small sizes"
-    "torch      70 the same network in PyTorch: tokens a second"
-    "kernels    25 time of each kernel in a step"
+    "torch     120 the same network in PyTorch: tokens a second"
+    "kernels    40 time of each kernel in a step"
+    "train      30 a small model learns from this project's own text, in bf16"
+    "sanitize   60 compute-sanitizer: memory, races, uninitialized reads, on small sizes"
 )
 
 here=$PWD
 out=${OUT:-gpu_check}
-work=build/gpu_check
 build=${BUILD:-build/gpu}
+work=$build/check
+patience=${PATIENCE:-1}
+whole=${WHOLE:-590}
 rows=$work/rows.txt
 train=$build/train
 python=${PYTHON:-python3}
@@ -44,10 +48,14 @@ export GOMP_SPINCOUNT=1000 # or the program would start itself again, which a sa
 limit_of() { printf '%s\n' "${stages[@]}" | awk -v name="$1" '$1 == name { print $2 }'; }
 row() { printf '%s|%s|%s\n' "$stage" "$1" "$2" >>"$rows"; } # what, value: a line of the table
 skip() { row "$1" "skipped: $2" && exit 0; }
+at_most() { echo $(($1 < $2 ? $1 : $2)); }
 
 # ---- The stages: each runs in a process group of its own, which ends with it: what is started in one stays in it ----
 
 within() { timeout --foreground -k 2 "$@"; } # seconds, command...
+
+# Of so many seconds, what the stage has left for them but for the last three, in which it says what it found.
+seconds_for() { at_most $(($1 * patience)) $((STAGE_SECONDS - SECONDS - 3)); }
 
 # Where pip's nvidia packages are, if they are: the headers and libraries of CUDA that a toolkit may lack.
 pip_folders() { # include|lib
@@ -87,41 +95,62 @@ run_build() {
         settings+=("CUDA_INCLUDES=$includes")
     fi
     if ! echo '#include <cmocka.h>' | gcc -E -x c -include stdarg.h -include stddef.h -include stdint.h -include setjmp.h - >/dev/null 2>&1; then
-        settings+=(CFLAGS=-Itests/no_cmocka TEST_LIBS=)
-        row "cmocka" "not here; tests/no_cmocka stands in"
+        settings+=(CFLAGS=-Itests/fixtures/no_cmocka TEST_LIBS=)
+        row "cmocka" "not here; tests/fixtures/no_cmocka stands in"
     fi
-    make -j"$(nproc)" "${settings[@]}" "$train" "$build/tests/gpu_ceilings" || return 1
+    make -j"$(nproc)" "${settings[@]}" "$train" "$build/tests/bench/gpu_ceilings" || return 1
     make -k -j"$(nproc)" "${settings[@]}" device-tests || row "tests" "FAILED: some do not build"
     row "architectures" "${arch:-80, 90a and PTX}"
-    row "spills" "$(awk '/spill stores/ && !/ 0 bytes spill stores/' "$build"/*/*.cu.o.log | wc -l) kernels"
+    row "spills" "$(awk '/spill stores/ && !/ 0 bytes spill stores/' "$build"/{*,*/*}/cuda/*.cu.o.log 2>/dev/null | wc -l) kernels"
 }
+
+# What a test program skipped, a line each: cmocka repeats the names at its end, and some programs say why beside the name.
+skipped_in() { grep -hoE '^\[ +SKIPPED \] \w+$|^skipped \w+:' "$1" | sort -u; } # log
+
+reason_in() { sed -n 's/^skipped[^:]*: *//p' "$1" | head -n 1 | cut -c 1-90; } # log
 
 run_test() {
-    if within 60 "$build/tests/$1" >"$work/$1.log" 2>&1; then
-        row "$1" "passed ($(grep -c '^\[ .* OK ' "$work/$1.log") tests)"
+    local name=${1##*/}
+    local log=$work/$name.log seconds status=0 passed skipped note=
+    seconds=$(seconds_for 60)
+    [ "$seconds" -gt 0 ] || seconds=1
+    within "$seconds" "$build/tests/$1" >"$log" 2>&1 || status=$?
+    passed=$(grep -cE '^\[ +OK \] ' "$log")
+    skipped=$(skipped_in "$log" | wc -l)
+    [ "$skipped" -eq 0 ] || note="$skipped skipped: $(reason_in "$log")"
+    if [ "$status" -eq 0 ] && [ "$passed" -gt 0 ]; then
+        row "$name" "passed ($passed tests${note:+, $note})"
+    elif [ "$status" -eq 0 ]; then
+        row "$name" "FAILED: no test ran${note:+, $note}"
+        status=1
+    elif [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+        row "$name" "FAILED: ended at $seconds s, after $passed tests"
     else
-        row "$1" "FAILED: $(grep -m 1 -E 'FAILED|error|internal' "$work/$1.log" | cut -c 1-90)"
-        touch "$work/tests.failed"
+        row "$name" "FAILED: $(grep -m 1 -E 'FAILED|error|internal' "$log" | cut -c 1-90)"
     fi
-    cat "$work/$1.log"
+    echo "$passed $skipped $((status != 0))" >"$log.counts"
+    cat "$log"
 }
 
-# Four at a time: much of their time goes to references on the CPU.
+# Four at a time: much of their time goes to references on the CPU. Without the GPU they fail instead of doing less.
 run_tests() {
-    local test
-    rm -f "$work/tests.failed"
+    local test passed skipped failed
+    export TEST_GPU=required
+    rm -f "$work"/*.log.counts
     for test in $(make -s CUDA=no device-tests-list); do
         while [ "$(jobs -rp | wc -l)" -ge 4 ]; do wait -n; done
         run_test "$test" &
     done
     wait
-    [ ! -e "$work/tests.failed" ]
+    read -r passed skipped failed < <(cat "$work"/*.log.counts | awk '{ p += $1; s += $2; f += $3 } END { print p + 0, s + 0, f + 0 }')
+    row "all" "$passed tests passed, $failed programs failed, $skipped tests skipped"
+    [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
 }
 
 # Token shards: this project's own text as bytes, and draws from Zipf's law over GPT-2's vocabulary for speed.
 make_text() {
     [ -e "$work/text_train_000001.bin" ] && return
-    "$train" tokenize --out "$work" --name text --overwrite README.md LICENSE docs/*.md ./*/*.[ch] ./*/*.cu
+    "$train" tokenize --out "$work" --name text --overwrite README.md LICENSE docs/*.md ./*/*.[ch] ./*/*/*.{c,h,cu}
 }
 
 make_tokens() {
@@ -150,11 +179,11 @@ run_small() { # name, options...
 losses() { sed -n '/"kind":"train"/s/.*"loss":\([^,}]*\).*/\1/p' "$work/$1/metrics.jsonl"; }
 
 # The largest relative difference of two runs' losses against what is allowed.
-compare_losses() { # name, reference, allowed
+compare_losses() { # name, reference, allowed, steps
     local found
-    found=$(paste <(losses "$1") <(losses "$2") | awk '
+    found=$(paste <(losses "$1") <(losses "$2") | awk -v steps="${4:-20}" '
         { if ($1 !~ /^[0-9]/ || $2 !~ /^[0-9]/ || $2 == 0) bad = 1; else { d = ($1 - $2) / $2; if (d < 0) d = -d; if (d > m) m = d; n++ } }
-        END { print (n == 20 && !bad ? m + 0 : "no number") }')
+        END { print (n == steps && !bad ? m + 0 : "no number") }')
     if awk -v f="$found" -v a="$3" 'BEGIN { exit !(f != "no number" && f + 0 <= a + 0) }'; then
         row "$1 against $2" "passed: largest difference $found, allowed $3"
     else
@@ -170,14 +199,52 @@ compare_losses() { # name, reference, allowed
 # 4 sqrt(20) sqrt(21 n / 3) 2 sqrt(2) / (32 * 4) u = 1.05 sqrt(n) u. (That Muon makes small singular values large does not count:
 # a step is the steepest within its norm, so that its error changes the loss in second order.)
 # fp32, u = 2^-24, n = 2 * 512 as both programs round: 2.0e-6; the CPU's two products differ by 5e-9.
-# bf16, u = 2^-8, n = 1 as sums are in fp32: 4.1e-3; the imitated GPU (tests/cuda_on_cpu) is off by 7e-4.
+# bf16, u = 2^-8, n = 1 as sums are in fp32: 4.1e-3; the emulated GPU (tests/emulator) is off by 7e-4.
 run_parity() {
     local status=0
     make_text || return 1
     run_small cpu --device cpu || return 1
     run_small f32 --device cuda --dtype f32 && compare_losses f32 cpu 2e-6 || status=1
     run_small bf16 --device cuda --dtype bf16 && compare_losses bf16 cpu 4.1e-3 || status=1
+    check_polar_factors || status=1
+    check_polargrad || status=1
     return "$status"
+}
+
+# The methods that solve, until they have converged. Orthogonality is at most 6 sqrt(m + n) eps, as in tests/unit/optim/polar/test_polar_methods.c.
+check_polar_factors() {
+    local name shape error ms checked=0 status=0
+    "$train" polar --device cuda --method qdwh,zolo-pd,svd --shape 256x256,256x1024 --steps 0 --repeat 2 --json \
+        >"$work/polar.jsonl" 2>"$work/polar.err" || { row "polar factors" "FAILED: $(tail -n 1 "$work/polar.err" | cut -c 1-90)" && return 1; }
+    while read -r name shape error ms; do
+        checked=$((checked + 1))
+        if awk -v e="$error" -v s="$shape" 'BEGIN { split(s, n, "x"); exit !(e ~ /^[0-9]/ && e + 0 <= 6 * sqrt(n[1] + n[2]) * 2 ^ -23) }'; then
+            row "$name, $shape" "passed: orthogonal to $(printf '%.1e' "$error"), $ms ms"
+        else
+            row "$name, $shape" "FAILED: orthogonal to $error"
+            status=1
+        fi
+    done < <(awk -F'[:,{}"]+' '{ for (i = 2; i < NF; i += 2) v[$i] = $(i + 1)
+        print v["method"], v["rows"] "x" v["cols"], v["orthogonality"], sprintf("%.1f", 1e3 * v["seconds"]) }' "$work/polar.jsonl")
+    [ "$checked" -eq 6 ] || { row "polar factors" "FAILED: $checked of 6 were measured" && return 1; }
+    return "$status"
+}
+
+# Three steps of PolarGrad by QDWH: beside the CPU's where that can solve too (LAPACK), else that their losses are numbers.
+check_polargrad() {
+    local options=(--steps 3 --optimizer polargrad --polar qdwh --dtype f32) found
+    run_small polargrad "${options[@]}" --device cuda || { row "polargrad" "FAILED: the run ended in an error" && return 1; }
+    if "$train" polar --device cpu --method svd --shape 2x2 >/dev/null 2>&1; then
+        run_small polargrad_cpu "${options[@]}" --device cpu && compare_losses polargrad polargrad_cpu 2e-6 3
+        return
+    fi
+    found=$(losses polargrad | grep -cE '^[0-9]')
+    if [ "$found" -eq 3 ]; then
+        row "polargrad" "passed: 3 steps, to a loss of $(losses polargrad | tail -n 1) (the CPU has no LAPACK to compare with)"
+    else
+        row "polargrad" "FAILED: $found losses of 3 are numbers"
+        return 1
+    fi
 }
 
 last_checkpoint() { printf '%s\n' "$work/$1"/checkpoints/step_* | tail -n 1; }
@@ -211,40 +278,68 @@ median() { # run, field
 }
 
 # A run whose speed counts, ended once its last step is recorded: the checkpoint that would come then says nothing about it.
+# On a slow card it ends at its time limit; with five records that is a measurement too. Leaves the number in `recorded`.
 run_for_speed() { # name, steps, options...
-    local name=$1 steps=$2 process recorded=0 deadline=$((SECONDS + 40))
+    local name=$1 steps=$2 process seconds deadline alive=yes
     shift 2
+    recorded=0
+    seconds=$(seconds_for 40)
+    deadline=$((SECONDS + seconds))
     rm -rf "${work:?}/$name"
+    [ "$seconds" -gt 0 ] || { problem="not run: no time left, PATIENCE=2 doubles it" && return 1; }
     "$train" --config configs/gpt2_124m.conf --train-data "$work/zipf.bin" --steps "$((steps + 1))" --log-every 1 --eval-every 0 \
-        --checkpoint-every 0 --warmup 1 --quiet --out "$work/$name" "$@" &
+        --checkpoint-every 0 --warmup 1 --quiet --out "$work/$name" "$@" 2>"$work/$name.err" &
     process=$!
-    while [ "$recorded" -lt "$steps" ] && [ "$SECONDS" -lt "$deadline" ] && kill -0 "$process" 2>/dev/null; do
+    while [ "$recorded" -lt "$steps" ] && [ "$SECONDS" -lt "$deadline" ] && [ "$alive" ]; do
         sleep 0.1
+        kill -0 "$process" 2>/dev/null || alive=
         recorded=$(losses "$name" 2>/dev/null | wc -l)
     done
     kill -KILL "$process" 2>/dev/null
     wait "$process" 2>/dev/null
-    [ "$recorded" -ge "$steps" ]
+    cat "$work/$name.err"
+    [ "$recorded" -lt "$steps" ] || return 0
+    if [ -z "$alive" ]; then
+        problem="FAILED after $recorded steps: $(tail -n 1 "$work/$name.err" | cut -c 1-90)"
+        return 1
+    fi
+    problem="ended at $seconds s, after $recorded steps; PATIENCE=2 doubles the time"
+    [ "$recorded" -ge 5 ]
+}
+
+# The range of clock, power and temperature in the samples in which the GPU was at work.
+clocks_of() { # output of nvidia-smi dmon
+    awk '
+        /^#/ && /pclk/ { sub(/^# */, ""); for (i = 1; i <= NF; i++) at[$i] = i; next }
+        /^#/ || !("pclk" in at) || !("sm" in at) || $at["sm"] + 0 < 50 { next }
+        { n++; for (name in at) { x = $at[name] + 0; if (n == 1 || x < least[name]) least[name] = x; if (n == 1 || x > most[name]) most[name] = x } }
+        function range(name, unit) { return least[name] " to " most[name] " " unit }
+        END { if (n) print range("pclk", "MHz") ", " range("pwr", "W") ", " range("gtemp", "C") " (" n " samples)"; else print "not sampled" }' "$1"
 }
 
 run_bench() {
-    local batch optimizer name status=0
+    local batch optimizer name sampler recorded problem status=0
     command -v "$python" >/dev/null || skip "speed" "no python3 to make tokens"
     make_tokens || return 1
-    for batch in 64 512; do
-        for optimizer in $optimizers; do
+    nvidia-smi dmon -i 0 -s puc -o T >"$work/dmon.txt" 2>&1 &
+    sampler=$!
+    for optimizer in $optimizers; do
+        for batch in 64 512; do
             name=bench_${optimizer}_$((batch * 1024))
+            problem=
             if run_for_speed "$name" $((batch == 512 ? 8 : 23)) --optimizer "$optimizer" --lr 1e-3 --batch-size "$batch" \
                 --device cuda --dtype bf16; then
-                row "$optimizer, $((batch * 1024)) tokens a step" "$(printf '%.0f tokens/s, step %.1f ms, optimizer %.2f ms, MFU %.3f, %.2f GiB' \
+                row "$optimizer, $((batch * 1024)) tokens a step" "$(printf '%.0f tokens/s, step %.1f ms, optimizer %.2f ms, MFU %.3f, %.2f GiB%s' \
                     "$(median "$name" tokens_per_s)" "$(median "$name" step_ms)" "$(median "$name" optimizer)" "$(median "$name" mfu)" \
-                    "$(median "$name" device_memory_bytes | awk '{ print $1 / 2^30 }')")"
+                    "$(median "$name" device_memory_bytes | awk '{ print $1 / 2^30 }')" "${problem:+ ($problem)}")"
             else
-                row "$optimizer, $((batch * 1024)) tokens a step" "FAILED"
+                row "$optimizer, $((batch * 1024)) tokens a step" "$problem"
                 status=1
             fi
         done
     done
+    kill "$sampler" 2>/dev/null
+    row "the GPU meanwhile" "$(clocks_of "$work/dmon.txt")"
     return "$status"
 }
 
@@ -267,29 +362,56 @@ run_train() {
 
 run_ceilings() {
     local status=0
-    "$build/tests/gpu_ceilings" >"$work/ceilings.txt" || status=1
+    "$build/tests/bench/gpu_ceilings" >"$work/ceilings.txt" || status=1
     cat "$work/ceilings.txt"
     while IFS= read -r line; do row "${line%%: *}" "${line#*: }"; done < <(tail -n +2 "$work/ceilings.txt")
     return "$status"
 }
 
 run_sanitize() {
-    local tool status=0 command
+    local tool status=0 command seconds options
     command=$(command -v compute-sanitizer || compgen -G '/usr/local/cuda*/bin/compute-sanitizer' | tail -n 1)
     [ -n "$command" ] || skip "compute-sanitizer" "not installed"
     make_text || return 1
     for tool in memcheck racecheck initcheck; do
-        # Not `within`: the tool has a process of its own for the program, which must end with it.
-        if timeout -k 1 21 "$command" --tool "$tool" --error-exitcode 9 --print-limit 5 "$train" "${small[@]}" --steps 2 --n-layer 1 --seq-len 32 --batch-size 2 \
-            --train-data "$work/text_train_000001.bin" --device cuda --dtype bf16 --out "$work/sanitize" >"$work/$tool.log" 2>&1; then
-            row "$tool" "passed: $(tail -n 1 "$work/$tool.log" | sed 's/^=* *//')"
-        else
-            row "$tool" "FAILED: $(grep -m 1 -E 'Invalid|Race|Uninit|ERROR SUMMARY|error' "$work/$tool.log" | sed 's/^=* *//' | cut -c 1-90)"
-            status=1
-        fi
+        seconds=$(seconds_for 28)
+        [ "$seconds" -gt 0 ] || { row "$tool" "not run: no time left, PATIENCE=2 doubles it" && status=1 && continue; }
+        options=()
+        [ "$tool" = initcheck ] || mapfile -t options < <(without_libraries "$command") # it has to see what those write
+        sanitize "$tool" "$seconds" "$command" "${options[@]}" || status=1
         cat "$work/$tool.log"
     done
     return "$status"
+}
+
+# Options, a line each, that leave out the kernels of NVIDIA's libraries, where the tool has such. None of ours has these
+# in its name.
+without_libraries() { # compute-sanitizer
+    local name
+    "$1" --help 2>/dev/null | grep -q -- --kernel-name-exclude || return 0
+    for name in cutlass cublas gemm nvjet xmma splitK; do printf '%s\n' --kernel-name-exclude "kernel_substring=$name"; done
+}
+
+# Two steps under a tool; what is found first, and in which kernel.
+sanitize() { # tool, seconds, command and options...
+    local tool=$1 seconds=$2 log=$work/$1.log result=0
+    shift 2
+    # Not `within`: the tool has a process of its own for the program, which must end with it. They are a process group that
+    # does not end with the stage's.
+    timeout -k 1 "$seconds" "$1" --tool "$tool" --report-api-errors no --error-exitcode 9 --print-limit 5 "${@:2}" \
+        "$train" "${small[@]}" --no-measure-peak --steps 2 --n-layer 1 --seq-len 32 --batch-size 2 \
+        --train-data "$work/text_train_000001.bin" --device cuda --dtype bf16 --out "$work/sanitize" >"$log" 2>&1 &
+    trap 'kill $!; exit 1' TERM
+    wait $! || result=$?
+    trap - TERM
+    case $result in
+    0) row "$tool" "passed: $(tail -n 1 "$log" | sed 's/^=* *//')" ;;
+    124 | 137) row "$tool" "ended at $seconds s; $(grep -cE 'Invalid|Race|Uninit' "$log") errors until then" ;;
+    *)
+        row "$tool" "FAILED: $(grep -m 1 -A 1 -E 'Invalid|Race|Uninit|ERROR SUMMARY|error' "$log" | sed 's/^=* *//' | paste -sd ' ' | cut -c 1-150)"
+        ;;
+    esac
+    return "$result"
 }
 
 run_torch() {
@@ -308,8 +430,9 @@ run_kernels() {
     ncu=$(command -v ncu || { compgen -G '/opt/nvidia/nsight-compute/*/ncu'; compgen -G '/usr/local/cuda*/bin/ncu'; } | tail -n 1)
     [ -n "$ncu" ] || skip "kernels" "no ncu; the phases of a step are in the runs' metrics.jsonl"
     make_tokens || return 1
-    "$ncu" --clock-control none --metrics gpu__time_duration.sum --csv "$train" --config configs/gpt2_124m.conf --train-data "$work/zipf.bin" \
-        --optimizer normuon --lr 1e-3 --n-layer 2 --batch-size 8 --micro-batch 8 --steps 2 --eval-every 0 --checkpoint-every 0 --warmup 1 --device cuda \
+    "$ncu" --clock-control none --cache-control none --metrics gpu__time_duration.sum --print-units base --csv \
+        "$train" --no-measure-peak --config configs/gpt2_124m.conf --train-data "$work/zipf.bin" \
+        --optimizer normuon --lr 1e-3 --n-layer 2 --batch-size 64 --micro-batch 64 --steps 2 --eval-every 0 --checkpoint-every 0 --warmup 1 --device cuda \
         --dtype bf16 --quiet --overwrite --out "$work/kernels" >"$work/kernels.csv" 2>"$work/kernels.err" || status=1
     if grep -qs ERR_NVGPUCTRPERM "$work/kernels.csv" "$work/kernels.err"; then
         skip "kernels" "ncu may not read counters here (ERR_NVGPUCTRPERM); operations stand under ceilings"
@@ -334,26 +457,68 @@ PY
 
 # ---- Running them ----
 
-write_table() {
+# Without persistence mode the driver sets the card up anew for every process that finds it unused, which takes seconds:
+# this keeps it in use. Nothing depends on it.
+hold_gpu() {
+    local node
+    for node in ${GPU_NODES:-/dev/nvidia[0-9]*}; do { exec 9<"$node"; } 2>/dev/null && return; done
+}
+
+# What it takes to understand the results elsewhere: of each file the last megabyte at most.
+write_archive() {
+    local file name files=$work/files
+    rm -rf "$files"
+    for file in "$out"/{table,log}.txt "$work"/*.{log,txt,csv,err,jsonl} "$work"/*/{metrics.jsonl,environment.json,log.txt} \
+        "$build"/{*,*/*}/cuda/*.cu.o.log; do
+        [ -f "$file" ] || continue
+        name=${file#"$out"/}
+        name=${name#"$work"/}
+        name=${name#"$build"/}
+        mkdir -p "$files/$(dirname "$name")"
+        tail -c 1000000 "$file" >"$files/$name"
+    done
+    tar -C "$files" -czf "$out/gpu_check.new" . && mv "$out/gpu_check.new" "$out/gpu_check.tgz"
+}
+
+write_results() {
     {
         echo "GPU check of $(git describe --always --dirty 2>/dev/null || echo 'an unknown commit'), $(date -u '+%Y-%m-%d %H:%M UTC')"
-        nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null
+        echo "$gpu"
         awk -F'|' '$1 != last { printf "\n%s\n", $1; last = $1 } { printf "  %-60s %s\n", $2, $3 }' "$rows"
     } >"$work/table.txt"
-    cp "$work/table.txt" "$out/table.txt"
+    mv "$work/table.txt" "$out/table.txt"
+    write_archive
+}
+
+# Ended from outside: the stage ends, and what there is until then is kept.
+end_by_signal() {
+    [ -z "$running" ] || { kill "$running" && wait "$running"; }
+    row "$stage" "ENDED by a signal"
+    write_results
+    exit 1
 }
 
 run_stage() { # name, seconds
-    local name=$1 seconds=$(($2 * ${PATIENCE:-1})) start=$SECONDS status=0
+    local name=$1 seconds start=$SECONDS status=0
+    seconds=$(at_most $(($2 * patience)) $((whole * patience - SECONDS)))
     stage=$name
+    if [ "$seconds" -lt 5 ]; then
+        row "$name" "not run: the $((whole * patience)) s of all stages are over"
+        write_results
+        return 1
+    fi
     echo "== $name (at most $seconds s)" | tee -a "$out/log.txt"
-    timeout -k 3 "$seconds" "$here/scripts/gpu_check.sh" --inside "$name" >>"$out/log.txt" 2>&1 || status=$?
+    # In the background, for a signal to be heeded while it runs.
+    STAGE_SECONDS=$seconds timeout -k 3 "$seconds" "$here/scripts/gpu_check.sh" --inside "$name" >>"$out/log.txt" 2>&1 &
+    running=$!
+    wait "$running" || status=$?
+    running=
     case $status in
     0) row "$name" "done in $((SECONDS - start)) s" ;;
     124 | 137) row "$name" "ENDED at its limit of $seconds s" ;;
     *) row "$name" "FAILED after $((SECONDS - start)) s (log.txt)" ;;
     esac
-    write_table
+    write_results
     [ "$status" -eq 0 ]
 }
 
@@ -376,10 +541,21 @@ while [ $# -gt 0 ]; do
     esac
 done
 
+for number in "$patience" "$whole"; do
+    [[ $number =~ ^[1-9][0-9]{0,5}$ ]] || { echo "error: PATIENCE and WHOLE are whole numbers from 1 on, not '$number'" >&2 && exit 1; }
+done
 POLAR_CUDA_LIBRARIES=${POLAR_CUDA_LIBRARIES:-$(pip_folders lib | tr ' ' ':')}
 export POLAR_CUDA_LIBRARIES
+if [ ${#only[@]} -eq 0 ]; then
+    rm -rf "${work:?}" # of an earlier check
+    for line in "${stages[@]}"; do only+=("${line%% *}"); done
+fi
 mkdir -p "$out" "$work" || exit 1
-[ ${#only[@]} -gt 0 ] || for line in "${stages[@]}"; do only+=("${line%% *}"); done
+hold_gpu
+gpu=$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null)
+stage='' running=''
+trap end_by_signal TERM INT HUP
+rm -f "$out/table.txt" "$out/gpu_check.tgz"
 : >"$rows"
 : >"$out/log.txt"
 failed=0
@@ -389,10 +565,10 @@ for name in "${only[@]}"; do
         echo "error: the build failed; see $out/log.txt" >&2
         exit 1
     fi
-    if [ "$name" = build ] && ! why=$(timeout 60 "$train" --device cuda --dry-run 2>&1 >/dev/null); then
+    if [ "$name" = build ] && ! why=$(timeout $((60 * patience)) "$train" --device cuda --dry-run 2>&1 >/dev/null); then
         stage=build
         row "GPU" "none"
-        write_table
+        write_results
         echo "gpu_check: the build is done, the rest needs a GPU: ${why#error: }" >&2
         exit 2
     fi

@@ -12,7 +12,7 @@ stop() { # where
 
 scripts/setup.sh || stop "setup"
 jobs=$(nproc 2>/dev/null || echo 2)
-make --no-print-directory -s -j"$jobs" all tests imitated || stop "the build"
+make --no-print-directory -s -j"$jobs" all tests emulated || stop "the build"
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -3,13 +3,15 @@
 
 Each rate given is an axis. Its values (one value C stands for C/2, C, 2C) are tried with the other axes at their
 best so far; while the best is at an edge the axis grows by a factor of 2. The axes take turns until a whole turn
-changes nothing, so that at the end every neighbour at a factor of 2 has been tried and is worse. The measure is the
-final validation loss, averaged over the seeds; a run that diverged counts as infinite.
+changes nothing, so that at the end every neighbour at a factor of 2 has been tried and is worse. --choice adds another
+number as an axis that does not grow, such as beta2=0.95,0.99. The measure is the final validation loss, averaged over
+the seeds; a run that diverged counts as infinite.
 
 The runs and tune.json go to --out. Run again after an interruption: finished runs are not repeated.
 """
 import argparse
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -32,6 +34,19 @@ def rates(text):
     return [values[0] / 2, values[0], values[0] * 2] if len(values) == 1 else values
 
 
+def choice(text):
+    """OPTION=V,V: (option, values). Options joined by + have the same value."""
+    name, _, values = text.partition("=")
+    try:
+        numbers = [float(part) for part in values.split(",")]
+    except ValueError:
+        numbers = []
+    named = re.fullmatch(r"[a-z][a-z0-9-]*(\+[a-z][a-z0-9-]*)*", name)
+    if not named or not numbers or not all(v > 0 and math.isfinite(v) for v in numbers):
+        raise argparse.ArgumentTypeError(f"'{text}' is not an option with positive numbers like beta2=0.95,0.99")
+    return name, sorted(set(numbers))
+
+
 def seeds(text):
     parts = text.split(",")
     if not all(part.isdigit() for part in parts) or len(set(parts)) != len(parts):
@@ -39,11 +54,11 @@ def seeds(text):
     return parts
 
 
-def coordinate_search(axes, evaluate, most_steps=8):
+def coordinate_search(axes, evaluate, most_steps=8, fixed=()):
     """Minimizes evaluate(point) over a grid that grows by factors of 2. axes: {name: [values]} in ascending order.
 
     A point is a dictionary {name: value}. Returns (best point, its value). most_steps bounds how far one axis grows
-    beyond an edge.
+    beyond an edge; those named in `fixed` do not grow.
     """
     grids = {name: list(values) for name, values in axes.items()}
     best = {name: values[len(values) // 2] for name, values in grids.items()}
@@ -58,14 +73,19 @@ def coordinate_search(axes, evaluate, most_steps=8):
             while True:
                 winner = min(tried, key=lambda value: (tried[value], abs(math.log(value / before))))
                 edge = winner / 2 if winner == min(tried) else winner * 2 if winner == max(tried) else None
-                if edge is None or grown == most_steps or not math.isfinite(tried[winner]):
+                if edge is None or name in fixed or grown == most_steps or not math.isfinite(tried[winner]):
                     break
                 tried[edge] = evaluate({**best, name: edge})
                 grown += 1
-            grids[name] = [value for value in (winner / 2, winner, winner * 2)] if len(grids) > 1 else grid
+            if len(grids) > 1 and name not in fixed:
+                grids[name] = [winner / 2, winner, winner * 2]
             if tried[winner] < best_value:
                 best, best_value, changed = {**best, name: winner}, tried[winner], len(grids) > 1
     return best, best_value
+
+
+def as_options(point):
+    return [f"--{option}={value:.6g}" for axis, value in point.items() for option in axis.split("+")]
 
 
 class Search:
@@ -98,7 +118,7 @@ class Search:
         ended = []
         arguments = ["--config", self.options.config, "--optimizer", self.options.optimizer,
                      "--steps", str(self.options.steps), "--seed", seed,
-                     *(f"--{axis}={value:.6g}" for axis, value in point.items()), *self.options.extra]
+                     *as_options(point), *self.options.extra]
         print(f"{name} ...", end=" ", flush=True)
         run_jobs(self.options.train, [Job(name, arguments, Path(self.options.out) / name)],
                  lambda _, outcome: ended.append(outcome))
@@ -114,12 +134,13 @@ def print_table(search, axes, best):
     for result in search.results.runs.values():
         key = tuple(result["point"].get(axis) for axis in axes)
         points.setdefault(key, []).append(math.inf if result["val_loss"] is None else result["val_loss"])
-    print("\n" + "".join(f"{axis:>12}" for axis in axes) + f"{'val loss':>12}{'seeds':>7}")
+    widths = [max(12, len(axis) + 2) for axis in axes]
+    print("\n" + "".join(f"{axis:>{width}}" for axis, width in zip(axes, widths)) + f"{'val loss':>12}{'seeds':>7}")
     for key, losses in sorted(points.items()):
         mean = sum(losses) / len(losses)
         mark = "  <- best" if key == tuple(best[0][axis] for axis in axes) else ""
         loss = f"{mean:.4f}" if math.isfinite(mean) else "diverged"
-        print("".join(f"{value:>12.6g}" for value in key) + f"{loss:>12}{len(losses):>7}{mark}")
+        print("".join(f"{value:>{width}.6g}" for value, width in zip(key, widths)) + f"{loss:>12}{len(losses):>7}{mark}")
 
 
 def parse_arguments(arguments):
@@ -134,6 +155,8 @@ def parse_arguments(arguments):
     for axis in AXES:
         parser.add_argument(f"--{axis}", type=rates, metavar="RATES", required=axis == "lr",
                             help="values to begin with: 1e-3,2e-3,4e-3, or one for its halves and doubles")
+    parser.add_argument("--choice", type=choice, action="append", default=[], metavar="OPTION=V,V",
+                        help="another option's values, tried like a rate but only these; OPTION+OPTION have the same value")
     parser.add_argument("--steps", type=int, required=True, metavar="N", help="steps of every run")
     parser.add_argument("--out", required=True, metavar="DIR", help="where runs and tune.json go")
     parser.add_argument("--seeds", type=seeds, default=["1"], metavar="LIST", help="seeds of every point (default: 1)")
@@ -150,9 +173,11 @@ def parse_arguments(arguments):
 def main(arguments):
     options = parse_arguments(arguments)
     axes = {axis: getattr(options, axis.replace("-", "_")) for axis in AXES if getattr(options, axis.replace("-", "_"))}
+    choices = dict(options.choice)
+    axes.update(choices)
     try:
         search = Search(options, axes)
-        best = coordinate_search(axes, search.evaluate)
+        best = coordinate_search(axes, search.evaluate, fixed=choices)
         if not math.isfinite(best[1]):
             raise SearchError("every run diverged; begin with lower rates")
         search.save(best={"point": best[0], "val_loss": best[1]})
@@ -168,7 +193,7 @@ def main(arguments):
         print(f"error: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
         return 1
     print_table(search, axes, best)
-    print(f"\nbest for {options.optimizer}: " + " ".join(f"--{axis}={value:.6g}" for axis, value in best[0].items())
+    print(f"\nbest for {options.optimizer}: " + " ".join(as_options(best[0]))
           + f"  (validation loss {best[1]:.4f}); all results: {search.results.file}")
     return 0
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Runs the test programs named as arguments (built in $BUILD/tests, or cuda_on_cpu/NAME in $BUILD/cuda_on_cpu/tests) and the
-test scripts tests/test_*.{sh,py}, $JOBS at once (as many as processors), and adds up what they report, in a fixed order. The
-last line is "N passed, N failed[, N skipped]"; right before it stand the names of all that failed."""
+"""Runs the test programs named as arguments (built in $BUILD/tests; emulator:NAME in $BUILD/emulator/tests) and the test
+scripts tests/{unit,e2e,lint}/**/test_*.{sh,py}, $JOBS at once (default: the number of processors), and adds up what they
+report, in a fixed order. ONLY=REGEX runs those whose names match. The last line is "N passed, N failed[, N skipped]"; right
+before it stand the names of all that failed."""
 import os
 import re
 import signal
@@ -15,9 +16,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # Begun before all others, the longest first, so that none of them is left over at the end; a name that is not here only
 # makes the whole a little longer.
-LONGEST = ("test_sweep.py", "test_cuda_runs.py", "test_diagnose.py", "test_faults.py", "test_huggingface.py", "test_downloads.py",
-           "test_resume.py", "test_exporters.py", "test_tokenizer.py", "cuda_on_cpu/test_optim_safety", "test_bad_input.py",
-           "test_scripts.sh")
+LONGEST = ("e2e/test_sweep.py", "e2e/test_cuda_runs.py", "e2e/test_diagnose.py", "e2e/test_faults.py", "e2e/test_huggingface.py",
+           "e2e/test_downloads.py", "e2e/test_resume.py", "e2e/test_exporters.py", "e2e/test_tokenizer.py",
+           "emulator:unit/optim/test_optim_safety", "e2e/test_bad_input.py", "e2e/test_scripts.sh",
+           "e2e/test_gpu_check.sh")
 SHOWN = 60  # lines of a program that failed
 
 # cmocka repeats the names of failed and skipped tests in its summary; the scripts print "ok NAME", "FAILED NAME" and
@@ -29,14 +31,15 @@ REPORTS = {word: re.compile(rf"^\[ {mark} \] (\w+)$|^{word} ([^ :\n]+)", re.M)
 def programs(named):
     """(name, command) in the order of the report."""
     build = ROOT / os.environ.get("BUILD", "build")
-    for name in named:  # FOLDER/NAME: of the build in that folder of this one
-        folder, _, test = name.rpartition("/")
+    for name in named:
+        folder, _, test = name.rpartition(":")
         yield name, [build / folder / "tests" / test]
-    if os.environ.get("SKIP_CUDA_ON_CPU"):
-        yield "cuda_on_cpu", ["echo", f"skipped cuda_on_cpu: {os.environ['SKIP_CUDA_ON_CPU']}"]
-    for suffix, interpreter in ((".sh", "bash"), (".py", sys.executable)):
-        for path in sorted(ROOT.glob(f"tests/test_*{suffix}")):
-            yield path.name, [interpreter, path]
+    if os.environ.get("SKIP_CUDA_EMULATOR"):
+        yield "emulator", ["echo", f"skipped emulator: {os.environ['SKIP_CUDA_EMULATOR']}"]
+    for folder in ("unit", "e2e", "lint"):
+        for suffix, interpreter in ((".sh", "bash"), (".py", sys.executable)):
+            for path in sorted((ROOT / "tests" / folder).rglob(f"test_*{suffix}")):
+                yield str(path.relative_to(ROOT / "tests")), [interpreter, path]
 
 
 def run(command):
@@ -90,7 +93,8 @@ def main(named):
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as ./train has it: idle threads leave the processor to others
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored, and so by what is tested
     failures, counts = [], [0, 0, 0]
-    for name, *result in run_all(list(programs(named))):
+    wanted = re.compile(os.environ.get("ONLY", ""))
+    for name, *result in run_all([program for program in programs(named) if wanted.search(program[0])]):
         found = report(name, *result)
         counts = [n + len(tests) for n, tests in zip(counts, found)]
         failures += [f"failed: {name}: {test}" for test in sorted(found[1])]

@@ -1,6 +1,9 @@
 #include "device/cpu/backend.h"
 
+#include "base/host_memory.h"
 #include "device/cpu/cpu.h"
+#include "device/cpu/lapack.h"
+#include "device/cpu/syrk.h"
 
 #include <omp.h>
 #include <stdio.h>
@@ -34,6 +37,11 @@ static void *cpu_alloc(Device *device, size_t bytes) {
 static void cpu_free(Device *device, void *memory) {
     (void)device;
     free(memory);
+}
+
+static int64_t cpu_memory_available(const Device *device) {
+    (void)device;
+    return host_memory_available();
 }
 
 static void cpu_copy(Stream *stream, void *to, const void *from, size_t bytes) {
@@ -111,6 +119,10 @@ static void cpu_event_record(Event *event, Stream *stream) {
     *(double *)event->handle = now_ms();
 }
 
+static void cpu_event_synchronize(Event *event) {
+    (void)event;
+}
+
 static void cpu_stream_wait(Stream *stream, Event *event) {
     (void)stream;
     (void)event;
@@ -144,6 +156,7 @@ static const DeviceBackend backend = {
     .event_create = cpu_event_create,
     .event_destroy = cpu_event_destroy,
     .event_record = cpu_event_record,
+    .event_synchronize = cpu_event_synchronize,
     .stream_wait = cpu_stream_wait,
     .event_elapsed_ms = cpu_event_elapsed_ms,
     .close = cpu_close,

@@ -1,4 +1,7 @@
-#include "device/cpu/cpu.h"
+#include "device/cpu/blas.h"
+
+#include "device/cpu/gemm.h"
+#include "device/cpu/threads.h"
 
 #include <dlfcn.h>
 #include <omp.h>
@@ -89,7 +92,7 @@ static bool fits(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int6
     return m > 0 && n > 0 && k > 0 && (m | n | k | lda | ldb | ldc) <= INT32_MAX;
 }
 
-// Our own kernel has the better rate (docs/measurements.md, "Speed on the CPU") where two of the three sizes are small, so
+// Our own kernel has the better rate (docs/results.md, "Speed on the CPU") where two of the three sizes are small, so
 // that one of the matrices stays in a cache whole, and there are rows enough for the packing of B.
 enum { OWN_ROWS = 128, OWN_SMALL = 1 << 17 };
 

@@ -1,5 +1,7 @@
 #include "device/cpu/gemm.h"
 
+#include "device/cpu/isa.h"
+
 #if defined(__x86_64__)
 #define INSTANCES(name)                                                                                            \
     { name##_base, name##_avx2, name##_avx512 }

@@ -3,6 +3,7 @@
 // where it lies unless it is transposed. Rows of C are handed out, and the inner dimension is cut at fixed places, so
 // that the order of every sum is fixed.
 #include "base/integers.h"
+#include "device/cpu/cpu.h"
 #include "device/cpu/gemm.h"
 #include "device/cpu/vector.h"
 

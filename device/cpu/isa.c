@@ -1,5 +1,6 @@
-#include "device/cpu/cpu.h"
+#include "device/cpu/isa.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,4 +1,8 @@
-#include "device/cpu/cpu.h"
+#include "device/cpu/lapack.h"
+
+#include "base/error.h"
+#include "device/cpu/blas.h"
+#include "device/cpu/threads.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,5 +1,9 @@
+#include "device/cpu/syrk.h"
+
+#include "base/error.h"
 #include "base/integers.h"
-#include "device/cpu/cpu.h"
+#include "device/cpu/blas.h"
+#include "device/cpu/threads.h"
 
 #include <omp.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "device/cpu/cpu.h"
+#include "device/cpu/threads.h"
 
 #include <stdlib.h>
 #include <unistd.h>

@@ -1,23 +1,15 @@
 #include "device/cuda/backend.h"
 
 #include "device/cuda/check.h"
+#include "device/cuda/gemm.h"
+#include "device/cuda/memory.h"
+#include "device/cuda/solve.h"
 #include "device/cuda/solve_kernels.h"
-#include "device/cuda/state.h"
 
 #include <cuda_runtime_api.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-void cuda_failed(int error, const char *call, const char *file, int line) {
-    const char *name = cudaGetErrorName((cudaError_t)error), *text = cudaGetErrorString((cudaError_t)error);
-    fprintf(stderr, "error: the GPU failed at %s:%d: %s (%s) in %.200s; checkpoints are intact: %s\n", file, line,
-            text, name, call,
-            error == cudaErrorMemoryAllocation ? "go on from the last one with --resume and a smaller --micro-batch"
-                                               : "go on from the last one with --resume, and if it happens again "
-                                                 "look at `nvidia-smi -q` and `dmesg` for the GPU's health");
-    error_exit();
-}
 
 static cudaStream_t queue(const Stream *s) {
     return (cudaStream_t)s->handle;
@@ -30,7 +22,7 @@ static void choose(const Device *d) {
 
 static void *cuda_alloc(Device *d, size_t bytes) {
     choose(d);
-    void *memory = cuda_memory_take(cuda_device(d), bytes ? bytes : 1);
+    void *memory = cuda_memory_take(d, bytes ? bytes : 1);
     if (memory == NULL) return NULL;
     // Our streams do not wait for this one, so it is waited for here.
     CUDA_CHECK(cudaMemsetAsync(memory, 0, bytes ? bytes : 1, NULL));
@@ -40,7 +32,7 @@ static void *cuda_alloc(Device *d, size_t bytes) {
 
 static void cuda_free(Device *d, void *memory) {
     choose(d);
-    cuda_memory_give(cuda_device(d), memory);
+    cuda_memory_give(d, memory);
 }
 
 static void *cuda_alloc_host(Device *d, size_t bytes) {
@@ -84,8 +76,8 @@ static void cuda_stream_destroy(Stream *base) {
     CudaStream *s = cuda_stream_state(base);
     choose(base->device);
     CUDA_CHECK(cudaStreamSynchronize(queue(base)));
-    for (int i = 0; i < s->n_scratch; i++) cuda_memory_give(cuda_device(base->device), s->scratch[i]);
-    cuda_memory_give(cuda_device(base->device), s->gemm_workspace);
+    for (int i = 0; i < s->n_scratch; i++) cuda_memory_give(base->device, s->scratch[i]);
+    cuda_memory_give(base->device, s->gemm_workspace);
     CUDA_CHECK(cudaStreamDestroy(queue(base)));
     free(s);
 }
@@ -112,6 +104,10 @@ static void cuda_event_destroy(Event *event) {
 
 static void cuda_event_record(Event *event, Stream *s) {
     CUDA_CHECK(cudaEventRecord((cudaEvent_t)event->handle, queue(s)));
+}
+
+static void cuda_event_synchronize(Event *event) {
+    CUDA_CHECK(cudaEventSynchronize((cudaEvent_t)event->handle));
 }
 
 static void cuda_stream_wait(Stream *s, Event *event) {
@@ -151,44 +147,12 @@ static void cuda_recording_free(Recording *recording) {
     free(recording);
 }
 
-void *cuda_alloc_or_exit(Stream *s, size_t bytes, const char *what) {
-    choose(s->device);
-    void *memory = cuda_memory_take(cuda_device(s->device), bytes);
-    if (memory) return memory;
-    fprintf(stderr, "error: %s has not the %.1f MiB more that %s; use a smaller --micro-batch or matrix\n",
-            s->device->name, (double)bytes / 1048576, what);
-    error_exit();
-}
-
-static bool has_scratch(const CudaStream *s, size_t bytes) {
-    return s->n_scratch > 0 && s->scratch_bytes >= bytes;
-}
-
-static void add_scratch(CudaStream *s, void *memory, size_t bytes) {
-    ASSERT(s->n_scratch < CUDA_SCRATCH_BUFFERS);
-    s->scratch[s->n_scratch++] = memory;
-    s->scratch_bytes = bytes;
-}
-
-void *cuda_scratch(Stream *base, size_t bytes) {
-    CudaStream *s = cuda_stream_state(base);
-    if (!has_scratch(s, bytes)) {
-        size_t doubled = 2 * s->scratch_bytes, size = bytes > doubled ? bytes : doubled ? doubled : 1;
-        add_scratch(s, cuda_alloc_or_exit(base, size, "an operation works in"), size);
-    }
-    return s->scratch[s->n_scratch - 1];
-}
-
 static bool cuda_stream_reserve(Stream *base, size_t scratch) {
     CudaStream *s = cuda_stream_state(base);
-    CudaDevice *d = cuda_device(base->device);
     choose(base->device);
-    if (s->gemm_workspace == NULL) s->gemm_workspace = cuda_memory_take(d, CUDA_PRODUCT_WORKSPACE);
+    if (s->gemm_workspace == NULL) s->gemm_workspace = cuda_memory_take(base->device, CUDA_PRODUCT_WORKSPACE);
     if (s->gemm_workspace == NULL) return false;
-    if (scratch == 0 || has_scratch(s, scratch)) return true;
-    void *memory = cuda_memory_take(d, scratch);
-    if (memory) add_scratch(s, memory, scratch);
-    return memory != NULL;
+    return scratch == 0 || cuda_scratch_reserve(base, scratch);
 }
 
 static bool cuda_can_solve(void) {
@@ -226,6 +190,7 @@ static const DeviceBackend backend = {
     .event_create = cuda_event_create,
     .event_destroy = cuda_event_destroy,
     .event_record = cuda_event_record,
+    .event_synchronize = cuda_event_synchronize,
     .stream_wait = cuda_stream_wait,
     .event_elapsed_ms = cuda_event_elapsed_ms,
     .record_begin = cuda_record_begin,

@@ -2,8 +2,10 @@
 //
 // cuBLASLt is column-major: a row-major matrix is the column-major one of its transpose, so that C = op(A) op(B) here is
 // C^T = op(B)^T op(A)^T there: the operands change places and keep their transposes.
+#include "device/cuda/gemm.h"
+
 #include "device/cuda/check.h"
-#include "device/cuda/state.h"
+#include "device/cuda/memory.h"
 #include "device/cuda/syrk.h"
 
 #include <stdio.h>

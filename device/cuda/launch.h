@@ -1,5 +1,5 @@
 // device/cuda/launch.h - what every file of kernels includes: the CUDA types, and the macros through which kernels are
-// launched and have shared memory. A program that imitates a GPU on the CPU (tests/cuda_on_cpu) defines the three macros
+// launched and have shared memory. A program that emulates a GPU on the CPU (tests/emulator) defines the three macros
 // itself, in its own cuda_runtime.h.
 #ifndef POLAR_DEVICE_CUDA_LAUNCH_H
 #define POLAR_DEVICE_CUDA_LAUNCH_H

@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-#if defined(CUDA_ON_CPU) // the imitation's are linked
+#if defined(CUDA_EMULATOR) // the emulator's are linked
 
 static bool load_all(CudaLibraries *l, Error *err) {
     (void)err;

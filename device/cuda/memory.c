@@ -1,8 +1,12 @@
-// The memory of a GPU, counted: what a run takes is compared with what its plan said.
+// What a run takes is counted, so that it can be compared with what its plan said.
+#include "device/cuda/memory.h"
+
+#include "base/error.h"
 #include "device/cuda/check.h"
 #include "device/cuda/state.h"
 
 #include <cuda_runtime_api.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static void count_more(CudaMemory *m, void *memory, size_t bytes) {
@@ -16,7 +20,7 @@ static void count_more(CudaMemory *m, void *memory, size_t bytes) {
     if (m->bytes > m->most) m->most = m->bytes;
 }
 
-void *cuda_memory_take(CudaDevice *d, size_t bytes) {
+void *cuda_memory_take(Device *d, size_t bytes) {
     void *memory;
     cudaError_t error = cudaMalloc(&memory, bytes);
     if (error == cudaErrorMemoryAllocation) {
@@ -24,12 +28,12 @@ void *cuda_memory_take(CudaDevice *d, size_t bytes) {
         return NULL;
     }
     CUDA_CHECK(error);
-    count_more(&d->memory, memory, bytes);
+    count_more(&cuda_device(d)->memory, memory, bytes);
     return memory;
 }
 
-void cuda_memory_give(CudaDevice *d, void *memory) {
-    CudaMemory *m = &d->memory;
+void cuda_memory_give(Device *d, void *memory) {
+    CudaMemory *m = &cuda_device(d)->memory;
     if (memory == NULL) return;
     int i = 0;
     while (i < m->count && m->blocks[i].memory != memory) i++;
@@ -48,4 +52,40 @@ int64_t cuda_memory_available(const Device *d) {
 
 int64_t cuda_memory_most(const Device *d) {
     return (int64_t)((const CudaDevice *)d)->memory.most;
+}
+
+void *cuda_alloc_or_exit(Stream *s, size_t bytes, const char *what) {
+    CUDA_CHECK(cudaSetDevice(cuda_device(s->device)->number));
+    void *memory = cuda_memory_take(s->device, bytes);
+    if (memory) return memory;
+    fprintf(stderr, "error: %s has not the %.1f MiB more that %s; use a smaller --micro-batch or matrix\n",
+            s->device->name, (double)bytes / 1048576, what);
+    error_exit();
+}
+
+static bool has_scratch(const CudaStream *s, size_t bytes) {
+    return s->n_scratch > 0 && s->scratch_bytes >= bytes;
+}
+
+static void add_scratch(CudaStream *s, void *memory, size_t bytes) {
+    ASSERT(s->n_scratch < CUDA_SCRATCH_BUFFERS);
+    s->scratch[s->n_scratch++] = memory;
+    s->scratch_bytes = bytes;
+}
+
+void *cuda_scratch(Stream *base, size_t bytes) {
+    CudaStream *s = cuda_stream_state(base);
+    if (!has_scratch(s, bytes)) {
+        size_t doubled = 2 * s->scratch_bytes, size = bytes > doubled ? bytes : doubled ? doubled : 1;
+        add_scratch(s, cuda_alloc_or_exit(base, size, "an operation works in"), size);
+    }
+    return s->scratch[s->n_scratch - 1];
+}
+
+bool cuda_scratch_reserve(Stream *base, size_t bytes) {
+    CudaStream *s = cuda_stream_state(base);
+    if (has_scratch(s, bytes)) return true;
+    void *memory = cuda_memory_take(base->device, bytes);
+    if (memory) add_scratch(s, memory, bytes);
+    return memory != NULL;
 }

@@ -11,8 +11,8 @@
 
 #include <stdint.h>
 
-#ifdef CUDA_ON_CPU
-#include "cuda_on_cpu_ptx.h" // the same functions for the tests' imitation of a GPU
+#ifdef CUDA_EMULATOR
+#include "emulator_ptx.h" // the same functions for the tests' emulator of a GPU
 #else
 
 // d (16, 8) += a (16, 16) b (16, 8), bf16 in, fp32 sums.

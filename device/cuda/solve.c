@@ -1,11 +1,12 @@
 // Solves by cuSOLVER. It is column-major: a row-major (m, n) matrix is the column-major (n, m) of its transpose, which is
 // used as it is where the solve allows it, and transposed where not. What fails is known on the device only: a kernel
 // reads the flag and fills the outputs with NaN, so that the host need not wait.
-#include "device/cuda/check.h"
-#include "device/cuda/solve_kernels.h"
-#include "device/cuda/state.h"
+#include "device/cuda/solve.h"
 
-#include "device/cuda/backend.h"
+#include "base/error.h"
+#include "device/cuda/check.h"
+#include "device/cuda/memory.h"
+#include "device/cuda/solve_kernels.h"
 
 #include <cuda_runtime_api.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
 #ifndef POLAR_DEVICE_CUDA_SOLVE_KERNELS_H
 #define POLAR_DEVICE_CUDA_SOLVE_KERNELS_H
 
-#include "device/device.h"
+#include "device/backend.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -2,8 +2,8 @@
 #ifndef POLAR_DEVICE_CUDA_STATE_H
 #define POLAR_DEVICE_CUDA_STATE_H
 
+#include "device/backend.h"
 #include "device/cuda/libraries.h"
-#include "device/device.h"
 
 typedef struct GemmPlans GemmPlans;
 
@@ -52,26 +52,4 @@ static inline CudaDevice *cuda_device(Device *device) {
 static inline CudaStream *cuda_stream_state(Stream *stream) {
     return (CudaStream *)stream;
 }
-
-// Device memory (device/cuda/memory.c): cudaMalloc and cudaFree, counted. NULL where there is not enough.
-void *cuda_memory_take(CudaDevice *device, size_t bytes);
-void cuda_memory_give(CudaDevice *device, void *memory);
-int64_t cuda_memory_available(const Device *device);
-int64_t cuda_memory_most(const Device *device);
-
-// cuda_memory_take that exits with a line of its own where there is not enough.
-void *cuda_alloc_or_exit(Stream *stream, size_t bytes, const char *what);
-
-// Products by cuBLASLt (device/cuda/gemm.c).
-bool cuda_gemm_open(CudaDevice *device, Error *err);
-void cuda_gemm_close(CudaDevice *device);
-void cuda_gemm(Stream *stream, const Gemm *g);
-
-// Solves by cuSOLVER (device/cuda/solve.c).
-void cuda_solve_close(CudaDevice *device);
-void cuda_orthonormalize(Stream *stream, void *a, Type type, int64_t m, int64_t n);
-void cuda_solve_right(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n);
-void cuda_invert_upper(Stream *stream, void *r, Type type, int64_t n);
-void cuda_svd(Stream *stream, void *values, void *u, void *vt, void *a, Type type, int64_t m, int64_t n);
-
 #endif

@@ -9,6 +9,7 @@
 // of the other block. For k = 768 it is 12 stages, 12,288 cycles, against some 1,500.
 #include "device/cuda/syrk.h"
 
+#include "base/error.h"
 #include "device/cuda/kernel.h"
 #include "device/cuda/mma_tiles.h"
 

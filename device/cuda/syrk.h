@@ -3,7 +3,7 @@
 #ifndef POLAR_DEVICE_CUDA_SYRK_H
 #define POLAR_DEVICE_CUDA_SYRK_H
 
-#include "device/device.h"
+#include "device/backend.h"
 
 #ifdef __cplusplus
 extern "C" {

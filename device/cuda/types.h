@@ -3,8 +3,9 @@
 #ifndef POLAR_DEVICE_CUDA_TYPES_H
 #define POLAR_DEVICE_CUDA_TYPES_H
 
+#include "base/error.h"
+#include "device/backend.h"
 #include "device/cuda/launch.h"
-#include "device/device.h"
 
 constexpr int WARP = 32;
 constexpr unsigned FULL_MASK = 0xffffffffu; // all lanes of a warp

@@ -4,8 +4,8 @@
 // neighbours, in pieces of PIECE positions. The sum over a run of equal tokens within a piece goes to the token's row. A
 // run that crosses pieces leaves a partial sum in each, and a second kernel adds them up in order. So no token, however
 // frequent, is the work of one block, and pieces and sums depend on the batch alone.
-#include "device/cuda/backend.h"
 #include "device/cuda/kernel.h"
+#include "device/cuda/memory.h"
 #include "model/cuda/ops.h"
 
 constexpr int PIECE = 32, AHEAD = 4; // positions of a piece, and of them whose rows are read at once

@@ -2,8 +2,8 @@
 //
 // A row is the work of a team of 1 or 8 warps, which keeps up to HELD numbers a thread in registers: rows of up to 1024
 // and of up to 8192 elements are read once. Longer ones are read again where they are needed again.
-#include "device/cuda/backend.h"
 #include "device/cuda/kernel.h"
+#include "device/cuda/memory.h"
 #include "model/cuda/ops.h"
 #include "model/cuda/sums.h"
 

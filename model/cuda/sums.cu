@@ -1,6 +1,6 @@
 // Sums of columns: gradients of biases and gains.
-#include "device/cuda/backend.h"
 #include "device/cuda/kernel.h"
+#include "device/cuda/memory.h"
 #include "model/cuda/ops.h"
 #include "model/cuda/sums.h"
 

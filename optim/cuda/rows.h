@@ -7,8 +7,8 @@
 #ifndef POLAR_OPTIM_CUDA_ROWS_H
 #define POLAR_OPTIM_CUDA_ROWS_H
 
-#include "device/cuda/backend.h"
 #include "device/cuda/kernel.h"
+#include "device/cuda/memory.h"
 #include "optim/ops.h"
 
 enum {

@@ -12,7 +12,7 @@ static const OptionChoice ONLY[] = {{"all", NORMALIZE_ALL}, {"tall", NORMALIZE_T
 static const OptionChoice FORMS[] = {{"paper", FORM_PAPER}, {"official", FORM_OFFICIAL}, {NULL, 0}};
 
 #define OPTIONS_OF PolarOptions
-const OptionSpec POLAR_OPTIONS[] = {
+static const OptionSpec option_rows[] = {
     OPTION_NUMBER("lr", lr, "0.02", 0, 1e9, .help = "learning rate"),
     OPTION_NUMBER("momentum", momentum, "0.95", 0, 0.999999, .help = "decay of the momentum; 0: none"),
     OPTION_INT64("momentum-warmup", momentum_warmup, "0", 0, 1e15,
@@ -63,8 +63,7 @@ const OptionSpec POLAR_OPTIONS[] = {
     OPTION_ONE_OF("decay", decay, "decoupled", DECAYS,
                   .help = "on every element, or only where it helps the update"),
 };
-_Static_assert(sizeof POLAR_OPTIONS / sizeof *POLAR_OPTIONS == N_POLAR_OPTIONS, "as declared");
-_Static_assert(sizeof(PolarOptions) <= sizeof(((ParamGroupOptions *)0)->values), "room for the options");
+const OptionTable polar_options = OPTION_TABLE(option_rows);
 
 void polar_resolve(ParamGroupOptions *group) {
     PolarOptions *o = (void *)group->values.bytes;

@@ -45,14 +45,13 @@ typedef struct {
 } PolarOptions;
 
 // The table of all of them. Their defaults are those of a station that an optimizer offers nothing for.
-extern const OptionSpec POLAR_OPTIONS[];
-enum { N_POLAR_OPTIONS = 26 };
+extern const OptionTable polar_options;
 
 #define POLAR_LR_NOTE "scale rms and max 4e-4, nuclear 1e-3, others 0.02"
 
 // The rest of an OptimizerDef of the family that takes polar factors, but for name, summary, reference, offers, resolve and check.
 #define POLAR_PIPELINE                                                                                             \
-    .table = {POLAR_OPTIONS, N_POLAR_OPTIONS}, .matrices_only = true, .declare_state = polar_declare_state,        \
+    .table = &polar_options, .matrices_only = true, .declare_state = polar_declare_state,                          \
     .scratch = polar_step_scratch, .splits = polar_splits, .waits = polar_waits, .scalars = polar_scalars,         \
     .weight_decay = polar_weight_decay, .step = polar_step
 

@@ -1,29 +1,31 @@
 #include "run/checkpoint/checkpoint.h"
 
-#include "base/crc32c.h"
 #include "base/file.h"
+#include "base/path.h"
 #include "run/checkpoint/directory.h"
-#include "run/checkpoint/state_file.h"
-#include "run/checkpoint/tensors.h"
 #include "run/checkpoint/finite.h"
+#include "run/checkpoint/state_file.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static bool write_files(const char *folder, const CheckpointParts *parts, const RunState *state, Error *err) {
-    char path[RUN_PATH_MAX];
-    FileSum sums[TENSORS_FILES];
-    for (int f = 0; f < TENSORS_FILES; f++) {
-        run_path(path, folder, tensors_file_name((TensorsFile)f));
-        if (!tensors_write(&sums[f].size, &sums[f].crc, path, (TensorsFile)f, parts, err)) return false;
+static bool write_files(const char *folder, const CheckpointTensors *tensors, Stream *stream, const Datasets *data,
+                        const RunState *state, Error *err) {
+    char path[PATH_BYTES];
+    FileSum sums[CHECKPOINT_FILES];
+    ASSERT(tensors->n_files == CHECKPOINT_FILES);
+    for (int f = 0; f < CHECKPOINT_FILES; f++) {
+        path_join(path, folder, checkpoint_file_name((CheckpointFile)f));
+        if (!tensor_file_write(&sums[f], path, tensors, (CheckpointFile)f, stream, err)) return false;
     }
     size_t size;
-    char *text = state_to_text(&size, state, sums, parts->data);
-    run_path(path, folder, "state.json");
+    char *text = state_to_text(&size, state, sums, data);
+    path_join(path, folder, "state.json");
     bool ok = file_replace(path, &(FilePiece){text, size}, 1, err); // syncs the folder as well
     free(text);
     return ok;
@@ -40,22 +42,25 @@ static bool remove_old(const char *run, int64_t newest, int keep, Error *err) {
 }
 
 bool checkpoint_is_finite(const CheckpointParts *parts, Error *err) {
-    return finite_state(parts->optimizer, parts->copy, parts->stream, err) &&
-           finite_weights(parts->model, parts->copy, parts->stream, err);
+    CheckpointTensors tensors = checkpoint_tensors(parts->model, parts->optimizer);
+    bool ok = finite_tensors(&tensors, parts->stream, err);
+    checkpoint_tensors_free(&tensors);
+    return ok;
 }
 
-bool checkpoint_save(const char *run, const CheckpointParts *parts, const RunState *state, int keep, Error *err) {
-    char folder[RUN_PATH_MAX], temporary[RUN_PATH_MAX], final[RUN_PATH_MAX];
-    if (!checkpoint_is_finite(parts, err))
+bool checkpoint_save_tensors(const char *run, const CheckpointTensors *tensors, Stream *stream,
+                             const Datasets *data, const RunState *state, int keep, Error *err) {
+    char folder[PATH_BYTES], temporary[PATH_BYTES], final[PATH_BYTES];
+    if (!finite_tensors(tensors, stream, err))
         return error_prefix(err, "step %" PRId64 " is not saved, so that the checkpoints before it are kept",
                             state->step);
-    run_path(folder, run, "checkpoints");
+    path_join(folder, run, "checkpoints");
     checkpoint_path(temporary, run, state->step, true);
     checkpoint_path(final, run, state->step, false);
     checkpoint_clean(run);
     if (!file_make_dirs(folder, err) || !file_sync_parent(folder, err)) return false;
     if (mkdir(temporary, 0777) != 0) return error_set(err, "cannot create %s: %s", temporary, strerror(errno));
-    if (!write_files(temporary, parts, state, err)) {
+    if (!write_files(temporary, tensors, stream, data, state, err)) {
         checkpoint_clean(run);
         return error_prefix(err, "cannot write the checkpoint of step %" PRId64, state->step);
     }
@@ -67,87 +72,68 @@ bool checkpoint_save(const char *run, const CheckpointParts *parts, const RunSta
     return keep == 0 || remove_old(run, state->step, keep, err);
 }
 
-static bool check_sum(const char *path, const FileSum *sum, Error *err) {
-    enum { CHUNK = 1 << 20 };
-    int64_t size;
-    int fd = file_open_read(&size, path, err);
-    if (fd < 0) return false;
-    char *buffer = malloc(CHUNK);
-    uint32_t crc = 0;
-    bool ok = buffer || error_set(err, "out of memory");
-    if (ok && size != sum->size)
-        ok = error_set(err, "%s has %" PRId64 " bytes instead of %" PRId64, path, size, sum->size);
-    for (int64_t at = 0; at < size && ok; at += CHUNK) {
-        size_t n = size - at < CHUNK ? (size_t)(size - at) : CHUNK;
-        ok = file_read_at(buffer, fd, path, at, n, err);
-        if (ok) crc = crc32c(crc, buffer, n);
-    }
-    if (ok && crc != sum->crc) ok = error_set(err, "%s does not match its checksum", path);
-    free(buffer);
-    close(fd);
+bool checkpoint_save(const char *run, const CheckpointParts *parts, const RunState *state, int keep, Error *err) {
+    CheckpointTensors tensors = checkpoint_tensors(parts->model, parts->optimizer);
+    bool ok = checkpoint_save_tensors(run, &tensors, parts->stream, parts->data, state, keep, err);
+    checkpoint_tensors_free(&tensors);
     return ok;
 }
 
-// What is read of a checkpoint: all files, or only the model's.
-static int files_wanted(const CheckpointParts *parts) {
-    return parts->optimizer ? TENSORS_FILES : TENSORS_MODEL + 1;
-}
-
-// Whether a checkpoint is complete and unharmed.
-static bool verify(RunState *state, Json **json, const char *folder, int64_t step, const CheckpointParts *parts,
-                   Error *err) {
-    char path[RUN_PATH_MAX];
-    FileSum sums[TENSORS_FILES];
-    run_path(path, folder, "state.json");
-    if (!state_from_file(state, sums, json, path, err)) return false;
+// Reads and checks state.json. *harmed as in tensor_file_read.
+static bool load_state(RunState *state, FileSum sums[CHECKPOINT_FILES], bool *harmed, const char *folder,
+                       int64_t step, const Datasets *data, Error *err) {
+    char path[PATH_BYTES];
+    Json *json;
+    path_join(path, folder, "state.json");
+    *harmed = true;
+    if (!state_from_file(state, sums, &json, path, err)) return false;
     bool ok = state->step == step || error_set(err, "%s is of step %" PRId64, path, state->step);
-    for (int f = 0; f < files_wanted(parts) && ok; f++) {
-        run_path(path, folder, tensors_file_name((TensorsFile)f));
-        ok = check_sum(path, &sums[f], err) && finite_file(path, f == TENSORS_MODEL, err);
+    if (ok && data) {
+        *harmed = false;
+        ok = state_check_data(json, data, folder, err);
     }
-    if (ok) return true;
-    json_free(*json);
-    *json = NULL;
-    return false;
+    json_free(json);
+    return ok;
 }
 
-static bool load(const RunState *state, const Json *json, const char *folder, const CheckpointParts *parts,
-                 Error *err) {
-    char path[RUN_PATH_MAX];
-    if (parts->data && !state_check_data(json, parts->data, folder, err)) return false;
-    for (int f = 0; f < files_wanted(parts); f++) {
-        run_path(path, folder, tensors_file_name((TensorsFile)f));
-        if (!tensors_read(path, (TensorsFile)f, parts, err)) return false;
+static bool load(RunState *state, bool *harmed, const char *folder, int64_t step, const CheckpointTensors *tensors,
+                 const CheckpointParts *parts, Error *err) {
+    char path[PATH_BYTES];
+    FileSum sums[CHECKPOINT_FILES];
+    bool ok = load_state(state, sums, harmed, folder, step, parts->data, err);
+    for (int f = 0; f < tensors->n_files && ok; f++) {
+        path_join(path, folder, checkpoint_file_name((CheckpointFile)f));
+        ok = tensor_file_read(harmed, path, &sums[f], tensors, (CheckpointFile)f, parts->stream, err);
     }
+    if (!ok) return false;
+    model_refresh_weights(parts->model, parts->stream);
     if (parts->optimizer) optimizer_set_applied(parts->optimizer, parts->stream, state->applied);
     return true;
 }
 
+// What a harmed checkpoint left in the tensors is overwritten by an older one, which is read completely; without an older
+// one the end is an error.
 bool checkpoint_load(RunState *state, bool *found, char note[1024], const char *run, const CheckpointParts *parts,
                      Error *err) {
-    char folder[RUN_PATH_MAX];
+    char folder[PATH_BYTES];
     int64_t *steps;
+    CheckpointTensors tensors = checkpoint_tensors(parts->model, parts->optimizer);
     int n = checkpoint_list(&steps, run);
     *found = false;
     note[0] = 0;
-    bool ok = true;
-    for (int i = 0; i < n && ok && !*found; i++) {
-        Json *json;
-        Error harm;
+    bool harmed = true;
+    for (int i = 0; i < n; i++) {
         checkpoint_path(folder, run, steps[i], false);
-        if (verify(state, &json, folder, steps[i], parts, &harm)) {
-            *found = true;
-            ok = load(state, json, folder, parts, err);
-            json_free(json);
-        } else {
-            size_t used = strlen(note);
-            snprintf(note + used, 1024 - used, "%sthe checkpoint of step %" PRId64 " is harmed and passed over: %s",
-                     used ? "; " : "", steps[i], harm.text);
-        }
+        *found = load(state, &harmed, folder, steps[i], &tensors, parts, err);
+        if (*found || !harmed) break;
+        size_t used = strlen(note);
+        snprintf(note + used, 1024 - used, "%sthe checkpoint of step %" PRId64 " is harmed and passed over: %.900s",
+                 used ? "; " : "", steps[i], err->text);
     }
+    checkpoint_tensors_free(&tensors);
     free(steps);
-    if (ok && n > 0 && !*found)
-        return error_set(err, "no checkpoint of %s can be used: %.700s; remove %s/checkpoints to start over", run,
-                         note, run);
-    return ok;
+    if (n == 0 || *found) return true;
+    if (!harmed) return false;
+    return error_set(err, "no checkpoint of %s can be used: %.700s; remove %s/checkpoints to start over", run, note,
+                     run);
 }

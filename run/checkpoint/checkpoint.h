@@ -7,20 +7,16 @@
 #ifndef POLAR_RUN_CHECKPOINT_CHECKPOINT_H
 #define POLAR_RUN_CHECKPOINT_CHECKPOINT_H
 
-#include "model/model.h"
-#include "optim/optimizer.h"
-#include "run/checkpoint/snapshot.h"
-#include "run/training/plan.h"
+#include "data/datasets.h"
+#include "run/checkpoint/tensors.h"
 #include "run/checkpoint/train_state.h"
 
-// What is saved and loaded. Without an optimizer only the model is loaded; without data it is not compared. With a copy
-// that is saved, and the device left alone.
+// What is saved and loaded. Without an optimizer only the model is loaded; without data it is not compared.
 typedef struct {
     Model *model;
     Optimizer *optimizer;
     Stream *stream;
-    const RunData *data;
-    const HostCopy *copy;
+    const Datasets *data;
 } CheckpointParts;
 
 // Whether the weights and the optimizer's state are numbers that can be gone on with; the error names the first that
@@ -31,13 +27,14 @@ bool checkpoint_is_finite(const CheckpointParts *parts, Error *err);
 // numbers that are not finite.
 bool checkpoint_save(const char *run, const CheckpointParts *parts, const RunState *state, int keep, Error *err);
 
-// Loads the newest checkpoint that is complete and unharmed, and holds nothing but finite numbers. *found is false when the run has none yet. `note`
-// says which newer ones were passed over and why, "" if none. Errors: all are harmed; one that is complete does not
-// fit the network, the optimizer or the data.
+// The same of a list of tensors; without a stream they are in host memory.
+bool checkpoint_save_tensors(const char *run, const CheckpointTensors *tensors, Stream *stream,
+                             const Datasets *data, const RunState *state, int keep, Error *err);
+
+// Loads the newest checkpoint that is complete and unharmed, and holds nothing but finite numbers. *found is false when
+// the run has none yet, and the parts are as they were. `note` says which newer ones were passed over and why, "" if none.
+// Errors: all are harmed; one that is complete does not fit the network, the optimizer or the data. Each file is read
+// once and its checksum known at the end, so that after an error the parts hold no particular values.
 bool checkpoint_load(RunState *state, bool *found, char note[1024], const char *run, const CheckpointParts *parts,
                      Error *err);
-
-// Removes what an interrupted save or removal left.
-void checkpoint_clean(const char *run);
-bool checkpoint_remove_all(const char *run, Error *err);
 #endif

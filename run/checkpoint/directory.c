@@ -1,19 +1,28 @@
 #include "run/checkpoint/directory.h"
 
 #include "base/file.h"
-#include "run/checkpoint/checkpoint.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-void checkpoint_path(char out[RUN_PATH_MAX], const char *run, int64_t step, bool temporary) {
+void checkpoint_path(char out[PATH_BYTES], const char *run, int64_t step, bool temporary) {
     char name[64];
     snprintf(name, sizeof name, "checkpoints/%sstep_%08" PRId64, temporary ? ".tmp_" : "", step);
-    run_path(out, run, name);
+    path_join(out, run, name);
+}
+
+// The step of a name that checkpoint_path gives.
+static bool step_of(int64_t *step, const char *name) {
+    if (strncmp(name, "step_", 5) != 0) return false;
+    size_t digits = strspn(name + 5, "0123456789");
+    if (digits < 8 || digits > 18 || name[5 + digits]) return false;
+    *step = strtoll(name + 5, NULL, 10);
+    return true;
 }
 
 static int newer_first(const void *a, const void *b) {
@@ -22,17 +31,15 @@ static int newer_first(const void *a, const void *b) {
 }
 
 int checkpoint_list(int64_t **steps, const char *run) {
-    char folder[RUN_PATH_MAX];
+    char folder[PATH_BYTES];
     int n = 0, capacity = 0;
     *steps = NULL;
-    run_path(folder, run, "checkpoints");
+    path_join(folder, run, "checkpoints");
     DIR *dir = opendir(folder);
     if (!dir) return 0;
     for (struct dirent *e; (e = readdir(dir));) {
         int64_t step;
-        if (strncmp(e->d_name, "step_", 5) != 0 || strlen(e->d_name) < 13 || !parse_int64(&step, e->d_name + 5) ||
-            step < 0)
-            continue;
+        if (!step_of(&step, e->d_name)) continue;
         if (n == capacity) {
             capacity = capacity ? 2 * capacity : 16;
             *steps = realloc(*steps, (size_t)capacity * sizeof **steps);
@@ -46,10 +53,10 @@ int checkpoint_list(int64_t **steps, const char *run) {
 }
 
 bool checkpoint_remove(const char *run, int64_t step, Error *err) {
-    char path[RUN_PATH_MAX], name[64], away[RUN_PATH_MAX];
+    char path[PATH_BYTES], name[64], away[PATH_BYTES];
     checkpoint_path(path, run, step, false);
     snprintf(name, sizeof name, "checkpoints/.tmp_removed_%08" PRId64, step);
-    run_path(away, run, name);
+    path_join(away, run, name);
     if (!file_remove_folder(away, err)) return false;
     if (rename(path, away) != 0)
         return errno == ENOENT || error_set(err, "cannot rename %s: %s", path, strerror(errno));
@@ -57,14 +64,14 @@ bool checkpoint_remove(const char *run, int64_t step, Error *err) {
 }
 
 void checkpoint_clean(const char *run) {
-    char folder[RUN_PATH_MAX], path[RUN_PATH_MAX];
+    char folder[PATH_BYTES], path[PATH_BYTES];
     Error ignored; // what cannot be removed is in nobody's way
-    run_path(folder, run, "checkpoints");
+    path_join(folder, run, "checkpoints");
     DIR *dir = opendir(folder);
     if (!dir) return;
     for (struct dirent *e; (e = readdir(dir));) {
         if (strncmp(e->d_name, ".tmp", 4) != 0) continue;
-        run_path(path, folder, e->d_name);
+        path_join(path, folder, e->d_name);
         file_remove_folder(path, &ignored);
     }
     closedir(dir);

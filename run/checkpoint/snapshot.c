@@ -1,23 +1,34 @@
 #include "run/checkpoint/snapshot.h"
 
-static size_t weight_bytes(const Model *model) {
-    return (size_t)model->table.elements * type_size(model->acc_type);
+bool snapshot_create(Snapshot *s, const Model *model, const Optimizer *optimizer) {
+    int64_t bytes = 0;
+    *s = (Snapshot){.device = model->device,
+                    .source = checkpoint_tensors(model, optimizer),
+                    .tensors = checkpoint_tensors(model, optimizer)};
+    int n = checkpoint_tensors_count(&s->tensors);
+    for (int i = 0; i < n; i++) bytes += s->tensors.items[i].bytes;
+    s->memory = device_alloc_host(model->device, (size_t)bytes);
+    if (!s->memory) {
+        snapshot_free(s);
+        return false;
+    }
+    char *next = s->memory;
+    for (int i = 0; i < n; i++) {
+        s->tensors.items[i].data = next;
+        next += s->tensors.items[i].bytes;
+    }
+    return true;
 }
 
-bool host_copy_create(HostCopy *copy, const Model *model, const Optimizer *optimizer) {
-    size_t weights = weight_bytes(model), state = (size_t)optimizer_state_bytes(optimizer);
-    *copy = (HostCopy){.device = model->device, .weights = device_alloc_host(model->device, weights + state)};
-    copy->state = copy->weights ? copy->weights + weights : NULL;
-    return copy->weights != NULL;
+void snapshot_free(Snapshot *s) {
+    if (s->memory) device_free_host(s->device, s->memory);
+    checkpoint_tensors_free(&s->source);
+    checkpoint_tensors_free(&s->tensors);
+    *s = (Snapshot){0};
 }
 
-void host_copy_free(HostCopy *copy) {
-    if (copy->weights) device_free_host(copy->device, copy->weights);
-    *copy = (HostCopy){0};
-}
-
-void host_copy_take(HostCopy *copy, const Model *model, const Optimizer *optimizer, Stream *stream) {
-    device_copy(stream, copy->weights, model->master, weight_bytes(model));
-    device_copy(stream, copy->state, optimizer_state_arena(optimizer), (size_t)optimizer_state_bytes(optimizer));
+void snapshot_take(Snapshot *s, Stream *stream) {
+    for (int i = 0; i < checkpoint_tensors_count(&s->tensors); i++)
+        device_copy(stream, s->tensors.items[i].data, s->source.items[i].data, (size_t)s->source.items[i].bytes);
     stream_synchronize(stream);
 }

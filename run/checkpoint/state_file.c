@@ -2,7 +2,7 @@
 
 #include "base/crc32c.h"
 #include "base/file.h"
-#include "run/training/run_dir.h"
+#include "base/path.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -29,7 +29,8 @@ static void write_shards(JsonWriter *w, const char *key, const ShardSet *set) {
     json_end_array(w);
 }
 
-char *state_to_text(size_t *size, const RunState *state, const FileSum sums[TENSORS_FILES], const RunData *data) {
+char *state_to_text(size_t *size, const RunState *state, const FileSum sums[CHECKPOINT_FILES],
+                    const Datasets *data) {
     JsonWriter w = {0};
     json_begin_object(&w, NULL);
     json_int(&w, "version", CHECKPOINT_VERSION);
@@ -43,8 +44,8 @@ char *state_to_text(size_t *size, const RunState *state, const FileSum sums[TENS
     json_int(&w, "skipped_in_row", state->skipped_in_row);
     json_double(&w, "elapsed_s", state->elapsed_s);
     json_double(&w, "val_loss", state->val_loss);
-    for (int f = 0; f < TENSORS_FILES; f++) {
-        json_begin_object(&w, tensors_file_name((TensorsFile)f));
+    for (int f = 0; f < CHECKPOINT_FILES; f++) {
+        json_begin_object(&w, checkpoint_file_name((CheckpointFile)f));
         json_int(&w, "size", sums[f].size);
         json_int(&w, "crc32c", sums[f].crc);
         json_end_object(&w);
@@ -100,7 +101,7 @@ static bool get_data_position(int64_t *position, const Json *json, Error *err) {
            (*position >= 0 || error_set(err, "'data_position' is negative"));
 }
 
-static bool get_state(RunState *s, FileSum sums[TENSORS_FILES], const Json *json, Error *err) {
+static bool get_state(RunState *s, FileSum sums[CHECKPOINT_FILES], const Json *json, Error *err) {
     int64_t version;
     if (!json_get_int(&version, json, "version", err)) return false;
     if (version != CHECKPOINT_VERSION)
@@ -108,8 +109,8 @@ static bool get_state(RunState *s, FileSum sums[TENSORS_FILES], const Json *json
                          CHECKPOINT_VERSION);
     const Json *val_loss = json_get(json, "val_loss");
     s->val_loss = val_loss && val_loss->kind == JSON_NUMBER ? val_loss->number : NAN;
-    for (int f = 0; f < TENSORS_FILES; f++)
-        if (!get_sum(&sums[f], json, tensors_file_name((TensorsFile)f), err)) return false;
+    for (int f = 0; f < CHECKPOINT_FILES; f++)
+        if (!get_sum(&sums[f], json, checkpoint_file_name((CheckpointFile)f), err)) return false;
     bool ok = json_get_int(&s->step, json, "step", err) && get_data_position(&s->data_position, json, err) &&
               get_bool(&s->reported, json, "reported", err) && json_get_double(&s->applied, json, "applied", err) &&
               json_get_double(&s->loss_sum, json, "loss_sum", err) &&
@@ -124,7 +125,7 @@ static bool get_state(RunState *s, FileSum sums[TENSORS_FILES], const Json *json
     return true;
 }
 
-bool state_from_file(RunState *state, FileSum sums[TENSORS_FILES], Json **json, const char *path, Error *err) {
+bool state_from_file(RunState *state, FileSum sums[CHECKPOINT_FILES], Json **json, const char *path, Error *err) {
     size_t size;
     *state = (RunState){0};
     *json = NULL;
@@ -166,7 +167,7 @@ static bool check_shards(const Json *json, const char *key, const ShardSet *set,
     return true;
 }
 
-bool state_check_data(const Json *json, const RunData *data, const char *path, Error *err) {
+bool state_check_data(const Json *json, const Datasets *data, const char *path, Error *err) {
     return check_shards(json, "train_data", &data->train, path, err) &&
            check_shards(json, "val_data", &data->val, path, err);
 }

@@ -4,23 +4,20 @@
 #define POLAR_RUN_CHECKPOINT_STATE_FILE_H
 
 #include "base/json.h"
-#include "run/checkpoint/tensors.h"
+#include "data/datasets.h"
+#include "run/checkpoint/tensor_file.h"
 #include "run/checkpoint/train_state.h"
 
 enum { CHECKPOINT_VERSION = 1 };
 
-typedef struct {
-    int64_t size;
-    uint32_t crc;
-} FileSum;
-
 // Returns the text, freed with free().
-char *state_to_text(size_t *size, const RunState *state, const FileSum sums[TENSORS_FILES], const RunData *data);
+char *state_to_text(size_t *size, const RunState *state, const FileSum sums[CHECKPOINT_FILES],
+                    const Datasets *data);
 
 // Reads and checks it. *json is the whole of it, for state_check_data; freed with json_free().
-bool state_from_file(RunState *state, FileSum sums[TENSORS_FILES], Json **json, const char *path, Error *err);
+bool state_from_file(RunState *state, FileSum sums[CHECKPOINT_FILES], Json **json, const char *path, Error *err);
 
 // Refuses data whose shards are not those that the state names.
-bool state_check_data(const Json *json, const RunData *data, const char *path, Error *err);
+bool state_check_data(const Json *json, const Datasets *data, const char *path, Error *err);
 
 #endif

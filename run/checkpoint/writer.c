@@ -6,11 +6,12 @@
 
 #include <stdlib.h>
 
-// Parts, copy and job belong to the thread while `busy`, else to the others.
+// Snapshot and job belong to the thread while `busy`, else to the others.
 struct CheckpointWriter {
-    CheckpointParts parts; // with the copy
-    HostCopy copy;
+    Stream *stream; // of the device, for the snapshot
+    const Datasets *data;
     int keep;
+    Snapshot snapshot;
     const char *run; // the job: where, and of which state
     RunState state;
     pthread_t thread;
@@ -29,7 +30,7 @@ static void *run_thread(void *argument) {
         if (!w->busy) break;
         pthread_mutex_unlock(&w->lock);
         range_begin("write checkpoint", w->state.step);
-        bool ok = checkpoint_save(w->run, &w->parts, &w->state, w->keep, &err);
+        bool ok = checkpoint_save_tensors(w->run, &w->snapshot.tensors, NULL, w->data, &w->state, w->keep, &err);
         range_end();
         pthread_mutex_lock(&w->lock);
         if (!ok) w->error = err;
@@ -62,19 +63,19 @@ static void wait_at_exit(void *what) {
 static void free_memory(CheckpointWriter *w) {
     pthread_cond_destroy(&w->changed);
     pthread_mutex_destroy(&w->lock);
-    host_copy_free(&w->copy);
+    snapshot_free(&w->snapshot);
     free(w);
 }
 
 CheckpointWriter *checkpoint_writer_create(const CheckpointParts *parts, int keep) {
     CheckpointWriter *w = calloc(1, sizeof *w);
     if (!w) return NULL;
-    w->parts = *parts;
-    w->parts.copy = &w->copy;
+    w->stream = parts->stream;
+    w->data = parts->data;
     w->keep = keep;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
-    if (!host_copy_create(&w->copy, parts->model, parts->optimizer) ||
+    if (!snapshot_create(&w->snapshot, parts->model, parts->optimizer) ||
         thread_start(&w->thread, run_thread, w) != 0) {
         free_memory(w);
         return NULL;
@@ -96,7 +97,7 @@ void checkpoint_writer_free(CheckpointWriter *w) {
 
 bool checkpoint_writer_begin(CheckpointWriter *w, const char *run, const RunState *state, Error *err) {
     if (!checkpoint_writer_wait(w, err)) return false;
-    host_copy_take(&w->copy, w->parts.model, w->parts.optimizer, w->parts.stream);
+    snapshot_take(&w->snapshot, w->stream);
     w->run = run;
     w->state = *state;
     pthread_mutex_lock(&w->lock);

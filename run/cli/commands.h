@@ -36,6 +36,6 @@ bool command_help(const char *topic, Error *err);
 // The options of a table, by section, as the help has them.
 void help_print_options(const OptionTable *options);
 
-// The help of a command: how it is called and what it does, its options, and what else there is to say.
-void help_print_command(const char *usage, const OptionTable *options, const char *more);
+// The help of a command: how it is called and what it does, its options, and what else there is to say. Returns true.
+bool help_print_command(const char *usage, const OptionTable *options, const char *more);
 #endif

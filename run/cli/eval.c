@@ -174,13 +174,9 @@ static bool load_and_evaluate(const char *path, const EvalOptions *o, Error *err
 
 bool command_eval(int argc, const char *const *argv, Error *err) {
     EvalOptions o = {0};
-    int n_runs;
-    const char **runs = malloc((size_t)(argc + 1) * sizeof *runs);
-    ASSERT(runs);
-    bool ok = options_from_arguments(&o, &table, runs, &n_runs, argc - 2, argv + 2, err);
-    if (ok && o.help) help_print_command(usage, &table, example);
-    else if (ok && n_runs != 1) ok = error_set(err, "give one run: train eval RUN");
-    else if (ok) ok = load_and_evaluate(runs[0], &o, err);
-    free(runs);
-    return ok;
+    const char *run;
+    if (!options_and_run(&o, &table, &run, argc - 2, argv + 2, err)) return false;
+    if (o.help) return help_print_command(usage, &table, example);
+    if (!run) return error_set(err, "give one run: train eval RUN");
+    return load_and_evaluate(run, &o, err);
 }

@@ -57,14 +57,10 @@ static bool load_and_export(const char *run, const ExportOptions *o, Error *err)
 
 bool command_export(int argc, const char *const *argv, Error *err) {
     ExportOptions o = {0};
-    int n_runs;
-    const char **runs = malloc((size_t)(argc + 1) * sizeof *runs);
-    ASSERT(runs);
-    bool ok = options_from_arguments(&o, &table, runs, &n_runs, argc - 2, argv + 2, err);
-    if (ok && o.help) help_print_command(usage, &table, example);
-    else if (ok && n_runs != 1) ok = error_set(err, "give one run: train export RUN --out DIR");
-    else if (ok && !o.out[0]) ok = error_set(err, "say where the export goes: --out DIR");
-    else if (ok) ok = load_and_export(runs[0], &o, err);
-    free(runs);
-    return ok;
+    const char *run;
+    if (!options_and_run(&o, &table, &run, argc - 2, argv + 2, err)) return false;
+    if (o.help) return help_print_command(usage, &table, example);
+    if (!run) return error_set(err, "give one run: train export RUN --out DIR");
+    if (!o.out[0]) return error_set(err, "say where the export goes: --out DIR");
+    return load_and_export(run, &o, err);
 }

@@ -77,10 +77,11 @@ void help_print_options(const OptionTable *options) {
     }
 }
 
-void help_print_command(const char *usage, const OptionTable *options, const char *more) {
-    puts(usage);
+bool help_print_command(const char *usage, const OptionTable *options, const char *more) {
+    printf("%s%s", usage, option_section(options, options->specs)[0] ? "" : "\n");
     help_print_options(options);
     printf("\n%s", more);
+    return true;
 }
 
 static void print_general(void) {

@@ -1,7 +1,9 @@
 #include "run/cli/commands.h"
 
+#include "run/checkpoint/directory.h"
 #include "run/training/plan.h"
 #include "run/problems/run.h"
+#include "base/path.h"
 #include "run/training/run_dir.h"
 #include "base/signals.h"
 
@@ -82,8 +84,8 @@ static bool check_optimizer(const Device *device, const ProblemConfig *c, Error 
 }
 
 static bool open_log(Job *s, Error *err) {
-    char path[RUN_PATH_MAX];
-    run_path(path, s->dir.path, "log.txt");
+    char path[PATH_BYTES];
+    path_join(path, s->dir.path, "log.txt");
     s->log = fopen(path, "w");
     if (!s->log) return error_set(err, "cannot open %s: %s", path, strerror(errno));
     setvbuf(s->log, NULL, _IOLBF, BUFSIZ);
@@ -97,7 +99,8 @@ static bool begin(Job *s, int argc, const char *const *argv, Error *err) {
     if (!run_dir_check_new(c->out, c->overwrite, err) || !problem_run_create(&s->run, c, s->device, err))
         return false;
     char *config = text_of(print_config, s);
-    bool ok = run_dir_create(&s->dir, c->out, c->overwrite, "./train problem", config, strlen(config), err);
+    bool ok = run_dir_create(&s->dir, c->out, c->overwrite, err) && checkpoint_remove_all(s->dir.path, err) &&
+              run_dir_begin(&s->dir, "./train problem", config, strlen(config), err);
     free(config);
     return ok && environment_write(&s->dir, s->device, NULL, argc, argv, err) && open_log(s, err) &&
            metrics_open(&s->run.metrics, s->dir.path, "metrics.jsonl", 0, false, err);
@@ -120,10 +123,7 @@ static bool run(Job *s, int argc, const char *const *argv, Error *err) {
 static bool run_job(Job *s, int argc, const char *const *argv, Error *err) {
     ProblemConfig *c = &s->config;
     if (!problem_config_load(c, argc - 2, argv + 2, err)) return false;
-    if (c->help) {
-        help_print_command(usage, &problem_options, example);
-        return true;
-    }
+    if (c->help) return help_print_command(usage, &problem_options, example);
     if (!c->dry_run && !c->out[0])
         return error_set(err, "say where the run goes: --out DIRECTORY (or --dry-run to see the plan only)");
     if (!device_open(&s->device, c->device, c->threads, err) || !check_optimizer(s->device, c, err)) return false;

@@ -104,13 +104,9 @@ static bool load_and_sample(const char *path, const SampleOptions *o, Error *err
 
 bool command_sample(int argc, const char *const *argv, Error *err) {
     SampleOptions o = {0};
-    int n_runs;
-    const char **runs = malloc((size_t)(argc + 1) * sizeof *runs);
-    ASSERT(runs);
-    bool ok = options_from_arguments(&o, &table, runs, &n_runs, argc - 2, argv + 2, err);
-    if (ok && o.help) help_print_command(usage, &table, example);
-    else if (ok && n_runs != 1) ok = error_set(err, "give one run: train sample RUN --prompt TEXT");
-    else if (ok) ok = load_and_sample(runs[0], &o, err);
-    free(runs);
-    return ok;
+    const char *run;
+    if (!options_and_run(&o, &table, &run, argc - 2, argv + 2, err)) return false;
+    if (o.help) return help_print_command(usage, &table, example);
+    if (!run) return error_set(err, "give one run: train sample RUN --prompt TEXT");
+    return load_and_sample(run, &o, err);
 }

@@ -1,6 +1,8 @@
 #include "run/cli/commands.h"
 
+#include "run/checkpoint/directory.h"
 #include "run/hf/init_from.h"
+#include "base/path.h"
 #include "run/training/run_dir.h"
 #include "base/signals.h"
 #include "run/training/trainer.h"
@@ -16,7 +18,7 @@
 // One call of `train`: everything between its arguments and its exit.
 typedef struct {
     RunConfig config;
-    RunData data;
+    Datasets data;
     ParamTable table;
     MemoryPlan memory;
     Device *device;
@@ -42,7 +44,7 @@ static bool configure(Job *s, int argc, const char *const *argv, Error *err) {
     bool ok = config_read(&sources, argc - 1, argv + 1, err);
     bool resume = settings_find(&sources.arguments, "resume") != NULL;
     ok = ok && (resume || init_from_options(&sources, err)) && config_build(c, &sources, err) &&
-         run_data_open_vocab(&s->data, c, err) && config_resolve(c, s->data.vocab, err) &&
+         plan_open_vocab(&s->data, c, err) && config_resolve(c, s->data.vocab, err) &&
          (!resume || config_check_resume(c, &sources, err));
     config_sources_free(&sources);
     return ok;
@@ -55,20 +57,20 @@ static bool make_plan(Job *s, Error *err) {
     if (c->diagnose && !device_can_solve(s->device, err)) return error_prefix(err, "--diagnose");
     if (!config_check_device(&c->model, (DtypeChoice)c->dtype, s->device, err)) return false;
     plan_choose_micro_batch(c, &s->table, s->device);
-    if (!run_data_open(&s->data, c, err)) return false;
+    if (!plan_open_data(&s->data, c, err)) return false;
     s->memory = plan_memory(c, &s->table, s->device);
     size_t size;
     FILE *out = open_memstream(&s->plan, &size);
     ASSERT(out);
-    const Plan plan = {c, &s->table, &s->data, &s->memory, s->device};
+    const RunPlan plan = {c, &s->table, &s->data, &s->memory, s->device};
     (c->json ? plan_print_json : plan_print)(out, &plan);
     fclose(out);
     return true;
 }
 
 static bool open_log(Job *s, Error *err) {
-    char path[RUN_PATH_MAX];
-    run_path(path, run_of(s), "log.txt");
+    char path[PATH_BYTES];
+    path_join(path, run_of(s), "log.txt");
     s->log = fopen(path, "a");
     if (!s->log) return error_set(err, "cannot open %s: %s", path, strerror(errno));
     setvbuf(s->log, NULL, _IOLBF, BUFSIZ);
@@ -103,7 +105,8 @@ static bool create_dir(Job *s, Error *err) {
     ASSERT(out);
     config_print(out, &s->config);
     fclose(out);
-    bool ok = run_dir_create(&s->dir, s->config.out, s->config.overwrite, "./train", text, size, err);
+    bool ok = run_dir_create(&s->dir, s->config.out, s->config.overwrite, err) &&
+              checkpoint_remove_all(s->dir.path, err) && run_dir_begin(&s->dir, "./train", text, size, err);
     free(text);
     return ok;
 }
@@ -155,8 +158,8 @@ static bool begin_resumed(Job *s, int argc, const char *const *argv, char note[1
     else if (s->config.init_from[0] && !init_from_weights(&t->model, t->stream, &s->config, err))
         return error_prefix(err, "%s has no checkpoint yet, so it starts over", run);
     if (!trainer_start_loader(t, err)) return false;
-    char environment[RUN_PATH_MAX];
-    run_path(environment, run, "environment.json");
+    char environment[PATH_BYTES];
+    path_join(environment, run, "environment.json");
     if (access(environment, F_OK) != 0 && !environment_write(&s->dir, s->device, &s->data, argc, argv, err))
         return false;
     return open_log(s, err) && open_records(s, run, err) && write_resume_record(s, err);
@@ -188,9 +191,10 @@ static bool train(int *status, Job *s, int argc, const char *const *argv, Error 
     t->run = run_of(s);
     progress_begin(&t->progress, s->log, s->config.quiet, t->state.step);
     if (note[0]) progress_print(&t->progress, true, "warning: %s", note);
-    progress_print(&t->progress, false,
-                   "large products in %s run at %.3g TFLOP/s here; mfu is relative to %.3g TFLOP/s",
-                   type_name(t->model.type), 1e-12 * t->product_flops, 1e-12 * t->peak_flops);
+    if (t->product_flops > 0)
+        progress_print(&t->progress, false,
+                       "large products in %s run at %.3g TFLOP/s here; mfu is relative to %.3g TFLOP/s",
+                       type_name(t->model.type), 1e-12 * t->product_flops, 1e-12 * t->peak_flops);
     if (plan_copies_checkpoints(&s->memory) && !t->writer)
         progress_print(
             &t->progress, true,
@@ -246,7 +250,7 @@ bool command_train(int *status, int argc, const char *const *argv, Error *err) {
     signals_set_log(-1);
     if (s->log) fclose(s->log);
     run_dir_unlock(&s->dir);
-    run_data_close(&s->data);
+    datasets_close(&s->data);
     param_table_free(&s->table);
     if (s->device) device_close(s->device);
     free(s->plan);

@@ -2,10 +2,12 @@
 #include "run/hf/arch.h"
 
 #include "base/file.h"
-#include "run/training/run_dir.h"
+#include "base/path.h"
+#include "run/options/config.h"
 
 #include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,9 +15,9 @@
 enum { MAX_CONFIG_BYTES = 1 << 24 };
 
 bool hf_is_directory(const char *dir) {
-    char config[RUN_PATH_MAX], run[RUN_PATH_MAX];
-    run_path(config, dir, "config.json");
-    run_path(run, dir, "config.conf");
+    char config[PATH_BYTES], run[PATH_BYTES];
+    path_join(config, dir, "config.json");
+    path_join(run, dir, "config.conf");
     return access(config, F_OK) == 0 && access(run, F_OK) != 0;
 }
 
@@ -40,9 +42,9 @@ static bool find_arch(const HfArch **arch, const Json *json, Error *err) {
 }
 
 bool hf_config_open(Json **json, const HfArch **arch, const char *dir, Error *err) {
-    char path[RUN_PATH_MAX];
+    char path[PATH_BYTES];
     size_t size;
-    run_path(path, dir, "config.json");
+    path_join(path, dir, "config.json");
     char *text = file_read_whole(&size, path, MAX_CONFIG_BYTES, err);
     if (!text) return false;
     *json = json_parse(text, size, err);

@@ -2,11 +2,13 @@
 #include "run/hf/arch.h"
 
 #include "base/file.h"
+#include "base/path.h"
 #include "base/safetensors.h"
-#include "run/training/run_dir.h"
+#include "run/checkpoint/tensors.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -52,8 +54,16 @@ static void collect(double *out, const HfPiece *piece, const double *values) {
         for (int64_t r = 0; r < piece->rows; r++) out[c * piece->rows + r] = from[r * piece->cols + c];
 }
 
+// All numbers of a tensor.
+static void read_values(double *values, void *scratch, const CheckpointTensor *t, Stream *stream) {
+    device_copy(stream, scratch, t->data, (size_t)t->bytes);
+    stream_synchronize(stream);
+    float_type_read(values, t->type, scratch, t->bytes / (int64_t)type_size(t->type));
+}
+
 static bool write_pieces(SafetensorsWriter *w, const HfPiece *pieces, int n, const Model *model, Stream *stream,
                          Type type, Error *err) {
+    CheckpointTensors weights = checkpoint_tensors(model, NULL); // in the order of the table's parameters
     int64_t largest = 0;
     for (int i = 0; i < n; i++)
         if (param_elements(pieces[i].param) > largest) largest = param_elements(pieces[i].param);
@@ -62,16 +72,15 @@ static bool write_pieces(SafetensorsWriter *w, const HfPiece *pieces, int n, con
     for (int i = 0; i < n && ok; i++) {
         const HfPiece *piece = &pieces[i];
         int64_t elements = piece->rows * piece->cols;
-        if (i == 0 || piece->param != pieces[i - 1].param) {
-            model_get_param(scratch, model, stream, piece->param);
-            float_type_read(values, model->acc_type, scratch, param_elements(piece->param));
-        }
+        if (i == 0 || piece->param != pieces[i - 1].param)
+            read_values(values, scratch, &weights.items[piece->param - model->table.params], stream);
         collect(scratch, piece, values);
         float_type_write(scratch, type, scratch, elements); // in place: narrower numbers overtake nothing
         ok = safetensors_write_data(w, scratch, elements * (int64_t)type_size(type), err);
     }
     free(values);
     free(scratch);
+    checkpoint_tensors_free(&weights);
     return ok;
 }
 
@@ -99,9 +108,9 @@ static bool write_weights(const char *path, const HfArch *arch, const Model *mod
 
 static bool write_files(const char *dir, const HfArch *arch, const Model *model, Stream *stream,
                         const HfExport *how, Error *err) {
-    char path[RUN_PATH_MAX];
+    char path[PATH_BYTES];
     size_t size;
-    run_path(path, dir, "model.safetensors");
+    path_join(path, dir, "model.safetensors");
     if (!write_weights(path, arch, model, stream, how->type, err)) return false;
     char *text = hf_config_text(&size, arch, &model->config, how);
     if (!hf_write_text(dir, "config.json", text, size, err)) return false;
@@ -147,7 +156,7 @@ static bool check_target(bool *exists, const char *dir, bool overwrite, Error *e
 
 // Puts `made` in the place of `dir`. What was there is taken away first, as a whole, and removed last.
 static bool move_into_place(const char *made, const char *dir, bool exists, Error *err) {
-    char old[RUN_PATH_MAX + 8];
+    char old[PATH_BYTES + 8];
     snprintf(old, sizeof old, "%s.old", made);
     if (exists && rename(dir, old) != 0) return error_set(err, "cannot rename %s: %s", dir, strerror(errno));
     if (rename(made, dir) != 0) {
@@ -161,7 +170,7 @@ static bool move_into_place(const char *made, const char *dir, bool exists, Erro
 
 bool hf_export(const char **architecture, const char *dir, const Model *model, Stream *stream, const HfExport *how,
                Error *err) {
-    char made[RUN_PATH_MAX], target[RUN_PATH_MAX - 64];
+    char made[PATH_BYTES], target[PATH_BYTES - 64];
     const HfArch *arch;
     bool exists;
     size_t length = strlen(dir);

@@ -3,8 +3,9 @@
 #include "model/ops.h"
 #include "run/checkpoint/checkpoint.h"
 #include "run/hf/hf.h"
-#include "run/training/run_dir.h"
+#include "base/path.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,10 +23,10 @@ static bool describe_directory(RunConfig *config, const char *dir, Error *err) {
 }
 
 bool network_config(RunConfig *config, const char *path, Error *err) {
-    char file[RUN_PATH_MAX];
+    char file[PATH_BYTES];
     *config = (RunConfig){0};
     if (hf_is_directory(path)) return describe_directory(config, path, err);
-    run_path(file, path, "config.conf");
+    path_join(file, path, "config.conf");
     if (access(path, F_OK) == 0 && access(file, F_OK) != 0)
         return error_set(err, "%s is neither a run (config.conf) nor a Hugging Face directory (config.json)", path);
     return config_load_run(config, path, err);

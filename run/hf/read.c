@@ -3,9 +3,10 @@
 
 #include "base/file.h"
 #include "base/safetensors.h"
-#include "run/training/run_dir.h"
+#include "base/path.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -37,12 +38,12 @@ static const SafeTensor *shards_find(const Safetensors **file, const Shards *s, 
 
 // Opens one file more and refuses tensors that are in an earlier one too.
 static bool shards_add(Shards *s, const char *dir, const char *name, Error *err) {
-    char path[RUN_PATH_MAX];
+    char path[PATH_BYTES];
     if (s->n == MAX_SHARDS) return error_set(err, "more than %d files", MAX_SHARDS);
     s->files = realloc(s->files, ((size_t)s->n + 1) * sizeof *s->files);
     s->names = realloc(s->names, ((size_t)s->n + 1) * sizeof *s->names);
     ASSERT(s->files && s->names);
-    run_path(path, dir, name);
+    path_join(path, dir, name);
     Safetensors file;
     if (!safetensors_open(&file, path, err)) return false;
     const char *twice = NULL;
@@ -80,11 +81,11 @@ static bool open_indexed(Shards *s, const char *dir, const Json *index, Error *e
 }
 
 static bool shards_open(Shards *s, const char *dir, Error *err) {
-    char path[RUN_PATH_MAX];
+    char path[PATH_BYTES];
     *s = (Shards){0};
-    run_path(path, dir, "model.safetensors");
+    path_join(path, dir, "model.safetensors");
     if (access(path, F_OK) == 0) return shards_add(s, dir, "model.safetensors", err);
-    run_path(path, dir, "model.safetensors.index.json");
+    path_join(path, dir, "model.safetensors.index.json");
     if (access(path, F_OK) == 0) {
         size_t size;
         char *text = file_read_whole(&size, path, MAX_INDEX_BYTES, err);
@@ -95,7 +96,7 @@ static bool shards_open(Shards *s, const char *dir, Error *err) {
         free(text);
         return ok;
     }
-    run_path(path, dir, "pytorch_model.bin");
+    path_join(path, dir, "pytorch_model.bin");
     if (access(path, F_OK) == 0)
         return error_set(err,
                          "%s is a pickle, which runs code when it is read; save the model anew with "

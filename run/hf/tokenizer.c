@@ -2,16 +2,17 @@
 #include "run/hf/arch.h"
 
 #include "base/file.h"
-#include "run/training/run_dir.h"
+#include "base/path.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char end_of_text[] = "<|endoftext|>";
 
 bool hf_write_text(const char *dir, const char *name, char *text, size_t size, Error *err) {
-    char path[RUN_PATH_MAX];
-    run_path(path, dir, name);
+    char path[PATH_BYTES];
+    path_join(path, dir, name);
     bool ok = file_replace(path, &(FilePiece){text, size}, 1, err);
     free(text);
     return ok;

@@ -14,14 +14,6 @@ enum { MICRO_BATCH_TOKENS = 4096, SMALL_TOKENS = 1024, CACHED = 1 << 19 };
 
 static const OptionNames names = {.table = &run_options, .optimizers = true};
 
-bool config_apply(void *base, const Settings *settings, Error *err) {
-    for (int i = 0; i < settings->count; i++) {
-        const Setting *s = &settings->items[i];
-        if (s->spec && !option_set(base, s->spec, s->text, err)) return setting_error(err, s);
-    }
-    return true;
-}
-
 LoaderConfig config_loader(const RunConfig *c) {
     return (LoaderConfig){.batch_size = c->batch_size,
                           .micro_batch = c->micro_batch,
@@ -30,20 +22,6 @@ LoaderConfig config_loader(const RunConfig *c) {
                           .tail = (ShardTail)c->shard_tail,
                           .align = c->align_documents,
                           .document_token = c->document_token};
-}
-
-Vocab *config_open_vocab(const RunConfig *config, Error *err) {
-    Vocab *vocab = vocab_open(config->vocab, err);
-    int known = vocab ? vocab_size(vocab) : 0, size = config->model.vocab_size;
-    if (!vocab) {
-        error_prefix(err, "--vocab");
-    } else if (size && size < known) {
-        error_set(err, "--vocab-size %d is too small for --vocab %s, which has %d tokens", size, config->vocab,
-                  known);
-        vocab_close(vocab);
-        vocab = NULL;
-    }
-    return vocab;
 }
 
 Type config_type(DtypeChoice dtype, const Device *device) {
@@ -210,7 +188,7 @@ bool config_build(RunConfig *config, const ConfigSources *sources, Error *err) {
     const Settings *file = &sources->file, *arguments = &sources->arguments;
     *config = (RunConfig){0};
     options_init(config, &run_options);
-    if (!config_apply(config, file, err) || !config_apply(config, arguments, err) ||
+    if (!settings_apply(config, file, err) || !settings_apply(config, arguments, err) ||
         !groups_resolve(config->groups, config->note, file, arguments, err))
         return false;
     return !config->model.tied_head || (check_tied_head(file, err) && check_tied_head(arguments, err));

@@ -17,7 +17,7 @@ typedef enum { NORM_BIAS_AUTO, NORM_BIAS_NO, NORM_BIAS_YES } NormBias;
 typedef struct {
     // This process
     char config[OPTION_TEXT_MAX], out[OPTION_TEXT_MAX], resume[OPTION_TEXT_MAX];
-    bool dry_run, json, overwrite, quiet;
+    bool dry_run, json, overwrite, quiet, measure_peak;
     char device[OPTION_TEXT_MAX];
     int dtype; // DtypeChoice
     int threads;
@@ -94,13 +94,8 @@ void config_print(FILE *out, const RunConfig *config);
 // What other commands that train share with `train`: a table of their own with the optimizers' options beside it.
 // Adds what stands in the files of --config, which may be given several times: in the order given, later over earlier.
 bool config_read_files(Settings *all, const Settings *arguments, const OptionNames *known, Error *err);
-// Sets the options of a table; the optimizers' are left to groups_resolve.
-bool config_apply(void *base, const Settings *settings, Error *err);
 // Part of config_print: the table's options.
 void config_print_table(FILE *out, const void *base, const OptionTable *table);
-
-// Opens the run's vocabulary, which must fit its network. NULL with an error.
-Vocab *config_open_vocab(const RunConfig *config, Error *err);
 
 // How the run reads its training data.
 LoaderConfig config_loader(const RunConfig *config);

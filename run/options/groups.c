@@ -2,13 +2,20 @@
 
 #include <string.h>
 
-// What was said for an option of a group: the command line's word, else the file's.
+// The last that was said for an option of a group; NULL if nothing was.
+static const Setting *find_last(const Settings *settings, ParamGroup group, const char *option) {
+    for (int i = settings->count - 1; i >= 0; i--) {
+        const Setting *s = &settings->items[i];
+        if (s->option && s->group == group && strcmp(s->option, option) == 0) return s;
+    }
+    return NULL;
+}
+
+// The command line's word, else the file's.
 static const Setting *find_setting(const Settings *file, const Settings *arguments, ParamGroup group,
                                    const char *option) {
-    char name[128];
-    snprintf(name, sizeof name, "%s%s", group_prefix(group), option);
-    const Setting *s = settings_find(arguments, name);
-    return s ? s : settings_find(file, name);
+    const Setting *s = find_last(arguments, group, option);
+    return s ? s : find_last(file, group, option);
 }
 
 static bool is_schedule_option(const Setting *s) {
@@ -81,7 +88,6 @@ static void take_over(ParamGroupOptions *options, const ParamGroupOptions *hidde
 static bool resolve_group(ParamGroupOptions groups[GROUP_COUNT], char note[1024], ParamGroup group,
                           const Settings *file, const Settings *arguments, Error *err) {
     ParamGroupOptions *options = &groups[group];
-    const Settings none = {0};
     const Setting *chosen = find_setting(file, arguments, group, "optimizer");
     const OptimizerDef *def = optimizer_find(chosen ? chosen->text : "adamw", err);
     if (!def) {
@@ -90,8 +96,7 @@ static bool resolve_group(ParamGroupOptions groups[GROUP_COUNT], char note[1024]
     }
     param_group_init(options, def);
 
-    const Setting *in_file = find_setting(file, &none, group, "optimizer"),
-                  *config = settings_find(arguments, "config");
+    const Setting *in_file = find_last(file, group, "optimizer"), *config = settings_find(arguments, "config");
     const char *file_optimizer = in_file ? in_file->text : "adamw";
     if (strcmp(file_optimizer, def->name) == 0) {
         if (!apply(options, file, group, err)) return false;

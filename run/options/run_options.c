@@ -44,6 +44,10 @@ static const OptionSpec specs[] = {
     OPTION_FLAG("overwrite", overwrite, "no", .not_stored = true, .help = "replace the run that is in --out"),
     OPTION_FLAG("dry-run", dry_run, "no", PROCESS, .help = "print the plan and stop"),
     OPTION_FLAG("json", json, "no", PROCESS, .help = "print the plan of --dry-run as JSON, for scripts"),
+    OPTION_FLAG("measure-peak", measure_peak, "yes", PROCESS,
+                .help =
+                    "run large products before the first step: the log says how fast they are, and where the "
+                    "device's own rate is not known mfu is relative to theirs. A profile is better without them"),
     OPTION_FLAG("quiet", quiet, "no", RESUMABLE, .help = "print validation losses and the end only"),
     OPTION_TEXT("device", device, "auto", .value = "NAME", RESUMABLE,
                 .help = "cpu, cuda, cuda:N, or auto: cuda where there is one"),

@@ -123,6 +123,14 @@ bool setting_error(Error *err, const Setting *setting) {
     return setting->origin[0] ? error_prefix(err, "%s", setting->origin) : false;
 }
 
+bool settings_apply(void *base, const Settings *settings, Error *err) {
+    for (int i = 0; i < settings->count; i++) {
+        const Setting *s = &settings->items[i];
+        if (s->spec && !option_set(base, s->spec, s->text, err)) return setting_error(err, s);
+    }
+    return true;
+}
+
 // ------------------------------------------------------------------------------------------------ command line
 
 // Adds what one argument says, `name` and the text behind its equals sign if it has one; *used: it took the next
@@ -181,10 +189,21 @@ bool options_from_arguments(void *base, const OptionTable *table, const char **p
     const OptionNames names = {.table = table};
     Settings settings = {0};
     options_init(base, table);
-    bool ok = settings_from_arguments(&settings, positional, n_positional, argc, argv, &names, err);
-    for (int i = 0; i < settings.count && ok; i++)
-        ok = option_set(base, settings.items[i].spec, settings.items[i].text, err);
+    bool ok = settings_from_arguments(&settings, positional, n_positional, argc, argv, &names, err) &&
+              settings_apply(base, &settings, err);
     settings_free(&settings);
+    return ok;
+}
+
+bool options_and_run(void *base, const OptionTable *table, const char **run, int argc, const char *const *argv,
+                     Error *err) {
+    int n;
+    const char **words = malloc((size_t)(argc + 1) * sizeof *words);
+    ASSERT(words);
+    bool ok = options_from_arguments(base, table, words, &n, argc, argv, err);
+    *run = ok && n > 0 ? words[0] : NULL;
+    if (ok && n > 1) ok = error_set(err, "unexpected '%s': one run at a time", words[1]);
+    free(words);
     return ok;
 }
 

@@ -36,6 +36,9 @@ void settings_free(Settings *settings);
 
 const Setting *settings_find(const Settings *settings, const char *name); // the last of that name; NULL if none
 
+// Sets the options of the table in its struct; those of optimizers are left alone.
+bool settings_apply(void *base, const Settings *settings, Error *err);
+
 // Puts where it was said before an error about a setting; returns false.
 bool setting_error(Error *err, const Setting *setting);
 
@@ -47,6 +50,10 @@ bool settings_from_arguments(Settings *settings, const char **positional, int *n
 // All of it for a struct with a table: defaults, then the arguments.
 bool options_from_arguments(void *base, const OptionTable *table, const char **positional, int *n_positional,
                             int argc, const char *const *argv, Error *err);
+
+// The same for a command on a run, whose name stands among the arguments; *run is NULL where none does.
+bool options_and_run(void *base, const OptionTable *table, const char **run, int argc, const char *const *argv,
+                     Error *err);
 
 // Adds what a configuration file says: `name = value` lines, # comments, "quoted" values with \n \t \" \\. A name may
 // stand in a file once.

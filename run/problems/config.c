@@ -139,7 +139,7 @@ static bool take_optimizer(ProblemConfig *c, Settings *file, Settings *arguments
 }
 
 static bool build(ProblemConfig *c, Settings *file, Settings *arguments, Error *err) {
-    return config_apply(c, file, err) && config_apply(c, arguments, err) && take_problem(c, file, arguments, err) &&
+    return settings_apply(c, file, err) && settings_apply(c, arguments, err) && take_problem(c, file, arguments, err) &&
            check_groups(file, err) && check_groups(arguments, err) && take_optimizer(c, file, arguments, err);
 }
 

@@ -73,7 +73,8 @@ static void score_rows(double *scores, double *losses, const Forward *f, const H
     }
 }
 
-bool hellaswag_scores(double *scores, const Forward *f, const Hellaswag *set, Meter *meter) {
+// Sums of the negative log-likelihoods of all endings (n_examples, 4). False when a signal ended it early.
+static bool score_all(double *scores, const Forward *f, const Hellaswag *set, Meter *meter) {
     int64_t positions = (int64_t)f->model->run.B * f->model->run.T, done = 0, all = 0;
     int n = HELLASWAG_ENDINGS * set->n_examples, at = 0;
     Row *rows = make_rows(set);
@@ -97,7 +98,7 @@ HellaswagResult hellaswag_evaluate(bool *complete, const Forward *f, const Hella
     double *scores = malloc((size_t)set->n_examples * HELLASWAG_ENDINGS * sizeof *scores);
     ASSERT(scores);
     int right = 0, right_norm = 0, n = set->n_examples;
-    *complete = hellaswag_scores(scores, f, set, meter);
+    *complete = score_all(scores, f, set, meter);
     for (int i = 0; i < n && *complete; i++) {
         const HellaswagExample *e = &set->examples[i];
         const double *s = scores + i * HELLASWAG_ENDINGS;

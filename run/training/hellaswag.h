@@ -19,10 +19,6 @@ typedef struct {
     double standard_error; // of acc_norm
 } HellaswagResult;
 
-// Sums of the negative log-likelihoods of all endings (n_examples, 4). False when a signal ended it early.
-// hellaswag_check has passed. `meter` may be NULL.
-bool hellaswag_scores(double *scores, const Forward *forward, const Hellaswag *set, Meter *meter);
-
-// Both; *complete is false when a signal ended it early.
+// Scores all endings. *complete is false when a signal ended it early. hellaswag_check has passed; `meter` may be NULL.
 HellaswagResult hellaswag_evaluate(bool *complete, const Forward *forward, const Hellaswag *set, Meter *meter);
 #endif

@@ -13,7 +13,7 @@
 
 static const double LOSS_DECAY = 0.99; // of the running mean that --loss-jump is measured from
 
-const char *run_end_name(RunEnd end) {
+static const char *run_end_name(RunEnd end) {
     static const char *const names[] = {"finished", "target", "time", "signal"};
     return names[end];
 }

@@ -1,8 +1,8 @@
 #include "run/training/plan.h"
 
+#include "base/host_memory.h"
 #include "base/json.h"
 #include "data/loader.h"
-#include "device/pinned_ring.h"
 #include "model/model.h"
 #include "run/training/diagnose.h"
 #include "run/training/hellaswag.h"
@@ -11,33 +11,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool run_data_open_vocab(RunData *data, const RunConfig *config, Error *err) {
-    *data = (RunData){.vocab = config_open_vocab(config, err)};
-    return data->vocab != NULL;
+bool plan_open_vocab(Datasets *data, const RunConfig *config, Error *err) {
+    *data = (Datasets){.vocab = vocab_open(config->vocab, err)};
+    if (!data->vocab) return error_prefix(err, "--vocab");
+    int known = vocab_size(data->vocab), size = config->model.vocab_size;
+    if (size == 0 || size >= known) return true;
+    return error_set(err, "--vocab-size %d is too small for --vocab %s, which has %d tokens", size, config->vocab,
+                     known);
 }
 
-bool run_data_open(RunData *data, const RunConfig *config, Error *err) {
-    if (config->train_data[0] && !shard_set_open(&data->train, config->train_data, err))
-        return error_prefix(err, "--train-data");
-    if (config->val_data[0] && !shard_set_open(&data->val, config->val_data, err))
-        return error_prefix(err, "--val-data");
-    data->val_tokens = config->val_tokens;
-    if (data->val_tokens > data->val.total_tokens - 1) data->val_tokens = data->val.total_tokens - 1;
-    if (data->val.n_shards && data->val_tokens < 1)
-        return error_set(err, "--val-data %s has a single token; a validation needs two", config->val_data);
-    if (!config->hellaswag[0]) return true;
+bool plan_open_data(Datasets *data, const RunConfig *config, Error *err) {
+    const DatasetPaths paths = {.train_data = config->train_data,
+                                .val_data = config->val_data,
+                                .hellaswag = config->hellaswag,
+                                .val_tokens = config->val_tokens};
     int64_t positions = (int64_t)config->micro_batch * config->seq_len;
-    return (hellaswag_open(&data->hellaswag, config->hellaswag, err) &&
-            hellaswag_check(&data->hellaswag, config->hellaswag, &config->model, positions, err)) ||
+    if (!datasets_open(data, &paths, err)) return false;
+    if (!config->hellaswag[0]) return true;
+    return hellaswag_check(&data->hellaswag, config->hellaswag, &config->model, positions, err) ||
            error_prefix(err, "--hellaswag");
-}
-
-void run_data_close(RunData *data) {
-    vocab_close(data->vocab);
-    if (data->train.n_shards) shard_set_close(&data->train);
-    if (data->val.n_shards) shard_set_close(&data->val);
-    hellaswag_close(&data->hellaswag);
-    *data = (RunData){0};
 }
 
 MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table, const Device *device) {
@@ -49,8 +41,8 @@ MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table, const D
     plan.grads = m.grads;
     plan.activations = m.activations;
     optimizer_memory(&plan.optimizer_state, &plan.optimizer_scratch, device, table, config->groups, type);
-    // The loader's two, those on their way, the one at work, the validation's.
-    plan.batches = (HOST_RING_SLOTS + 4) * batch_bytes(config->micro_batch, config->seq_len);
+    // The loader's, the one at work, the evaluation's on the host and on the device.
+    plan.batches = (LOADER_SLOTS + 3) * batch_bytes(config->micro_batch, config->seq_len);
     if (config->diagnose) plan.diagnostics = diagnose_memory(table);
     int64_t in_passes = model_scratch(&config->model, device, type, &shape);
     int64_t in_update = optimizer_stream_scratch(device, table, config->groups, type);
@@ -92,7 +84,7 @@ static void size_text(char text[32], int64_t bytes) {
     snprintf(text, 32, u ? "%.1f %s" : "%.0f %s", x, units[u]);
 }
 
-bool plan_check(const RunConfig *config, const RunData *data, const MemoryPlan *memory, Error *err) {
+bool plan_check(const RunConfig *config, const Datasets *data, const MemoryPlan *memory, Error *err) {
     if (data->train.n_shards && config->shard_tail == SHARD_TAIL_DROP) {
         LoaderConfig loader = config_loader(config);
         int64_t n = loader_batch_count(&data->train, &loader);
@@ -301,7 +293,7 @@ static void print_memory(FILE *out, const MemoryPlan *m) {
             have, text);
 }
 
-static void print_data(FILE *out, const RunConfig *config, const RunData *data) {
+static void print_data(FILE *out, const RunConfig *config, const Datasets *data) {
     char n[32];
     int64_t tokens = config->steps * config_step_tokens(config);
     if (data->train.n_shards)
@@ -329,7 +321,7 @@ static double step_flops(const RunConfig *config) {
     return model_flops_per_token(&config->model, config->seq_len) * (double)config_step_tokens(config);
 }
 
-void plan_print(FILE *out, const Plan *plan) {
+void plan_print(FILE *out, const RunPlan *plan) {
     const RunConfig *config = plan->config;
     char n[32], tokens[32], device[768];
     int64_t G = config_step_tokens(config);
@@ -353,7 +345,7 @@ void plan_print(FILE *out, const Plan *plan) {
 
 // ------------------------------------------------------------------------------------------------ for programs
 
-static void json_groups(JsonWriter *w, const Plan *plan) {
+static void json_groups(JsonWriter *w, const RunPlan *plan) {
     char text[OPTION_TEXT_MAX];
     json_begin_array(w, "groups");
     for (int g = 0; g < GROUP_COUNT; g++) {
@@ -379,7 +371,7 @@ static void json_groups(JsonWriter *w, const Plan *plan) {
     json_end_array(w);
 }
 
-static void json_parameters(JsonWriter *w, const Plan *plan) {
+static void json_parameters(JsonWriter *w, const RunPlan *plan) {
     json_begin_object(w, "parameters");
     json_int(w, "total", plan->table->total);
     for (int role = ROLE_TOKEN_EMBEDDING; role <= ROLE_BIAS; role++) {
@@ -390,7 +382,7 @@ static void json_parameters(JsonWriter *w, const Plan *plan) {
     json_end_object(w);
 }
 
-static void json_training(JsonWriter *w, const Plan *plan) {
+static void json_training(JsonWriter *w, const RunPlan *plan) {
     const RunConfig *c = plan->config;
     json_begin_object(w, "training");
     json_int(w, "steps", c->steps);
@@ -404,8 +396,8 @@ static void json_training(JsonWriter *w, const Plan *plan) {
     json_end_object(w);
 }
 
-static void json_data(JsonWriter *w, const Plan *plan) {
-    const RunData *d = plan->data;
+static void json_data(JsonWriter *w, const RunPlan *plan) {
+    const Datasets *d = plan->data;
     double tokens = (double)plan->config->steps * (double)config_step_tokens(plan->config);
     json_begin_object(w, "data");
     json_int(w, "train_tokens", d->train.total_tokens);
@@ -428,7 +420,7 @@ static void json_memory(JsonWriter *w, const MemoryPlan *m) {
     json_end_object(w);
 }
 
-void plan_print_json(FILE *out, const Plan *plan) {
+void plan_print_json(FILE *out, const RunPlan *plan) {
     JsonWriter w = {0};
     char device[768];
     device_describe(device, sizeof device, plan->device);

@@ -2,24 +2,14 @@
 #ifndef POLAR_RUN_TRAINING_PLAN_H
 #define POLAR_RUN_TRAINING_PLAN_H
 
-#include "data/hellaswag.h"
-#include "data/shard.h"
+#include "data/datasets.h"
 #include "model/params.h"
 #include "run/options/config.h"
 
-// The data of a run and its vocabulary; sets that are not given are empty.
-typedef struct {
-    Vocab *vocab;
-    ShardSet train, val;
-    Hellaswag hellaswag;
-    int64_t val_tokens; // tokens a validation predicts: --val-tokens, or all but the first of a smaller set
-} RunData;
-
-// First the vocabulary, which other options may follow from (config_resolve), then, with the configuration resolved, the sets
-// beside it. run_data_close is called in any case.
-bool run_data_open_vocab(RunData *data, const RunConfig *config, Error *err);
-bool run_data_open(RunData *data, const RunConfig *config, Error *err);
-void run_data_close(RunData *data);
+// Opens the vocabulary, which must fit the model and which other options may follow from (config_resolve); then, with the
+// configuration resolved, the sets beside it. datasets_close is called in any case.
+bool plan_open_vocab(Datasets *data, const RunConfig *config, Error *err);
+bool plan_open_data(Datasets *data, const RunConfig *config, Error *err);
 
 // Bytes by what they are for.
 typedef struct {
@@ -44,7 +34,7 @@ bool plan_copies_checkpoints(const MemoryPlan *plan);
 void plan_choose_micro_batch(RunConfig *config, const ParamTable *table, const Device *device);
 
 // Refuses what cannot work here: more memory than there is, a training set too short for its steps.
-bool plan_check(const RunConfig *config, const RunData *data, const MemoryPlan *memory, Error *err);
+bool plan_check(const RunConfig *config, const Datasets *data, const MemoryPlan *memory, Error *err);
 
 // The options and the schedule of an optimizer, as they stand in the plan.
 void plan_print_options(FILE *out, const ParamGroupOptions *options);
@@ -53,13 +43,13 @@ void plan_print_options(FILE *out, const ParamGroupOptions *options);
 typedef struct {
     const RunConfig *config;
     const ParamTable *table;
-    const RunData *data;
+    const Datasets *data;
     const MemoryPlan *memory;
     const Device *device;
-} Plan;
+} RunPlan;
 
 // Prints the plan for people.
-void plan_print(FILE *out, const Plan *plan);
+void plan_print(FILE *out, const RunPlan *plan);
 
 // Prints the plan for programs, one JSON object on a line:
 //   "parameters": {"total", one count for each role}
@@ -68,5 +58,5 @@ void plan_print(FILE *out, const Plan *plan);
 //   "data": {"train_tokens", "train_shards", "epochs", "val_tokens", "hellaswag_examples"}, 0 for what is not given
 //   "memory": bytes by what they are for, "total", and "available" (0: not known), "checkpoint_copy", "host_available"
 //   "device", "note"
-void plan_print_json(FILE *out, const Plan *plan);
+void plan_print_json(FILE *out, const RunPlan *plan);
 #endif

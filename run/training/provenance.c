@@ -1,9 +1,10 @@
 // The environment record of a run. Compiled with POLAR_COMMIT and POLAR_FLAGS from the Makefile.
+#include "base/path.h"
 #include "run/training/run_dir.h"
 
 #include "base/file.h"
 #include "base/json.h"
-#include "device/cpu/cpu.h"
+#include "device/cpu/isa.h"
 
 #include <string.h>
 #include <sys/utsname.h>
@@ -26,10 +27,10 @@ static void write_shards(JsonWriter *w, const char *key, const ShardSet *set) {
     json_end_array(w);
 }
 
-bool environment_write(const RunDir *dir, const Device *device, const RunData *data, int argc,
+bool environment_write(const RunDir *dir, const Device *device, const Datasets *data, int argc,
                        const char *const *argv, Error *err) {
     JsonWriter w = {0};
-    char text[RUN_PATH_MAX];
+    char text[PATH_BYTES];
     struct utsname os;
     time_t now = time(NULL);
     struct tm tm;
@@ -55,7 +56,7 @@ bool environment_write(const RunDir *dir, const Device *device, const RunData *d
     if (data) write_shards(&w, "train_data", &data->train);
     if (data) write_shards(&w, "val_data", &data->val);
     json_end_object(&w);
-    run_path(text, dir->path, "environment.json");
+    path_join(text, dir->path, "environment.json");
     bool ok = file_replace(text, &(FilePiece){w.text, w.size}, 1, err);
     json_writer_free(&w);
     return ok;

@@ -1,7 +1,7 @@
 #include "run/training/run_dir.h"
 
 #include "base/file.h"
-#include "run/checkpoint/checkpoint.h"
+#include "base/path.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -12,11 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-void run_path(char out[RUN_PATH_MAX], const char *dir, const char *name) {
-    int n = snprintf(out, RUN_PATH_MAX, "%s/%s", dir, name);
-    ASSERT(n > 0 && n < RUN_PATH_MAX);
-}
-
 // What a run may leave behind that was killed before it wrote its config.conf.
 static bool is_leftover(const char *name) {
     static const char *const names[] = {".", "..", "lock", "config.conf.tmp"};
@@ -26,14 +21,14 @@ static bool is_leftover(const char *name) {
 }
 
 bool run_dir_check_new(const char *path, bool overwrite, Error *err) {
-    char config[RUN_PATH_MAX];
+    char config[PATH_BYTES];
     struct stat st;
     if (stat(path, &st) != 0) {
         if (errno == ENOENT) return true;
         return error_set(err, "--out %s: %s", path, strerror(errno));
     }
     if (!S_ISDIR(st.st_mode)) return error_set(err, "--out %s is not a directory", path);
-    run_path(config, path, "config.conf");
+    path_join(config, path, "config.conf");
     if (access(config, F_OK) == 0) {
         if (overwrite) return true;
         return error_set(err, "--out %s holds a run; --resume %s goes on with it, --overwrite replaces it", path,
@@ -51,10 +46,10 @@ bool run_dir_check_new(const char *path, bool overwrite, Error *err) {
 }
 
 bool run_dir_lock(RunDir *dir, const char *path, Error *err) {
-    char lock[RUN_PATH_MAX];
+    char lock[PATH_BYTES];
     *dir = (RunDir){.lock_fd = -1};
     snprintf(dir->path, sizeof dir->path, "%s", path);
-    run_path(lock, path, "lock");
+    path_join(lock, path, "lock");
     dir->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (dir->lock_fd < 0) return error_set(err, "cannot open %s: %s", lock, strerror(errno));
     if (flock(dir->lock_fd, LOCK_EX | LOCK_NB) == 0) return true;
@@ -70,13 +65,11 @@ void run_dir_unlock(RunDir *dir) {
     dir->lock_fd = -1;
 }
 
-// Checkpoints go first and config.conf last (by being replaced), so that what a crash leaves is a run.
 static bool remove_earlier_run(const char *path, Error *err) {
     static const char *const names[] = {"metrics.jsonl", "diagnostics.jsonl", "log.txt", "environment.json"};
-    char file[RUN_PATH_MAX];
-    if (!checkpoint_remove_all(path, err)) return false;
+    char file[PATH_BYTES];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        run_path(file, path, names[i]);
+        path_join(file, path, names[i]);
         if (unlink(file) != 0 && errno != ENOENT)
             return error_set(err, "cannot remove %s: %s", file, strerror(errno));
     }
@@ -84,21 +77,19 @@ static bool remove_earlier_run(const char *path, Error *err) {
 }
 
 static bool write_config(const char *path, const char *command, const char *config, size_t size, Error *err) {
-    char file[RUN_PATH_MAX], head[256];
+    char file[PATH_BYTES], head[256];
     int n = snprintf(head, sizeof head,
                      "# The effective configuration of this run. It is reproduced by\n"
                      "#   %s --config THIS_FILE --out DIRECTORY\n",
                      command);
-    run_path(file, path, "config.conf");
+    path_join(file, path, "config.conf");
     return file_replace(file, (FilePiece[]){{head, (size_t)n}, {config, size}}, 2, err);
 }
 
-bool run_dir_create(RunDir *dir, const char *path, bool overwrite, const char *command, const char *config,
-                    size_t size, Error *err) {
-    if (!file_make_dirs(path, err) || !run_dir_lock(dir, path, err)) return false;
-    // Again under the lock: another process may have been faster.
-    bool ok = run_dir_check_new(path, overwrite, err) && remove_earlier_run(path, err) &&
-              write_config(path, command, config, size, err);
-    if (!ok) run_dir_unlock(dir);
-    return ok;
+bool run_dir_create(RunDir *dir, const char *path, bool overwrite, Error *err) {
+    return file_make_dirs(path, err) && run_dir_lock(dir, path, err) && run_dir_check_new(path, overwrite, err);
+}
+
+bool run_dir_begin(const RunDir *dir, const char *command, const char *config, size_t size, Error *err) {
+    return remove_earlier_run(dir->path, err) && write_config(dir->path, command, config, size, err);
 }

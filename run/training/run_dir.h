@@ -10,27 +10,26 @@
 #ifndef POLAR_RUN_TRAINING_RUN_DIR_H
 #define POLAR_RUN_TRAINING_RUN_DIR_H
 
+#include "data/datasets.h"
 #include "device/device.h"
 #include "run/options/config.h"
-#include "run/training/plan.h"
-
-enum { RUN_PATH_MAX = 4096 };
 
 typedef struct {
     char path[OPTION_TEXT_MAX];
     int lock_fd;
 } RunDir;
 
-// PATH/NAME in `out`.
-void run_path(char out[RUN_PATH_MAX], const char *dir, const char *name);
-
 // Refuses a directory that holds a run (unless `overwrite`) or anything else. Creates nothing.
 bool run_dir_check_new(const char *path, bool overwrite, Error *err);
 
-// Makes the directory, locks it, removes an earlier run (where that was allowed), and writes `config` (size bytes, the
-// options alone) to config.conf. `command` is what the file reproduces the run with: "./train".
-bool run_dir_create(RunDir *dir, const char *path, bool overwrite, const char *command, const char *config,
-                    size_t size, Error *err);
+// Makes the directory and locks it. Refuses as run_dir_check_new does: another process may have been faster. An earlier
+// run stands there until its checkpoints are removed, which is the caller's part and the first, and run_dir_begin is
+// called, so that what a crash leaves is a run. Also after an error the caller unlocks.
+bool run_dir_create(RunDir *dir, const char *path, bool overwrite, Error *err);
+
+// Removes the files of an earlier run and writes `config` (size bytes, the options alone) to config.conf. `command` is
+// what the file reproduces the run with: "./train".
+bool run_dir_begin(const RunDir *dir, const char *command, const char *config, size_t size, Error *err);
 
 // Locks an existing run. Errors: another process is at work in it.
 bool run_dir_lock(RunDir *dir, const char *path, Error *err);
@@ -39,6 +38,6 @@ void run_dir_unlock(RunDir *dir);
 // The commit this program was built from.
 const char *environment_commit(void);
 // Writes environment.json. `data` may be NULL: none is read.
-bool environment_write(const RunDir *dir, const Device *device, const RunData *data, int argc,
+bool environment_write(const RunDir *dir, const Device *device, const Datasets *data, int argc,
                        const char *const *argv, Error *err);
 #endif

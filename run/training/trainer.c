@@ -8,7 +8,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, Device *device,
+enum {
+    IN_FLIGHT = 3
+}; // copies that the host does not wait for; the loader's thread fills the other slots meanwhile
+
+static bool create_batches(Trainer *t, Error *err) {
+    LoaderConfig loader = config_loader(t->config);
+    int B = loader.micro_batch, T = loader.seq_len;
+    void *memory = device_alloc(t->device, (size_t)batch_bytes(B, T));
+    batch_layout(&t->device_batch, memory, B, T);
+    t->loader_memory = device_alloc_host(t->device, (size_t)loader_memory_bytes(&loader));
+    for (int i = 0; i < LOADER_SLOTS; i++) t->copied[i] = event_create(t->device);
+    return (memory && t->loader_memory) || error_set(err, "out of memory for batches of %d x %d tokens", B, T);
+}
+
+bool trainer_create(Trainer *t, const RunConfig *config, const Datasets *data, Device *device,
                     const ParamTable *table, Error *err) {
     *t = (Trainer){.config = config, .data = data, .device = device, .saved_step = -1, .metrics = {.fd = -1}};
     t->state.val_loss = NAN;
@@ -16,7 +30,8 @@ bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, De
     ModelRun shape = config_model_run(config);
     Type type = config_type((DtypeChoice)config->dtype, device);
     for (size_t i = 0; i < sizeof t->phases / sizeof *t->phases; i++) t->phases[i] = event_create(device);
-    t->product_flops = peak_product_rate(device, type); // first: it frees its memory before the run takes its own
+    // First: it frees its memory before the run takes its own.
+    t->product_flops = config->measure_peak ? peak_product_rate(device, type) : 0;
     if (!model_create(&t->model, &config->model, device, type, &shape, err)) {
         t->model = (Model){0};
         trainer_free(t);
@@ -24,8 +39,7 @@ bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, De
     }
     t->optimizer = optimizer_create(device, type, table, config->groups, err);
     bool ok = t->optimizer && forward_create(&t->forward, &t->model, t->stream, err);
-    if (ok && !host_ring_create(&t->batches, device, (size_t)batch_bytes(shape.B, shape.T)))
-        ok = error_set(err, "out of memory for batches of %d x %d tokens", shape.B, shape.T);
+    ok = ok && create_batches(t, err);
     if (ok && config->diagnose) {
         t->diagnose = diagnose_create(&t->model, t->optimizer, config->groups, config->diagnose_spectrum, err);
         ok = t->diagnose != NULL;
@@ -50,7 +64,8 @@ bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, De
 
 bool trainer_start_loader(Trainer *t, Error *err) {
     LoaderConfig loader = config_loader(t->config);
-    t->loader = loader_create(&t->data->train, &loader, t->state.step, t->state.data_position, err);
+    t->loader =
+        loader_create(&t->data->train, &loader, t->loader_memory, t->state.step, t->state.data_position, err);
     return t->loader != NULL;
 }
 
@@ -62,7 +77,10 @@ void trainer_free(Trainer *t) {
     for (int i = 0; i < 2; i++)
         if (t->passes[i]) recording_free(t->passes[i]);
     if (t->update) recording_free(t->update);
-    host_ring_free(&t->batches);
+    for (int i = 0; i < LOADER_SLOTS; i++)
+        if (t->copied[i]) event_destroy(t->copied[i]);
+    if (t->loader_memory) device_free_host(t->device, t->loader_memory);
+    if (t->device_batch.tokens) device_free(t->device, t->device_batch.tokens);
     for (size_t i = 0; i < sizeof t->phases / sizeof *t->phases; i++)
         if (t->phases[i]) event_destroy(t->phases[i]);
     forward_free(&t->forward);
@@ -76,15 +94,6 @@ CheckpointParts trainer_parts(Trainer *t) {
     return (CheckpointParts){.model = &t->model, .optimizer = t->optimizer, .stream = t->stream, .data = t->data};
 }
 
-Batch trainer_upload(Trainer *t, const Batch *host) {
-    Batch slot, batch;
-    batch_layout(&slot, host_ring_slot(&t->batches), host->B, host->T);
-    batch_copy(&slot, host);
-    batch_layout(&batch, t->forward.memory, host->B, host->T);
-    host_ring_push(&t->batches, t->stream, t->forward.memory, (size_t)batch_bytes(host->B, host->T));
-    return batch;
-}
-
 // After the step that follows the state's.
 static bool diagnose_step(Trainer *t, Error *err) {
     double lr[GROUP_COUNT];
@@ -93,16 +102,31 @@ static bool diagnose_step(Trainer *t, Error *err) {
     return diagnose_after(t->diagnose, t->stream, lr, step, step * config_step_tokens(t->config), err);
 }
 
+// Brings the next micro-batch to the device and adds what it took to get it to *data_s. A slot of the loader is filled
+// again only after its copy has ended, for which the host waits where the device is IN_FLIGHT copies behind.
+static bool upload_next(Trainer *t, double *data_s, Error *err) {
+    Batch host;
+    if (t->uploads >= IN_FLIGHT) {
+        event_synchronize(t->copied[(t->uploads - IN_FLIGHT) % LOADER_SLOTS]);
+        loader_release(t->loader);
+    }
+    double before = seconds_now();
+    if (!loader_next(&host, t->loader, err)) return false;
+    *data_s += seconds_now() - before;
+    device_copy(t->stream, t->device_batch.tokens, host.tokens, (size_t)batch_bytes(host.B, host.T));
+    event_record(t->copied[t->uploads++ % LOADER_SLOTS], t->stream);
+    return true;
+}
+
 // The passes of one micro-batch.
 typedef struct {
-    Batch batch;
     double scale;
     bool accumulate;
 } Passes;
 
 static void issue_passes(Trainer *t, const void *what) {
     const Passes *p = what;
-    model_forward_backward(&t->model, t->stream, &p->batch, p->scale, p->accumulate, NULL);
+    model_forward_backward(&t->model, t->stream, &t->device_batch, p->scale, p->accumulate, NULL);
 }
 
 static void issue_update(Trainer *t, const void *what) {
@@ -130,11 +154,8 @@ bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err)
     event_record(t->phases[0], t->stream);
     model_reset_loss(&t->model, t->stream);
     for (int i = 0; i < c->batch_size / c->micro_batch; i++) {
-        Batch host;
-        double before = seconds_now();
-        if (!loader_next(&host, t->loader, err)) return false;
-        data_s += seconds_now() - before;
-        Passes passes = {.batch = trainer_upload(t, &host), .scale = scale, .accumulate = i > 0};
+        if (!upload_next(t, &data_s, err)) return false;
+        Passes passes = {.scale = scale, .accumulate = i > 0};
         range_begin("passes", i);
         repeat(t, &t->passes[passes.accumulate], issue_passes, &passes);
         range_end();
@@ -179,8 +200,8 @@ HellaswagResult trainer_hellaswag(bool *complete, Trainer *t) {
 // The cause comes before what it causes: a bad number in the state makes the weights bad with the next update, one in
 // a weight every gradient.
 static bool find_bad_number(Trainer *t, Error *found) {
-    return !finite_state(t->optimizer, NULL, t->stream, found) ||
-           !finite_weights(&t->model, NULL, t->stream, found) || !finite_gradients(&t->model, t->stream, found);
+    CheckpointParts parts = trainer_parts(t);
+    return !checkpoint_is_finite(&parts, found) || !finite_gradients(&t->model, t->stream, found);
 }
 
 void trainer_explain_bad_step(char *text, size_t size, Trainer *t, const StepReport *report, double loss_limit) {

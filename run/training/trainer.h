@@ -3,7 +3,6 @@
 #define POLAR_RUN_TRAINING_TRAINER_H
 
 #include "data/loader.h"
-#include "device/pinned_ring.h"
 #include "model/model.h"
 #include "optim/optimizer.h"
 #include "run/checkpoint/writer.h"
@@ -18,20 +17,23 @@
 
 typedef struct {
     const RunConfig *config;
-    const RunData *data;
+    const Datasets *data;
     const char *run; // directory
     Device *device;
     Stream *stream;
     Model model;
     Optimizer *optimizer;
     Loader *loader;
-    Forward forward;      // the model with the memory of one micro-batch: host (for evaluation) and device
-    HostRing batches;     // training batches on their way to that memory
-    Recording *passes[2]; // of a micro-batch, the first of a step and the others; NULL: not recorded yet
-    Recording *update;    // of the optimizer
-    bool warm;            // a step has been done, so that they can be recorded
-    Event *phases[4];     // of a step: begin and end of the passes, begin and end of the update
-    double product_flops; // FLOP/s of large products in the type of the network, measured; 0: not known
+    void *loader_memory;         // the loader reads into it, and the device copies from it
+    Event *copied[LOADER_SLOTS]; // of each of its micro-batches: the copy has ended
+    int64_t uploads;             // micro-batches copied so far
+    Batch device_batch;          // the one at work, in device memory
+    Forward forward;             // what evaluations pass their batches through
+    Recording *passes[2];        // of a micro-batch, the first of a step and the others; NULL: not recorded yet
+    Recording *update;           // of the optimizer
+    bool warm;                   // a step has been done, so that they can be recorded
+    Event *phases[4];            // of a step: begin and end of the passes, begin and end of the update
+    double product_flops;        // FLOP/s of large GEMMs in the type of the model; 0: not known or not asked for
     double
         peak_flops; // what MFU is relative to: what the device's units can do, or where that is not known product_flops
     CheckpointWriter *writer; // NULL: training waits while checkpoints are written
@@ -43,15 +45,12 @@ typedef struct {
 } Trainer;
 
 // Allocates everything but the loader, with initial weights and a state of no steps.
-bool trainer_create(Trainer *t, const RunConfig *config, const RunData *data, Device *device,
+bool trainer_create(Trainer *t, const RunConfig *config, const Datasets *data, Device *device,
                     const ParamTable *table, Error *err);
 // Starts reading where the state stands.
 bool trainer_start_loader(Trainer *t, Error *err);
 void trainer_free(Trainer *t);
 CheckpointParts trainer_parts(Trainer *t);
-
-// A micro-batch on the device, from the host; `host` may change as soon as this returns.
-Batch trainer_upload(Trainer *t, const Batch *host);
 
 // Times of a step: waiting for data, then what else went by on the device until the gradients were there, then the
 // update.
@@ -74,7 +73,6 @@ void trainer_explain_bad_step(char *text, size_t size, Trainer *t, const StepRep
 
 // How a run came to its end.
 typedef enum { RUN_FINISHED, RUN_TARGET, RUN_TIME, RUN_SIGNAL } RunEnd;
-const char *run_end_name(RunEnd end); // "finished", "target", "time", "signal"
 
 // Trains from the state to the end. Errors: a bad step (by --on-bad-step), data, disk; the last checkpoint is
 // intact then.

@@ -1,6 +1,6 @@
 // Configurations: an accepted one is printed as one that is accepted again and says the same.
 #include "tests/fuzz/fuzz.h"
-#include "tests/load_config.h"
+#include "tests/fixtures/load_config.h"
 
 #include <stdlib.h>
 

@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         unsigned char *data_of = malloc(bytes + 1);
         ASSERT(t->end - t->begin == t->elements * (int64_t)type_size(t->type));
         ASSERT(safetensors_find(&file, t->name) != NULL);
-        ASSERT(data_of && safetensors_read_bytes(data_of, &file, t, &err));
+        ASSERT(data_of && safetensors_read_bytes(data_of, &file, t, 0, t->end - t->begin, &err));
         free(data_of);
     }
     safetensors_close(&file);

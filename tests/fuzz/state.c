@@ -1,6 +1,6 @@
 // A checkpoint's state.json behind its own checksum, which is made right so that what lies behind it is reached.
 #include "base/crc32c.h"
-#include "run/training/plan.h"
+#include "data/datasets.h"
 #include "run/checkpoint/state_file.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -14,10 +14,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size_t n = size + (size_t)snprintf(text + size, 64, "%s%u}\n", key, crc32c(0, data, size));
     Error err;
     RunState state;
-    FileSum sums[TENSORS_FILES];
+    FileSum sums[CHECKPOINT_FILES];
     Json *json;
     if (state_from_file(&state, sums, &json, fuzz_file((const uint8_t *)text, n), &err)) {
-        const RunData data_of_run = {0};
+        const Datasets data_of_run = {0};
         ASSERT(state.data_position >= 0);
         if (!state_check_data(json, &data_of_run, "state.json", &err)) fuzz_check_error(&err);
         json_free(json);

@@ -1,0 +1,15 @@
+// device/cpu/lapack.h - the solves of device/device.h by LAPACK, which OpenBLAS brings. For device/ only.
+#ifndef POLAR_DEVICE_CPU_LAPACK_H
+#define POLAR_DEVICE_CPU_LAPACK_H
+
+#include "device/backend.h"
+
+// Finds the functions, after cpu_blas_load.
+void cpu_lapack_load(void);
+bool cpu_can_solve(void);
+void cpu_solver_free(void *solver);
+void cpu_orthonormalize(Stream *stream, void *a, Type type, int64_t m, int64_t n);
+void cpu_solve_right(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n);
+void cpu_invert_upper(Stream *stream, void *r, Type type, int64_t n);
+void cpu_svd(Stream *stream, void *values, void *u, void *vt, void *a, Type type, int64_t m, int64_t n);
+#endif

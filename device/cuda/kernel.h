@@ -29,45 +29,66 @@ template <typename... P> static inline bool aligned_16(size_t stride, const P *.
     return bits % 16 == 0;
 }
 
-// Whether one access to a Pack<T, N> at p is allowed.
-template <typename T, int N> static __device__ inline bool pack_aligned(const T *p) {
+// Whether one access to a Pack<T, N> at p is allowed; and whether also all N elements of it are among the `left` ones there.
+template <int N, typename T> static __device__ inline bool pack_aligned(const T *p) {
     return reinterpret_cast<uintptr_t>(p) % alignof(Pack<T, N>) == 0;
 }
-
-// out = the N elements at `from`; those from `left` on count as zeros and are not read. `aligned`: as a pack.
-template <int N, typename T>
-static __device__ inline void load(Acc<T> (&out)[N], const T *from, int64_t left, bool aligned) {
-    if (aligned && left >= N) {
-        Pack<T, N> pack = *reinterpret_cast<const Pack<T, N> *>(from);
-#pragma unroll
-        for (int j = 0; j < N; j++) out[j] = widened(pack.at[j]);
-    } else {
-#pragma unroll
-        for (int j = 0; j < N; j++) out[j] = j < left ? widened(from[j]) : 0;
-    }
+template <int N, typename T> static __device__ inline bool can_pack(const T *p, int64_t left) {
+    return left >= N && pack_aligned<N>(p);
 }
 
-// The N elements at `to` = in; those from `left` on are not written.
+// out = the N elements at `from`, which are aligned as a pack.
+template <int N, typename T> static __device__ inline void load_pack(Acc<T> (&out)[N], const T *from) {
+    Pack<T, N> pack = *reinterpret_cast<const Pack<T, N> *>(from);
+#pragma unroll
+    for (int j = 0; j < N; j++) out[j] = widened(pack.at[j]);
+}
+
+// One by one; those from `left` on count as zeros and are not read.
 template <int N, typename T>
-static __device__ inline void store(T *to, const Acc<T> (&in)[N], int64_t left, bool aligned) {
+static __device__ inline void load_each(Acc<T> (&out)[N], const T *from, int64_t left) {
+#pragma unroll
+    for (int j = 0; j < N; j++) out[j] = j < left ? widened(from[j]) : 0;
+}
+
+template <int N, typename T> static __device__ inline Pack<T, N> narrowed(const Acc<T> (&in)[N]) {
     Pack<T, N> pack;
 #pragma unroll
     for (int j = 0; j < N; j++) narrow_to(pack.at[j], in[j]);
-    if (aligned && left >= N) {
-        *reinterpret_cast<Pack<T, N> *>(to) = pack;
-    } else {
-#pragma unroll
-        for (int j = 0; j < N; j++)
-            if (j < left) to[j] = pack.at[j];
-    }
+    return pack;
 }
 
-// The same where the thread itself looks whether the place is aligned.
+// The elements of a pack from `left` on are not written.
+template <int N, typename T> static __device__ inline void store_each(T *to, const Pack<T, N> &pack, int64_t left) {
+#pragma unroll
+    for (int j = 0; j < N; j++)
+        if (j < left) to[j] = pack.at[j];
+}
+
+// out = the N elements at `from`, and those at `to` = in, of which `left` are there. `aligned`, which the host has found:
+// whether they are aligned as a pack where all N are there.
+template <int N, typename T>
+static __device__ inline void load(Acc<T> (&out)[N], const T *from, int64_t left, bool aligned) {
+    if (aligned && left >= N) load_pack(out, from);
+    else load_each(out, from, left);
+}
+template <int N, typename T>
+static __device__ inline void store(T *to, const Acc<T> (&in)[N], int64_t left, bool aligned) {
+    Pack<T, N> pack = narrowed<N, T>(in);
+    if (aligned && left >= N) *reinterpret_cast<Pack<T, N> *>(to) = pack;
+    else store_each(to, pack, left);
+}
+
+// The same where the thread itself looks whether the place is aligned. Not by a call of the ones above, of which the compiler
+// makes a twentieth more instructions.
 template <int N, typename T> static __device__ inline void load(Acc<T> (&out)[N], const T *from, int64_t left) {
-    load(out, from, left, pack_aligned<T, N>(from));
+    if (can_pack<N>(from, left)) load_pack(out, from);
+    else load_each(out, from, left);
 }
 template <int N, typename T> static __device__ inline void store(T *to, const Acc<T> (&in)[N], int64_t left) {
-    store(to, in, left, pack_aligned<T, N>(to));
+    Pack<T, N> pack = narrowed<N, T>(in);
+    if (can_pack<N>(to, left)) *reinterpret_cast<Pack<T, N> *>(to) = pack;
+    else store_each(to, pack, left);
 }
 
 // ---- threads and grids ----

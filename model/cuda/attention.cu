@@ -17,7 +17,7 @@ __global__ void delta_kernel(float *delta, const T *dout, const T *out, Attentio
         // The rows of a position's heads lie side by side, so neighbours in the grid are neighbours in memory.
         int64_t h = row % a.n_head, t = row / a.n_head % a.q_len, b = row / a.n_head / a.q_len;
         int64_t at = b * a.out_batch + t * a.out_row + h * a.head_dim + first;
-        bool aligned = pack_aligned<T, PER_LANE>(dout + at) && pack_aligned<T, PER_LANE>(out + at);
+        bool aligned = pack_aligned<PER_LANE>(dout + at) && pack_aligned<PER_LANE>(out + at);
         float x[PER_LANE], y[PER_LANE];
         load(x, dout + at, a.head_dim - first, aligned);
         load(y, out + at, a.head_dim - first, aligned);

@@ -212,7 +212,8 @@ bench: $(TRAIN) $(BENCH) ## speed: every operation beside its floor; whole steps
 	@scripts/bench_peers.py
 
 lint: ## style and structure of the sources: languages, includes, clang, formatting
-	@status=0; for test in tests/lint/test_style.sh\ --format tests/lint/test_clang.sh; do bash $$test || status=1; done; exit $$status
+	@status=0; for test in tests/lint/test_style.sh\ --format tests/lint/test_clang.sh; do bash $$test || status=1; done; \
+	 python3 tests/lint/test_includes.py || status=1; exit $$status
 
 format: ## rewrite the sources in the style of .clang-format
 	clang-format -i train.cu $$(find $(FOLDERS) tests -name '*.[ch]' -o -name '*.cu' -o -name '*.cpp')

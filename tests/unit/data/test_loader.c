@@ -12,8 +12,6 @@
 
 #include <time.h>
 
-#include <time.h>
-
 enum { VOCAB = 1000, MAX_SHARDS = 8, DOCUMENT = 7 };
 
 // Shards of random tokens, and the same tokens as one array per shard and as one stream.

@@ -16,7 +16,7 @@
 #endif
 
 // `number` is the range's payload: of the step, of the block.
-static inline void range_begin(const char *name, int64_t number) {
+static inline void nvtx_push(const char *name, int64_t number) {
 #ifdef POLAR_RANGES
     nvtxEventAttributes_t range = {0};
     range.version = NVTX_VERSION;
@@ -32,7 +32,7 @@ static inline void range_begin(const char *name, int64_t number) {
 #endif
 }
 
-static inline void range_end(void) {
+static inline void nvtx_pop(void) {
 #ifdef POLAR_RANGES
     nvtxRangePop();
 #endif

@@ -85,7 +85,7 @@ static bool refuse_word(const OptionSpec *spec, const char *text, Error *err) {
         size_t used = strlen(all);
         snprintf(all + used, sizeof all - used, "%s%s", n ? ", " : "", words[n]);
     }
-    const char *near = nearest_name(text, words, n);
+    const char *near = suggest_name(text, words, n);
     return error_set(err, "--%s is '%s'%s%s%s: it must be one of %s", spec->name, text,
                      near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "", all);
 }

@@ -26,7 +26,7 @@ static int distance(const char *a, const char *b) {
     return rows[la % 3][lb];
 }
 
-const char *nearest_name(const char *word, const char *const *names, int n) {
+const char *suggest_name(const char *word, const char *const *names, int n) {
     size_t length = strlen(word);
     if (length == 0 || length > LONGEST) return NULL;
     const char *best = NULL;

@@ -4,5 +4,5 @@
 
 // The one of `n` names with the smallest edit distance to `word` (insert, delete, replace, swap of neighbours; the
 // first of equals), NULL when none is near: a distance of more than half the longer word's length.
-const char *nearest_name(const char *word, const char *const *names, int n);
+const char *suggest_name(const char *word, const char *const *names, int n);
 #endif

@@ -17,7 +17,8 @@ enum {
 };
 
 // A count and that many tokens, from *at on, which moves behind them.
-static bool take_tokens(const uint16_t **tokens, int *n, Hellaswag *set, const uint16_t **at, const uint16_t *end) {
+static bool parse_tokens(const uint16_t **tokens, int *n, Hellaswag *set, const uint16_t **at,
+                         const uint16_t *end) {
     if (*at == end || **at == 0 || **at > end - *at - 1) return false;
     *n = **at;
     *tokens = *at + 1;
@@ -49,9 +50,9 @@ static int read_example(Hellaswag *set, int number, const uint16_t *at, const ui
                          HELLASWAG_ENDINGS - 1);
     end = at + bytes / 2;
     at += EXAMPLE_HEAD_WORDS;
-    bool ok = take_tokens(&e->context, &e->n_context, set, &at, end);
+    bool ok = parse_tokens(&e->context, &e->n_context, set, &at, end);
     for (int i = 0; i < HELLASWAG_ENDINGS && ok; i++) {
-        ok = take_tokens(&e->endings[i], &e->n_ending[i], set, &at, end);
+        ok = parse_tokens(&e->endings[i], &e->n_ending[i], set, &at, end);
         if (ok && e->n_context + e->n_ending[i] > set->longest) set->longest = e->n_context + e->n_ending[i];
     }
     if (!ok || at != end)

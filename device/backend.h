@@ -10,7 +10,7 @@ typedef enum { DEVICE_CPU, DEVICE_CUDA } DeviceKind;
 typedef struct Device Device;
 typedef struct Stream Stream;
 typedef struct Event Event;
-typedef struct Recording Recording;
+typedef struct Graph Graph;
 
 // What a backend implements. Called through the functions of device/device.h.
 typedef struct {
@@ -19,14 +19,14 @@ typedef struct {
     void *(*alloc_host)(Device *device, size_t bytes);
     void (*free_host)(Device *device, void *memory);
     int64_t (*memory_available)(const Device *device);
-    int64_t (*memory_most)(const Device *device); // NULL where memory is the process's own
+    int64_t (*peak_memory)(const Device *device); // NULL where memory is the process's own
     void (*copy)(Stream *stream, void *to, const void *from, size_t bytes);
     void (*zero)(Stream *stream, void *memory, size_t bytes);
     void (*gemm)(Stream *stream, const Gemm *g);
     bool (*can_solve)(void);
-    void (*orthonormalize)(Stream *stream, void *a, Type type, int64_t m, int64_t n);
-    void (*solve_right)(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n);
-    void (*invert_upper)(Stream *stream, void *r, Type type, int64_t n);
+    void (*qr_q)(Stream *stream, void *a, Type type, int64_t m, int64_t n);
+    void (*cholesky_solve_right)(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n);
+    void (*trtri)(Stream *stream, void *r, Type type, int64_t n);
     void (*svd)(Stream *stream, void *values, void *u, void *vt, void *a, Type type, int64_t m, int64_t n);
     Stream *(*stream_create)(Device *device);
     void (*stream_destroy)(Stream *stream);
@@ -39,10 +39,10 @@ typedef struct {
     void (*event_synchronize)(Event *event);
     void (*stream_wait)(Stream *stream, Event *event);
     double (*event_elapsed_ms)(Event *from, Event *to);
-    void (*record_begin)(Stream *stream); // the four are NULL where the device cannot record
-    Recording *(*record_end)(Stream *stream);
-    void (*recording_run)(Recording *recording, Stream *stream);
-    void (*recording_free)(Recording *recording);
+    void (*graph_capture_begin)(Stream *stream); // the four are NULL where the device cannot record
+    Graph *(*graph_capture_end)(Stream *stream);
+    void (*graph_launch)(Graph *recording, Stream *stream);
+    void (*graph_free)(Graph *recording);
     void (*close)(Device *device);
 } DeviceBackend;
 
@@ -67,7 +67,7 @@ struct Event {
     void *handle; // the backend's own
 };
 
-struct Recording {
+struct Graph {
     Device *device;
     void *handle; // the backend's own
 };

@@ -57,11 +57,11 @@ int64_t device_memory_available(const Device *d) {
 }
 
 bool device_is_host(const Device *d) {
-    return d->backend->memory_most == NULL;
+    return d->backend->peak_memory == NULL;
 }
 
-int64_t device_memory_most(const Device *d) {
-    return d->backend->memory_most ? d->backend->memory_most(d) : 0;
+int64_t device_peak_memory(const Device *d) {
+    return d->backend->peak_memory ? d->backend->peak_memory(d) : 0;
 }
 
 void device_copy(Stream *s, void *to, const void *from, size_t bytes) {
@@ -108,20 +108,20 @@ double event_elapsed_ms(Event *from, Event *to) {
     return to->device->backend->event_elapsed_ms(from, to);
 }
 
-bool device_can_record(const Device *d) {
-    return d->backend->record_begin != NULL;
+bool device_can_capture(const Device *d) {
+    return d->backend->graph_capture_begin != NULL;
 }
-void record_begin(Stream *s) {
-    s->device->backend->record_begin(s);
+void graph_capture_begin(Stream *s) {
+    s->device->backend->graph_capture_begin(s);
 }
-Recording *record_end(Stream *s) {
-    return s->device->backend->record_end(s);
+Graph *graph_capture_end(Stream *s) {
+    return s->device->backend->graph_capture_end(s);
 }
-void recording_run(Recording *r, Stream *s) {
-    r->device->backend->recording_run(r, s);
+void graph_launch(Graph *r, Stream *s) {
+    r->device->backend->graph_launch(r, s);
 }
-void recording_free(Recording *r) {
-    r->device->backend->recording_free(r);
+void graph_free(Graph *r) {
+    r->device->backend->graph_free(r);
 }
 
 bool device_can_solve(const Device *device, Error *err) {
@@ -135,19 +135,19 @@ bool device_can_solve(const Device *device, Error *err) {
     return error_set(err, "%s has no LAPACK: install OpenBLAS (apt-get install libopenblas0-openmp)", device->name);
 }
 
-void device_orthonormalize(Stream *stream, void *a, Type type, int64_t m, int64_t n) {
+void device_qr_q(Stream *stream, void *a, Type type, int64_t m, int64_t n) {
     ASSERT(m >= n && n >= 1);
-    stream->device->backend->orthonormalize(stream, a, type, m, n);
+    stream->device->backend->qr_q(stream, a, type, m, n);
 }
 
-void device_solve_right(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n) {
+void device_cholesky_solve_right(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n) {
     ASSERT(m >= 1 && n >= 1);
-    stream->device->backend->solve_right(stream, x, z, type, m, n);
+    stream->device->backend->cholesky_solve_right(stream, x, z, type, m, n);
 }
 
-void device_invert_upper(Stream *stream, void *r, Type type, int64_t n) {
+void device_trtri(Stream *stream, void *r, Type type, int64_t n) {
     ASSERT(n >= 1);
-    stream->device->backend->invert_upper(stream, r, type, n);
+    stream->device->backend->trtri(stream, r, type, n);
 }
 
 void device_svd(Stream *stream, void *values, void *u, void *vt, void *a, Type type, int64_t m, int64_t n) {

@@ -39,7 +39,7 @@ bool device_is_host(const Device *device);
 
 // The most bytes of the device's memory that were allocated at once since it was opened; 0 on the CPU, where memory is
 // the process's own.
-int64_t device_memory_most(const Device *device);
+int64_t device_peak_memory(const Device *device);
 
 // Copies between any two places the device can reach (the direction follows from the addresses).
 void device_copy(Stream *stream, void *to, const void *from, size_t bytes);
@@ -53,13 +53,13 @@ void device_gemm(Stream *stream, const Gemm *g);
 bool device_can_solve(const Device *device, Error *err);
 
 // a (m, n), m >= n, becomes the factor with orthonormal columns of a = Q R (Householder).
-void device_orthonormalize(Stream *stream, void *a, Type type, int64_t m, int64_t n);
+void device_qr_q(Stream *stream, void *a, Type type, int64_t m, int64_t n);
 
 // x (m, n) becomes x z^-1 for a symmetric positive definite z (n, n), which is overwritten (Cholesky).
-void device_solve_right(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n);
+void device_cholesky_solve_right(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n);
 
 // r (n, n) becomes the inverse of its upper triangle, with zeros below.
-void device_invert_upper(Stream *stream, void *r, Type type, int64_t n);
+void device_trtri(Stream *stream, void *r, Type type, int64_t n);
 
 // a (m, n) = u diag(values) vt with k = min(m, n) values in descending order, u (m, k), vt (k, n); a is overwritten.
 // u and vt may be NULL, both: the values alone.
@@ -86,11 +86,11 @@ double event_elapsed_ms(Event *from, Event *to); // both recorded and reached
 // the same arguments at the cost of one call (CUDA graphs). The same work must have been done once before, so that
 // nothing has to be made ready while it is recorded; nothing in between may wait for the host. A device that does its
 // work at once, as the CPU, cannot record.
-bool device_can_record(const Device *device);
-void record_begin(Stream *stream);
-Recording *record_end(Stream *stream);
-void recording_run(Recording *recording, Stream *stream);
-void recording_free(Recording *recording);
+bool device_can_capture(const Device *device);
+void graph_capture_begin(Stream *stream);
+Graph *graph_capture_end(Stream *stream);
+void graph_launch(Graph *recording, Stream *stream);
+void graph_free(Graph *recording);
 
 #ifdef __cplusplus
 }

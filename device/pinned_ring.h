@@ -13,14 +13,14 @@ typedef struct {
     size_t slot_bytes;
     Event *copied[HOST_RING_SLOTS];
     int64_t used; // slots filled so far
-} HostRing;
+} PinnedRing;
 
-bool host_ring_create(HostRing *ring, Device *device, size_t slot_bytes); // false: out of memory
-void host_ring_free(HostRing *ring);
+bool pinned_ring_create(PinnedRing *ring, Device *device, size_t slot_bytes); // false: out of memory
+void pinned_ring_free(PinnedRing *ring);
 
 // The slot to fill next. Waits only where the device is HOST_RING_SLOTS copies behind.
-void *host_ring_slot(HostRing *ring);
+void *pinned_ring_slot(PinnedRing *ring);
 
 // Copies the first `bytes` of that slot to device memory on the stream, and goes on to the next slot.
-void host_ring_push(HostRing *ring, Stream *stream, void *to, size_t bytes);
+void pinned_ring_push(PinnedRing *ring, Stream *stream, void *to, size_t bytes);
 #endif

@@ -18,14 +18,14 @@ static int64_t logits_rows(const ModelConfig *c, Type type, int64_t N) {
 }
 
 // Whether every layer has a piece of memory of its own for an activation.
-static bool kept(ActKind kind, ActKeep keep, const ModelRun *run) {
+static bool kept(ActKind kind, ActKeep keep, const BatchShape *run) {
     if (run->use == USE_DECODING) return kind == ACT_QKV;
     if (run->use == USE_EVALUATION) return false;
     return keep == ACT_RESIDUAL || (keep == ACT_SAVED && run->recompute != RECOMPUTE_LAYER) ||
            (keep == ACT_RECOMPUTABLE && run->recompute == RECOMPUTE_NONE);
 }
 
-void activation_table_init(ActivationTable *table, const ModelConfig *c, Type type, const ModelRun *run) {
+void activation_table_init(ActivationTable *table, const ModelConfig *c, Type type, const BatchShape *run) {
     int64_t N = (int64_t)run->B * run->T, C = c->d_model, A = (int64_t)c->n_head * c->head_dim, F = c->d_ff;
     int64_t Q = A + 2 * (int64_t)c->n_kv_head * c->head_dim, rows = N * c->n_head;
     int64_t means = c->norm == NORM_LAYERNORM ? N : 0, gates = c->activation == ACTIVATION_SWIGLU ? N * F : 0;

@@ -82,11 +82,11 @@ typedef struct {
     int B, T;
     ModelUse use;
     Recompute recompute; // training only
-} ModelRun;
+} BatchShape;
 
 // Lays out the arena. Per-layer activations that need not be kept share one layer's memory; without training,
 // gradients are left out.
-void activation_table_init(ActivationTable *table, const ModelConfig *config, Type type, const ModelRun *run);
+void activation_table_init(ActivationTable *table, const ModelConfig *config, Type type, const BatchShape *run);
 
 #ifdef __cplusplus
 }

@@ -115,7 +115,7 @@ static void norm_forward(Pass *p, const Norm *norm, int layer) {
 }
 
 // Once more from its input, which is there.
-static void norm_again(Pass *p, const Norm *norm, int layer) {
+static void recompute_norm(Pass *p, const Norm *norm, int layer) {
     p->resid = model_activation(p->model, norm->in, layer), p->delta = NULL;
     norm_forward(p, norm, layer);
 }
@@ -254,8 +254,8 @@ static void layer_recompute(Pass *p, int l) {
         layer_inner(p, l);
         return;
     }
-    norm_again(p, &norm1, l);
-    norm_again(p, &norm2, l);
+    recompute_norm(p, &norm1, l);
+    recompute_norm(p, &norm2, l);
     mlp_activation_forward(p, l);
 }
 

@@ -28,7 +28,7 @@ typedef enum { SOFTCAP_TANH, SOFTCAP_ROOT } SoftcapKind;
 
 // How matrices and embeddings are drawn: N(0, std^2), N(0, std^2 / fan_in), or uniform with the deviation
 // std / sqrt(fan_in); fan_in is the number of columns. PyTorch's linear layers: uniform with std = 1/sqrt(3).
-typedef enum { DRAW_NORMAL, DRAW_NORMAL_FAN_IN, DRAW_UNIFORM_FAN_IN } DrawKind;
+typedef enum { DIST_NORMAL, DIST_NORMAL_FAN_IN, DIST_UNIFORM_FAN_IN } InitDistribution;
 
 // The projections back into the residual stream: drawn with std / sqrt(2 n_layer) (GPT-2), like all others, or zero.
 typedef enum { RESIDUAL_INIT_SCALED, RESIDUAL_INIT_SAME, RESIDUAL_INIT_ZERO } ResidualInit;
@@ -59,7 +59,7 @@ typedef struct {
     bool mask_padding;           // padded classes take no part in the softmax (GPT-2: yes)
     double softcap;              // 0: none
     int softcap_kind;            // SoftcapKind
-    int init;                    // DrawKind
+    int init;                    // InitDistribution
     double init_std;
     double embed_init_std; // the embeddings are drawn from N(0, embed_init_std^2); 0: like the matrices
     int residual_init;     // ResidualInit

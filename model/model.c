@@ -13,7 +13,7 @@ static int64_t rotation_elements(const ModelConfig *c) {
     return model_has_rope(c) ? (int64_t)c->context * (c->head_dim / 2) : 0;
 }
 
-ModelMemory model_memory(const ModelConfig *config, Type type, const ModelRun *run) {
+ModelMemory model_memory(const ModelConfig *config, Type type, const BatchShape *run) {
     ParamTable table;
     ActivationTable acts;
     param_table_init(&table, config);
@@ -73,7 +73,8 @@ static bool allocate(Model *m) {
            (!rotations || (m->cos && m->sin));
 }
 
-bool model_create(Model *m, const ModelConfig *config, Device *device, Type type, const ModelRun *run, Error *err) {
+bool model_create(Model *m, const ModelConfig *config, Device *device, Type type, const BatchShape *run,
+                  Error *err) {
     *m = (Model){.config = *config, .device = device, .type = type, .run = *run};
     if (!model_config_check(config, err)) return false;
     if (run->T > config->context)
@@ -162,7 +163,7 @@ static int64_t head_bias_scratch(const LayerOps *ops, int64_t N, int64_t rows, i
     return last ? max_i64(most, ops->bias_backward_scratch(last, columns)) : most;
 }
 
-int64_t model_scratch(const ModelConfig *config, const Device *device, Type type, const ModelRun *run) {
+int64_t model_scratch(const ModelConfig *config, const Device *device, Type type, const BatchShape *run) {
     const LayerOps *ops = layer_ops(device, type);
     if (ops == NULL || ops->bias_backward_scratch == NULL || run->use != USE_TRAINING) return 0;
     ParamTable table;
@@ -190,14 +191,14 @@ static const ModelHooks no_hooks = {0};
 
 // All blocks in order; `last` is one less than the number of blocks to leave the head out.
 static void forward(Pass *p, int last, const ModelHooks *hooks) {
-    const ModelRun *run = &p->model->run;
+    const BatchShape *run = &p->model->run;
     ASSERT((int64_t)p->batch->B * p->batch->T + p->position <= (int64_t)run->B * run->T);
     ASSERT(p->batch->T + p->position <= p->model->config.context);
     for (int block = 0; block <= last; block++) {
         hook(hooks, hooks->params_acquire, p->stream, block);
-        range_begin("forward", block);
+        nvtx_push("forward", block);
         block_forward(p, block);
-        range_end();
+        nvtx_pop();
         hook(hooks, hooks->params_release, p->stream, block);
     }
 }
@@ -216,9 +217,9 @@ void model_forward_backward(Model *m, Stream *stream, const Batch *batch, double
     forward(&p, last, hooks);
     for (int block = last; block >= 0; block--) {
         hook(hooks, hooks->params_acquire, stream, block);
-        range_begin("backward", block);
+        nvtx_push("backward", block);
         block_backward(&p, block);
-        range_end();
+        nvtx_pop();
         hook(hooks, hooks->params_release, stream, block);
         hook(hooks, hooks->grads_ready, stream, block);
     }

@@ -26,7 +26,7 @@ typedef struct {
     void *grads;     // (table.elements) of acc_type; NULL when the model was created for inference
     double *loss;    // device memory: sum of the losses since the last reset
     void *cos, *sin; // (context, head_dim / 2) of acc_type, the rotations; NULL without
-    ModelRun run;    // what the activations have room for
+    BatchShape run;  // what the activations have room for
     ActivationTable acts;
     void *arena; // of the activations
 } Model;
@@ -43,7 +43,7 @@ typedef struct {
 
 // Allocates a model for what `run` says; training adds gradients. The weights are zero until model_init_weights or a
 // checkpoint fills them. Errors: out of memory, no operations for the type, a sequence longer than the context.
-bool model_create(Model *model, const ModelConfig *config, Device *device, Type type, const ModelRun *run,
+bool model_create(Model *model, const ModelConfig *config, Device *device, Type type, const BatchShape *run,
                   Error *err);
 void model_free(Model *model);
 
@@ -51,10 +51,10 @@ void model_free(Model *model);
 typedef struct {
     int64_t weights, grads, activations;
 } ModelMemory;
-ModelMemory model_memory(const ModelConfig *config, Type type, const ModelRun *run);
+ModelMemory model_memory(const ModelConfig *config, Type type, const BatchShape *run);
 
 // Bytes of the stream's scratch that a pass takes (stream_reserve).
-int64_t model_scratch(const ModelConfig *config, const Device *device, Type type, const ModelRun *run);
+int64_t model_scratch(const ModelConfig *config, const Device *device, Type type, const BatchShape *run);
 
 // Draws every parameter by (seed, name, element), independent of device and type.
 void model_init_weights(Model *model, Stream *stream, uint64_t seed);

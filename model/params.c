@@ -153,8 +153,8 @@ static void set_init(Param *p, const ModelConfig *c) {
         p->init = INIT_NORMAL, p->init_std = c->embed_init_std;
         return;
     }
-    p->init = c->init == DRAW_UNIFORM_FAN_IN ? INIT_UNIFORM : INIT_NORMAL;
-    p->init_std = c->init == DRAW_NORMAL ? c->init_std : c->init_std / sqrt((double)p->cols);
+    p->init = c->init == DIST_UNIFORM_FAN_IN ? INIT_UNIFORM : INIT_NORMAL;
+    p->init_std = c->init == DIST_NORMAL ? c->init_std : c->init_std / sqrt((double)p->cols);
     // GPT-2: the projections back into the residual stream start smaller, 2 n_layer of them add up (Radford et al. 2019).
     if (residual && c->residual_init == RESIDUAL_INIT_SCALED) p->init_std /= sqrt(2.0 * c->n_layer);
 }

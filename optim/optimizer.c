@@ -217,10 +217,10 @@ void optimizer_update(Optimizer *o, Stream *stream, void *master, void *weights,
     }
 }
 
-bool optimizer_waits(const Optimizer *o) {
+bool optimizer_needs_host_sync(const Optimizer *o) {
     for (int g = 0; g < GROUP_COUNT; g++) {
         const ParamGroupOptions *group = &o->plan.groups[g];
-        if (o->n_views[g] > 0 && group->def->waits && group->def->waits(group->values.bytes)) return true;
+        if (o->n_views[g] > 0 && group->def->needs_host_sync && group->def->needs_host_sync(group->values.bytes)) return true;
     }
     return false;
 }

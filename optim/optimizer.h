@@ -100,7 +100,7 @@ struct OptimizerDef {
     // How matrices with natural row splits (q, k, v) are viewed. May be NULL: whole.
     SplitLevel (*splits)(const void *options);
     // Whether a step waits for the host, so that it cannot be recorded. May be NULL: never.
-    bool (*waits)(const void *options);
+    bool (*needs_host_sync)(const void *options);
     // The scalars of step t (0-based) that the operations read; the schedule comes on top of lr. Those left alone are 0.
     void (*scalars)(StepScalars *scalars, const void *options, int64_t t);
     // NULL: no decay beside the update.
@@ -188,8 +188,8 @@ void optimizer_begin(Optimizer *optimizer, Stream *stream, int64_t t, int64_t to
 // (and `weights`, where the type differs). `loss` is the device's sum of losses.
 void optimizer_update(Optimizer *optimizer, Stream *stream, void *master, void *weights, const void *grads,
                       const double *loss);
-// Whether the second part waits for the host somewhere; else it can be recorded (device_can_record).
-bool optimizer_waits(const Optimizer *optimizer);
+// Whether the second part waits for the host somewhere; else it can be recorded (device_can_capture).
+bool optimizer_needs_host_sync(const Optimizer *optimizer);
 
 // Both.
 void optimizer_step(Optimizer *optimizer, Stream *stream, void *master, void *weights, const void *grads,

@@ -41,7 +41,7 @@ int optimizer_option_find(const OptimizerDef *def, const char *name, Error *err)
         size_t used = strlen(list);
         snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", names[i]);
     }
-    const char *near = nearest_name(name, names, n);
+    const char *near = suggest_name(name, names, n);
     error_set(err, "%s has no option '%s'%s%s%s; it has %s", def->name, name, near ? ": did you mean '" : "",
               near ? near : "", near ? "'?" : "", list);
     return -1;

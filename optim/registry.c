@@ -25,7 +25,7 @@ const OptimizerDef *optimizer_find(const char *name, Error *err) {
         size_t used = strlen(list);
         snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", names[i]);
     }
-    const char *near = nearest_name(name, names, REGISTERED);
+    const char *near = suggest_name(name, names, REGISTERED);
     error_set(err, "unknown optimizer '%s'%s%s%s: there are %s", name, near ? " (did you mean '" : "",
               near ? near : "", near ? "'?)" : "", list);
     return NULL;

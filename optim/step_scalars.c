@@ -2,18 +2,18 @@
 
 bool input_ring_create(InputRing *ring, Device *device) {
     *ring = (InputRing){.device = device_alloc(device, sizeof *ring->device)};
-    return host_ring_create(&ring->host, device, sizeof *ring->device) && ring->device;
+    return pinned_ring_create(&ring->host, device, sizeof *ring->device) && ring->device;
 }
 
 void input_ring_free(InputRing *ring, Device *device) {
-    host_ring_free(&ring->host);
+    pinned_ring_free(&ring->host);
     device_free(device, ring->device);
 }
 
 void input_ring_push(InputRing *ring, Stream *stream, const StepInputs *inputs) {
-    StepInputs *slot = host_ring_slot(&ring->host);
+    StepInputs *slot = pinned_ring_slot(&ring->host);
     *slot = *inputs;
-    host_ring_push(&ring->host, stream, ring->device, sizeof *inputs);
+    pinned_ring_push(&ring->host, stream, ring->device, sizeof *inputs);
 }
 
 void step_inputs_fill(StepInputs *inputs, const ParamGroupOptions groups[GROUP_COUNT], int64_t t,

@@ -6,7 +6,7 @@
 #include "optim/optimizer.h"
 
 typedef struct {
-    HostRing host;
+    PinnedRing host;
     StepInputs *device; // what the operations read
 } InputRing;
 

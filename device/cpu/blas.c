@@ -94,13 +94,13 @@ static bool fits(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int6
 
 // Our own kernel has the better rate (docs/results.md, "Speed on the CPU") where two of the three sizes are small, so
 // that one of the matrices stays in a cache whole, and there are rows enough for the packing of B.
-enum { OWN_ROWS = 128, OWN_SMALL = 1 << 17 };
+enum { BUILTIN_ROWS = 128, BUILTIN_SMALL = 1 << 17 };
 
-static bool own_is_faster(Type type, int64_t m, int64_t n, int64_t k) {
+static bool builtin_is_faster(Type type, int64_t m, int64_t n, int64_t k) {
     int64_t largest = m > n ? m : n;
     if (k > largest) largest = k;
-    return type == TYPE_F32 && cpu_isa() == ISA_AVX512 && m >= OWN_ROWS &&
-           (double)m * (double)n * (double)k <= (double)OWN_SMALL * (double)largest;
+    return type == TYPE_F32 && cpu_isa() == ISA_AVX512 && m >= BUILTIN_ROWS &&
+           (double)m * (double)n * (double)k <= (double)BUILTIN_SMALL * (double)largest;
 }
 
 // C's rows (m, n) = bias: the product is added to it.
@@ -112,10 +112,10 @@ static void lay_down(void *c, const void *bias, int64_t m, int64_t n, int64_t ld
 void cpu_gemm(Type type, bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const void *a,
               int64_t lda, const void *b, int64_t ldb, double beta, void *c, int64_t ldc, const void *bias) {
     ASSERT(bias == NULL || beta == 0);
-    if (sgemm == NULL || !fits(m, n, k, lda, ldb, ldc) || own_is_faster(type, m, n, k)) {
+    if (sgemm == NULL || !fits(m, n, k, lda, ldb, ldc) || builtin_is_faster(type, m, n, k)) {
         if (type == TYPE_F32)
-            cpu_gemm_own_f32(ta, tb, m, n, k, (float)alpha, a, lda, b, ldb, (float)beta, c, ldc, bias);
-        else cpu_gemm_own_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, bias);
+            cpu_gemm_builtin_f32(ta, tb, m, n, k, (float)alpha, a, lda, b, ldb, (float)beta, c, ldc, bias);
+        else cpu_gemm_builtin_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, bias);
         return;
     }
     if (bias) lay_down(c, bias, m, n, ldc, type_size(type)), beta = 1;

@@ -9,21 +9,24 @@
 extern "C" {
 #endif
 
-typedef void GemmOwnF32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
-                        const float *b, int64_t ldb, float beta, float *c, int64_t ldc, const float *bias);
-typedef void GemmOwnF64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a,
-                        int64_t lda, const double *b, int64_t ldb, double beta, double *c, int64_t ldc,
-                        const double *bias);
+typedef void GemmBuiltinF32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
+                            int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc,
+                            const float *bias);
+typedef void GemmBuiltinF64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a,
+                            int64_t lda, const double *b, int64_t ldb, double beta, double *c, int64_t ldc,
+                            const double *bias);
 
-GemmOwnF32 gemm_own_f32_base, gemm_own_f32_avx2, gemm_own_f32_avx512;
-GemmOwnF64 gemm_own_f64_base, gemm_own_f64_avx2, gemm_own_f64_avx512;
+GemmBuiltinF32 gemm_builtin_f32_base, gemm_builtin_f32_avx2, gemm_builtin_f32_avx512;
+GemmBuiltinF64 gemm_builtin_f64_base, gemm_builtin_f64_avx2, gemm_builtin_f64_avx512;
 
 // The blocked kernel itself. bias (n), where it is not NULL, is added to every row after beta C. The bits of its results do not
 // depend on the number of threads.
-void cpu_gemm_own_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
-                      const float *b, int64_t ldb, float beta, float *c, int64_t ldc, const float *bias);
-void cpu_gemm_own_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a, int64_t lda,
-                      const double *b, int64_t ldb, double beta, double *c, int64_t ldc, const double *bias);
+void cpu_gemm_builtin_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
+                          int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc,
+                          const float *bias);
+void cpu_gemm_builtin_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a,
+                          int64_t lda, const double *b, int64_t ldb, double beta, double *c, int64_t ldc,
+                          const double *bias);
 
 #ifdef __cplusplus
 }

@@ -99,8 +99,9 @@ static void product(const Product *g, real *a, real *b) {
         }
 }
 
-void OP_TABLE(gemm_own)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, real alpha, const real *a, int64_t lda,
-                        const real *b, int64_t ldb, real beta, real *c, int64_t ldc, const real *bias) {
+void OP_TABLE(gemm_builtin)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, real alpha, const real *a,
+                            int64_t lda, const real *b, int64_t ldb, real beta, real *c, int64_t ldc,
+                            const real *bias) {
     Product g = {ta, tb, m, n, k, alpha, beta, a, b, bias, c, lda, ldb, ldc};
     if (k == 0)
         for (int64_t i = 0; i < m; i++)

@@ -99,7 +99,7 @@ static bool all_finite(const void *x, Type type, int64_t n) {
     return finite;
 }
 
-void cpu_orthonormalize(Stream *stream, void *a, Type type, int64_t rows, int64_t cols) {
+void cpu_qr_q(Stream *stream, void *a, Type type, int64_t rows, int64_t cols) {
     const Lapack *l = functions_of(type);
     ASSERT(rows <= INT32_MAX);
     int m = (int)cols, n = (int)rows, info = 0, query = -1; // as LAPACK sees it
@@ -121,7 +121,7 @@ void cpu_orthonormalize(Stream *stream, void *a, Type type, int64_t rows, int64_
     ASSERT(info == 0);
 }
 
-void cpu_solve_right(Stream *stream, void *x, void *z, Type type, int64_t rows, int64_t cols) {
+void cpu_cholesky_solve_right(Stream *stream, void *x, void *z, Type type, int64_t rows, int64_t cols) {
     (void)stream;
     const Lapack *l = functions_of(type);
     ASSERT(rows <= INT32_MAX && cols <= INT32_MAX);
@@ -131,7 +131,7 @@ void cpu_solve_right(Stream *stream, void *x, void *z, Type type, int64_t rows, 
     if (info != 0) fill_nan(x, type, rows * cols);
 }
 
-void cpu_invert_upper(Stream *stream, void *r, Type type, int64_t size) {
+void cpu_trtri(Stream *stream, void *r, Type type, int64_t size) {
     (void)stream;
     ASSERT(size <= INT32_MAX);
     int n = (int)size, info = 0;

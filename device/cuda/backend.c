@@ -22,7 +22,7 @@ static void choose(const Device *d) {
 
 static void *cuda_alloc(Device *d, size_t bytes) {
     choose(d);
-    void *memory = cuda_memory_take(d, bytes ? bytes : 1);
+    void *memory = cuda_malloc_counted(d, bytes ? bytes : 1);
     if (memory == NULL) return NULL;
     // Our streams do not wait for this one, so it is waited for here.
     CUDA_CHECK(cudaMemsetAsync(memory, 0, bytes ? bytes : 1, NULL));
@@ -32,7 +32,7 @@ static void *cuda_alloc(Device *d, size_t bytes) {
 
 static void cuda_free(Device *d, void *memory) {
     choose(d);
-    cuda_memory_give(d, memory);
+    cuda_free_counted(d, memory);
 }
 
 static void *cuda_alloc_host(Device *d, size_t bytes) {
@@ -76,8 +76,8 @@ static void cuda_stream_destroy(Stream *base) {
     CudaStream *s = cuda_stream_state(base);
     choose(base->device);
     CUDA_CHECK(cudaStreamSynchronize(queue(base)));
-    for (int i = 0; i < s->n_scratch; i++) cuda_memory_give(base->device, s->scratch[i]);
-    cuda_memory_give(base->device, s->gemm_workspace);
+    for (int i = 0; i < s->n_scratch; i++) cuda_free_counted(base->device, s->scratch[i]);
+    cuda_free_counted(base->device, s->gemm_workspace);
     CUDA_CHECK(cudaStreamDestroy(queue(base)));
     free(s);
 }
@@ -121,12 +121,12 @@ static double cuda_event_elapsed_ms(Event *from, Event *to) {
 }
 
 // What other threads do meanwhile (the loader's allocates nothing on the device) is not forbidden to them.
-static void cuda_record_begin(Stream *s) {
+static void cuda_graph_capture_begin(Stream *s) {
     CUDA_CHECK(cudaStreamBeginCapture(queue(s), cudaStreamCaptureModeThreadLocal));
 }
 
-static Recording *cuda_record_end(Stream *s) {
-    Recording *recording = calloc(1, sizeof *recording);
+static Graph *cuda_graph_capture_end(Stream *s) {
+    Graph *recording = calloc(1, sizeof *recording);
     cudaGraph_t graph;
     cudaGraphExec_t handle;
     ASSERT(recording != NULL);
@@ -138,11 +138,11 @@ static Recording *cuda_record_end(Stream *s) {
     return recording;
 }
 
-static void cuda_recording_run(Recording *recording, Stream *s) {
+static void cuda_graph_launch(Graph *recording, Stream *s) {
     CUDA_CHECK(cudaGraphLaunch((cudaGraphExec_t)recording->handle, queue(s)));
 }
 
-static void cuda_recording_free(Recording *recording) {
+static void cuda_graph_free(Graph *recording) {
     CUDA_CHECK(cudaGraphExecDestroy((cudaGraphExec_t)recording->handle));
     free(recording);
 }
@@ -150,7 +150,7 @@ static void cuda_recording_free(Recording *recording) {
 static bool cuda_stream_reserve(Stream *base, size_t scratch) {
     CudaStream *s = cuda_stream_state(base);
     choose(base->device);
-    if (s->gemm_workspace == NULL) s->gemm_workspace = cuda_memory_take(base->device, CUDA_PRODUCT_WORKSPACE);
+    if (s->gemm_workspace == NULL) s->gemm_workspace = cuda_malloc_counted(base->device, CUDA_PRODUCT_WORKSPACE);
     if (s->gemm_workspace == NULL) return false;
     return scratch == 0 || cuda_scratch_reserve(base, scratch);
 }
@@ -178,9 +178,9 @@ static const DeviceBackend backend = {
     .zero = cuda_zero,
     .gemm = cuda_gemm,
     .can_solve = cuda_can_solve,
-    .orthonormalize = cuda_orthonormalize,
-    .solve_right = cuda_solve_right,
-    .invert_upper = cuda_invert_upper,
+    .qr_q = cuda_qr_q,
+    .cholesky_solve_right = cuda_cholesky_solve_right,
+    .trtri = cuda_trtri,
     .svd = cuda_svd,
     .stream_create = cuda_stream_create,
     .stream_destroy = cuda_stream_destroy,
@@ -193,12 +193,12 @@ static const DeviceBackend backend = {
     .event_synchronize = cuda_event_synchronize,
     .stream_wait = cuda_stream_wait,
     .event_elapsed_ms = cuda_event_elapsed_ms,
-    .record_begin = cuda_record_begin,
-    .record_end = cuda_record_end,
-    .recording_run = cuda_recording_run,
-    .recording_free = cuda_recording_free,
+    .graph_capture_begin = cuda_graph_capture_begin,
+    .graph_capture_end = cuda_graph_capture_end,
+    .graph_launch = cuda_graph_launch,
+    .graph_free = cuda_graph_free,
     .memory_available = cuda_memory_available,
-    .memory_most = cuda_memory_most,
+    .peak_memory = cuda_peak_memory,
     .close = cuda_close,
 };
 
@@ -233,7 +233,7 @@ static int attribute(int number, enum cudaDeviceAttr which) {
 }
 
 // The first call that makes a context: here a GPU that another process keeps for itself is found out.
-static bool take_device(int number, const char *name, Error *err) {
+static bool parse_device(int number, const char *name, Error *err) {
     cudaError_t error = cudaSetDevice(number);
     if (error == cudaSuccess) error = cudaFree(NULL);
     if (error == cudaSuccess) return true;
@@ -298,7 +298,7 @@ static bool open_number(Device **device, int number, Error *err) {
             err,
             "cuda:%d (%s) has compute capability %d.%d; 8.0 or newer is needed (A100 and later); use --device cpu",
             number, properties.name, major, minor);
-    if (!take_device(number, properties.name, err) || !cuda_libraries_load(&lib, err)) return false;
+    if (!parse_device(number, properties.name, err) || !cuda_libraries_load(&lib, err)) return false;
     CudaDevice *d = calloc(1, sizeof *d);
     if (d == NULL) return error_set(err, "out of memory opening cuda:%d", number);
     d->base.kind = DEVICE_CUDA;

@@ -216,9 +216,9 @@ void cuda_gemm(Stream *stream, const Gemm *g) {
     ASSERT(!g->symmetric || g->m == g->n);
     ASSERT(g->k > 0 && g->batch <= INT32_MAX);
     if (g->m == 0 || g->n == 0) return;
-    if (cuda_symmetric_suits(g) &&
-        cuda_symmetric_pays(cuda_device(stream->device)->capability, g->m, g->k, g->batch ? g->batch : 1)) {
-        cuda_symmetric(stream, g);
+    if (cuda_syrk_is_supported(g) &&
+        cuda_syrk_is_faster(cuda_device(stream->device)->capability, g->m, g->k, g->batch ? g->batch : 1)) {
+        cuda_syrk(stream, g);
         return;
     }
     if (g->bias == NULL || g->batch <= 1) {

@@ -20,7 +20,7 @@ static void count_more(CudaMemory *m, void *memory, size_t bytes) {
     if (m->bytes > m->most) m->most = m->bytes;
 }
 
-void *cuda_memory_take(Device *d, size_t bytes) {
+void *cuda_malloc_counted(Device *d, size_t bytes) {
     void *memory;
     cudaError_t error = cudaMalloc(&memory, bytes);
     if (error == cudaErrorMemoryAllocation) {
@@ -32,7 +32,7 @@ void *cuda_memory_take(Device *d, size_t bytes) {
     return memory;
 }
 
-void cuda_memory_give(Device *d, void *memory) {
+void cuda_free_counted(Device *d, void *memory) {
     CudaMemory *m = &cuda_device(d)->memory;
     if (memory == NULL) return;
     int i = 0;
@@ -50,13 +50,13 @@ int64_t cuda_memory_available(const Device *d) {
     return (int64_t)available;
 }
 
-int64_t cuda_memory_most(const Device *d) {
+int64_t cuda_peak_memory(const Device *d) {
     return (int64_t)((const CudaDevice *)d)->memory.most;
 }
 
 void *cuda_alloc_or_exit(Stream *s, size_t bytes, const char *what) {
     CUDA_CHECK(cudaSetDevice(cuda_device(s->device)->number));
-    void *memory = cuda_memory_take(s->device, bytes);
+    void *memory = cuda_malloc_counted(s->device, bytes);
     if (memory) return memory;
     fprintf(stderr, "error: %s has not the %.1f MiB more that %s; use a smaller --micro-batch or matrix\n",
             s->device->name, (double)bytes / 1048576, what);
@@ -85,7 +85,7 @@ void *cuda_scratch(Stream *base, size_t bytes) {
 bool cuda_scratch_reserve(Stream *base, size_t bytes) {
     CudaStream *s = cuda_stream_state(base);
     if (has_scratch(s, bytes)) return true;
-    void *memory = cuda_memory_take(base->device, bytes);
+    void *memory = cuda_malloc_counted(base->device, bytes);
     if (memory) add_scratch(s, memory, bytes);
     return memory != NULL;
 }

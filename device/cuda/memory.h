@@ -12,12 +12,12 @@ extern "C" {
 #endif
 
 // cudaMalloc and cudaFree, counted. NULL where there is not enough.
-void *cuda_memory_take(Device *device, size_t bytes);
-void cuda_memory_give(Device *device, void *memory);
+void *cuda_malloc_counted(Device *device, size_t bytes);
+void cuda_free_counted(Device *device, void *memory);
 int64_t cuda_memory_available(const Device *device);
-int64_t cuda_memory_most(const Device *device);
+int64_t cuda_peak_memory(const Device *device);
 
-// cuda_memory_take that exits with a line of its own where there is not enough.
+// cuda_malloc_counted that exits with a line of its own where there is not enough.
 void *cuda_alloc_or_exit(Stream *stream, size_t bytes, const char *what);
 
 // At least `bytes` of device memory, 256-byte aligned, for what an operation keeps between its launches: valid until the

@@ -83,7 +83,7 @@ static void make_room(Workspace *w, Stream *stream, const size_t parts[4]) {
     w->host = d->solver_host;
 }
 
-void cuda_orthonormalize(Stream *stream, void *a, Type type, int64_t m, int64_t n) {
+void cuda_qr_q(Stream *stream, void *a, Type type, int64_t m, int64_t n) {
     CudaDevice *d = solver_of(stream);
     cudaDataType t = cuda_type(type);
     ASSERT(m <= INT32_MAX);
@@ -108,7 +108,7 @@ void cuda_orthonormalize(Stream *stream, void *a, Type type, int64_t m, int64_t 
     cuda_matrix_fill_nan(stream, a, &w.flags[FINITE], type, m * n);
 }
 
-void cuda_solve_right(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n) {
+void cuda_cholesky_solve_right(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n) {
     CudaDevice *d = solver_of(stream);
     cudaDataType t = cuda_type(type);
     const cublasFillMode_t lower = CUBLAS_FILL_MODE_LOWER; // symmetric: either triangle of either layout
@@ -122,7 +122,7 @@ void cuda_solve_right(Stream *stream, void *x, void *z, Type type, int64_t m, in
     cuda_matrix_fill_nan(stream, x, &w.flags[INFO], type, m * n);
 }
 
-void cuda_invert_upper(Stream *stream, void *r, Type type, int64_t n) {
+void cuda_trtri(Stream *stream, void *r, Type type, int64_t n) {
     CudaDevice *d = solver_of(stream);
     cudaDataType t = cuda_type(type);
     const cublasFillMode_t lower = CUBLAS_FILL_MODE_LOWER; // our upper triangle is its lower one

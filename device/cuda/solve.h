@@ -5,8 +5,8 @@
 #include "device/cuda/state.h"
 
 void cuda_solve_close(CudaDevice *device);
-void cuda_orthonormalize(Stream *stream, void *a, Type type, int64_t m, int64_t n);
-void cuda_solve_right(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n);
-void cuda_invert_upper(Stream *stream, void *r, Type type, int64_t n);
+void cuda_qr_q(Stream *stream, void *a, Type type, int64_t m, int64_t n);
+void cuda_cholesky_solve_right(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n);
+void cuda_trtri(Stream *stream, void *r, Type type, int64_t n);
 void cuda_svd(Stream *stream, void *values, void *u, void *vt, void *a, Type type, int64_t m, int64_t n);
 #endif

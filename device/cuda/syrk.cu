@@ -199,7 +199,7 @@ template <bool TRANSPOSED, typename T> __global__ void __launch_bounds__(THREADS
     if (i != j) store_mirrored<T>(c, tile, s, row0, col0);
 }
 
-bool cuda_symmetric_suits(const Gemm *g) {
+bool cuda_syrk_is_supported(const Gemm *g) {
     int64_t many = g->batch > 1; // the stride of a single matrix counts for nothing
     return g->symmetric && g->type == TYPE_BF16 && g->bias == nullptr && g->transpose_a != g->transpose_b &&
            g->m == g->n && g->m > 0 && g->m < 1 << 20 && g->k > 0 && g->k < 1 << 30 &&
@@ -223,7 +223,7 @@ static int64_t tiles_of(int64_t m) {
 // On 9.0 mma.sync reaches some 60 % of what wgmma does: (side + 1) / (2 side) of the work at 0.6 of the rate takes 0.97 of
 // the library's time at m = 768 and 0.86 at 4096, if all else is equal: too little to be taken without a measurement. On 10.x
 // the distance is greater still.
-bool cuda_symmetric_pays(int capability, int64_t m, int64_t k, int64_t batch) {
+bool cuda_syrk_is_faster(int capability, int64_t m, int64_t k, int64_t batch) {
     int multiprocessors = capability == 80    ? 108
                           : capability == 86  ? 84
                           : capability == 87  ? 16
@@ -241,8 +241,8 @@ template <bool TRANSPOSED, typename T> static void launch(cudaStream_t stream, c
     CUDA_CHECK_LAUNCH();
 }
 
-void cuda_symmetric(Stream *stream, const Gemm *g) {
-    ASSERT(cuda_symmetric_suits(g) && (g->c_type == TYPE_BF16 || g->c_type == TYPE_F32));
+void cuda_syrk(Stream *stream, const Gemm *g) {
+    ASSERT(cuda_syrk_is_supported(g) && (g->c_type == TYPE_BF16 || g->c_type == TYPE_F32));
     int64_t batch = g->batch ? g->batch : 1, many = batch > 1;
     const void *add = g->beta == 0 ? nullptr : g->add ? g->add : g->c;
     Symmetric s = {};

@@ -1,37 +1,37 @@
 #include "optim/polar/gram_products.h"
 
-PolarProducts polar_products(const PolarProblem *p) {
+PolarGemms polar_gemms(const PolarProblem *p) {
     bool wide = p->rows <= p->cols;
-    return (PolarProducts){.stream = p->stream,
-                           .type = p->type,
-                           .rows = p->rows,
-                           .cols = p->cols,
-                           .k = wide ? p->rows : p->cols,
-                           .wide = wide,
-                           .batch = p->batch};
+    return (PolarGemms){.stream = p->stream,
+                        .type = p->type,
+                        .rows = p->rows,
+                        .cols = p->cols,
+                        .k = wide ? p->rows : p->cols,
+                        .wide = wide,
+                        .batch = p->batch};
 }
 
 static int64_t aligned(int64_t bytes) {
     return (bytes + 63) / 64 * 64;
 }
 
-int64_t polar_matrix_bytes(const PolarProducts *pp) {
+int64_t polar_matrix_bytes(const PolarGemms *pp) {
     return aligned(pp->batch * pp->rows * pp->cols * (int64_t)type_size(pp->type));
 }
 
-int64_t polar_gram_bytes(const PolarProducts *pp) {
+int64_t polar_gram_bytes(const PolarGemms *pp) {
     return aligned(pp->batch * pp->k * pp->k * (int64_t)type_size(pp->type));
 }
 
-double polar_gram_flops(const PolarProducts *pp) {
+double polar_gram_flops(const PolarGemms *pp) {
     return 2.0 * (double)pp->k * (double)pp->rows * (double)pp->cols;
 }
 
-double polar_multiply_flops(const PolarProducts *pp) {
+double polar_multiply_flops(const PolarGemms *pp) {
     return 2.0 * (double)pp->k * (double)pp->k * (double)pp->k;
 }
 
-void polar_gram(const PolarProducts *pp, void *gram, const void *x, double alpha) {
+void polar_gram(const PolarGemms *pp, void *gram, const void *x, double alpha) {
     int64_t size = pp->rows * pp->cols;
     device_gemm(pp->stream, &(Gemm){.type = pp->type,
                                     .c_type = pp->type,
@@ -54,7 +54,7 @@ void polar_gram(const PolarProducts *pp, void *gram, const void *x, double alpha
                                     .symmetric = true});
 }
 
-void polar_multiply(const PolarProducts *pp, void *out, const void *left, const void *right, double alpha,
+void polar_multiply(const PolarGemms *pp, void *out, const void *left, const void *right, double alpha,
                     const void *add, double beta) {
     int64_t k = pp->k;
     // right is its own transpose: so A A is seen to be A A^T, which costs half.
@@ -80,7 +80,7 @@ void polar_multiply(const PolarProducts *pp, void *out, const void *left, const 
                                     .symmetric = true});
 }
 
-void polar_apply(const PolarProducts *pp, void *y, const void *x, const void *p, double alpha, double beta) {
+void polar_apply(const PolarGemms *pp, void *y, const void *x, const void *p, double alpha, double beta) {
     int64_t size = pp->rows * pp->cols, k = pp->k;
     device_gemm(pp->stream, &(Gemm){.type = pp->type,
                                     .c_type = pp->type,

@@ -14,26 +14,26 @@ typedef struct {
     int64_t rows, cols, k;
     bool wide; // rows <= cols
     int batch;
-} PolarProducts;
+} PolarGemms;
 
-PolarProducts polar_products(const PolarProblem *p);
+PolarGemms polar_gemms(const PolarProblem *p);
 
 // Bytes of one (batch, rows, cols) and of one (batch, k, k) array, rounded up so that arrays can follow each other.
-int64_t polar_matrix_bytes(const PolarProducts *x);
-int64_t polar_gram_bytes(const PolarProducts *x);
+int64_t polar_matrix_bytes(const PolarGemms *x);
+int64_t polar_gram_bytes(const PolarGemms *x);
 
 // Floating-point operations of polar_gram, which polar_apply has too, and of polar_multiply, on one matrix.
-double polar_gram_flops(const PolarProducts *pp);
-double polar_multiply_flops(const PolarProducts *pp);
+double polar_gram_flops(const PolarGemms *pp);
+double polar_multiply_flops(const PolarGemms *pp);
 
 // gram = alpha X X^T or alpha X^T X.
-void polar_gram(const PolarProducts *pp, void *gram, const void *x, double alpha);
+void polar_gram(const PolarGemms *pp, void *gram, const void *x, double alpha);
 
 // out = alpha left right + beta add, all (batch, k, k) polynomials of one Gram matrix, so that the result is symmetric;
 // out is none of the others.
-void polar_multiply(const PolarProducts *pp, void *out, const void *left, const void *right, double alpha,
+void polar_multiply(const PolarGemms *pp, void *out, const void *left, const void *right, double alpha,
                     const void *add, double beta);
 
 // y = alpha p x + beta x (x p for tall matrices), p (batch, k, k); y is none of the others.
-void polar_apply(const PolarProducts *pp, void *y, const void *x, const void *p, double alpha, double beta);
+void polar_apply(const PolarGemms *pp, void *y, const void *x, const void *p, double alpha, double beta);
 #endif

@@ -2,12 +2,12 @@
 #include "optim/polar/methods.h"
 
 int64_t polar_newton_schulz_scratch(const PolarProblem *p) {
-    PolarProducts pp = polar_products(p);
+    PolarGemms pp = polar_gemms(p);
     return polar_matrix_bytes(&pp) + 2 * polar_gram_bytes(&pp);
 }
 
 double polar_newton_schulz_flops(const PolarProblem *p, int steps) {
-    PolarProducts pp = polar_products(p);
+    PolarGemms pp = polar_gemms(p);
     double flops = 0;
     for (int step = 0; step < steps; step++)
         flops += 2 * polar_gram_flops(&pp) + (polar_triple(p->method, step).c != 0 ? polar_multiply_flops(&pp) : 0);
@@ -15,13 +15,13 @@ double polar_newton_schulz_flops(const PolarProblem *p, int steps) {
 }
 
 typedef struct {
-    PolarProducts pp;
+    PolarGemms pp;
     void *x, *y;       // X and where the next X goes
     void *gram, *poly; // (batch, k, k): A and b A + c A^2
 } Iteration;
 
 static Iteration iteration_of(const PolarProblem *p, void *x, void *scratch) {
-    Iteration it = {.pp = polar_products(p), .x = x, .y = scratch};
+    Iteration it = {.pp = polar_gemms(p), .x = x, .y = scratch};
     it.gram = (char *)scratch + polar_matrix_bytes(&it.pp);
     it.poly = (char *)it.gram + polar_gram_bytes(&it.pp);
     return it;
@@ -63,7 +63,7 @@ void *polar_newton_schulz(const PolarProblem *p, void *x, const double *row_sums
 }
 
 int64_t polar_turbo_muon_scratch(const PolarProblem *p) {
-    PolarProducts pp = polar_products(p);
+    PolarGemms pp = polar_gemms(p);
     return polar_newton_schulz_scratch(p) + pp.batch * pp.k * (int64_t)sizeof(double);
 }
 
@@ -73,7 +73,7 @@ int64_t polar_turbo_muon_scratch(const PolarProblem *p) {
 void *polar_turbo_muon(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken) {
     Iteration it = iteration_of(p, x, scratch);
     const PolarOps *ops = p->ops->polar;
-    const PolarProducts *pp = &it.pp;
+    const PolarGemms *pp = &it.pp;
     double *factors = (double *)(void *)((char *)it.poly + polar_gram_bytes(pp));
     frobenius_scale(p, x, row_sums);
     polar_gram(pp, it.gram, x, 1);
@@ -98,7 +98,7 @@ void *polar_turbo_muon(const PolarProblem *p, void *x, const double *row_sums, v
 }
 
 int64_t polar_gram_ns_scratch(const PolarProblem *p) {
-    PolarProducts pp = polar_products(p);
+    PolarGemms pp = polar_gemms(p);
     return polar_matrix_bytes(&pp) + 4 * polar_gram_bytes(&pp);
 }
 
@@ -106,7 +106,7 @@ enum { RESTART = 2 }; // the step before which the product Q is applied and R ma
 
 double polar_gram_ns_flops(const PolarProblem *p, int steps) {
     if (p->rows == p->cols) return polar_newton_schulz_flops(p, steps);
-    PolarProducts pp = polar_products(p);
+    PolarGemms pp = polar_gemms(p);
     double flops = 0;
     for (int step = 0; step < steps; step++) {
         bool first = step == 0 || step == RESTART, last = step + 1 == steps || step + 1 == RESTART;
@@ -121,7 +121,7 @@ double polar_gram_ns_flops(const PolarProblem *p, int steps) {
 // so that only the (k, k) matrices are multiplied. Rounding makes small eigenvalues of R negative, and steps make
 // negative ones grow: hence the restart. a I is never added to Z, which would round it.
 void *polar_gram_ns(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken) {
-    PolarProducts pp = polar_products(p);
+    PolarGemms pp = polar_gemms(p);
     if (p->rows == p->cols) return polar_newton_schulz(p, x, row_sums, scratch, steps_taken);
     int64_t gram_bytes = polar_gram_bytes(&pp);
     char *y = scratch, *r = y + polar_matrix_bytes(&pp), *z = r + gram_bytes, *q = z + gram_bytes,

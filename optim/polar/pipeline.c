@@ -96,9 +96,9 @@ SplitLevel polar_splits(const void *options) {
     return !o->split_qkv ? SPLIT_NONE : o->split_heads ? SPLIT_HEADS : SPLIT_ROWS;
 }
 
-bool polar_waits(const void *options) {
+bool polar_needs_host_sync(const void *options) {
     const PolarOptions *o = options;
-    return o->polar && o->polar->waits;
+    return o->polar && o->polar->needs_host_sync;
 }
 
 // The momentum grows linearly from momentum-start over the first momentum-warmup steps (modded-nanogpt).

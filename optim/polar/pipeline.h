@@ -52,8 +52,8 @@ extern const OptionTable polar_options;
 // The rest of an OptimizerDef of the family that takes polar factors, but for name, summary, reference, offers, resolve and check.
 #define POLAR_PIPELINE                                                                                             \
     .table = &polar_options, .matrices_only = true, .declare_state = polar_declare_state,                          \
-    .scratch = polar_step_scratch, .splits = polar_splits, .waits = polar_waits, .scalars = polar_scalars,         \
-    .weight_decay = polar_weight_decay, .step = polar_step
+    .scratch = polar_step_scratch, .splits = polar_splits, .needs_host_sync = polar_needs_host_sync,               \
+    .scalars = polar_scalars, .weight_decay = polar_weight_decay, .step = polar_step
 
 // Fills what depends on the method, the number of steps and the eps, and on the scale, the rate, where none was given: with
 // the update's root mean square matched to Adam's, the rates are Adam's.
@@ -63,7 +63,7 @@ void polar_resolve(ParamGroupOptions *group);
 bool polar_check(const void *options, const Device *device, Error *err);
 
 SplitLevel polar_splits(const void *options);
-bool polar_waits(const void *options); // as the method does
+bool polar_needs_host_sync(const void *options); // as the method does
 void polar_scalars(StepScalars *scalars, const void *options, int64_t t);
 WeightDecay polar_weight_decay(const void *options);
 // State: the momentum, if there is any; the second moments, if there are any.

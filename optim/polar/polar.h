@@ -34,10 +34,11 @@ struct PolarMethod {
     int default_steps; // the source's; 0: until it has converged
     bool converges;    // takes steps = 0
     bool solves;       // needs device_can_solve
-    bool waits;      // numbers are read on the host in between, or cuSOLVER is at work, which does not say whether
-                     // it waits: it cannot be recorded
-    int max_steps;   // where there are no triples
-    double norm_eps; // where the method uses it
+    bool
+        needs_host_sync; // numbers are read on the host in between, or cuSOLVER is at work, which does not say whether
+                         // it waits: it cannot be recorded
+    int max_steps;       // where there are no triples
+    double norm_eps;     // where the method uses it
     int64_t (*scratch_bytes)(const PolarProblem *p);
     // As polar_factor below.
     void *(*factor)(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken);

@@ -15,7 +15,7 @@ typedef struct {
     int64_t bytes;
 } Layout;
 
-static Layout layout_of(const PolarProducts *pp, void *scratch) {
+static Layout layout_of(const PolarGemms *pp, void *scratch) {
     int64_t sums = (pp->batch * pp->rows + pp->batch + 7) / 8 * 8 * (int64_t)sizeof(double);
     char *at = scratch;
     return (Layout){.sums = scratch,
@@ -26,13 +26,13 @@ static Layout layout_of(const PolarProducts *pp, void *scratch) {
 }
 
 int64_t polar_precond_ns_scratch(const PolarProblem *p) {
-    PolarProducts pp = polar_products(p);
+    PolarGemms pp = polar_gemms(p);
     char none;
     return layout_of(&pp, &none).bytes;
 }
 
 double polar_precond_ns_flops(const PolarProblem *p, int steps) {
-    PolarProducts pp = polar_products(p);
+    PolarGemms pp = polar_gemms(p);
     return steps * 2 * polar_gram_flops(&pp);
 }
 
@@ -56,7 +56,7 @@ static double largest_distance(const PolarProblem *p, const Layout *l, const voi
 }
 
 void *polar_precond_ns(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken) {
-    PolarProducts pp = polar_products(p);
+    PolarGemms pp = polar_gemms(p);
     Layout l = layout_of(&pp, scratch);
     double eps = p->type == TYPE_F64 ? DBL_EPSILON : (double)FLT_EPSILON;
     double tolerance = (double)(p->rows > p->cols ? p->rows : p->cols) * eps;

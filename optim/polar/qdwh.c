@@ -58,7 +58,7 @@ static PolarTriple weights(double *l) {
 }
 
 static double moved(const PolarProblem *p, const Work *w, const void *u) {
-    const PolarProducts *pp = &w->solve.products;
+    const PolarGemms *pp = &w->solve.products;
     double d;
     Distance distance = {.distances = w->distance,
                          .row_sums = w->sums,
@@ -75,7 +75,7 @@ static double moved(const PolarProblem *p, const Work *w, const void *u) {
 
 // u (rows, cols) tall becomes nearly orthonormal; returns the steps.
 static int iterate(const PolarProblem *p, const Work *w, void *u) {
-    const PolarProducts *pp = &w->solve.products;
+    const PolarGemms *pp = &w->solve.products;
     double eps = p->type == TYPE_F64 ? DBL_EPSILON : (double)FLT_EPSILON;
     double l = eps, still = cbrt(5 * eps);
     int limit = p->steps ? p->steps : CONVERGED_STEPS, step = 0;

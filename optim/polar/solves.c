@@ -8,7 +8,7 @@ PolarSolve polar_solve_init(const PolarProblem *p, Type type) {
     tall.cols = p->rows > p->cols ? p->cols : p->rows;
     tall.type = type;
     tall.batch = 1;
-    PolarSolve s = {.products = polar_products(&tall)};
+    PolarSolve s = {.products = polar_gemms(&tall)};
     s.products.wide = false; // square ones are taken as tall
     return s;
 }
@@ -23,11 +23,11 @@ int64_t polar_solve_memory(PolarSolve *s, void *memory) {
 // out = alpha Q1 Q2^T + beta out with [sqrt(c) u; sqrt(d) I] = [Q1; Q2] R: Q1 Q2^T = sqrt(c d) u (c u^T u + d I)^-1.
 static void term_by_qr(const PolarSolve *s, void *out, const void *u, double c, double d, double alpha,
                        double beta) {
-    const PolarProducts *pp = &s->products;
+    const PolarGemms *pp = &s->products;
     int64_t m = pp->rows, n = pp->cols;
     StackIdentity stack = {.y = s->stack, .x = u, .a = sqrt(c), .b = sqrt(d), .rows = m, .cols = n};
     s->ops->stack_identity(pp->stream, &stack);
-    device_orthonormalize(pp->stream, s->stack, pp->type, m + n, n);
+    device_qr_q(pp->stream, s->stack, pp->type, m + n, n);
     device_gemm(pp->stream, &(Gemm){.type = pp->type,
                                     .c_type = pp->type,
                                     .transpose_b = true,
@@ -46,7 +46,7 @@ static void term_by_qr(const PolarSolve *s, void *out, const void *u, double c, 
 
 void polar_solve_term(const PolarSolve *s, void *out, const void *u, double c, double d, double alpha, double beta,
                       bool qr) {
-    const PolarProducts *pp = &s->products;
+    const PolarGemms *pp = &s->products;
     int64_t m = pp->rows, n = pp->cols;
     if (qr) {
         term_by_qr(s, out, u, c, d, alpha, beta);
@@ -55,7 +55,7 @@ void polar_solve_term(const PolarSolve *s, void *out, const void *u, double c, d
     polar_gram(pp, s->stack, u, c);
     s->ops->add_diagonal(pp->stream, &(AddDiagonal){.x = s->stack, .value = d, .count = 1, .n = n});
     device_copy(pp->stream, s->matrix, u, (size_t)(m * n) * type_size(pp->type));
-    device_solve_right(pp->stream, s->matrix, s->stack, pp->type, m, n);
+    device_cholesky_solve_right(pp->stream, s->matrix, s->stack, pp->type, m, n);
     s->ops->axpby(pp->stream, &(Axpby){.y = out, .a = alpha, .x = s->matrix, .b = beta, .n = m * n});
 }
 

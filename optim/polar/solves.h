@@ -7,7 +7,7 @@
 
 // Work on one matrix u (rows, cols), rows >= cols, of type products.type.
 typedef struct {
-    PolarProducts products;
+    PolarGemms products;
     const PolarOps *ops;
     void *matrix; // (rows, cols)
     void *stack;  // (rows + cols, cols)

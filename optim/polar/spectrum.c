@@ -61,7 +61,7 @@ static void random_columns(double *q, double *host, Stream *stream, const Spectr
                            uint64_t seed, uint64_t first) {
     for (int64_t i = 0; i < m * k; i++) host[i] = random_normal(seed, RANDOM_TEST, first + (uint64_t)i);
     device_copy(stream, q, host, (size_t)(m * k) * sizeof *host);
-    device_orthonormalize(stream, q, TYPE_F64, m, k);
+    device_qr_q(stream, q, TYPE_F64, m, k);
     if (scaled) {
         device_copy(stream, host, q, (size_t)(m * k) * sizeof *host);
         stream_synchronize(stream);

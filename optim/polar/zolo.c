@@ -113,11 +113,11 @@ static void read_norms(const Work *w, double norms[2], const void *x, int64_t ro
 
 // An upper bound of ||u||_2 times ||u^-1||_2: 1 / l with l = 1 / (||R^-1||_1 sqrt(n)) from u = Q R, ||u||_2 <= 1.
 static double condition(const Work *w) {
-    const PolarProducts *pp = &w->solve.products;
+    const PolarGemms *pp = &w->solve.products;
     int64_t m = pp->rows, n = pp->cols;
     double norms[2];
     device_copy(pp->stream, w->solve.stack, w->u, (size_t)(m * n) * sizeof(double));
-    device_orthonormalize(pp->stream, w->solve.stack, TYPE_F64, m, n);
+    device_qr_q(pp->stream, w->solve.stack, TYPE_F64, m, n);
     device_gemm(pp->stream, &(Gemm){.type = TYPE_F64,
                                     .c_type = TYPE_F64,
                                     .transpose_a = true,
@@ -131,7 +131,7 @@ static double condition(const Work *w) {
                                     .ldb = n,
                                     .c = w->sum,
                                     .ldc = n});
-    device_invert_upper(pp->stream, w->sum, TYPE_F64, n);
+    device_trtri(pp->stream, w->sum, TYPE_F64, n);
     read_norms(w, norms, w->sum, n, n);
     double con = norms[0] * sqrt((double)n);
     return con < MAX_CON ? fmax(con, 1) : MAX_CON; // singular: NaN, infinity
@@ -139,7 +139,7 @@ static double condition(const Work *w) {
 
 // sum = the next iterate of u; the two change places.
 static void step(Work *w, const Zolotarev *z, bool qr) {
-    const PolarProducts *pp = &w->solve.products;
+    const PolarGemms *pp = &w->solve.products;
     int64_t size = pp->rows * pp->cols;
     double scale = 1 / z->at_one;
     w->solve.ops->axpby(pp->stream, &(Axpby){.y = w->sum, .a = scale, .x = w->u, .n = size});
@@ -151,7 +151,7 @@ static void step(Work *w, const Zolotarev *z, bool qr) {
 
 // w->u, tall, becomes its polar factor, in solve.matrix; returns the steps.
 static int iterate(const PolarProblem *p, Work *w) {
-    const PolarProducts *pp = &w->solve.products;
+    const PolarGemms *pp = &w->solve.products;
     int64_t size = pp->rows * pp->cols;
     double norms[2];
     read_norms(w, norms, w->u, pp->rows, pp->cols);

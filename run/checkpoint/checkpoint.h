@@ -31,9 +31,9 @@ bool checkpoint_save(const char *run, const CheckpointParts *parts, const RunSta
 bool checkpoint_save_tensors(const char *run, const CheckpointTensors *tensors, Stream *stream,
                              const Datasets *data, const RunState *state, int keep, Error *err);
 
-// Loads the newest checkpoint that is complete and unharmed, and holds nothing but finite numbers. *found is false when
+// Loads the newest checkpoint that is complete and undamaged, and holds nothing but finite numbers. *found is false when
 // the run has none yet, and the parts are as they were. `note` says which newer ones were passed over and why, "" if none.
-// Errors: all are harmed; one that is complete does not fit the network, the optimizer or the data. Each file is read
+// Errors: all are damaged; one that is complete does not fit the network, the optimizer or the data. Each file is read
 // once and its checksum known at the end, so that after an error the parts hold no particular values.
 bool checkpoint_load(RunState *state, bool *found, char note[1024], const char *run, const CheckpointParts *parts,
                      Error *err);

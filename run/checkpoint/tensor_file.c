@@ -130,12 +130,12 @@ static bool check_size(const char *path, int64_t size, Error *err) {
     return error_set(err, "%s has %" PRId64 " bytes instead of %" PRId64, path, (int64_t)st.st_size, size);
 }
 
-bool tensor_file_read(bool *harmed, const char *path, const FileSum *sum, const CheckpointTensors *tensors,
+bool tensor_file_read(bool *damaged, const char *path, const FileSum *sum, const CheckpointTensors *tensors,
                       CheckpointFile file, Stream *stream, Error *err) {
     Safetensors in;
     Error misfit;
     Part part = part_of(tensors, file);
-    *harmed = true;
+    *damaged = true;
     if (!check_size(path, sum->size, err) || !safetensors_open(&in, path, err)) return false;
     bool fits = check_fit(&in, &part, &misfit);
     uint32_t crc = in.header_crc;
@@ -145,7 +145,7 @@ bool tensor_file_read(bool *harmed, const char *path, const FileSum *sum, const 
         ok = read_tensor(&crc, piece, &in, &in.tensors[i], fits ? find(&part, in.tensors[i].name) : NULL, stream,
                          err);
     if (ok && crc != sum->crc) ok = error_set(err, "%s does not match its checksum", path);
-    *harmed = !ok;
+    *damaged = !ok;
     free(piece);
     safetensors_close(&in);
     if (!ok || fits) return ok;

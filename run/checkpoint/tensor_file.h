@@ -16,9 +16,9 @@ bool tensor_file_write(FileSum *sum, const char *path, const CheckpointTensors *
 
 // Reads a file, once: a piece after the other is added to its checksum, looked at and copied to its place. So it is known
 // only at the end whether it is the file that `sum` vouches for; after an error the tensors hold whatever had been read.
-// *harmed: the file cannot be read, is not the one that was written, or has numbers that a run cannot go on with. Where it is
+// *damaged: the file cannot be read, is not the one that was written, or has numbers that a run cannot go on with. Where it is
 // false, the file is in order, but its tensors are not exactly those of the list, by name, type and shape, and none was
 // touched.
-bool tensor_file_read(bool *harmed, const char *path, const FileSum *sum, const CheckpointTensors *tensors,
+bool tensor_file_read(bool *damaged, const char *path, const FileSum *sum, const CheckpointTensors *tensors,
                       CheckpointFile file, Stream *stream, Error *err);
 #endif

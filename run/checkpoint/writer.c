@@ -29,9 +29,9 @@ static void *run_thread(void *argument) {
         while (!w->busy && !w->stop) pthread_cond_wait(&w->changed, &w->lock);
         if (!w->busy) break;
         pthread_mutex_unlock(&w->lock);
-        range_begin("write checkpoint", w->state.step);
+        nvtx_push("write checkpoint", w->state.step);
         bool ok = checkpoint_save_tensors(w->run, &w->snapshot.tensors, NULL, w->data, &w->state, w->keep, &err);
-        range_end();
+        nvtx_pop();
         pthread_mutex_lock(&w->lock);
         if (!ok) w->error = err;
         w->failed = !ok;

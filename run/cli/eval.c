@@ -160,7 +160,7 @@ static bool load_and_evaluate(const char *path, const EvalOptions *o, Error *err
     if (o->val_data[0]) strcpy(info.val_data, o->val_data);
     if (o->seq_len) info.seq_len = o->seq_len;
     if (o->batch) info.micro_batch = o->batch;
-    ModelRun shape = {.B = info.micro_batch, .T = info.seq_len, .use = USE_EVALUATION};
+    BatchShape shape = {.B = info.micro_batch, .T = info.seq_len, .use = USE_EVALUATION};
     bool ok = open_job(&job, &info, o, err);
     if (ok && load_network(&network, &info, &shape, o->device, o->threads, err)) {
         ok = evaluate(&network, &info, &job, o, err);

@@ -43,7 +43,7 @@ static const char example[] = "example: train export runs/a --out exports/a\n";
 static bool load_and_export(const char *run, const ExportOptions *o, Error *err) {
     NetworkInfo info;
     Network network;
-    const ModelRun shape = {.B = 1, .T = 1, .use = USE_DECODING};
+    const BatchShape shape = {.B = 1, .T = 1, .use = USE_DECODING};
     if (!network_info(&info, run, err)) return false;
     if (o->vocab[0]) strcpy(info.vocab, o->vocab);
     if (!load_network(&network, &info, &shape, "cpu", 0, err)) return false;

@@ -102,7 +102,7 @@ static bool begin(Job *s, int argc, const char *const *argv, Error *err) {
     bool ok = run_dir_create(&s->dir, c->out, c->overwrite, err) && checkpoint_remove_all(s->dir.path, err) &&
               run_dir_begin(&s->dir, "./train problem", config, strlen(config), err);
     free(config);
-    return ok && environment_write(&s->dir, s->device, NULL, argc, argv, err) && open_log(s, err) &&
+    return ok && provenance_write(&s->dir, s->device, NULL, argc, argv, err) && open_log(s, err) &&
            metrics_open(&s->run.metrics, s->dir.path, "metrics.jsonl", 0, false, err);
 }
 

@@ -92,7 +92,7 @@ static bool load_and_sample(const char *path, const SampleOptions *o, Error *err
     if (o->vocab[0]) strcpy(info.vocab, o->vocab);
     size_t size = strlen(o->prompt);
     char *input = strcmp(o->prompt, "-") == 0 ? read_input(&size, err) : strdup(o->prompt);
-    ModelRun shape = {.B = 1, .T = info.model.context, .use = USE_DECODING};
+    BatchShape shape = {.B = 1, .T = info.model.context, .use = USE_DECODING};
     bool ok = input && load_network(&network, &info, &shape, o->device, o->threads, err);
     if (ok) {
         ok = sample(&network, o, input, size, err);

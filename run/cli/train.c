@@ -120,7 +120,7 @@ static bool begin_new(Job *s, int argc, const char *const *argv, Error *err) {
     if (!trainer_start_loader(t, err)) return false; // refuses sets that are too short
     if (!check_tokens(t, &s->data.train, err) || !check_tokens(t, &s->data.val, err)) return false;
     if (!create_dir(s, err)) return false;
-    return environment_write(&s->dir, s->device, &s->data, argc, argv, err) && open_log(s, err) &&
+    return provenance_write(&s->dir, s->device, &s->data, argc, argv, err) && open_log(s, err) &&
            open_records(s, s->dir.path, err);
 }
 
@@ -134,7 +134,7 @@ static bool write_resume_record(Job *s, Error *err) {
     json_string(&w, "kind", "resume");
     json_int(&w, "step", s->trainer.state.step);
     json_string(&w, "time", text);
-    json_string(&w, "commit", environment_commit());
+    json_string(&w, "commit", provenance_commit());
     json_string(&w, "device", s->device->name);
     json_int(&w, "threads", s->device->n_threads);
     json_end_object(&w);
@@ -160,7 +160,7 @@ static bool begin_resumed(Job *s, int argc, const char *const *argv, char note[1
     if (!trainer_start_loader(t, err)) return false;
     char environment[PATH_BYTES];
     path_join(environment, run, "environment.json");
-    if (access(environment, F_OK) != 0 && !environment_write(&s->dir, s->device, &s->data, argc, argv, err))
+    if (access(environment, F_OK) != 0 && !provenance_write(&s->dir, s->device, &s->data, argc, argv, err))
         return false;
     return open_log(s, err) && open_records(s, run, err) && write_resume_record(s, err);
 }

@@ -72,7 +72,7 @@ static bool open_vocab(Network *n, const NetworkInfo *info, Error *err) {
                      info->vocab, vocab_size(n->vocab), info->path, info->model.vocab_size);
 }
 
-bool load_network(Network *n, const NetworkInfo *info, const ModelRun *run, const char *device, int threads,
+bool load_network(Network *n, const NetworkInfo *info, const BatchShape *run, const char *device, int threads,
                   Error *err) {
     *n = (Network){0};
     bool ok = open_vocab(n, info, err) && device_open(&n->device, device, threads, err);

@@ -36,7 +36,7 @@ typedef struct {
 
 // Opens the device and the vocabulary, and loads the weights into a model made for `run`. What the user should know
 // (a checkpoint that was passed over) goes to standard error. Nothing stays open after an error.
-bool load_network(Network *network, const NetworkInfo *info, const ModelRun *run, const char *device, int threads,
+bool load_network(Network *network, const NetworkInfo *info, const BatchShape *run, const char *device, int threads,
                   Error *err);
 void network_close(Network *network);
 #endif

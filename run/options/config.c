@@ -41,8 +41,8 @@ bool config_check_device(const ModelConfig *model, DtypeChoice dtype, const Devi
                      model->head_dim, device->name, ops->max_head_dim);
 }
 
-ModelRun config_model_run(const RunConfig *c) {
-    return (ModelRun){
+BatchShape config_batch_shape(const RunConfig *c) {
+    return (BatchShape){
         .B = c->micro_batch, .T = c->seq_len, .use = USE_TRAINING, .recompute = (Recompute)c->recompute};
 }
 

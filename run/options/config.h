@@ -105,7 +105,7 @@ Type config_type(DtypeChoice dtype, const Device *device);
 bool config_check_device(const ModelConfig *model, DtypeChoice dtype, const Device *device, Error *err);
 
 // What the network's activations are made for.
-ModelRun config_model_run(const RunConfig *config);
+BatchShape config_batch_shape(const RunConfig *config);
 
 static inline int64_t config_step_tokens(const RunConfig *config) {
     return (int64_t)config->batch_size * config->seq_len;

@@ -19,9 +19,9 @@ static const OptionChoice activation_words[] = {{"gelu-tanh", ACTIVATION_GELU_TA
                                                 {NULL, 0}};
 static const OptionChoice bias_words[] = {{"no", BIASES_NONE}, {"yes", BIASES_ALL}, {"qkv", BIASES_QKV}, {NULL, 0}};
 static const OptionChoice softcap_words[] = {{"tanh", SOFTCAP_TANH}, {"root", SOFTCAP_ROOT}, {NULL, 0}};
-static const OptionChoice init_words[] = {{"normal", DRAW_NORMAL},
-                                          {"normal-fan-in", DRAW_NORMAL_FAN_IN},
-                                          {"uniform-fan-in", DRAW_UNIFORM_FAN_IN},
+static const OptionChoice init_words[] = {{"normal", DIST_NORMAL},
+                                          {"normal-fan-in", DIST_NORMAL_FAN_IN},
+                                          {"uniform-fan-in", DIST_UNIFORM_FAN_IN},
                                           {NULL, 0}};
 static const OptionChoice residual_words[] = {
     {"scaled", RESIDUAL_INIT_SCALED}, {"same", RESIDUAL_INIT_SAME}, {"zero", RESIDUAL_INIT_ZERO}, {NULL, 0}};

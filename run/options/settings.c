@@ -70,7 +70,7 @@ static bool unknown_name(const OptionNames *names, const char *name, Error *err)
             all[n] = text[n];
         }
     all[n++] = "help";
-    const char *near = nearest_name(name, all, n);
+    const char *near = suggest_name(name, all, n);
     if (near) error_set(err, "unknown option '%s'; did you mean '%s'? (--help lists all)", name, near);
     else error_set(err, "unknown option '%s'; --help lists all", name);
     free(text);

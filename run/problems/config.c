@@ -51,26 +51,27 @@ const OptionTable problem_options = OPTION_TABLE(specs);
 
 static const OptionNames names = {.table = &problem_options, .optimizers = true};
 
-static bool take_size(int *size, const char *name, int def, const ProblemDef *problem, Error *err) {
+static bool parse_size(int *size, const char *name, int def, const ProblemDef *problem, Error *err) {
     if (*size && !def) return error_set(err, "--%s means nothing to %s", name, problem->name);
     if (!*size) *size = def;
     return true;
 }
 
-static bool take_sizes(ProblemConfig *c, Error *err) {
+static bool parse_sizes(ProblemConfig *c, Error *err) {
     ProblemSizes *s = &c->sizes;
     const ProblemDef *def = c->def;
     const ProblemSizes *d = &def->sizes;
     if (s->mask > 0 && d->mask == 0) return error_set(err, "--mask means nothing to %s", def->name);
     if (s->mask == 0) s->mask = d->mask;
-    return take_size(&s->rows, "rows", d->rows, def, err) && take_size(&s->cols, "cols", d->cols, def, err) &&
-           take_size(&s->x_rows, "x-rows", d->x_rows, def, err) &&
-           take_size(&s->x_cols, "x-cols", d->x_cols, def, err) && take_size(&s->rank, "rank", d->rank, def, err) &&
-           take_size(&s->batch, "batch", d->batch, def, err) && (!def->check || def->check(s, err));
+    return parse_size(&s->rows, "rows", d->rows, def, err) && parse_size(&s->cols, "cols", d->cols, def, err) &&
+           parse_size(&s->x_rows, "x-rows", d->x_rows, def, err) &&
+           parse_size(&s->x_cols, "x-cols", d->x_cols, def, err) &&
+           parse_size(&s->rank, "rank", d->rank, def, err) && parse_size(&s->batch, "batch", d->batch, def, err) &&
+           (!def->check || def->check(s, err));
 }
 
 // Which problem, by the word after the command or in a file; not two different ones.
-static bool take_problem(ProblemConfig *c, const Settings *file, const Settings *arguments, Error *err) {
+static bool parse_problem(ProblemConfig *c, const Settings *file, const Settings *arguments, Error *err) {
     const Setting *here = settings_find(arguments, "problem"), *there = settings_find(file, "problem");
     if (!c->problem[0])
         return error_set(err,
@@ -82,7 +83,7 @@ static bool take_problem(ProblemConfig *c, const Settings *file, const Settings 
         return setting_error(err, there);
     }
     if (c->steps == 0) c->steps = c->def->steps;
-    return take_sizes(c, err);
+    return parse_sizes(c, err);
 }
 
 // Options of embeddings, heads and vectors would be left without a word.
@@ -97,7 +98,7 @@ static bool check_groups(const Settings *settings, Error *err) {
 }
 
 // The baselines are sgd to whoever resolves settings. Returns which one is named.
-static Direction take_baseline(Settings *settings) {
+static Direction parse_baseline(Settings *settings) {
     Direction direction = DIRECTION_GRADIENT;
     for (int i = 0; i < settings->count; i++) {
         Setting *s = &settings->items[i];
@@ -113,8 +114,8 @@ static Direction take_baseline(Settings *settings) {
     return direction;
 }
 
-static bool take_optimizer(ProblemConfig *c, Settings *file, Settings *arguments, Error *err) {
-    Direction in_file = take_baseline(file), here = take_baseline(arguments);
+static bool parse_optimizer(ProblemConfig *c, Settings *file, Settings *arguments, Error *err) {
+    Direction in_file = parse_baseline(file), here = parse_baseline(arguments);
     c->direction = settings_find(arguments, "optimizer") ? here : in_file;
     if (c->direction == DIRECTION_NEWTON && !c->def->newton)
         return error_set(err, "newton has no directions for the problem %s; it is for quadratic", c->def->name);
@@ -139,8 +140,9 @@ static bool take_optimizer(ProblemConfig *c, Settings *file, Settings *arguments
 }
 
 static bool build(ProblemConfig *c, Settings *file, Settings *arguments, Error *err) {
-    return settings_apply(c, file, err) && settings_apply(c, arguments, err) && take_problem(c, file, arguments, err) &&
-           check_groups(file, err) && check_groups(arguments, err) && take_optimizer(c, file, arguments, err);
+    return settings_apply(c, file, err) && settings_apply(c, arguments, err) &&
+           parse_problem(c, file, arguments, err) && check_groups(file, err) && check_groups(arguments, err) &&
+           parse_optimizer(c, file, arguments, err);
 }
 
 bool problem_config_load(ProblemConfig *c, int argc, const char *const *argv, Error *err) {

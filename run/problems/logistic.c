@@ -42,7 +42,7 @@ static void create(Problem *p) {
     problem_draw(p, q->labels, "labels", draw_label, m * n);
 }
 
-static void take_batch(Problem *p, const Logistic *q, int64_t t) {
+static void parse_batch(Problem *p, const Logistic *q, int64_t t) {
     const ProblemOps *ops = problem_ops(p->device, p->type);
     int64_t s = p->sizes.batch;
     uint64_t stream = random_stream(RANDOM_PROBLEM, "rows");
@@ -63,7 +63,7 @@ static void take_batch(Problem *p, const Logistic *q, int64_t t) {
 static double gradient(Problem *p, int64_t t) {
     int64_t n = p->sizes.cols, k = p->sizes.x_rows, l = p->sizes.x_cols, s = p->sizes.batch;
     const Logistic *q = p->data;
-    take_batch(p, q, t);
+    parse_batch(p, q, t);
     problem_product(p, p->type, q->ax, 1, q->batch_a, false, p->x, false, 0, s, l, k);
     problem_product(p, p->type, q->z, 1, q->ax, false, q->b, false, 0, s, n, l);
     LogisticLoss loss = {.losses = p->sums, .z = q->z, .labels = q->batch_labels, .rows = s, .cols = n};

@@ -23,7 +23,7 @@ const ProblemDef *problem_find(const char *name, Error *err) {
         names[i] = problems[i]->name;
         if (strcmp(name, names[i]) == 0) return problems[i];
     }
-    const char *near = nearest_name(name, names, N_PROBLEMS);
+    const char *near = suggest_name(name, names, N_PROBLEMS);
     error_set(err, "unknown problem '%s'%s%s%s: there are quadratic, logistic and completion", name,
               near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     return NULL;

@@ -44,7 +44,7 @@ static void invert(Problem *p, double *inverse, double *z, int64_t n) {
     ASSERT(host);
     for (int64_t i = 0; i < n; i++) host[i * n + i] = 1;
     problem_upload(p, inverse, TYPE_F64, host, n * n);
-    device_solve_right(p->stream, inverse, z, TYPE_F64, n, n);
+    device_cholesky_solve_right(p->stream, inverse, z, TYPE_F64, n, n);
     free(host);
 }
 

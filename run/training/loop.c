@@ -36,9 +36,9 @@ static bool end_record(JsonWriter *w, Trainer *t, Error *err) {
 
 static bool evaluate(bool *complete, Trainer *t, Error *err) {
     ValidationResult result;
-    range_begin("evaluate", t->state.step);
+    nvtx_push("evaluate", t->state.step);
     bool ok = trainer_evaluate(&result, complete, t, err);
-    range_end();
+    nvtx_pop();
     if (!ok) return false;
     if (!*complete) return true;
     t->state.val_loss = result.loss;
@@ -56,10 +56,10 @@ static bool evaluate(bool *complete, Trainer *t, Error *err) {
     return end_record(&w, t, err);
 }
 
-static bool choose_endings(bool *complete, Trainer *t, Error *err) {
-    range_begin("HellaSwag", t->state.step);
+static bool evaluate_hellaswag_now(bool *complete, Trainer *t, Error *err) {
+    nvtx_push("HellaSwag", t->state.step);
     HellaswagResult result = trainer_hellaswag(complete, t);
-    range_end();
+    nvtx_pop();
     if (!*complete) return true;
     JsonWriter w = {0};
     begin_record(&w, "hellaswag", t);
@@ -109,7 +109,7 @@ static bool report(Trainer *t, Error *err) {
     if (t->data->val.n_shards && (step == 0 || last || is_due(step, t->config->eval_every)))
         if (!evaluate(&complete, t, err)) return false;
     if (complete && t->data->hellaswag.n_examples && step > 0 && (last || is_due(step, t->config->hellaswag_every)))
-        if (!choose_endings(&complete, t, err)) return false;
+        if (!evaluate_hellaswag_now(&complete, t, err)) return false;
     if (complete && step > 0 && is_due(step, t->config->sample_every))
         if (!sample(&complete, t, err)) return false;
     t->state.reported = complete;
@@ -130,9 +130,9 @@ static bool save_step(Trainer *t, Error *err) {
 
 static bool save(Trainer *t, Error *err) {
     if (t->saved_step == t->state.step) return true;
-    range_begin("checkpoint", t->state.step);
+    nvtx_push("checkpoint", t->state.step);
     bool ok = save_step(t, err);
-    range_end();
+    nvtx_pop();
     return ok;
 }
 
@@ -176,7 +176,7 @@ static bool record_step(Trainer *t, const StepResult *r, Error *err) {
     json_double(&w, "flops_per_s", flops);
     json_double(&w, "mfu", line.mfu);
     json_int(&w, "memory_bytes", peak_memory());
-    if (device_memory_most(t->device)) json_int(&w, "device_memory_bytes", device_memory_most(t->device));
+    if (device_peak_memory(t->device)) json_int(&w, "device_memory_bytes", device_peak_memory(t->device));
     json_double(&w, "elapsed_s", s->elapsed_s);
     json_int(&w, "skipped", s->skipped);
     json_begin_object(&w, "ms");
@@ -219,9 +219,9 @@ static bool train_step(Trainer *t, Error *err) {
     StepResult r;
     RunState *s = &t->state;
     double limit = loss_limit(t);
-    range_begin("step", s->step + 1);
+    nvtx_push("step", s->step + 1);
     bool ok = trainer_step(&r, t, limit, err);
-    range_end();
+    nvtx_pop();
     if (!ok) return false;
     if (r.report.ok == 0) {
         if (!handle_bad_step(t, &r.report, limit, err)) return false;

@@ -34,7 +34,7 @@ bool plan_open_data(Datasets *data, const RunConfig *config, Error *err) {
 
 MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table, const Device *device) {
     MemoryPlan plan = {0};
-    ModelRun shape = config_model_run(config);
+    BatchShape shape = config_batch_shape(config);
     Type type = config_type((DtypeChoice)config->dtype, device);
     ModelMemory m = model_memory(&config->model, type, &shape);
     plan.weights = m.weights;
@@ -109,7 +109,7 @@ bool plan_check(const RunConfig *config, const Datasets *data, const MemoryPlan 
 }
 
 // 124439808 as "124,439,808".
-static const char *commas(char text[32], int64_t n) {
+static const char *format_thousands(char text[32], int64_t n) {
     char digits[24];
     int length = snprintf(digits, sizeof digits, "%" PRId64, n), out = 0;
     for (int i = 0; i < length; i++) {
@@ -205,8 +205,8 @@ static int64_t group_elements(const ParamTable *table, ParamGroup group) {
 static void print_network(FILE *out, const RunConfig *config, const ParamTable *table) {
     const ModelConfig *m = &config->model;
     char n[32];
-    fprintf(out, "Network     %s parameters: %d layers, width %d, %d heads of %d", commas(n, table->total),
-            m->n_layer, m->d_model, m->n_head, m->head_dim);
+    fprintf(out, "Network     %s parameters: %d layers, width %d, %d heads of %d",
+            format_thousands(n, table->total), m->n_layer, m->d_model, m->n_head, m->head_dim);
     if (m->n_kv_head != m->n_head) fprintf(out, " (%d for keys and values)", m->n_kv_head);
     fprintf(out, ", MLP %d, context %d\n", m->d_ff, m->context);
     print_choices(out, config);
@@ -214,7 +214,8 @@ static void print_network(FILE *out, const RunConfig *config, const ParamTable *
         int count;
         int64_t elements = role_elements(&count, table, (Role)role);
         if (count)
-            fprintf(out, "            %-20s %4d tensors %16s\n", role_name((Role)role), count, commas(n, elements));
+            fprintf(out, "            %-20s %4d tensors %16s\n", role_name((Role)role), count,
+                    format_thousands(n, elements));
     }
 }
 
@@ -236,7 +237,7 @@ static void print_optimizers(FILE *out, const RunConfig *config, const ParamTabl
         if (!elements) continue;
         char n[32];
         fprintf(out, "%-11s %-7s %s, %s parameters\n", g == GROUP_HIDDEN ? "Optimizer" : "",
-                group_name((ParamGroup)g), options->def->name, commas(n, elements));
+                group_name((ParamGroup)g), options->def->name, format_thousands(n, elements));
         plan_print_options(out, options);
     }
 }
@@ -297,24 +298,25 @@ static void print_data(FILE *out, const RunConfig *config, const Datasets *data)
     char n[32];
     int64_t tokens = config->steps * config_step_tokens(config);
     if (data->train.n_shards)
-        fprintf(out, "Data        %s tokens in %d shard%s: %.3g epochs\n", commas(n, data->train.total_tokens),
-                data->train.n_shards, data->train.n_shards == 1 ? "" : "s",
-                (double)tokens / (double)data->train.total_tokens);
+        fprintf(out, "Data        %s tokens in %d shard%s: %.3g epochs\n",
+                format_thousands(n, data->train.total_tokens), data->train.n_shards,
+                data->train.n_shards == 1 ? "" : "s", (double)tokens / (double)data->train.total_tokens);
     else fprintf(out, "Data        none given (--train-data)\n");
     if (config->align_documents)
         fprintf(out,
                 "            each sequence begins at a document (token %d); skipped tokens make epochs shorter\n",
                 config->document_token);
     if (data->val.n_shards) {
-        fprintf(out, "            validation on %s tokens", commas(n, data->val_tokens));
+        fprintf(out, "            validation on %s tokens", format_thousands(n, data->val_tokens));
         if (data->val_tokens < config->val_tokens)
-            fprintf(out, ": the whole set, which is smaller than the %s asked for", commas(n, config->val_tokens));
+            fprintf(out, ": the whole set, which is smaller than the %s asked for",
+                    format_thousands(n, config->val_tokens));
         fprintf(out, "\n");
     } else {
         fprintf(out, "            no validation (--val-data)\n");
     }
     if (data->hellaswag.n_examples)
-        fprintf(out, "            HellaSwag, %s examples\n", commas(n, data->hellaswag.n_examples));
+        fprintf(out, "            HellaSwag, %s examples\n", format_thousands(n, data->hellaswag.n_examples));
 }
 
 static double step_flops(const RunConfig *config) {
@@ -327,15 +329,17 @@ void plan_print(FILE *out, const RunPlan *plan) {
     int64_t G = config_step_tokens(config);
     print_network(out, config, plan->table);
     print_optimizers(out, config, plan->table);
-    fprintf(out, "Training    %s steps of %s tokens", commas(n, config->steps), commas(tokens, G));
-    fprintf(out, ": %s tokens, %.3g a parameter\n", commas(n, config->steps * G),
+    fprintf(out, "Training    %s steps of %s tokens", format_thousands(n, config->steps),
+            format_thousands(tokens, G));
+    fprintf(out, ": %s tokens, %.3g a parameter\n", format_thousands(n, config->steps * G),
             (double)config->steps * (double)G / (double)plan->table->total);
     double flops = step_flops(config);
     fprintf(out,
             "            a step: %d sequences of %d, in micro-batches of %d, %.4g FLOPs; the run: %.4g FLOPs\n",
             config->batch_size, config->seq_len, config->micro_batch, flops, flops * (double)config->steps);
     if (config->diagnose)
-        fprintf(out, "            diagnostics of the matrices every %s steps\n", commas(n, config->diagnose));
+        fprintf(out, "            diagnostics of the matrices every %s steps\n",
+                format_thousands(n, config->diagnose));
     print_data(out, config, plan->data);
     print_memory(out, plan->memory);
     if (config->note[0]) fprintf(out, "Note        %s\n", config->note);

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-const char *environment_commit(void) {
+const char *provenance_commit(void) {
     return POLAR_COMMIT;
 }
 
@@ -27,8 +27,8 @@ static void write_shards(JsonWriter *w, const char *key, const ShardSet *set) {
     json_end_array(w);
 }
 
-bool environment_write(const RunDir *dir, const Device *device, const Datasets *data, int argc,
-                       const char *const *argv, Error *err) {
+bool provenance_write(const RunDir *dir, const Device *device, const Datasets *data, int argc,
+                      const char *const *argv, Error *err) {
     JsonWriter w = {0};
     char text[PATH_BYTES];
     struct utsname os;

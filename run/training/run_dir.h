@@ -36,8 +36,8 @@ bool run_dir_lock(RunDir *dir, const char *path, Error *err);
 void run_dir_unlock(RunDir *dir);
 
 // The commit this program was built from.
-const char *environment_commit(void);
+const char *provenance_commit(void);
 // Writes environment.json. `data` may be NULL: none is read.
-bool environment_write(const RunDir *dir, const Device *device, const Datasets *data, int argc,
-                       const char *const *argv, Error *err);
+bool provenance_write(const RunDir *dir, const Device *device, const Datasets *data, int argc,
+                      const char *const *argv, Error *err);
 #endif

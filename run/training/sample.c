@@ -50,7 +50,7 @@ static int64_t begin_tokens(int32_t **tokens, const SampleConfig *c, int vocab_s
     return n;
 }
 
-static void write_token(TextWriter *w, const Vocab *vocab, int token, bool first) {
+static void write_token(Utf8Stream *w, const Vocab *vocab, int token, bool first) {
     char number[16];
     int length;
     const char *bytes = vocab_decode(&length, vocab, token);
@@ -58,11 +58,11 @@ static void write_token(TextWriter *w, const Vocab *vocab, int token, bool first
         bytes = number;
         length = snprintf(number, sizeof number, "%s%d", first ? "" : " ", token);
     }
-    text_write(w, bytes, (size_t)length);
+    utf8_stream_write(w, bytes, (size_t)length);
 }
 
 // Adds tokens to the n that are there; returns how many there are then.
-static int64_t continue_tokens(int32_t *tokens, int64_t n, TextWriter *w, Decoder *decoder, const SampleConfig *c) {
+static int64_t continue_tokens(int32_t *tokens, int64_t n, Utf8Stream *w, Decoder *decoder, const SampleConfig *c) {
     Model *model = decoder->model;
     int V = model->config.vocab_size;
     float *logits = malloc((size_t)V * sizeof *logits);
@@ -86,7 +86,7 @@ static int64_t continue_tokens(int32_t *tokens, int64_t n, TextWriter *w, Decode
 bool sample_text(int64_t *n_drawn, FILE *out, Model *model, Stream *stream, const SampleConfig *config,
                  Error *err) {
     int32_t *tokens;
-    TextWriter w = {.out = out};
+    Utf8Stream w = {.out = out};
     int64_t n = begin_tokens(&tokens, config, model->config.vocab_size, err);
     Decoder decoder;
     bool ok = n > 0 && decoder_create(&decoder, model, stream, err);
@@ -94,7 +94,7 @@ bool sample_text(int64_t *n_drawn, FILE *out, Model *model, Stream *stream, cons
         for (int64_t i = 0; i < n; i++) write_token(&w, config->vocab, tokens[i], i == 0);
         fflush(out);
         *n_drawn = continue_tokens(tokens, n, &w, &decoder, config) - n;
-        text_end(&w);
+        utf8_stream_flush(&w);
         decoder_free(&decoder);
     }
     free(tokens);

@@ -27,7 +27,7 @@ bool trainer_create(Trainer *t, const RunConfig *config, const Datasets *data, D
     *t = (Trainer){.config = config, .data = data, .device = device, .saved_step = -1, .metrics = {.fd = -1}};
     t->state.val_loss = NAN;
     t->stream = stream_create(device);
-    ModelRun shape = config_model_run(config);
+    BatchShape shape = config_batch_shape(config);
     Type type = config_type((DtypeChoice)config->dtype, device);
     for (size_t i = 0; i < sizeof t->phases / sizeof *t->phases; i++) t->phases[i] = event_create(device);
     // First: it frees its memory before the run takes its own.
@@ -75,8 +75,8 @@ void trainer_free(Trainer *t) {
     if (t->diagnose) diagnose_free(t->diagnose);
     if (t->optimizer) optimizer_free(t->optimizer);
     for (int i = 0; i < 2; i++)
-        if (t->passes[i]) recording_free(t->passes[i]);
-    if (t->update) recording_free(t->update);
+        if (t->passes[i]) graph_free(t->passes[i]);
+    if (t->update) graph_free(t->update);
     for (int i = 0; i < LOADER_SLOTS; i++)
         if (t->copied[i]) event_destroy(t->copied[i]);
     if (t->loader_memory) device_free_host(t->device, t->loader_memory);
@@ -135,17 +135,17 @@ static void issue_update(Trainer *t, const void *what) {
 }
 
 // Work that is the same in every step: issued as it is in the first, recorded in the second, and from then on replayed.
-static void repeat(Trainer *t, Recording **recording, void (*issue)(Trainer *, const void *), const void *what) {
-    if (!t->warm || !device_can_record(t->device)) {
+static void repeat(Trainer *t, Graph **recording, void (*issue)(Trainer *, const void *), const void *what) {
+    if (!t->warm || !device_can_capture(t->device)) {
         issue(t, what);
         return;
     }
     if (*recording == NULL) {
-        record_begin(t->stream);
+        graph_capture_begin(t->stream);
         issue(t, what);
-        *recording = record_end(t->stream);
+        *recording = graph_capture_end(t->stream);
     }
-    recording_run(*recording, t->stream);
+    graph_launch(*recording, t->stream);
 }
 
 bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err) {
@@ -156,19 +156,19 @@ bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err)
     for (int i = 0; i < c->batch_size / c->micro_batch; i++) {
         if (!upload_next(t, &data_s, err)) return false;
         Passes passes = {.scale = scale, .accumulate = i > 0};
-        range_begin("passes", i);
+        nvtx_push("passes", i);
         repeat(t, &t->passes[passes.accumulate], issue_passes, &passes);
-        range_end();
+        nvtx_pop();
     }
     event_record(t->phases[1], t->stream);
     bool diagnose = t->diagnose && (t->state.step + 1) % c->diagnose == 0;
     if (diagnose) diagnose_before(t->diagnose, t->stream);
     event_record(t->phases[2], t->stream);
-    range_begin("optimizer", t->state.step + 1);
+    nvtx_push("optimizer", t->state.step + 1);
     optimizer_begin(t->optimizer, t->stream, t->state.step, c->steps, c->clip, scale, loss_limit);
-    if (optimizer_waits(t->optimizer)) issue_update(t, NULL);
+    if (optimizer_needs_host_sync(t->optimizer)) issue_update(t, NULL);
     else repeat(t, &t->update, issue_update, NULL);
-    range_end();
+    nvtx_pop();
     event_record(t->phases[3], t->stream);
     t->warm = true;
     result->report = optimizer_report(t->optimizer, t->stream);

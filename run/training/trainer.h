@@ -29,8 +29,8 @@ typedef struct {
     int64_t uploads;             // micro-batches copied so far
     Batch device_batch;          // the one at work, in device memory
     Forward forward;             // what evaluations pass their batches through
-    Recording *passes[2];        // of a micro-batch, the first of a step and the others; NULL: not recorded yet
-    Recording *update;           // of the optimizer
+    Graph *passes[2];            // of a micro-batch, the first of a step and the others; NULL: not recorded yet
+    Graph *update;               // of the optimizer
     bool warm;                   // a step has been done, so that they can be recorded
     Event *phases[4];            // of a step: begin and end of the passes, begin and end of the update
     double product_flops;        // FLOP/s of large GEMMs in the type of the model; 0: not known or not asked for

@@ -16,12 +16,12 @@ static bool may_become_character(const char *bytes, int n) {
     return false;
 }
 
-static void take(TextWriter *w, int n) {
+static void take(Utf8Stream *w, int n) {
     w->n_pending -= n;
     memmove(w->pending, w->pending + n, (size_t)w->n_pending);
 }
 
-static void write_pending(TextWriter *w, bool more_comes) {
+static void write_pending(Utf8Stream *w, bool more_comes) {
     while (w->n_pending > 0) {
         int n = w->pending[0] ? utf8_length(w->pending, (size_t)w->n_pending) : 0;
         if (n == 0 && more_comes && may_become_character(w->pending, w->n_pending)) return;
@@ -31,13 +31,13 @@ static void write_pending(TextWriter *w, bool more_comes) {
     }
 }
 
-void text_write(TextWriter *w, const char *bytes, size_t size) {
+void utf8_stream_write(Utf8Stream *w, const char *bytes, size_t size) {
     for (size_t i = 0; i < size; i++) {
         w->pending[w->n_pending++] = bytes[i];
         write_pending(w, true);
     }
 }
 
-void text_end(TextWriter *w) {
+void utf8_stream_flush(Utf8Stream *w) {
     write_pending(w, false);
 }

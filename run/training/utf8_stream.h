@@ -10,12 +10,12 @@ typedef struct {
     FILE *out;
     char pending[4]; // the beginning of a character
     int n_pending;
-} TextWriter;
+} Utf8Stream;
 
 // Writes the UTF-8 characters that are complete and keeps a beginning of one. What is not UTF-8, and the zero byte,
 // becomes U+FFFD, byte by byte.
-void text_write(TextWriter *writer, const char *bytes, size_t size);
+void utf8_stream_write(Utf8Stream *writer, const char *bytes, size_t size);
 
 // Nothing more comes.
-void text_end(TextWriter *writer);
+void utf8_stream_flush(Utf8Stream *writer);
 #endif

@@ -143,7 +143,7 @@ static void bench_model(const char *title, const ModelConfig *config, int passes
                         double least_ms, const char *const *optimizers) {
     Error err;
     Bench b = {.passes = passes};
-    if (!model_create(&b.model, config, device, TYPE_F32, &(ModelRun){.B = B, .T = T}, &err))
+    if (!model_create(&b.model, config, device, TYPE_F32, &(BatchShape){.B = B, .T = T}, &err))
         exit((fprintf(stderr, "error: %s\n", err.text), 1));
     profile_layers(&b.model);
     model_init_weights(&b.model, stream, 1);

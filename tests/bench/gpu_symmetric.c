@@ -1,5 +1,5 @@
 // Part of gpu_ceilings: the symmetric products of polar factors by cuBLASLt and by the kernel of device/cuda/syrk.cu.
-// Its times decide what cuda_symmetric_pays says.
+// Its times decide what cuda_syrk_is_faster says.
 #ifdef POLAR_CUDA
 #include "device/cuda/syrk.h"
 #endif
@@ -14,7 +14,7 @@ static void run_whole(const Gpu *gpu, void *context) {
 }
 
 static void run_symmetric(const Gpu *gpu, void *context) {
-    cuda_symmetric(gpu->stream, context);
+    cuda_syrk(gpu->stream, context);
 }
 
 // X X^T of `batch` matrices X (m, k), or with `add` A A + A for k = m; the nominal rates, of all 2 m^2 k operations.

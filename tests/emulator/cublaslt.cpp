@@ -66,12 +66,12 @@ std::vector<T> operand(const Layout &l, const void *memory, cublasOperation_t op
 
 void multiply(const std::vector<float> &a, const std::vector<float> &b, std::vector<float> &c, int64_t m, int64_t n,
               int64_t k) {
-    cpu_gemm_own_f32(false, false, m, n, k, 1, a.data(), k, b.data(), n, 0, c.data(), n, nullptr);
+    cpu_gemm_builtin_f32(false, false, m, n, k, 1, a.data(), k, b.data(), n, 0, c.data(), n, nullptr);
 }
 
 void multiply(const std::vector<double> &a, const std::vector<double> &b, std::vector<double> &c, int64_t m,
               int64_t n, int64_t k) {
-    cpu_gemm_own_f64(false, false, m, n, k, 1, a.data(), k, b.data(), n, 0, c.data(), n, nullptr);
+    cpu_gemm_builtin_f64(false, false, m, n, k, 1, a.data(), k, b.data(), n, 0, c.data(), n, nullptr);
 }
 
 struct Call {

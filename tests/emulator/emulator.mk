@@ -2,7 +2,7 @@
 # builds everything that way; `make test` builds and runs the programs EMULATED beside the others.
 
 # Those of the GPU's operations run on a real GPU too (scripts/gpu_check.sh); the first four are about the emulator.
-DEVICE_TESTS := $(addprefix unit/device/,test_cuda_device test_cuda_symmetric test_device_solve test_gemm) \
+DEVICE_TESTS := $(addprefix unit/device/,test_cuda_device test_cuda_syrk test_device_solve test_gemm) \
                 $(addprefix unit/model/,test_ops test_ops_nonlinear test_attention test_gradients test_golden_model test_recompute) \
                 $(addprefix unit/optim/,test_optim_ops test_optim test_optim_polar test_optim_safety test_golden_optim) \
                 $(addprefix unit/optim/polar/,test_polar_ops test_polar test_polar_methods) unit/run/problems/test_problems

@@ -322,7 +322,7 @@ static int64_t grown(const RunConfig *c, Type type, int64_t less) {
     Error err;
     Model m;
     int32_t tokens[MOST];
-    ModelRun shape = {.B = 1, .T = T};
+    BatchShape shape = {.B = 1, .T = T};
     ASSERT(T <= MOST);
     for (int i = 0; i < T; i++) tokens[i] = i * i % 97;
     if (!model_create(&m, &c->model, device, type, &shape, &err)) fail_msg("%s", err.text);
@@ -380,7 +380,7 @@ static void a_step_takes_the_scratch_that_is_planned(void **state) {
 static void launch_that_dies(void) {
     emulator_fail_launch(1);
     float *x = device_alloc(device, 16 * sizeof *x);
-    device_invert_upper(stream, x, TYPE_F32, 4);
+    device_trtri(stream, x, TYPE_F32, 4);
     stream_synchronize(stream);
 }
 

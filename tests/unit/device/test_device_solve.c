@@ -125,7 +125,7 @@ static void orthonormal_columns_span_the_matrix(void **state) {
         Matrix a = random_matrix(type, m, n, 1), r = matrix(type, n, n);
         for (int64_t k = 0; deficient && k < m; k++) set(&a, k, 0, n > 1 ? at(&a, k, n - 1) : 0); // still a basis
         Matrix q = copy(&a);
-        device_orthonormalize(stream, sent(&q), type, m, n);
+        device_qr_q(stream, sent(&q), type, m, n);
         fetch(&q);
         assert_true(residual(true, &q, &q, NULL, n, n, m) <= tolerance(type) * sqrt((double)n));
         for (int64_t k = 0; k < n; k++)
@@ -152,7 +152,7 @@ static void solutions_from_the_right(void **state) {
                 set(&z, r, c, sum);
             }
         Matrix x = copy(&b), factor = copy(&z);
-        device_solve_right(stream, sent(&x), sent(&factor), type, m, n);
+        device_cholesky_solve_right(stream, sent(&x), sent(&factor), type, m, n);
         fetch(&x);
         assert_true(residual(false, &x, &z, &b, m, n, n) <= tolerance(type) * (norm(&x) * norm(&z) + norm(&b)));
         release(&b), release(&g), release(&z), release(&x), release(&factor);
@@ -165,7 +165,7 @@ static void solving_needs_positive_definite(void **state) {
     FOR_TYPES for (int b = 0; b < 3; b++) {
         Matrix x = random_matrix(type, 3, 4, 4), z = matrix(type, 4, 4);
         for (int i = 0; i < 4; i++) set(&z, i, i, i == 2 ? bad[b] : 1);
-        device_solve_right(stream, sent(&x), sent(&z), type, 3, 4);
+        device_cholesky_solve_right(stream, sent(&x), sent(&z), type, 3, 4);
         fetch(&x);
         bool any = false;
         for (int r = 0; r < 3; r++) any = any || isnan(at(&x, r, 2));
@@ -182,13 +182,13 @@ static void inverse_of_the_upper_triangle(void **state) {
         memcpy(x.data, r.data, (size_t)(n * n) * type_size(type)); // with numbers below the diagonal, to be ignored
         for (int64_t i = 0; i < n; i++)
             for (int64_t j = 0; j < i; j++) set(&r, i, j, 0);
-        device_invert_upper(stream, sent(&x), type, n);
+        device_trtri(stream, sent(&x), type, n);
         fetch(&x);
         for (int64_t i = 0; i < n; i++)
             for (int64_t j = 0; j < i; j++) assert_true(at(&x, i, j) == 0);
         assert_true(residual(false, &x, &r, NULL, n, n, n) <= tolerance(type) * norm(&x) * norm(&r));
         set(&r, n / 2, n / 2, 0);
-        device_invert_upper(stream, sent(&r), type, n);
+        device_trtri(stream, sent(&r), type, n);
         fetch(&r);
         expect_all_nan(&r);
         release(&r), release(&x);
@@ -231,7 +231,7 @@ static void not_finite_becomes_nan(void **state) {
                vt = matrix(type, 4, 4);
         set(&a, 3, 2, bad[b]);
         Matrix q = copy(&a);
-        device_orthonormalize(stream, sent(&q), type, 6, 4);
+        device_qr_q(stream, sent(&q), type, 6, 4);
         device_svd(stream, values.there, u.there, vt.there, sent(&a), type, 6, 4);
         fetch(&q), fetch(&values), fetch(&u), fetch(&vt);
         expect_all_nan(&q), expect_all_nan(&values), expect_all_nan(&u), expect_all_nan(&vt);

@@ -60,11 +60,11 @@ static void check_case(const Instance *in, const Case *c) {
                                             .batch = c->batch == 1 ? 0 : c->batch,
                                             .bias = c->bias ? typed(type, bias, c->n) : NULL});
         else if (type == TYPE_F32)
-            cpu_gemm_own_f32(c->ta, c->tb, c->m, c->n, c->k, (float)c->alpha, aa, lda, bb, ldb, (float)c->beta, cc,
-                             ldc, c->bias ? typed(type, bias, c->n) : NULL);
+            cpu_gemm_builtin_f32(c->ta, c->tb, c->m, c->n, c->k, (float)c->alpha, aa, lda, bb, ldb, (float)c->beta,
+                                 cc, ldc, c->bias ? typed(type, bias, c->n) : NULL);
         else
-            cpu_gemm_own_f64(c->ta, c->tb, c->m, c->n, c->k, c->alpha, aa, lda, bb, ldb, c->beta, cc, ldc,
-                             c->bias ? typed(type, bias, c->n) : NULL);
+            cpu_gemm_builtin_f64(c->ta, c->tb, c->m, c->n, c->k, c->alpha, aa, lda, bb, ldb, c->beta, cc, ldc,
+                                 c->bias ? typed(type, bias, c->n) : NULL);
         expect(in, c->own ? "own product" : "device_gemm", cc, ref, sc * c->batch, 2 + sqrt((double)c->k), 1);
         run_end();
     }
@@ -222,7 +222,7 @@ int main(int argc, char **argv) {
     (void)argc;
     const struct CMUnitTest tests[] = {
 #ifndef CUDA_EMULATOR
-        cmocka_unit_test(test_gemm_own),
+        cmocka_unit_test(test_gemm_builtin),
         cmocka_unit_test(test_blas_core_type),
 #endif
         cmocka_unit_test(test_gemm_device),

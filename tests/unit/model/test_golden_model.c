@@ -74,7 +74,7 @@ static bool grads_close(const Run *r, const double *const *refs, double tol) {
 
 static bool check_fixture(const Fixture *f, Type type) {
     Run r;
-    run_open(&r, f, type, 2, &(ModelRun){.B = f->B, .T = f->T});
+    run_open(&r, f, type, 2, &(BatchShape){.B = f->B, .T = f->T});
     double tol = tolerance(type), loss_ref = *(const double *)golden_data(&f->file, TYPE_F64, 1, "loss");
     const double **refs = alloc(r.model.table.n_params);
     for (int i = 0; i < r.model.table.n_params; i++) {
@@ -104,7 +104,7 @@ static bool check_fixture(const Fixture *f, Type type) {
 
 static bool check_logits(const Fixture *f, Type type) {
     Run r;
-    run_open(&r, f, type, 2, &(ModelRun){.B = f->B, .T = f->T, .use = USE_EVALUATION});
+    run_open(&r, f, type, 2, &(BatchShape){.B = f->B, .T = f->T, .use = USE_EVALUATION});
     int64_t T = f->T, Vp = f->config.vocab_padded;
     const double *ref = golden_data(&f->file, TYPE_F64, T * Vp, "logits");
     double *logits = alloc(Vp), *raw = alloc(Vp);
@@ -138,7 +138,7 @@ static bool check_logits(const Fixture *f, Type type) {
 // before. The room for it is only as long as the sequence.
 static bool check_pieces(const Fixture *f, Type type) {
     Run r;
-    run_open(&r, f, type, 2, &(ModelRun){.B = 1, .T = f->T, .use = USE_DECODING});
+    run_open(&r, f, type, 2, &(BatchShape){.B = 1, .T = f->T, .use = USE_DECODING});
     assert_true(model_can_continue(&r.model));
     int64_t T = f->T, Vp = f->config.vocab_padded;
     const double *ref = golden_data(&f->file, TYPE_F64, T * Vp, "logits");
@@ -180,10 +180,10 @@ static void test_pieces(void **state) {
 // The own product adds in a fixed order: with it the threads change nothing at all.
 static bool check_threads(const Fixture *f, Type type) {
     Run one, two;
-    run_open(&one, f, type, 1, &(ModelRun){.B = f->B, .T = f->T});
+    run_open(&one, f, type, 1, &(BatchShape){.B = f->B, .T = f->T});
     run_sequences(&one, f, 0, f->B, false);
     read_grads(&one);
-    run_open(&two, f, type, 2, &(ModelRun){.B = f->B, .T = f->T});
+    run_open(&two, f, type, 2, &(BatchShape){.B = f->B, .T = f->T});
     run_sequences(&two, f, 0, f->B, false);
     read_grads(&two);
     bool same = !memcmp(one.grads, two.grads, (size_t)one.model.table.elements * sizeof(double));

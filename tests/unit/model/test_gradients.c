@@ -127,7 +127,7 @@ static bool check_on_gpu(const ModelConfig *config, Type type, const double *gra
     if (!there_is_a_gpu()) return true;
     if (!device_open(&gpu, "cuda", 0, &err)) fail_msg("%s", err.text);
     Stream *on = stream_create(gpu);
-    if (!model_create(&copy, config, gpu, type, &(ModelRun){.B = B, .T = T}, &err)) fail_msg("%s", err.text);
+    if (!model_create(&copy, config, gpu, type, &(BatchShape){.B = B, .T = T}, &err)) fail_msg("%s", err.text);
     for (int i = 0; i < copy.table.n_params; i++) {
         const Param *p = &copy.table.params[i];
         int64_t n = param_elements(p);
@@ -157,7 +157,7 @@ static void check_config(const ModelConfig *config) {
     if (!model_config_check(config, &err)) fail_msg("%s", err.text);
     if (!device_open(&device, "cpu", 1, &err)) fail_msg("%s", err.text);
     stream = stream_create(device);
-    if (!model_create(&model, config, device, TYPE_F64, &(ModelRun){.B = B, .T = T}, &err))
+    if (!model_create(&model, config, device, TYPE_F64, &(BatchShape){.B = B, .T = T}, &err))
         fail_msg("%s", err.text);
     int32_t tokens[B * T], targets[B * T];
     for (int i = 0; i < B * T; i++) {
@@ -291,7 +291,7 @@ static void test_chunks_of_logits(void **state) {
     Error err;
     if (!device_open(&device, "cpu", 2, &err)) fail_msg("%s", err.text);
     stream = stream_create(device);
-    if (!model_create(&model, &config, device, TYPE_F64, &(ModelRun){.B = SEQUENCES, .T = LENGTH}, &err))
+    if (!model_create(&model, &config, device, TYPE_F64, &(BatchShape){.B = SEQUENCES, .T = LENGTH}, &err))
         fail_msg("%s", err.text);
     assert_true(model.acts.logits_rows > LENGTH && 2 * model.acts.logits_rows < N);
     model_init_weights(&model, stream, 5);

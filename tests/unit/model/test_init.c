@@ -31,7 +31,7 @@ static const ModelConfig gpt2 = {.n_layer = 12,
                                  .biases = BIASES_ALL,
                                  .tied_head = true,
                                  .mask_padding = true,
-                                 .init = DRAW_NORMAL,
+                                 .init = DIST_NORMAL,
                                  .init_std = 0.02};
 
 static int64_t total(const ModelConfig *config) {
@@ -75,7 +75,7 @@ static void test_published_sizes(void **state) {
 
 // ---- how they start ----
 
-static ModelConfig small(DrawKind init, double std, ResidualInit residual) {
+static ModelConfig small(InitDistribution init, double std, ResidualInit residual) {
     ModelConfig c = gpt2;
     c.n_layer = 3, c.n_head = 3, c.n_kv_head = 1, c.d_model = 70, c.head_dim = 30, c.d_ff = 190;
     c.vocab_size = 301, c.vocab_padded = 320, c.context = 90, c.embed_norm = true, c.tied_head = false;
@@ -91,7 +91,7 @@ static double wanted_std(const ModelConfig *c, const Param *p) {
     if (embedding && c->embed_init_std > 0) return c->embed_init_std;
     if (p->role == ROLE_HEAD && c->zero_head) return 0;
     if (residual && c->residual_init == RESIDUAL_INIT_ZERO) return 0;
-    double std = c->init == DRAW_NORMAL ? c->init_std : c->init_std / sqrt((double)p->cols);
+    double std = c->init == DIST_NORMAL ? c->init_std : c->init_std / sqrt((double)p->cols);
     return residual && c->residual_init == RESIDUAL_INIT_SCALED ? std / sqrt(2.0 * c->n_layer) : std;
 }
 
@@ -120,7 +120,7 @@ static void check_param(const ModelConfig *c, const Param *p) {
     assert_non_null(x);
     param_init_values(x, p, 17, 0, n);
     bool drawn = p->n_dims == 2 && wanted_std(c, p) > 0, embedding = strstr(p->name, "embedding") != NULL;
-    bool uniform = c->init == DRAW_UNIFORM_FAN_IN && !(embedding && c->embed_init_std > 0);
+    bool uniform = c->init == DIST_UNIFORM_FAN_IN && !(embedding && c->embed_init_std > 0);
     if (drawn) check_draws(p->name, x, valid, wanted_std(c, p), uniform);
     for (int64_t i = drawn ? valid : 0; i < n; i++) assert_true(x[i] == (p->role == ROLE_GAIN ? 1 : 0));
     free(x);
@@ -137,9 +137,9 @@ static void check_init(const ModelConfig *config) {
 
 static void test_distributions(void **state) {
     (void)state;
-    for (DrawKind kind = DRAW_NORMAL; kind <= DRAW_UNIFORM_FAN_IN; kind++)
+    for (InitDistribution kind = DIST_NORMAL; kind <= DIST_UNIFORM_FAN_IN; kind++)
         for (ResidualInit residual = RESIDUAL_INIT_SCALED; residual <= RESIDUAL_INIT_ZERO; residual++) {
-            ModelConfig config = small(kind, kind == DRAW_NORMAL ? 0.02 : sqrt(0.33), residual);
+            ModelConfig config = small(kind, kind == DIST_NORMAL ? 0.02 : sqrt(0.33), residual);
             check_init(&config);
             config.embed_init_std = 1, config.zero_head = true;
             check_init(&config);
@@ -151,7 +151,7 @@ static void test_distributions(void **state) {
 // torch.nn.Linear: uniform within 1/sqrt(fan_in).
 static void test_linear_layers_of_pytorch(void **state) {
     (void)state;
-    ModelConfig config = small(DRAW_UNIFORM_FAN_IN, 1 / sqrt(3), RESIDUAL_INIT_SAME);
+    ModelConfig config = small(DIST_UNIFORM_FAN_IN, 1 / sqrt(3), RESIDUAL_INIT_SAME);
     ParamTable table;
     param_table_init(&table, &config);
     const Param *p = param_find(&table, PARAM_MLP_DOWN_WEIGHT, 1);
@@ -169,7 +169,7 @@ static void test_linear_layers_of_pytorch(void **state) {
 static void test_reproducible(void **state) {
     (void)state;
     enum { N = 400, PART = 130, FIRST = 57 };
-    ModelConfig config = small(DRAW_NORMAL, 0.02, RESIDUAL_INIT_SAME), other = config;
+    ModelConfig config = small(DIST_NORMAL, 0.02, RESIDUAL_INIT_SAME), other = config;
     other.n_layer = 2, other.tied_head = true, other.biases = BIASES_NONE,
     other.embed_norm = other.norm_gain = false;
     other.activation = ACTIVATION_RELU2, other.init_std = 0.5;
@@ -207,7 +207,7 @@ static void check_model(const ModelConfig *config, Type type) {
     Model model;
     if (!device_open(&device, "cpu", 2, &err)) fail_msg("%s", err.text);
     Stream *stream = stream_create(device);
-    if (!model_create(&model, config, device, type, &(ModelRun){.B = 1, .T = 8, .use = USE_EVALUATION}, &err))
+    if (!model_create(&model, config, device, type, &(BatchShape){.B = 1, .T = 8, .use = USE_EVALUATION}, &err))
         fail_msg("%s", err.text);
     model_init_weights(&model, stream, 23);
     for (int i = 0; i < model.table.n_params; i++) {
@@ -228,11 +228,11 @@ static void check_model(const ModelConfig *config, Type type) {
 
 static void test_weights_of_a_model(void **state) {
     (void)state;
-    ModelConfig config = small(DRAW_UNIFORM_FAN_IN, 1, RESIDUAL_INIT_SCALED);
+    ModelConfig config = small(DIST_UNIFORM_FAN_IN, 1, RESIDUAL_INIT_SCALED);
     check_model(&config, TYPE_F32);
     check_model(&config, TYPE_F64);
     // A parameter that is drawn in more than one piece.
-    config = small(DRAW_NORMAL, 0.02, RESIDUAL_INIT_ZERO);
+    config = small(DIST_NORMAL, 0.02, RESIDUAL_INIT_ZERO);
     config.vocab_size = 15001, config.vocab_padded = 15040;
     check_model(&config, TYPE_F32);
 }

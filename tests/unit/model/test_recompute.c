@@ -23,7 +23,7 @@ static void spoil_activations(Run *r) {
 static Result run_with(const Fixture *f, Type type, Recompute recompute, bool one_by_one) {
     Run r;
     Result result;
-    run_open(&r, f, type, 2, &(ModelRun){.B = one_by_one ? 1 : f->B, .T = f->T, .recompute = recompute});
+    run_open(&r, f, type, 2, &(BatchShape){.B = one_by_one ? 1 : f->B, .T = f->T, .recompute = recompute});
     spoil_activations(&r);
     model_reset_loss(&r.model, r.stream);
     if (one_by_one)

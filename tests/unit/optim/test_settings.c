@@ -306,17 +306,17 @@ static void threads_do_not_change_bits(void **state) {
 static void nearest_names(void **state) {
     (void)state;
     static const char *const names[] = {"adamw", "sgd", "muon", "normuon"};
-    assert_string_equal(nearest_name("adam", names, 4), "adamw");
-    assert_string_equal(nearest_name("mou", names, 4), "muon");
-    assert_string_equal(nearest_name("gsd", names, 4), "sgd");
-    assert_string_equal(nearest_name("muon", names, 4), "muon");
-    assert_null(nearest_name("lion", names, 1));
-    assert_null(nearest_name("", names, 4));
-    assert_null(nearest_name("a", names, 0));
+    assert_string_equal(suggest_name("adam", names, 4), "adamw");
+    assert_string_equal(suggest_name("mou", names, 4), "muon");
+    assert_string_equal(suggest_name("gsd", names, 4), "sgd");
+    assert_string_equal(suggest_name("muon", names, 4), "muon");
+    assert_null(suggest_name("lion", names, 1));
+    assert_null(suggest_name("", names, 4));
+    assert_null(suggest_name("a", names, 0));
     char word[200];
     memset(word, 'a', sizeof word - 1);
     word[sizeof word - 1] = 0;
-    assert_null(nearest_name(word, names, 4));
+    assert_null(suggest_name(word, names, 4));
 }
 
 int main(void) {

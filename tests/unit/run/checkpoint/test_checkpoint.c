@@ -1,4 +1,4 @@
-// Checkpoints: what is saved is loaded to the last bit; what is harmed or another run's is never loaded.
+// Checkpoints: what is saved is loaded to the last bit; what is damaged or another run's is never loaded.
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -42,7 +42,7 @@ static void run_create(Run *r, const char *d_model, const char *optimizer) {
     if (!load_config(&r->config, sizeof argv / sizeof *argv, argv, &err)) fail_msg("%s", err.text);
     if (!plan_open_vocab(&r->data, &r->config, &err) || !plan_open_data(&r->data, &r->config, &err))
         fail_msg("%s", err.text);
-    assert_true(model_create(&r->model, &r->config.model, device, TYPE_F32, &(ModelRun){.B = 1, .T = 8}, &err));
+    assert_true(model_create(&r->model, &r->config.model, device, TYPE_F32, &(BatchShape){.B = 1, .T = 8}, &err));
     r->optimizer = optimizer_create(device, TYPE_F32, &r->model.table, r->config.groups, &err);
     assert_non_null(r->optimizer);
 }
@@ -230,7 +230,7 @@ static void harm_file(const char *path, Harm harm, size_t at) {
     free(data);
 }
 
-static void test_harmed(void **unused) {
+static void test_damaged(void **unused) {
     (void)unused;
     static const char *const files[] = {"model.safetensors", "optimizer.safetensors", "state.json"};
     Run r;
@@ -257,7 +257,7 @@ static void test_harmed(void **unused) {
             }
         }
     }
-    // Saving the same step again takes the place of the harmed one.
+    // Saving the same step again takes the place of the damaged one.
     save(&r, "harm", 2, 0);
     assert_int_equal(load(&r, "harm", note), 2);
     for (int step = 1; step <= 2; step++) {
@@ -468,7 +468,7 @@ int main(void) {
         cmocka_unit_test(test_state),
         cmocka_unit_test(test_state_without_position),
         cmocka_unit_test(test_keep_and_clean),
-        cmocka_unit_test(test_harmed),
+        cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_writer),
         cmocka_unit_test(test_writer_error),
         cmocka_unit_test(test_every_byte_of_state),

@@ -53,7 +53,7 @@ enum { N_CONFIGS = 4 };
 static void create(Model *model, int i, Type type, ModelUse use, int B) {
     Error err;
     ModelConfig config = config_number(i);
-    ModelRun run = {.B = B, .T = CONTEXT, .use = use};
+    BatchShape run = {.B = B, .T = CONTEXT, .use = use};
     if (!model_create(model, &config, device, type, &run, &err)) fail_msg("%s", err.text);
     for (int k = 0; k < model->table.n_params; k++) {
         const Param *p = &model->table.params[k];

@@ -136,13 +136,13 @@ static void test_distribution(void **state) {
 static void check_text(const char *bytes, size_t piece, const char *expected) {
     char *text;
     size_t size, n = strlen(bytes);
-    TextWriter w = {.out = open_memstream(&text, &size)};
+    Utf8Stream w = {.out = open_memstream(&text, &size)};
     assert_non_null(w.out);
     for (size_t i = 0; i < n; i += piece) {
-        text_write(&w, bytes + i, n - i < piece ? n - i : piece);
+        utf8_stream_write(&w, bytes + i, n - i < piece ? n - i : piece);
         putc('|', w.out);
     }
-    text_end(&w);
+    utf8_stream_flush(&w);
     fclose(w.out);
     assert_string_equal(text, expected);
     free(text);

@@ -122,7 +122,7 @@ static void check_case(const Case *c) {
               .batch = c->batch,
               .add = c->in_place ? NULL : d.device,
               .symmetric = true};
-    assert_true(cuda_symmetric_suits(&g));
+    assert_true(cuda_syrk_is_supported(&g));
     size_t bytes = (size_t)out.n * type_size(c->c_type);
     char *first = malloc(bytes), *now = malloc(bytes);
     assert_true(first && now);
@@ -136,7 +136,7 @@ static void check_case(const Case *c) {
         upload(&out);
         g.c = out.device;
         if (c->by_device_gemm) device_gemm(stream, &g);
-        else cuda_symmetric(stream, &g);
+        else cuda_syrk(stream, &g);
         device_copy(stream, run ? now : first, out.device, bytes);
         stream_synchronize(stream);
         if (run) assert_memory_equal(first, now, bytes);
@@ -234,34 +234,34 @@ static void what_suits(void **state) {
                  .batch = 2,
                  .symmetric = true};
     good.a = good.b = memory + 16 - (uintptr_t)memory % 16;
-    assert_true(cuda_symmetric_suits(&good));
+    assert_true(cuda_syrk_is_supported(&good));
     Gemm g = good;
     g.symmetric = false;
-    assert_false(cuda_symmetric_suits(&g));
+    assert_false(cuda_syrk_is_supported(&g));
     g = good, g.type = TYPE_F32;
-    assert_false(cuda_symmetric_suits(&g));
+    assert_false(cuda_syrk_is_supported(&g));
     g = good, g.transpose_a = true;
-    assert_false(cuda_symmetric_suits(&g));
+    assert_false(cuda_syrk_is_supported(&g));
     g = good, g.lda = 65;
-    assert_false(cuda_symmetric_suits(&g));
+    assert_false(cuda_syrk_is_supported(&g));
     g = good, g.b = (const char *)good.b + 2;
-    assert_false(cuda_symmetric_suits(&g));
+    assert_false(cuda_syrk_is_supported(&g));
     g = good, g.stride_b = 4097;
-    assert_false(cuda_symmetric_suits(&g));
+    assert_false(cuda_syrk_is_supported(&g));
     g.batch = 1; // then the stride says nothing
-    assert_true(cuda_symmetric_suits(&g));
+    assert_true(cuda_syrk_is_supported(&g));
 }
 
 static void when_it_pays(void **state) {
     (void)state;
-    assert_true(cuda_symmetric_pays(80, 2048, 2048, 1));
-    assert_true(cuda_symmetric_pays(80, 768, 3072, 12));
-    assert_false(cuda_symmetric_pays(80, 768, 768, 5)); // 105 tiles for 108 SMs
-    assert_true(cuda_symmetric_pays(80, 768, 768, 6));
-    assert_false(cuda_symmetric_pays(80, 4096, 64, 1));
-    assert_false(cuda_symmetric_pays(90, 4096, 4096, 12));
-    assert_false(cuda_symmetric_pays(100, 4096, 4096, 12));
-    assert_true(cuda_symmetric_pays(120, 4096, 4096, 1));
+    assert_true(cuda_syrk_is_faster(80, 2048, 2048, 1));
+    assert_true(cuda_syrk_is_faster(80, 768, 3072, 12));
+    assert_false(cuda_syrk_is_faster(80, 768, 768, 5)); // 105 tiles for 108 SMs
+    assert_true(cuda_syrk_is_faster(80, 768, 768, 6));
+    assert_false(cuda_syrk_is_faster(80, 4096, 64, 1));
+    assert_false(cuda_syrk_is_faster(90, 4096, 4096, 12));
+    assert_false(cuda_syrk_is_faster(100, 4096, 4096, 12));
+    assert_true(cuda_syrk_is_faster(120, 4096, 4096, 1));
 }
 
 #ifdef CUDA_EMULATOR
@@ -293,7 +293,7 @@ int main(void) {
     if (there_is_a_gpu()) failed += cmocka_run_group_tests(working, open_gpu, close_device);
     return failed;
 #else
-    puts("skipped cuda_symmetric: built without CUDA");
+    puts("skipped cuda_syrk: built without CUDA");
     return 0;
 #endif
 }

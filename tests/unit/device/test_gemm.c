@@ -83,7 +83,7 @@ static void check_shapes(const Instance *in, int64_t m, int64_t n, int64_t k, in
 }
 
 #ifndef CUDA_EMULATOR // the own product is tested in the build for the CPU
-static void check_own(const Instance *in) {
+static void check_builtin(const Instance *in) {
     check_shapes(in, 1, 1, 1, 1, true);
     check_shapes(in, 5, 7, 3, 1, true);
     check_shapes(in, 67, 35, 29, 1, true);
@@ -198,7 +198,7 @@ static void check_symmetric(const Instance *in) {
         instances(check_##name);                                                                                   \
     }
 #ifndef CUDA_EMULATOR
-TEST(own, for_each_cpu_instance)
+TEST(builtin, for_each_cpu_instance)
 #endif
 TEST(device, for_each_instance)
 TEST(symmetric, for_each_instance)

@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(BLOCK)
         A *first = static_cast<A *>(x.state[0]) + row_at(cut, piece, x.state_stride[0]);
         A *second = static_cast<A *>(x.state[1]) + row_at(cut, piece, x.state_stride[1]);
         const A *grads = static_cast<const A *>(x.grads) + at;
-#pragma unroll 2
+#pragma unroll(sizeof(A) == sizeof(float) ? 2 : 1) // two packs of doubles do not fit the registers
         for (int64_t c = first_column(piece); c < piece.end; c += STRIDE) {
             int64_t left = piece.end - c;
             A p[VECTOR], m[VECTOR], v[VECTOR], g[VECTOR];

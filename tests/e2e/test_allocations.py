@@ -2,6 +2,7 @@
 """No memory is allocated after the first step: runs of 3 and of 103 steps, which write as many records, allocate equally
 often but for what starting and ending threads takes, which varies by a few; one allocation a step would be 100."""
 import os
+import shlex
 import subprocess
 import sys
 
@@ -26,7 +27,7 @@ def allocations(folder, library, optimizer, steps, threads):
 def no_allocation_after_the_first_step(folder):
     tiny_runs.make_data(folder)
     library = os.path.join(folder, "count_allocations.so")
-    subprocess.run([os.environ.get("CC", "cc"), "-O1", "-shared", "-fPIC", COUNTER, "-o", library], check=True)
+    subprocess.run([*shlex.split(os.environ.get("CC", "cc")), "-O1", "-shared", "-fPIC", COUNTER, "-o", library], check=True)
     for optimizer in ("adamw", "muon", "normuon"):
         for threads in (1, 2):
             few, many = (allocations(folder, library, optimizer, steps, threads) for steps in (3, 103))

@@ -389,7 +389,7 @@ def every_operation_is_timed(_):
 
 def solves_are_tested_without_lapack(_):
     """The tests of what a GPU solves run where the CPU cannot solve; those of the CPU are named as skipped."""
-    program = os.path.join(os.path.dirname(EMULATOR), "tests", "test_polar_methods")
+    program = os.path.join(os.path.dirname(EMULATOR), "tests/unit/optim/polar/test_polar_methods")
     result = subprocess.run([program], env=tiny.ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert result.returncode == 0, result.stdout
     for line in (r"\[ +OK \] a_gpu_gives_the_polar_factor", r"skipped qdwh_takes_the_known_steps: .*LAPACK.*"):

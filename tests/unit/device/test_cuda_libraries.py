@@ -3,6 +3,7 @@
 and run where libraries of our own stand, which only know their version."""
 import os
 import re
+import shlex
 import subprocess
 
 import harness
@@ -21,7 +22,7 @@ int main(void) {
 
 
 def compiled(out, source, *options):
-    command = [os.environ.get("CC", "cc"), "-D_GNU_SOURCE", "-o", out, *options, "-x", "c", "-"]
+    command = [*shlex.split(os.environ.get("CC", "cc")), "-D_GNU_SOURCE", "-o", out, *options, "-x", "c", "-"]
     subprocess.run(command, input=source, text=True, check=True, cwd=harness.ROOT)
 
 

@@ -94,7 +94,7 @@ train_one() { # optimizer
     settings=(--config configs/demo.conf --config "configs/demo_$name.conf")
     settings+=("--train-data=$out/tokens/text_train_*.bin" "--val-data=$out/tokens/text_val_*.bin")
     mark=$({ cat configs/demo.conf "configs/demo_$name.conf" "$out/tokens/made_from" && printf '%s\n' "${settings[@]}" "${extra[@]}"; } | fingerprint)
-    state=$("$python" scripts/runs.py status "$run")
+    state=$("$python" scripts/lib/runs.py status "$run")
     if [ "$fresh" = yes ] || [ "$(cat "$run.settings" 2>/dev/null)" != "$mark" ]; then state=absent; fi
     case $state in
     finished)

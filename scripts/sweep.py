@@ -22,7 +22,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 
 from compare import compare, print_table, write_report  # noqa: E402  (goes on under a Python with matplotlib)
 from cli import ROOT, Parser  # noqa: E402

@@ -12,7 +12,7 @@ import sys
 import zlib
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 
 from cli import Parser, use_python_with  # noqa: E402
 from export import read_runs, steps_of  # noqa: E402

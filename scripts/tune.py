@@ -15,7 +15,7 @@ import re
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 
 from cli import Parser  # noqa: E402
 from runner import ROOT, Interrupted, Job, Results, SearchError, run_jobs, run_name  # noqa: E402

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 sys.dont_write_bytecode = True
 import tiny_runs as tiny
 
-sys.path.insert(0, os.path.join(tiny.ROOT, "scripts"))
+sys.path[:0] = [os.path.join(tiny.ROOT, "scripts"), os.path.join(tiny.ROOT, "scripts/lib")]
 from runs import RunError, read_run
 
 STEPS = 3

@@ -232,7 +232,7 @@ def test_smoothing_keeps_straight_lines(_):
 
 def test_status_of_a_run(folder):
     def status(path):
-        done = subprocess.run([sys.executable, str(ROOT / "scripts/runs.py"), "status", str(path)],
+        done = subprocess.run([sys.executable, str(ROOT / "scripts/lib/runs.py"), "status", str(path)],
                               capture_output=True, text=True, check=False)
         return done.stdout.strip()
     assert status(folder / "nowhere") == "absent"

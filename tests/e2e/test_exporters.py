@@ -139,8 +139,8 @@ def test_steps_of_a_resumed_run(folder):
 
 def test_missing_package_is_said_in_one_line(folder):
     """A copy of the scripts without a .venv beside it, under a Python without these packages."""
-    (folder / "scripts").mkdir()
-    for name in ("cli", "export", "runs", "to_tensorboard", "to_wandb"):
+    (folder / "scripts/lib").mkdir(parents=True)
+    for name in ("lib/cli", "lib/export", "lib/runs", "to_tensorboard", "to_wandb"):
         (folder / f"scripts/{name}.py").write_text((ROOT / f"scripts/{name}.py").read_text())
     for name in ("tensorboard", "wandb"):
         done = subprocess.run([sys.executable, "-I", "-S", str(folder / f"scripts/to_{name}.py"), "run", "--out", str(folder / "x")],

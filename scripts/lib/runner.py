@@ -17,7 +17,7 @@ from pathlib import Path
 
 from runs import RunError, read_run
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 STOPPED_BY_SIGNAL = 75  # exit status of ./train
 DIVERGED = re.compile(r"step \d+ is bad")  # what ./train says when loss or gradient are not finite or too large
 PROGRAM_BYTES = 64 << 20  # what a process takes beside its plan: code, libraries, thread stacks

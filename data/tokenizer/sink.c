@@ -97,6 +97,10 @@ bool sink_add(Sink *s, const uint16_t *tokens, int64_t n, bool to_val, Error *er
 }
 
 bool sink_close(Sink *s, bool ok, Error *err) {
+    if (ok && s->result->documents == 0)
+        ok = error_set(err,
+                       "no document has a text; lines of JSON have it in the field that --field names, now \"%s\"",
+                       s->config->field);
     if (ok && s->result->train_tokens == 0)
         ok = error_set(err, "all of the text went to validation: lower --val-tokens, or give more documents");
     ok = ok && close_shard(s, &s->train, err) && close_shard(s, &s->val, err);

@@ -1,86 +1,75 @@
 #include "data/tokenizer/source.h"
 
-#include "base/file.h"
-
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { UNIT_BYTES = 1 << 20, UNIT_MOST = 1 << 29 };
 
-static bool is_stdin(const char *name) {
-    return strcmp(name, "-") == 0;
-}
-
-static bool is_json(const TokenizeConfig *c, const char *name) {
-    size_t n = strlen(name);
-    if (c->format != FORMAT_AUTO) return c->format == FORMAT_JSONL;
-    return n >= 6 && strcmp(name + n - 6, ".jsonl") == 0;
-}
-
-bool source_open(Source *source, int64_t *total_bytes, const TokenizeConfig *config, Error *err) {
-    *source = (Source){.config = config, .fd = -1};
-    *total_bytes = 0;
+bool source_open(Source *source, TokenizeResult *result, const TokenizeConfig *config, Error *err) {
+    *source = (Source){.config = config, .input = {.fd = -1}};
     bool known = true;
     for (int i = 0; i < config->n_files; i++) {
         const char *name = config->files[i];
-        if (config->val_tokens < 0 && (is_stdin(name) || is_json(config, name)))
+        bool is_stdin = strcmp(name, "-") == 0, is_json = false;
+        if (is_stdin) {
+            known = false;
+        } else {
+            Input input;
+            if (!input_open(&input, name, config->format, err)) return false;
+            is_json = input.is_json;
+            result->total_bytes += input.file_bytes;
+            result->n_compressed += input.decompressor != NULL;
+            result->n_json += is_json;
+            input_close(&input);
+        }
+        if (config->val_tokens < 0 && (is_stdin || is_json))
             return error_set(
                 err,
-                "%s: say how many tokens go to validation with --val-tokens N (0: none); --val-fraction "
+                "%s: set the number of validation tokens with --val-tokens N (0: none); --val-fraction "
                 "is for files of plain text",
-                is_stdin(name) ? "standard input" : name);
-        if (is_stdin(name)) {
-            known = false;
-            continue;
-        }
-        int64_t size;
-        int fd = file_open_read(&size, name, err);
-        if (fd < 0) return false;
-        close(fd);
-        if (size == 0) return error_set(err, "%s is empty: leave it out", name);
-        *total_bytes += size;
+                is_stdin ? "standard input" : name);
     }
-    if (!known) *total_bytes = 0;
+    if (!known) result->total_bytes = 0;
     return true;
-}
-
-static void close_file(Source *s) {
-    if (s->fd > STDIN_FILENO) close(s->fd);
-    s->fd = -1;
 }
 
 void source_close(Source *source) {
-    close_file(source);
+    input_close(&source->input);
     free(source->carry);
 }
 
-// Bytes of the file before its end for validation: those of whole characters.
-static bool find_val(Source *s, int64_t size, Error *err) {
-    char byte;
-    s->val_left = (int64_t)((double)size * s->config->val_fraction);
-    s->left = size - s->val_left;
-    for (int i = 0; i < 3 && s->val_left > 0 && s->left > 0; i++, s->left--, s->val_left++) {
-        if (!file_read_at(&byte, s->fd, s->path, s->left, 1, err)) return false;
-        if ((byte & 0xC0) != 0x80) break;
+// Bytes of an open text; a compressed one is read once for this and opened again.
+static bool text_bytes(int64_t *bytes, Input *input, const char *name, TextFormat format, Error *err) {
+    if (!input->decompressor) {
+        *bytes = input->file_bytes - (int64_t)input->head_at;
+        return true;
     }
-    return true;
+    char *buffer = malloc(UNIT_BYTES);
+    ASSERT(buffer);
+    bool ok;
+    size_t n;
+    *bytes = 0;
+    while ((ok = input_read(input, buffer, UNIT_BYTES, &n, err)) && n > 0) *bytes += (int64_t)n;
+    free(buffer);
+    input_close(input);
+    return ok && input_open(input, name, format, err);
 }
 
 static bool open_next(Source *s, Error *err) {
-    const char *name = s->config->files[s->next_file++];
-    int64_t size = INT64_MAX;
-    s->path = is_stdin(name) ? "standard input" : name;
-    s->fd = is_stdin(name) ? STDIN_FILENO : file_open_read(&size, name, err);
-    if (s->fd < 0) return false;
-    s->is_json = is_json(s->config, name);
+    const TokenizeConfig *c = s->config;
+    const char *name = c->files[s->next_file++];
+    if (!input_open(&s->input, name, c->format, err)) return false;
     s->line = 1;
-    s->left = size;
+    s->left = INT64_MAX;
     s->val_left = 0;
     s->to_val = false;
     s->begins = true;
-    return s->config->val_tokens >= 0 || find_val(s, size, err);
+    if (c->val_tokens >= 0 || c->val_fraction == 0) return true;
+    int64_t bytes;
+    if (!text_bytes(&bytes, &s->input, name, c->format, err)) return false;
+    s->val_left = (int64_t)((double)bytes * c->val_fraction);
+    s->left = bytes - s->val_left;
+    return true;
 }
 
 static void reserve(char **text, size_t *capacity, size_t wanted) {
@@ -93,20 +82,34 @@ static void reserve(char **text, size_t *capacity, size_t wanted) {
 // Reads until the unit is full or the part ends, which leaves nothing: left is 0 then.
 static bool read_more(Unit *u, Source *s, Error *err) {
     while (u->size < u->capacity && s->left > 0) {
-        size_t room = u->capacity - u->size;
-        ssize_t n = read(s->fd, u->text + u->size, (int64_t)room < s->left ? room : (size_t)s->left);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return error_set(err, "cannot read %s: %s", s->path, strerror(errno));
-        if (n == 0 && s->left != INT64_MAX) return error_set(err, "%s became shorter while it was read", s->path);
-        u->size += (size_t)n;
+        size_t room = u->capacity - u->size, n;
+        if ((int64_t)room > s->left) room = (size_t)s->left;
+        if (!input_read(&s->input, u->text + u->size, room, &n, err)) return false;
+        u->size += n;
+        if (n == 0 && s->left != INT64_MAX)
+            return error_set(err, "%s became shorter while it was read", s->input.path);
         if (n == 0) s->left = 0;
-        else if (s->left != INT64_MAX) s->left -= n;
+        else if (s->left != INT64_MAX) s->left -= (int64_t)n;
     }
     return true;
 }
 
+// Bytes at the end of the text that begin a character which the text does not end.
+static size_t begun_character(const char *text, size_t size) {
+    for (size_t n = 1; n <= 3 && n <= size; n++) {
+        unsigned char lead = (unsigned char)text[size - n];
+        if (lead >= 0x80 && lead < 0xC0) continue;
+        size_t wanted = lead < 0xC0 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+        return wanted > n ? n : 0;
+    }
+    return 0;
+}
+
+// Where the unit ends: at a place that does not change the tokens, and at the end of the part; a character on the border of
+// the end for validation goes there whole.
 static size_t cut(const Unit *u, const Source *s) {
-    if (!s->is_json) return vocab_cut(s->config->vocab, u->text, u->size);
+    if (s->left == 0) return u->size - (s->val_left > 0 ? begun_character(u->text, u->size) : 0);
+    if (!s->input.is_json) return vocab_cut(s->config->vocab, u->text, u->size);
     const char *newline = memrchr(u->text, '\n', u->size);
     return newline ? (size_t)(newline + 1 - u->text) : 0;
 }
@@ -118,8 +121,8 @@ static bool fill(Unit *u, Source *s, Error *err) {
     s->n_carry = 0;
     for (;;) {
         if (!read_more(u, s, err)) return false;
-        size_t end = s->left > 0 ? cut(u, s) : u->size;
-        if (end > 0 || u->size == 0) {
+        size_t end = cut(u, s);
+        if (end > 0 || s->left == 0) {
             s->n_carry = u->size - end;
             reserve(&s->carry, &s->carry_capacity, s->n_carry);
             if (s->n_carry) memcpy(s->carry, u->text + end, s->n_carry);
@@ -127,8 +130,8 @@ static bool fill(Unit *u, Source *s, Error *err) {
             return true;
         }
         if (u->capacity >= UNIT_MOST)
-            return error_set(err, "%s, line %lld: %s of more than %d bytes is too long", s->path,
-                             (long long)s->line, s->is_json ? "a line" : "a word", UNIT_MOST);
+            return error_set(err, "%s, line %lld: %s of more than %d bytes is too long", s->input.path,
+                             (long long)s->line, s->input.is_json ? "a line" : "a word", UNIT_MOST);
         reserve(&u->text, &u->capacity, 2 * u->capacity);
     }
 }
@@ -142,24 +145,28 @@ static int64_t count_lines(const char *text, size_t size) {
 bool source_next(Unit *unit, bool *end, Source *s, Error *err) {
     *end = false;
     for (;;) {
-        if (s->fd < 0 && s->next_file == s->config->n_files) {
+        if (s->input.fd < 0 && s->next_file == s->config->n_files) {
             *end = true;
             return true;
         }
-        if (s->fd < 0 && !open_next(s, err)) return false;
+        if (s->input.fd < 0 && !open_next(s, err)) return false;
         if (!fill(unit, s, err)) return false;
-        unit->path = s->path;
+        unit->path = s->input.path;
         unit->line = s->line;
-        unit->is_json = s->is_json;
+        unit->is_json = s->input.is_json;
         unit->begins = s->begins;
         unit->to_val = s->to_val;
+        unit->file_bytes = s->closed_bytes + s->input.read_bytes;
         s->line += count_lines(unit->text, unit->size);
         s->begins = false;
-        if (s->left == 0 && s->n_carry == 0) {
+        if (s->left == 0) {
             s->left = s->val_left;
             s->val_left = 0;
             s->to_val = s->begins = true;
-            if (s->left == 0) close_file(s);
+            if (s->left == 0) {
+                s->closed_bytes += s->input.read_bytes;
+                input_close(&s->input);
+            }
         }
         if (unit->size > 0) return true;
     }

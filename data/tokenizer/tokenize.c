@@ -2,13 +2,16 @@
 // all units before it have been added.
 #include "data/tokenizer/tokenize.h"
 
-#include "base/json.h"
+#include "data/tokenizer/json_line.h"
 #include "data/tokenizer/sink.h"
 #include "data/tokenizer/source.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+
+// So many documents without a text at the start are a wrong field.
+enum { MANY_EMPTY = 1000 };
 
 typedef struct {
     const TokenizeConfig *config;
@@ -29,6 +32,7 @@ typedef struct {
     Unit unit;
     uint16_t *tokens;
     int64_t n, capacity;
+    int64_t documents, empty_documents, bad_lines; // of the unit
     VocabEncoder *encoder;
 } Worker;
 
@@ -39,21 +43,32 @@ static bool is_blank(const char *text, size_t size) {
 }
 
 static void encode_document(Worker *w, const Job *job, const char *text, size_t size, bool begins) {
-    if (begins) w->tokens[w->n++] = (uint16_t)vocab_end_of_text(job->config->vocab);
+    if (begins) {
+        w->tokens[w->n++] = (uint16_t)vocab_end_of_text(job->config->vocab);
+        w->documents++;
+    }
     w->n += vocab_encode(w->tokens + w->n, w->encoder, text, size);
 }
 
-static bool encode_line(Worker *w, const Job *job, const char *line, size_t size, Error *err) {
-    const char *field = job->config->field;
-    Json *json = json_parse(line, size, err);
-    if (!json) return false;
-    const Json *text = json_get(json, field);
-    bool ok = text && text->kind == JSON_STRING;
-    if (ok) encode_document(w, job, text->string, text->length, true);
-    else if (json->kind != JSON_OBJECT) error_set(err, "this is no JSON object");
-    else error_set(err, "the object has no string \"%s\"; --field names the one with the text", field);
-    json_free(json);
-    return ok;
+static bool encode_line(Worker *w, const Job *job, char *line, size_t size, Error *err) {
+    const TokenizeConfig *c = job->config;
+    char *text;
+    size_t text_size;
+    switch (json_line_text(&text, &text_size, line, size, c->field, err)) {
+    case JSON_LINE_TEXT:
+        encode_document(w, job, text, text_size, true);
+        return true;
+    case JSON_LINE_EMPTY:
+        w->empty_documents++;
+        return c->on_bad_document != BAD_DOCUMENT_STOP ||
+               error_set(err, "\"%s\" is missing, null or empty; --field names the one with the text", c->field);
+    case JSON_LINE_BAD:
+        break;
+    }
+    w->bad_lines++;
+    if (c->on_bad_document == BAD_DOCUMENT_SKIP) return true;
+    Error why = *err;
+    return error_set(err, "%s; --on-bad-document skip passes over such lines", why.text);
 }
 
 static bool encode_lines(Worker *w, const Job *job, Error *err) {
@@ -70,14 +85,14 @@ static bool encode_lines(Worker *w, const Job *job, Error *err) {
 }
 
 static bool encode_unit(Worker *w, const Job *job, Error *err) {
-    // 3 for a byte: see vocab_encode. A line of JSON has more bytes than the text in it.
+    // 3 for a byte: see vocab_encode. A line of JSON has more bytes than the text in it and the token before it.
     int64_t most = 3 * (int64_t)w->unit.size + 1;
     if (most > w->capacity) {
         w->tokens = realloc(w->tokens, (size_t)most * sizeof *w->tokens);
         ASSERT(w->tokens);
         w->capacity = most;
     }
-    w->n = 0;
+    w->n = w->documents = w->empty_documents = w->bad_lines = 0;
     if (w->unit.is_json) return encode_lines(w, job, err);
     encode_document(w, job, w->unit.text, w->unit.size, w->unit.begins);
     return true;
@@ -103,12 +118,21 @@ static bool add_unit(Worker *w, Job *job, int64_t number, bool ok, Error *err) {
     pthread_mutex_lock(&job->turn_lock);
     while (job->turn != number) pthread_cond_wait(&job->turn_changed, &job->turn_lock);
     if (!job->failed) {
+        TokenizeResult *r = job->result;
+        r->bytes += (int64_t)w->unit.size;
+        r->file_bytes = w->unit.file_bytes;
+        r->documents += w->documents;
+        r->empty_documents += w->empty_documents;
+        r->bad_lines += w->bad_lines;
         if (ok && c->stop && c->stop()) ok = error_set(err, "stopped by a signal; no shards were made");
+        if (ok && r->documents == 0 && r->empty_documents >= MANY_EMPTY)
+            ok = error_set(
+                err, "%s: none of its first %lld objects has a text in \"%s\"; --field names the one with the text",
+                w->unit.path, (long long)r->empty_documents, c->field);
         ok = ok && sink_add(&job->sink, w->tokens, w->n, w->unit.to_val, err);
         job->failed = !ok;
         if (!ok) *job->err = *err;
-        job->result->bytes += (int64_t)w->unit.size;
-        if (ok && c->progress) c->progress(job->result);
+        if (ok && c->progress) c->progress(r);
     }
     ok = !job->failed;
     job->turn++;
@@ -168,7 +192,7 @@ bool tokenize_files(TokenizeResult *result, const TokenizeConfig *config, Error 
                .read_lock = PTHREAD_MUTEX_INITIALIZER,
                .turn_lock = PTHREAD_MUTEX_INITIALIZER,
                .turn_changed = PTHREAD_COND_INITIALIZER};
-    if (!check_config(config, err) || !source_open(&job.source, &result->total_bytes, config, err) ||
+    if (!check_config(config, err) || !source_open(&job.source, result, config, err) ||
         !sink_open(&job.sink, result, config, err))
         return false;
     run_threads(&job);

@@ -13,7 +13,8 @@
 
 typedef struct {
     char vocab[OPTION_TEXT_MAX], out[OPTION_TEXT_MAX], name[OPTION_TEXT_MAX], field[OPTION_TEXT_MAX];
-    int format; // TextFormat
+    int format;          // TextFormat
+    int on_bad_document; // OnBadDocument
     int64_t shard_tokens, val_tokens;
     double val_fraction;
     int threads;
@@ -23,6 +24,9 @@ typedef struct {
 static const OptionChoice format_words[] = {
     {"auto", FORMAT_AUTO}, {"text", FORMAT_TEXT}, {"jsonl", FORMAT_JSONL}, {NULL, 0}};
 
+static const OptionChoice bad_document_words[] = {
+    {"skip-empty", BAD_DOCUMENT_SKIP_EMPTY}, {"skip", BAD_DOCUMENT_SKIP}, {"stop", BAD_DOCUMENT_STOP}, {NULL, 0}};
+
 #define OPTIONS_OF TokenizeOptions
 static const OptionSpec specs[] = {
     OPTION_TEXT("vocab", vocab, "bytes", .value = "NAME",
@@ -30,8 +34,13 @@ static const OptionSpec specs[] = {
                         "vocab/gpt2.tiktoken, is made by scripts/get_vocab.sh"),
     OPTION_TEXT("out", out, ".", .value = "DIR", .help = "where the shards go"),
     OPTION_TEXT("name", name, "text", .value = "NAME", .help = "beginning of the shards' names"),
-    OPTION_ONE_OF("format", format, "auto", format_words, .help = "of all FILEs; auto: by their names"),
-    OPTION_TEXT("field", field, "text", .value = "NAME", .help = "of the JSON objects, with the text"),
+    OPTION_ONE_OF("format", format, "auto", format_words,
+                  .help = "of all FILEs; auto: by their names and contents"),
+    OPTION_TEXT("field", field, "text", .value = "NAME", .help = "field of the JSON objects that has the text"),
+    OPTION_ONE_OF(
+        "on-bad-document", on_bad_document, "skip-empty", bad_document_words,
+        .help = "lines of JSON to skip and count: those whose text is missing, null or empty (skip-empty), also "
+                "those that are not objects with a string (skip), none (stop)"),
     OPTION_INT64("shard-tokens", shard_tokens, "100000000", 2, INT_MAX,
                  .help = "tokens of a training shard; documents go on in the next"),
     OPTION_NUMBER("val-fraction", val_fraction, "0.1", 0, 0.9,
@@ -49,15 +58,19 @@ static const OptionTable table = OPTION_TABLE(specs);
 static const char usage[] =
     "usage: train tokenize [options] FILE...\n"
     "\n"
-    "Makes token shards of texts. A FILE is a text, which is one document, or, where its name ends in .jsonl, "
-    "lines\n"
-    "of JSON with a document each; - is standard input. Every document is preceded by the end-of-text token. The\n"
-    "validation shard is DIR/NAME_val_000000.bin, the others are DIR/NAME_train_000001.bin and on.\n"
-    "What is not UTF-8 becomes U+FFFD with a .tiktoken file; bytes are taken as they are.\n";
+    "Makes token shards of texts. A FILE is a text, which is one document, or lines of JSON with a document each\n"
+    "(.jsonl, .ndjson, .json, or a first line that is a JSON object); both may be compressed by gzip or zstd. - "
+    "is\n"
+    "standard input. Every document is preceded by the end-of-text token. The validation shard is\n"
+    "DIR/NAME_val_000000.bin, the others are DIR/NAME_train_000001.bin and on.\n"
+    "Bytes that are not UTF-8 become U+FFFD with a .tiktoken file and stay as they are with --vocab bytes. "
+    "UTF-16,\n"
+    "Parquet and other binary files are refused.\n";
 static const char examples[] =
     "examples: train tokenize --out corpus --name austen emma.txt persuasion.txt\n"
-    "          zstdcat web.jsonl.zst | train tokenize --vocab vocab/gpt2.tiktoken --format jsonl \\\n"
-    "              --val-tokens 10000000 --out corpus --name web -\n";
+    "          train tokenize --vocab vocab/gpt2.tiktoken --val-tokens 10000000 --out corpus --name web "
+    "web.jsonl.zst\n"
+    "          xzcat web.jsonl.xz | train tokenize --format jsonl --val-tokens 0 --out corpus --name web -\n";
 
 // A line that keeps itself up to date on a terminal.
 static void show_progress(const TokenizeResult *r) {
@@ -66,11 +79,11 @@ static void show_progress(const TokenizeResult *r) {
     if (start == 0) start = now;
     if (now - shown < 0.2 || now == start) return;
     shown = now;
-    double rate = (double)r->bytes / (now - start);
-    printf("\r\033[K%.1f MB", 1e-6 * (double)r->bytes);
+    double rate = (double)r->file_bytes / (now - start);
+    printf("\r\033[K%.1f MB", 1e-6 * (double)r->file_bytes);
     if (r->total_bytes) printf(" of %.1f", 1e-6 * (double)r->total_bytes);
     printf("  %.1f M tokens  %.1f MB/s", 1e-6 * (double)(r->train_tokens + r->val_tokens), 1e-6 * rate);
-    if (r->total_bytes) printf("  %.0f s left", (double)(r->total_bytes - r->bytes) / rate);
+    if (r->total_bytes) printf("  %.0f s left", (double)(r->total_bytes - r->file_bytes) / rate);
     fflush(stdout);
 }
 
@@ -84,6 +97,7 @@ static bool tokenize(const TokenizeOptions *o, const Vocab *vocab, const char *c
                              .n_files = n_files,
                              .format = (TextFormat)o->format,
                              .field = o->field,
+                             .on_bad_document = (OnBadDocument)o->on_bad_document,
                              .shard_tokens = o->shard_tokens,
                              .val_fraction = o->val_fraction,
                              .val_tokens = o->val_tokens,
@@ -102,6 +116,12 @@ static bool tokenize(const TokenizeOptions *o, const Vocab *vocab, const char *c
            " for validation, in %d shards; %.1f s, %.1f MB/s\n%s/%s_train_*.bin\n",
            r.bytes, n_files, n_files == 1 ? "" : "s", r.train_tokens, r.val_tokens, r.n_shards, seconds,
            1e-6 * (double)r.bytes / seconds, o->out, o->name);
+    if (r.n_compressed) printf("note: decompressed %d of the files\n", r.n_compressed);
+    if (r.n_json && o->format == FORMAT_AUTO) printf("note: read %d of the files as lines of JSON\n", r.n_json);
+    if (r.empty_documents)
+        printf("skipped %" PRId64 " of %" PRId64 " documents: their text is missing, null or empty\n",
+               r.empty_documents, r.documents + r.empty_documents);
+    if (r.bad_lines) printf("skipped %" PRId64 " lines that are not JSON objects with a text\n", r.bad_lines);
     if (r.val_tokens) printf("%s/%s_val_*.bin\n", o->out, o->name);
     return true;
 }

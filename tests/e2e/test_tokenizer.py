@@ -3,6 +3,7 @@
 and on every character there is. Runs itself with .venv/bin/python where the package is only there."""
 import functools
 import glob
+import gzip
 import json
 import os
 import random
@@ -133,7 +134,7 @@ def test_random_unicode(folder):
     compare(tokenize(folder, [folder / "random.jsonl"], "--val-tokens", "0"), texts)
     whole = folder / "whole.txt"  # the same as one document, cut into units by the program
     whole.write_text("".join(texts) * 3, encoding="utf-8", newline="")
-    compare(tokenize(folder, [whole], "--val-fraction", "0", "--overwrite"), ["".join(texts) * 3])
+    compare(tokenize(folder, [whole], "--val-fraction", "0", "--overwrite", "--format", "text"), ["".join(texts) * 3])
 
 
 def test_random_bytes(folder):
@@ -147,7 +148,7 @@ def test_random_bytes(folder):
     files = [folder / f"{i:03}.bin" for i in range(len(texts))]
     for file, text in zip(files, texts):
         file.write_bytes(text)
-    compare(tokenize(folder, files, "--val-fraction", "0"), [text.decode("utf-8", "replace") for text in texts])
+    compare(tokenize(folder, files, "--val-fraction", "0", "--format", "text"), [text.decode("utf-8", "replace") for text in texts])
 
 
 def test_long_words(folder):
@@ -158,10 +159,74 @@ def test_long_words(folder):
     compare(tokenize(folder, [folder / "long.jsonl"], "--val-tokens", "0"), texts)
 
 
+def is_json(line):
+    try:
+        return isinstance(json.loads(line.decode("utf-8", "replace")), dict)
+    except ValueError:
+        return False
+
+
+def odd_document(draw, words):
+    """A line of JSON as some tool may have written it, as bytes."""
+    text = "".join(draw.choice(words) for _ in range(draw.randrange(12)))
+    fields = [draw.choice(['"n": 1e400', '"n":NaN', '"n":-Infinity', '"n":123456789012345678901234567890', '"a":' + "[" * 90 + "]" * 90,
+                           '"id":1,"id":2', '"o":{"text":"inner","k":[{"x":null}]}', r'"e":"\ud800 \" \\"', '"":""', '"t":true'])
+              for _ in range(draw.randrange(3))]
+    value = json.dumps(text, ensure_ascii=draw.random() < 0.5)
+    if draw.random() < 0.03:
+        value = draw.choice(["null", '""'])
+    if draw.random() < 0.97:
+        fields.insert(draw.randrange(len(fields) + 1), draw.choice(['"text"', r'"te\u0078t"', ' "text" ']) + ":" + value)
+    if draw.random() < 0.05:
+        fields.insert(0, '"text":"an earlier one"')
+    line = ("{" + draw.choice([",", " , "]).join(fields) + "}").encode("utf-8", "surrogatepass")
+    strings = [i for i, byte in enumerate(line) if byte in b"deow" and line[i - 1 : i] not in (b"\\", b"u")]
+    if strings and draw.random() < 0.1:  # a byte that is not UTF-8, within a string
+        at = draw.choice(strings) + 1
+        damaged = line[:at] + bytes([draw.randrange(128, 256)]) + line[at:]
+        line = damaged if is_json(damaged) else line
+    return line + draw.choice([b"\n", b"\n", b"\r\n", b"  \n\n"])
+
+
+def test_odd_documents(folder):
+    """10,000 odd lines of JSON and texts: the tokens of tiktoken over what Python's json reads, plain, gzip and as one text."""
+    draw = random.Random(7)
+    words = ["the ", "word", " ", "\n\n", "\t", "\u00e9", "e\u0301", "\u4e2d\u6587", "\U0001f600", "\ud83d", "\ude00", "\ud83d\ude00x", "\x00",
+             "\x7f", "\u2028", "\ufeff", "\ufffe", "\uffff", '"', "\\", "/", "<|endoftext|>", "'ll", "2024", "\U0010ffff", "\xa0"]
+    lines = [odd_document(draw, words) for _ in range(10_000)]
+    data, texts, empty = b"\xef\xbb\xbf" + b"".join(lines), [], 0
+    for line in lines:
+        text = json.loads(line.decode("utf-8", "replace")).get("text")
+        if not text:
+            empty += 1
+            continue
+        texts.append(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))  # as tiktoken does
+    assert empty > 300 and any("\ufffd" in text for text in texts)
+    (folder / "odd").write_bytes(data)
+    (folder / "odd.gz").write_bytes(gzip.compress(data))
+    for name in ("odd", "odd.gz"):
+        compare(tokenize(folder, [folder / name], "--val-tokens", "0", "--format", "jsonl", "--overwrite"), texts)
+        whole = data[3:].decode("utf-8", "replace")
+        compare(tokenize(folder, [folder / name], "--val-fraction", "0", "--format", "text", "--overwrite"), [whole])
+    # A line of JSON that Python refuses is refused, and the other way round.
+    for damaged in range(300):
+        line = bytearray(draw.choice(lines).strip())
+        line[draw.randrange(len(line))] = draw.choice(b'"{}[],:\\x0 \x01')
+        (folder / "one.jsonl").write_bytes(bytes(line) + b'\n{"text":"x"}\n')
+        done = subprocess.run([TRAIN, "tokenize", "--out", str(folder / "one"), "--overwrite", "--val-tokens", "0",
+                               str(folder / "one.jsonl")], capture_output=True, check=False)
+        try:
+            read = json.loads(bytes(line).decode("utf-8", "replace"))
+            good = isinstance(read, dict) and isinstance(read.get("text"), (str, type(None)))
+        except ValueError:
+            good = False
+        assert (done.returncode == 0) == good, (damaged, bytes(line), done.stderr)
+
+
 def test_decoding_gives_the_text_back(folder):
     text = "".join(characters()[::7]) + " it's\n\n  x"
     (folder / "text.txt").write_text(text, encoding="utf-8", newline="")
-    tokens = tokenize(folder, [folder / "text.txt"], "--val-fraction", "0")
+    tokens = tokenize(folder, [folder / "text.txt"], "--val-fraction", "0", "--format", "text")
     assert ENCODING.decode(list(tokens[1:])) == text
 
 

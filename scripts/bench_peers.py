@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 
-from cli import ROOT, Parser, print_rows  # noqa: E402
+from cli import ROOT, Parser, print_rows, run_main  # noqa: E402
 
 # n_layer, n_head, d_model, vocabulary, batch, tokens, steps of a round (the first two are not counted)
 NETWORKS = {"demo": (4, 2, 128, 257, 32, 128, 14), "gpt2": (12, 12, 768, 50257, 4, 64, 6)}
@@ -109,15 +109,15 @@ def compare(name, rounds, threads):
                  f"{min(t) / best:.2f}"] for program, t in times.items()])
 
 
-def main():
+def main(arguments):
     parser = Parser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--network", choices=sorted(NETWORKS), action="append", help="both unless given")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     for name in args.network or NETWORKS:
         compare(name, args.rounds, args.threads)
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

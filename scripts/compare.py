@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 
-from cli import Parser, print_rows, use_python_with_matplotlib  # noqa: E402
+from cli import Parser, as_text, print_rows, run_main, use_python_with_matplotlib, write_file  # noqa: E402
 
 use_python_with_matplotlib()
 
@@ -124,7 +124,7 @@ def label_series(series, labels):
         detailed = [" ".join([o] + [f"{key}={s.config.get(key, '-')}" for key in differing])
                     for o, s in zip(optimizers, series)]
         directories = [s.runs[0].name for s in series]
-        paths = [str(s.runs[0].path) for s in series]
+        paths = [as_text(s.runs[0].path) for s in series]
         readable = [detailed] if len(differing) <= 2 else []
         names = next((c for c in [optimizers, *readable, directories, paths] if all(c) and len(set(c)) == len(c)), paths)
     if len(set(names)) != len(names):
@@ -210,7 +210,7 @@ def measure(series, target, given_target):
     bits = [run.bits_per_byte for run in series.runs if run.val.step[-1] == series.step[-1]]
     return {
         "label": series.label,
-        "runs": [str(run.path) for run in series.runs],
+        "runs": [as_text(run.path) for run in series.runs],
         "seeds": [run.seed for run in series.runs],
         "optimizer": series.config.get("optimizer"),
         "lr": {name: series.config[name] for name in ("lr", "embed-lr", "head-lr", "vector-lr") if name in series.config},
@@ -345,11 +345,11 @@ def write_report(out, title, series, report, more_sections=()):
     from compare_html import write_page
     from compare_plot import plot_curves, plot_target
     out.mkdir(parents=True, exist_ok=True)
-    (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_file(out / "report.json", json.dumps(report, indent=1) + "\n")
     pictures = {}
     for name, plot in (("target", plot_target), ("curves", plot_curves)):
         pictures[name] = {theme: plot(series, report, title, theme) for theme in ("light", "dark")}
-        (out / f"{name}.png").write_bytes(pictures[name]["light"])
+        write_file(out / f"{name}.png", pictures[name]["light"])
     words = pair_lines(report) + caption_lines(report)[1:]
     write_page(out / "report.html", title, report, *table_rows(report), words, pictures, more_sections)
 
@@ -371,20 +371,13 @@ def parse_arguments(arguments):
 
 def main(arguments):
     options = parse_arguments(arguments)
-    try:
-        series, report = compare(options.runs, options.label, options.baseline, options.target)
-        out = Path(options.out)
-        write_report(out, options.title, series, report)
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
-        return 1
+    series, report = compare(options.runs, options.label, options.baseline, options.target)
+    out = Path(options.out)
+    write_report(out, options.title, series, report)
     print_table(report)
     print(f"\nPicture: {out / 'target.png'}\nCurves:  {out / 'curves.png'}\nPage:    {out / 'report.html'}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main)

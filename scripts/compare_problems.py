@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 
-from cli import Parser, use_python_with_matplotlib  # noqa: E402
+from cli import Parser, run_main, use_python_with_matplotlib, write_file  # noqa: E402
 
 use_python_with_matplotlib()
 
@@ -139,7 +139,7 @@ def compare(paths, labels, out, smoothing, title=None):
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     picture = out / f"{problem}.png"
-    picture.write_bytes(draw(runs, labels, smoothing, title or TITLES[problem]))
+    write_file(picture, draw(runs, labels, smoothing, title or TITLES[problem]))
     return f"{table(runs, labels)}\n\nPicture: {picture}"
 
 
@@ -160,16 +160,9 @@ def main(arguments):
     parser.add_argument("--smoothing", type=fraction, default=0.8, metavar="X",
                         help="weight of the past in the mean that is drawn, a step; 0: none (default: 0.8, the paper's)")
     options = parser.parse_args(arguments)
-    try:
-        print(compare(options.runs, options.label, options.out, options.smoothing, options.title))
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
-        return 1
+    print(compare(options.runs, options.label, options.out, options.smoothing, options.title))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main)

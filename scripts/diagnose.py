@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 
-from cli import Parser, print_rows, use_python_with_matplotlib  # noqa: E402
+from cli import Parser, as_text, print_rows, run_main, use_python_with_matplotlib, write_file  # noqa: E402
 
 use_python_with_matplotlib()
 
@@ -67,7 +67,7 @@ def build_report(series, name, step):
         "figure": {"matrix": name, "step": step,
                    "series": {one.label: {key: one.steps[step][name]["update"][key] for key in ("condition", "row_norm_cv")} for one in series}},
         "medians": rows,
-        "series": [{"label": one.label, "runs": [str(one.runs[0].path)], "seeds": [one.runs[0].seed], "steps": list(one.steps)}
+        "series": [{"label": one.label, "runs": [as_text(one.runs[0].path)], "seeds": [one.runs[0].seed], "steps": list(one.steps)}
                    for one in series],
         "configuration_differences": {n: {one.label: one.config.get(n) for one in series} for n in differing},
         "environment": {one.label: one.runs[0].environment for one in series},
@@ -101,14 +101,14 @@ def write_report(out, title, series, report):
     from compare_html import differences_table, environment_table, picture, runs_table, table, write_document
     from diagnose_plot import plot_matrix, plot_traces
     out.mkdir(parents=True, exist_ok=True)
-    (out / "diagnose.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_file(out / "diagnose.json", json.dumps(report, indent=1) + "\n")
     figure = report["figure"]
     plots = {"update": lambda theme: plot_matrix(series, figure["matrix"], figure["step"], title, theme)}
     for of in OBJECTS:
         plots[f"traces_{of}"] = lambda theme, of=of: plot_traces(series, of, title, theme)
     pictures = {name: {theme: plot(theme) for theme in ("light", "dark")} for name, plot in plots.items()}
     for name, themes in pictures.items():
-        (out / f"{name}.png").write_bytes(themes["light"])
+        write_file(out / f"{name}.png", themes["light"])
     from html import escape
     parts = [f"<h1>{escape(title)}</h1>",
              picture(pictures["update"], "Singular values and row norms of the update, one panel an optimizer"),
@@ -134,20 +134,13 @@ def parse_arguments(arguments):
 
 def main(arguments):
     options = parse_arguments(arguments)
-    try:
-        series = read_series(options.runs, options.label)
-        report = build_report(series, *choose_matrix(series, options.matrix, options.step))
-        pictures = write_report(Path(options.out), options.title, series, report)
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
-        return 1
+    series = read_series(options.runs, options.label)
+    report = build_report(series, *choose_matrix(series, options.matrix, options.step))
+    pictures = write_report(Path(options.out), options.title, series, report)
     print_rows(*table_rows(report))
     print("\nPictures: " + " ".join(map(str, pictures)) + f"\nPage:     {Path(options.out) / 'diagnose.html'}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main)

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 
 import argparse  # noqa: E402
 
-from cli import Parser, use_python_with_matplotlib  # noqa: E402
+from cli import Parser, run_main, use_python_with_matplotlib  # noqa: E402
 
 use_python_with_matplotlib()
 
@@ -41,7 +41,8 @@ def train(program, preset, directory, extra):
     """Makes the run; one that diverges is a result, other failures end the script."""
     command = [str(program), "problem", "--config", str(preset), "--out", str(directory), "--overwrite", "--quiet", *extra]
     print(f"{preset.stem} ...", flush=True)
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+                            check=False)
     message = (result.stdout + result.stderr).strip()
     print(f"  {message}", flush=True)
     if result.returncode != 0 and not is_finished(directory):
@@ -61,22 +62,15 @@ def main(arguments):
     parser.add_argument("--train", default=str(ROOT / "train"), metavar="FILE", help="the program (default: ./train)")
     options = parser.parse_args(arguments)
     out = Path(options.out)
-    try:
-        directories = []
-        for name in presets_of(options.problem, options.preset):
-            preset = ROOT / "configs/problems" / f"{options.problem}_{name}.conf"
-            directories.append(out / preset.stem)
-            if not is_finished(directories[-1]):
-                train(options.train, preset, directories[-1], extra)
-        print(compare(directories, None, out, options.smoothing))
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 1
+    directories = []
+    for name in presets_of(options.problem, options.preset):
+        preset = ROOT / "configs/problems" / f"{options.problem}_{name}.conf"
+        directories.append(out / preset.stem)
+        if not is_finished(directories[-1]):
+            train(options.train, preset, directories[-1], extra)
+    print(compare(directories, None, out, options.smoothing))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main)

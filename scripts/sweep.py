@@ -25,9 +25,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 
 from compare import compare, print_table, write_report  # noqa: E402  (goes on under a Python with matplotlib)
-from cli import ROOT, Parser  # noqa: E402
-from runner import Interrupted, Job, Results, SearchError, plan_of, run_jobs, run_name  # noqa: E402
-from runs import RunError, read_config  # noqa: E402
+from cli import ROOT, Parser, run_main, write_file  # noqa: E402
+from runner import Job, Results, SearchError, plan_of, run_jobs, run_name  # noqa: E402
+from runs import read_config  # noqa: E402
 from sweep_points import Point, edge_notes, find_best, points_table, print_points  # noqa: E402
 
 MEMORY_SHARE = 0.9  # of what is available that the runs may plan to use together
@@ -246,7 +246,7 @@ class Sweep:
         sections.append(table(*points_table(points, best), "numbers"))
         write_report(out, self.options.title, series, report, sections)
         if pictures["light"]:
-            (out / "sweep.png").write_bytes(pictures["light"])
+            write_file(out / "sweep.png", pictures["light"])
         print(f"\nPage: {out / 'report.html'}\nAll results: {self.results.file}")
 
 
@@ -319,21 +319,13 @@ def main(arguments):
         sweep = Sweep(options)
         sweep.run()
         sweep.report()
-    except (KeyboardInterrupt, Interrupted):
+    except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
-    except (SearchError, RunError) as error:
-        print(flush=True)  # ends the line of progress
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(flush=True)
-        print(f"error: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
-        return 1
     for what, why in sweep.failures.items():
         print(f"error: {what}: {why}", file=sys.stderr)
     return 1 if sweep.failures else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main)

@@ -11,9 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 
-from cli import Parser, use_python_with  # noqa: E402
-from export import read_runs, steps_of  # noqa: E402
-from runs import RunError  # noqa: E402
+from cli import Parser, run_main, use_python_with  # noqa: E402
+from export import read_runs, steps_of, utf8_directory  # noqa: E402
 
 SUFFIX = ".polar"  # tells our files from others
 
@@ -50,17 +49,11 @@ def main(arguments):
     parser.add_argument("--out", required=True, metavar="DIR", help="where the event files go")
     options = parser.parse_args(arguments)
     use_python_with("tensorboard")
-    try:
-        for run in read_runs(options.runs):
-            write_events(run, Path(options.out))
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
-        return 1
+    out = utf8_directory(options.out)
+    for run in read_runs(options.runs):
+        write_events(run, out)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main)

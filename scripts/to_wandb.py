@@ -14,14 +14,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 
-from cli import Parser, use_python_with  # noqa: E402
-from export import read_runs, steps_of  # noqa: E402
-from runs import RunError  # noqa: E402
+from cli import Parser, as_text, run_main, use_python_with  # noqa: E402
+from export import read_runs, steps_of, utf8_directory  # noqa: E402
 
 
 def run_id(run):
     text = f"{run.path.resolve()} {run.environment.get('time')}"
-    return f"{zlib.crc32(text.encode()):08x}"
+    return f"{zlib.crc32(text.encode('utf-8', 'surrogateescape')):08x}"
 
 
 def write_run(run, options):
@@ -53,20 +52,14 @@ def main(arguments):
     os.environ["WANDB_SILENT"] = "true"  # errors are raised all the same
     if not options.online:
         os.environ["WANDB_ERROR_REPORTING"] = "false"  # offline is offline
-    try:
-        runs = read_runs(options.runs)
-        Path(options.out).mkdir(parents=True, exist_ok=True)
-        places = [write_run(run, options) for run in runs]
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
-        return 1
+    runs = read_runs(options.runs)
+    sys.argv[1:] = map(as_text, arguments)  # wandb records the command line, and as UTF-8
+    utf8_directory(options.out).mkdir(parents=True, exist_ok=True)
+    places = [write_run(run, options) for run in runs]
     if not options.online:
         print("send with: wandb sync " + " ".join(map(str, places)))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main)

@@ -17,9 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 
-from cli import Parser  # noqa: E402
-from runner import ROOT, Interrupted, Job, Results, SearchError, run_jobs, run_name  # noqa: E402
-from runs import RunError, read_config  # noqa: E402
+from cli import ROOT, Parser, run_main  # noqa: E402
+from runner import Job, Results, SearchError, run_jobs, run_name  # noqa: E402
+from runs import read_config  # noqa: E402
 
 AXES = ("lr", "embed-lr", "head-lr", "vector-lr")
 
@@ -124,6 +124,7 @@ class Search:
                  lambda _, outcome: ended.append(outcome))
         outcome = ended[0]
         if outcome.state == "failed":
+            print()  # ends the line of progress
             raise SearchError(f"{name} failed: {outcome.message}")
         print("diverged" if outcome.state == "diverged" else f"{outcome.val_loss:.4f}")
         return outcome.val_loss
@@ -181,17 +182,9 @@ def main(arguments):
         if not math.isfinite(best[1]):
             raise SearchError("every run diverged; begin with lower rates")
         search.save(best={"point": best[0], "val_loss": best[1]})
-    except (KeyboardInterrupt, Interrupted):
+    except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
-    except (SearchError, RunError) as error:
-        print(flush=True)  # ends the line of progress
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(flush=True)
-        print(f"error: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
-        return 1
     print_table(search, axes, best)
     print(f"\nbest for {options.optimizer}: " + " ".join(as_options(best[0]))
           + f"  (validation loss {best[1]:.4f}); all results: {search.results.file}")
@@ -199,4 +192,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main)

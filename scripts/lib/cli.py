@@ -1,5 +1,5 @@
-"""What the scripts' command lines share: an error is one line on standard error and exit status 1; a script goes on under
-a Python that has what it needs."""
+"""What the scripts' command lines share: an error is one line on standard error and exit status 1, files are written whole or
+not at all, and a script runs under a Python that has the packages it needs."""
 import argparse
 import importlib.util
 import os
@@ -10,10 +10,68 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
+class UserError(Exception):
+    """What the user can mend; its text says what, where and what to do."""
+
+
 class Parser(argparse.ArgumentParser):
     def error(self, message):
-        print(f"error: {message}; see {self.prog} --help", file=sys.stderr)
-        sys.exit(1)
+        raise UserError(f"{message}; see {self.prog} --help")
+
+    def _print_message(self, message, file=None):  # argparse's own passes over errors of writing
+        (file or sys.stderr).write(message)
+
+
+def fail(message):
+    print("error: " + "".join(c if c.isprintable() else " " for c in message), file=sys.stderr)
+    return 1
+
+
+def as_text(path):
+    """A path for people and pictures: bytes that are not UTF-8 become U+FFFD."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def status_of(main, arguments):
+    """The exit status of main(arguments); an error of the user or the system is one line on standard error and 1."""
+    try:
+        try:
+            status = main(arguments)
+        except SystemExit as end:  # --help, or a text to print
+            status = fail(end.code.removeprefix("error: ")) if isinstance(end.code, str) else end.code
+        sys.stdout.flush()
+        return status
+    except UserError as error:
+        return fail(str(error))
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    except OSError as error:
+        return fail(f"{as_text(error.filename) if error.filename else 'cannot write standard output'}: {error.strerror}")
+
+
+def run_main(main):
+    """Ends the process with the status of main(sys.argv[1:])."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="surrogateescape")  # paths may have any bytes
+    status = status_of(main, sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError:  # already reported; Python would report it again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
+
+
+def write_file(path, data):
+    """Replaces a file by this text or these bytes; after an error the file is as it was."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data if isinstance(data, bytes) else data.encode("utf-8", "replace"))
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def print_rows(header, rows):

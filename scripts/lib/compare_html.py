@@ -2,6 +2,8 @@
 import base64
 from html import escape
 
+from cli import write_file
+
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1f23; --paper: #ffffff; --line: #d9dce0; --soft: #f3f4f6; }
 @media (prefers-color-scheme: dark) { :root { --ink: #dddddd; --paper: #16191e; --line: #3a3f47; --soft: #20242b; } }
@@ -48,10 +50,10 @@ def write_page(path, title, report, header, rows, words, pictures, more_sections
 
 def write_document(path, title, parts):
     """A page of these pieces of HTML; empty ones are left out."""
-    path.write_text("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-                    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
-                    f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n"
-                    + "\n".join(part for part in parts if part) + "\n</body></html>\n", encoding="utf-8")
+    write_file(path, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+                     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
+                     f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n"
+                     + "\n".join(part for part in parts if part) + "\n</body></html>\n")
 
 
 def data_uri(png):

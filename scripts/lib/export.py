@@ -1,13 +1,22 @@
 """A run's records as named numbers by step, for the programs that show training runs."""
 import math
 from datetime import datetime, timezone
+from pathlib import Path
 
+from cli import as_text
 from runs import RunError, read_run
 
 # Tags that are not KIND/KEY.
 TAGS = {"val_loss": "val/loss", "bits_per_byte": "val/bits_per_byte", "step_ms": "ms/step", "tokens_per_s": "speed/tokens_per_s",
         "flops_per_s": "speed/flops_per_s", "memory_bytes": "memory/bytes", "device_memory_bytes": "memory/device_bytes"}
 LEFT_OUT = {"kind", "step"}
+
+
+def utf8_directory(path):
+    """A directory whose name the packages can encode."""
+    if as_text(path) != str(path):
+        raise RunError(f"--out {as_text(path)}: the name is not UTF-8, which this package needs; give another directory")
+    return Path(path)
 
 
 def read_runs(paths):

@@ -4,7 +4,6 @@ import ctypes
 import fcntl
 import json
 import math
-import os
 import re
 import shlex
 import signal
@@ -15,21 +14,21 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cli import UserError, write_file
 from runs import RunError, read_run
 
-ROOT = Path(__file__).resolve().parents[2]
 STOPPED_BY_SIGNAL = 75  # exit status of ./train
 DIVERGED = re.compile(r"step \d+ is bad")  # what ./train says when loss or gradient are not finite or too large
 PROGRAM_BYTES = 64 << 20  # what a process takes beside its plan: code, libraries, thread stacks
 PR_SET_PDEATHSIG = 1
 
 
-class SearchError(Exception):
+class SearchError(UserError):
     """What keeps a search from going on, in one line."""
 
 
-class Interrupted(Exception):
-    pass
+class Interrupted(KeyboardInterrupt):
+    """A run was stopped by a signal."""
 
 
 def run_name(choices):
@@ -228,9 +227,7 @@ class Results:
         return self.content["results"]
 
     def save(self, **more):
-        temporary = self.file.with_suffix(".tmp")
-        temporary.write_text(json.dumps({**self.content, **more}, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, self.file)
+        write_file(self.file, json.dumps({**self.content, **more}, indent=1) + "\n")
 
 
 def plan_of(program, options):

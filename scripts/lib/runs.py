@@ -6,12 +6,13 @@
 import json
 import math
 import re
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cli import UserError, as_text, run_main
 
-class RunError(Exception):
+
+class RunError(UserError):
     """What is wrong with a run directory, in one line."""
 
 
@@ -55,7 +56,7 @@ class Run:
 
     @property
     def name(self):
-        return self.path.resolve().name
+        return as_text(self.path.resolve().name)
 
     @property
     def seed(self):
@@ -93,10 +94,13 @@ def parse_value(text):
 def read_config(path):
     """A file of `name = value` lines, `#` for comments, as a dictionary of texts."""
     config = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
         name, equals, value = line.partition("=")
-        if equals and not line.lstrip().startswith("#"):
-            config[name.strip()] = parse_value(value.strip())
+        if not equals or not re.fullmatch(r"[a-z0-9.-]+", name.strip()):
+            raise RunError(f"{as_text(path)}, line {number}: not NAME = VALUE; is it a configuration of ./train?")
+        config[name.strip()] = parse_value(value.strip())
     return config
 
 
@@ -213,21 +217,19 @@ def read_run(path):
 
 def main(arguments):
     if len(arguments) != 2 or arguments[0] != "status":
-        print("usage: runs.py status DIR", file=sys.stderr)
-        return 1
+        raise UserError("usage: runs.py status DIR")
     directory = Path(arguments[1])
     if not directory.exists():
         print("absent")
         return 0
     try:
         run = read_run(directory)
-    except RunError as error:
+    except RunError:
         # A run killed in its first instant may lack its metrics: the trainer can still resume it.
         if (directory / "config.conf").is_file() and not (directory / "metrics.jsonl").exists():
             print("unfinished 0 of ?")
             return 0
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        raise
     if run.finished:
         print("finished")
     else:
@@ -236,4 +238,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(main)

@@ -15,6 +15,7 @@ sys.dont_write_bytecode = True
 import tiny_runs as tiny
 
 sys.path[:0] = [os.path.join(tiny.ROOT, "scripts"), os.path.join(tiny.ROOT, "scripts/lib")]
+from cli import status_of
 from runs import RunError, read_run
 
 STEPS = 3
@@ -576,10 +577,7 @@ def script_ends_well(main, *arguments, words=""):
     """Status 0, or 1 with one line; returns it. An exception is a failed test."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            status = main([str(a) for a in arguments])
-        except SystemExit as end:
-            status = end.code
+        status = status_of(main, [str(a) for a in arguments])
     if status:
         assert status == 1 and err.getvalue().startswith("error: ") and err.getvalue().count("\n") == 1, err.getvalue()
         assert words in err.getvalue(), err.getvalue()

@@ -18,6 +18,7 @@ import tiny_runs as tiny
 from harness import ROOT, Skip, run_tests
 
 import diagnose as script
+from cli import status_of
 
 # LAPACK comes with the library of products. One thread: the machine may be busy, and the matrices are tiny.
 SOLVING = {name: value for name, value in os.environ.items() if name != "POLAR_BLAS"} | {"OMP_NUM_THREADS": "1"}
@@ -285,7 +286,7 @@ def diagnose(*arguments):
     """The script within this process, which has loaded what it needs; as subprocess.run would return it."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = script.main([*map(str, arguments)])
+        status = status_of(script.main, [*map(str, arguments)])
     return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
 
 

@@ -7,7 +7,7 @@
 int main(int argc, char **argv) {
     Error err;
     int status;
-    cpu_threads_settle(argv);
+    cpu_threads_limit_spin(argv);
     if (command_run(&status, argc, (const char *const *)argv, &err)) return status;
     for (char *p = err.text; *p; p++) // one line, whatever a file or an argument put into it
         if ((unsigned char)*p < ' ') *p = ' ';

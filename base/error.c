@@ -30,7 +30,7 @@ static struct {
     void *what;
 } last;
 
-void error_exit_waits(void (*wait)(void *), void *what) {
+void error_on_exit(void (*wait)(void *), void *what) {
     last.wait = wait;
     last.what = what;
 }

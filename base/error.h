@@ -30,7 +30,7 @@ void error_exit(void) __attribute__((noreturn));
 
 // What error_exit waits for first, a file that a thread is writing for example; NULL: nothing. `wait` may be called by any
 // thread.
-void error_exit_waits(void (*wait)(void *what), void *what);
+void error_on_exit(void (*wait)(void *what), void *what);
 
 // Our own logic is wrong: prints the expression with file and line, and aborts. Allocations too small for any plan are
 // asserted as well: where one fails (errno is ENOMEM) the process ends with one line and status 1, as after any error.

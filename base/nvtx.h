@@ -11,13 +11,13 @@
 #if defined(POLAR_CUDA) && defined(__has_include)
 #if __has_include(<nvtx3/nvToolsExt.h>)
 #include <nvtx3/nvToolsExt.h>
-#define POLAR_RANGES
+#define POLAR_NVTX
 #endif
 #endif
 
 // `number` is the range's payload: of the step, of the block.
 static inline void nvtx_push(const char *name, int64_t number) {
-#ifdef POLAR_RANGES
+#ifdef POLAR_NVTX
     nvtxEventAttributes_t range = {0};
     range.version = NVTX_VERSION;
     range.size = NVTX_EVENT_ATTRIB_STRUCT_SIZE;
@@ -33,7 +33,7 @@ static inline void nvtx_push(const char *name, int64_t number) {
 }
 
 static inline void nvtx_pop(void) {
-#ifdef POLAR_RANGES
+#ifdef POLAR_NVTX
     nvtxRangePop();
 #endif
 }

@@ -31,7 +31,7 @@ typedef struct {
     Stream *(*stream_create)(Device *device);
     void (*stream_destroy)(Stream *stream);
     void (*stream_synchronize)(Stream *stream);
-    int64_t product_workspace;                              // as device_product_workspace
+    int64_t gemm_workspace;                              // as device_gemm_workspace
     bool (*stream_reserve)(Stream *stream, size_t scratch); // NULL where operations take no scratch of the stream's
     Event *(*event_create)(Device *device);
     void (*event_destroy)(Event *event);
@@ -41,8 +41,8 @@ typedef struct {
     double (*event_elapsed_ms)(Event *from, Event *to);
     void (*graph_capture_begin)(Stream *stream); // the four are NULL where the device cannot record
     Graph *(*graph_capture_end)(Stream *stream);
-    void (*graph_launch)(Graph *recording, Stream *stream);
-    void (*graph_free)(Graph *recording);
+    void (*graph_launch)(Graph *graph, Stream *stream);
+    void (*graph_free)(Graph *graph);
     void (*close)(Device *device);
 } DeviceBackend;
 

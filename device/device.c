@@ -83,8 +83,8 @@ void stream_destroy(Stream *s) {
 void stream_synchronize(Stream *s) {
     s->device->backend->stream_synchronize(s);
 }
-int64_t device_product_workspace(const Device *d) {
-    return d->backend->product_workspace;
+int64_t device_gemm_workspace(const Device *d) {
+    return d->backend->gemm_workspace;
 }
 bool stream_reserve(Stream *s, int64_t scratch) {
     return s->device->backend->stream_reserve == NULL || s->device->backend->stream_reserve(s, (size_t)scratch);
@@ -117,11 +117,11 @@ void graph_capture_begin(Stream *s) {
 Graph *graph_capture_end(Stream *s) {
     return s->device->backend->graph_capture_end(s);
 }
-void graph_launch(Graph *r, Stream *s) {
-    r->device->backend->graph_launch(r, s);
+void graph_launch(Graph *graph, Stream *s) {
+    graph->device->backend->graph_launch(graph, s);
 }
-void graph_free(Graph *r) {
-    r->device->backend->graph_free(r);
+void graph_free(Graph *graph) {
+    graph->device->backend->graph_free(graph);
 }
 
 bool device_can_solve(const Device *device, Error *err) {

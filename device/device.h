@@ -66,7 +66,7 @@ void device_trtri(Stream *stream, void *r, Type type, int64_t n);
 void device_svd(Stream *stream, void *values, void *u, void *vt, void *a, Type type, int64_t m, int64_t n);
 
 // Bytes of device memory that a stream's matrix products work in beside their operands.
-int64_t device_product_workspace(const Device *device);
+int64_t device_gemm_workspace(const Device *device);
 
 // Allocates now what a stream's products work in, and scratch for its operations of `scratch` bytes, which otherwise come about
 // and grow as they are needed. False: out of memory.
@@ -89,8 +89,8 @@ double event_elapsed_ms(Event *from, Event *to); // both recorded and reached
 bool device_can_capture(const Device *device);
 void graph_capture_begin(Stream *stream);
 Graph *graph_capture_end(Stream *stream);
-void graph_launch(Graph *recording, Stream *stream);
-void graph_free(Graph *recording);
+void graph_launch(Graph *graph, Stream *stream);
+void graph_free(Graph *graph);
 
 #ifdef __cplusplus
 }

@@ -23,7 +23,7 @@ typedef struct {
     void *c;
     int64_t ldc, stride_c;
     int64_t batch; // 0 means 1
-    const void *add, *bias;
+    const void *c_in, *bias;
     bool symmetric;
 } Gemm;
 

@@ -5,20 +5,20 @@
 
 #include "device/device.h"
 
-enum { HOST_RING_SLOTS = 4 };
+enum { PINNED_RING_SLOTS = 4 };
 
 typedef struct {
     Device *device;
-    char *slots; // HOST_RING_SLOTS times slot_bytes
+    char *slots; // PINNED_RING_SLOTS times slot_bytes
     size_t slot_bytes;
-    Event *copied[HOST_RING_SLOTS];
+    Event *copied[PINNED_RING_SLOTS];
     int64_t used; // slots filled so far
 } PinnedRing;
 
 bool pinned_ring_create(PinnedRing *ring, Device *device, size_t slot_bytes); // false: out of memory
 void pinned_ring_free(PinnedRing *ring);
 
-// The slot to fill next. Waits only where the device is HOST_RING_SLOTS copies behind.
+// The slot to fill next. Waits only where the device is PINNED_RING_SLOTS copies behind.
 void *pinned_ring_slot(PinnedRing *ring);
 
 // Copies the first `bytes` of that slot to device memory on the stream, and goes on to the next slot.

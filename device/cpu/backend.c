@@ -74,7 +74,7 @@ static void cpu_device_gemm(Stream *stream, const Gemm *g) {
         const char *a = (const char *)g->a + i * g->stride_a * element;
         const char *b = (const char *)g->b + i * g->stride_b * element;
         char *c = (char *)g->c + i * g->stride_c * element;
-        const char *add = g->add ? (const char *)g->add + i * g->stride_c * element : NULL;
+        const char *add = g->c_in ? (const char *)g->c_in + i * g->stride_c * element : NULL;
         if (g->symmetric && g->bias == NULL) {
             cpu_gemm_symmetric(g, a, b, c, add);
             continue;

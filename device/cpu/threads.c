@@ -7,7 +7,7 @@
 // libgomp's default a step on a machine that is busy otherwise takes twenty times as long.
 static const char SPIN_COUNT[] = "1000";
 
-void cpu_threads_settle(char *const *argv) {
+void cpu_threads_limit_spin(char *const *argv) {
     // Valgrind and its like preload themselves and would lose us.
     if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY") || getenv("LD_PRELOAD")) return;
     setenv("GOMP_SPINCOUNT", SPIN_COUNT, 1);

@@ -16,12 +16,12 @@ static cudaStream_t queue(const Stream *s) {
 }
 
 // The device is chosen per thread, so whatever makes something on it chooses first. It costs nothing where it is chosen already.
-static void choose(const Device *d) {
+static void set_current(const Device *d) {
     CUDA_CHECK(cudaSetDevice(((const CudaDevice *)d)->number));
 }
 
 static void *cuda_alloc(Device *d, size_t bytes) {
-    choose(d);
+    set_current(d);
     void *memory = cuda_malloc_counted(d, bytes ? bytes : 1);
     if (memory == NULL) return NULL;
     // Our streams do not wait for this one, so it is waited for here.
@@ -31,13 +31,13 @@ static void *cuda_alloc(Device *d, size_t bytes) {
 }
 
 static void cuda_free(Device *d, void *memory) {
-    choose(d);
+    set_current(d);
     cuda_free_counted(d, memory);
 }
 
 static void *cuda_alloc_host(Device *d, size_t bytes) {
     void *memory;
-    choose(d);
+    set_current(d);
     cudaError_t error = cudaMallocHost(&memory, bytes ? bytes : 1);
     if (error == cudaErrorMemoryAllocation) {
         cudaGetLastError();
@@ -49,7 +49,7 @@ static void *cuda_alloc_host(Device *d, size_t bytes) {
 }
 
 static void cuda_free_host(Device *d, void *memory) {
-    choose(d);
+    set_current(d);
     CUDA_CHECK(cudaFreeHost(memory));
 }
 
@@ -65,7 +65,7 @@ static Stream *cuda_stream_create(Device *d) {
     CudaStream *s = calloc(1, sizeof *s);
     cudaStream_t handle;
     ASSERT(s != NULL);
-    choose(d);
+    set_current(d);
     CUDA_CHECK(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking));
     s->base.device = d;
     s->base.handle = handle;
@@ -74,7 +74,7 @@ static Stream *cuda_stream_create(Device *d) {
 
 static void cuda_stream_destroy(Stream *base) {
     CudaStream *s = cuda_stream_state(base);
-    choose(base->device);
+    set_current(base->device);
     CUDA_CHECK(cudaStreamSynchronize(queue(base)));
     for (int i = 0; i < s->n_scratch; i++) cuda_free_counted(base->device, s->scratch[i]);
     cuda_free_counted(base->device, s->gemm_workspace);
@@ -90,7 +90,7 @@ static Event *cuda_event_create(Device *d) {
     Event *event = calloc(1, sizeof *event);
     cudaEvent_t handle;
     ASSERT(event != NULL);
-    choose(d);
+    set_current(d);
     CUDA_CHECK(cudaEventCreate(&handle));
     event->device = d;
     event->handle = handle;
@@ -126,31 +126,31 @@ static void cuda_graph_capture_begin(Stream *s) {
 }
 
 static Graph *cuda_graph_capture_end(Stream *s) {
-    Graph *recording = calloc(1, sizeof *recording);
-    cudaGraph_t graph;
+    Graph *graph = calloc(1, sizeof *graph);
+    cudaGraph_t captured;
     cudaGraphExec_t handle;
-    ASSERT(recording != NULL);
-    CUDA_CHECK(cudaStreamEndCapture(queue(s), &graph));
-    CUDA_CHECK(cudaGraphInstantiate(&handle, graph, 0));
-    CUDA_CHECK(cudaGraphDestroy(graph));
-    recording->device = s->device;
-    recording->handle = handle;
-    return recording;
+    ASSERT(graph != NULL);
+    CUDA_CHECK(cudaStreamEndCapture(queue(s), &captured));
+    CUDA_CHECK(cudaGraphInstantiate(&handle, captured, 0));
+    CUDA_CHECK(cudaGraphDestroy(captured));
+    graph->device = s->device;
+    graph->handle = handle;
+    return graph;
 }
 
-static void cuda_graph_launch(Graph *recording, Stream *s) {
-    CUDA_CHECK(cudaGraphLaunch((cudaGraphExec_t)recording->handle, queue(s)));
+static void cuda_graph_launch(Graph *graph, Stream *s) {
+    CUDA_CHECK(cudaGraphLaunch((cudaGraphExec_t)graph->handle, queue(s)));
 }
 
-static void cuda_graph_free(Graph *recording) {
-    CUDA_CHECK(cudaGraphExecDestroy((cudaGraphExec_t)recording->handle));
-    free(recording);
+static void cuda_graph_free(Graph *graph) {
+    CUDA_CHECK(cudaGraphExecDestroy((cudaGraphExec_t)graph->handle));
+    free(graph);
 }
 
 static bool cuda_stream_reserve(Stream *base, size_t scratch) {
     CudaStream *s = cuda_stream_state(base);
-    choose(base->device);
-    if (s->gemm_workspace == NULL) s->gemm_workspace = cuda_malloc_counted(base->device, CUDA_PRODUCT_WORKSPACE);
+    set_current(base->device);
+    if (s->gemm_workspace == NULL) s->gemm_workspace = cuda_malloc_counted(base->device, CUDA_GEMM_WORKSPACE);
     if (s->gemm_workspace == NULL) return false;
     return scratch == 0 || cuda_scratch_reserve(base, scratch);
 }
@@ -185,7 +185,7 @@ static const DeviceBackend backend = {
     .stream_create = cuda_stream_create,
     .stream_destroy = cuda_stream_destroy,
     .stream_synchronize = cuda_stream_synchronize,
-    .product_workspace = CUDA_PRODUCT_WORKSPACE,
+    .gemm_workspace = CUDA_GEMM_WORKSPACE,
     .stream_reserve = cuda_stream_reserve,
     .event_create = cuda_event_create,
     .event_destroy = cuda_event_destroy,
@@ -233,7 +233,7 @@ static int attribute(int number, enum cudaDeviceAttr which) {
 }
 
 // The first call that makes a context: here a GPU that another process keeps for itself is found out.
-static bool parse_device(int number, const char *name, Error *err) {
+static bool create_context(int number, const char *name, Error *err) {
     cudaError_t error = cudaSetDevice(number);
     if (error == cudaSuccess) error = cudaFree(NULL);
     if (error == cudaSuccess) return true;
@@ -279,16 +279,16 @@ static double bf16_flops_per_cycle(int major, int minor) {
     return 0;
 }
 
-static bool has_code_for_it(CudaDevice *d, int major, int minor, Error *err) {
+static bool has_kernels_for(CudaDevice *d, int major, int minor, Error *err) {
     Stream *s = cuda_stream_create(&d->base);
-    cudaError_t error = (cudaError_t)cuda_matrix_try(s);
+    cudaError_t error = (cudaError_t)cuda_probe_kernel(s);
     cuda_stream_destroy(s);
     if (error == cudaSuccess) return true;
     return error_set(err, "this build has no kernels that run on %s: %s; build again with make CUDA_ARCHS=%d%d",
                      d->base.name, cudaGetErrorString(error), major, minor);
 }
 
-static bool open_number(Device **device, int number, Error *err) {
+static bool open_ordinal(Device **device, int number, Error *err) {
     struct cudaDeviceProp properties;
     CUDA_CHECK(cudaGetDeviceProperties(&properties, number));
     int major = properties.major, minor = properties.minor;
@@ -298,7 +298,7 @@ static bool open_number(Device **device, int number, Error *err) {
             err,
             "cuda:%d (%s) has compute capability %d.%d; 8.0 or newer is needed (A100 and later); use --device cpu",
             number, properties.name, major, minor);
-    if (!parse_device(number, properties.name, err) || !cuda_libraries_load(&lib, err)) return false;
+    if (!create_context(number, properties.name, err) || !cuda_libraries_load(&lib, err)) return false;
     CudaDevice *d = calloc(1, sizeof *d);
     if (d == NULL) return error_set(err, "out of memory opening cuda:%d", number);
     d->base.kind = DEVICE_CUDA;
@@ -310,7 +310,7 @@ static bool open_number(Device **device, int number, Error *err) {
     describe(d, properties.name, major, minor);
     d->base.bf16_flops = bf16_flops_per_cycle(major, minor) * attribute(number, cudaDevAttrMultiProcessorCount) *
                          1e3 * attribute(number, cudaDevAttrClockRate);
-    if (!has_code_for_it(d, major, minor, err) || !cuda_gemm_open(d, err)) {
+    if (!has_kernels_for(d, major, minor, err) || !cuda_gemm_open(d, err)) {
         free(d->memory.blocks);
         free(d);
         return false;
@@ -326,13 +326,13 @@ bool cuda_device_open(Device **device, const char *name, Error *err) {
         char *end = NULL;
         bool digit = !strncmp(name, "cuda:", 5) && name[5] >= '0' && name[5] <= '9';
         long number = digit ? strtol(name + 5, &end, 10) : -1;
-        if (digit && *end == 0 && number < count) return open_number(device, (int)number, err);
+        if (digit && *end == 0 && number < count) return open_ordinal(device, (int)number, err);
         return error_set(
             err, "there is no device '%s'; this machine has %d GPU%s, the first is cuda:0, the last cuda:%d", name,
             count, count == 1 ? "" : "s", count - 1);
     }
     Error later; // another process may have some for itself
     for (int number = 0; number < count; number++)
-        if (open_number(device, number, number == 0 ? err : &later)) return true;
+        if (open_ordinal(device, number, number == 0 ? err : &later)) return true;
     return false;
 }

@@ -112,7 +112,7 @@ static void describe(const CudaLibraries *lib, Plan *p, const void *bias) {
 static void choose(const CudaDevice *d, Plan *p) {
     const CudaLibraries *lib = d->lib;
     const Key *key = &p->key;
-    const size_t workspace = CUDA_PRODUCT_WORKSPACE;
+    const size_t workspace = CUDA_GEMM_WORKSPACE;
     const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     const struct {
         cublasLtMatmulPreferenceAttributes_t name;
@@ -164,7 +164,7 @@ static uint32_t alignment(const void *address, int64_t stride, Type type) {
 static void *workspace_of(Stream *stream) {
     CudaStream *s = cuda_stream_state(stream);
     if (s->gemm_workspace == NULL)
-        s->gemm_workspace = cuda_alloc_or_exit(stream, CUDA_PRODUCT_WORKSPACE, "matrix products work in");
+        s->gemm_workspace = cuda_alloc_or_exit(stream, CUDA_GEMM_WORKSPACE, "matrix products work in");
     return s->gemm_workspace;
 }
 
@@ -172,9 +172,9 @@ static void multiply(Stream *stream, const Gemm *g) {
     CudaDevice *d = cuda_device(stream->device);
     const CudaLibraries *lib = d->lib;
     int64_t batch = g->batch ? g->batch : 1;
-    bool many = batch > 1, add = g->add && g->beta != 0;
+    bool many = batch > 1, add = g->c_in && g->beta != 0;
     int64_t stride_a = many ? g->stride_a : 0, stride_b = many ? g->stride_b : 0, stride_c = many ? g->stride_c : 0;
-    const void *from = add ? g->add : g->c;
+    const void *from = add ? g->c_in : g->c;
     const Key found = {.m = g->m,
                        .n = g->n,
                        .k = g->k,
@@ -206,7 +206,7 @@ static void multiply(Stream *stream, const Gemm *g) {
                                              sizeof g->bias));
     CHECK(cublasLtMatmul(d->blas, p->product, f64 ? (const void *)&g->alpha : &alpha, g->b, p->a, g->a, p->b,
                          f64 ? (const void *)&g->beta : &beta, from, p->c, g->c, p->c, &p->algorithm,
-                         workspace_of(stream), CUDA_PRODUCT_WORKSPACE, (cudaStream_t)stream->handle));
+                         workspace_of(stream), CUDA_GEMM_WORKSPACE, (cudaStream_t)stream->handle));
 }
 
 void cuda_gemm(Stream *stream, const Gemm *g) {

@@ -6,7 +6,7 @@ enum { BLOCK = 256 };
 
 __global__ void nothing_kernel() {}
 
-int cuda_matrix_try(Stream *s) {
+int cuda_probe_kernel(Stream *s) {
     CUDA_LAUNCH(nothing_kernel, 1, 1, 0, cuda_stream(s));
     return static_cast<int>(cudaGetLastError());
 }

@@ -10,7 +10,7 @@ extern "C" {
 #endif
 
 // Starts a kernel that does nothing. Returns its cudaError_t: whether the program has code for this GPU.
-int cuda_matrix_try(Stream *stream);
+int cuda_probe_kernel(Stream *stream);
 
 // to (n, m) = the transpose of from (m, n); the two do not overlap.
 void cuda_matrix_transpose(Stream *stream, void *to, const void *from, Type type, int64_t m, int64_t n);

@@ -33,7 +33,7 @@ typedef struct {
 
 // What cuBLASLt may use beside the operands: NVIDIA's advice for the largest GPUs. A constant, as the choice of the
 // algorithm depends on it.
-enum { CUDA_PRODUCT_WORKSPACE = 32 << 20 };
+enum { CUDA_GEMM_WORKSPACE = 32 << 20 };
 
 // Scratch at least doubles when it grows, so that 64 buffers are enough for any size.
 enum { CUDA_SCRATCH_BUFFERS = 64 };

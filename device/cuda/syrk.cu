@@ -14,7 +14,7 @@
 #include "device/cuda/mma_tiles.h"
 
 enum {
-    TILE = SYMMETRIC_TILE,
+    TILE = SYRK_TILE,
     DEPTH = 64, // of the inner dimension, in a stage
     THREADS = 128,
     PART = 64, // rows and columns of a warp's part
@@ -244,7 +244,7 @@ template <bool TRANSPOSED, typename T> static void launch(cudaStream_t stream, c
 void cuda_syrk(Stream *stream, const Gemm *g) {
     ASSERT(cuda_syrk_is_supported(g) && (g->c_type == TYPE_BF16 || g->c_type == TYPE_F32));
     int64_t batch = g->batch ? g->batch : 1, many = batch > 1;
-    const void *add = g->beta == 0 ? nullptr : g->add ? g->add : g->c;
+    const void *add = g->beta == 0 ? nullptr : g->c_in ? g->c_in : g->c;
     Symmetric s = {};
     s.a = static_cast<const bf16 *>(g->a), s.b = static_cast<const bf16 *>(g->b), s.c = g->c, s.add = add;
     s.m = static_cast<int>(g->m), s.k = static_cast<int>(g->k), s.tiles = static_cast<int>(tiles_of(g->m));

@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-enum { SYMMETRIC_TILE = 128 }; // rows, and columns, of C that a block computes
+enum { SYRK_TILE = 128 }; // rows, and columns, of C that a block computes
 
 // Whether cuda_syrk can compute g: symmetric, bf16 in, A B^T or A^T B, and A, B with row and batch strides that are
 // multiples of 16 bytes. C may stand anywhere.

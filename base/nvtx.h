@@ -1,8 +1,7 @@
-// base/nvtx.h - names for stretches of a thread's time, which NVIDIA's profilers show above the work of the GPU (NVTX):
-// nsys profile ./train ...
+// base/nvtx.h - NVTX ranges, which NVIDIA's profilers show above the GPU's work: nsys profile ./train ...
 //
-// They are there in builds for CUDA whose toolkit has NVTX 3, which is headers alone, and cost a look at a pointer where no
-// profiler is. Ranges of one thread nest.
+// Enabled in CUDA builds whose toolkit has NVTX 3 (header-only); without a profiler a call costs one pointer check. The
+// ranges of a thread nest.
 #ifndef POLAR_BASE_NVTX_H
 #define POLAR_BASE_NVTX_H
 
@@ -15,7 +14,7 @@
 #endif
 #endif
 
-// `number` is the range's payload: of the step, of the block.
+// `number` is the range's payload: the index of the step or of the block.
 static inline void nvtx_push(const char *name, int64_t number) {
 #ifdef POLAR_NVTX
     nvtxEventAttributes_t range = {0};

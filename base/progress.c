@@ -31,14 +31,13 @@ static const char *duration(char text[32], double seconds) {
     return text;
 }
 
-// The log repeats what was printed: a disk too full for it is no reason to end the run.
+// The log only repeats what was printed: a full disk does not end the run.
 static void give_up_log(Progress *p) {
     p->log = NULL;
-    progress_print(p, true, "warning: cannot write log.txt: %s; what is printed from here on is not in it",
-                   strerror(errno));
+    progress_print(p, true, "warning: cannot write log.txt: %s; nothing more is logged there", strerror(errno));
 }
 
-// A longer line would wrap, and could then not be taken back.
+// A longer line would wrap and could not be overwritten.
 static int terminal_width(void) {
     struct winsize size;
     return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
@@ -80,10 +79,10 @@ void meter_begin(Meter *m, const char *what) {
 }
 
 void meter_show(Meter *m, double fraction) {
-    const double every = 0.2;
+    const double interval = 0.2; // seconds
     char left[32];
     double now = seconds_now();
-    if (!m->terminal || now - m->shown < every) return;
+    if (!m->terminal || now - m->shown < interval) return;
     fprintf(stderr, "\r\033[K%s %.1f%%  %s left", m->what, 100 * fraction,
             duration(left, (now - m->start) * (1 - fraction) / fraction));
     m->shown = now;

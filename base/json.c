@@ -48,7 +48,7 @@ static bool parse_hex4(Parser *s, uint32_t *code) {
 // Called after the backslash.
 static bool parse_escape(Parser *s) {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-    if (s->p == s->end) return fail(s, s->p, "the text ends in a string");
+    if (s->p == s->end) return fail(s, s->p, "unterminated string");
     const char *start = s->p - 1, *found = *s->p ? strchr(from, *s->p) : NULL;
     if (found) {
         *s->strings++ = to[found - from];
@@ -91,7 +91,7 @@ static bool parse_string(Parser *s, const char **string, size_t *length) {
             s->p += n;
         }
     }
-    if (s->p == s->end) return fail(s, s->p, "the text ends in a string");
+    if (s->p == s->end) return fail(s, s->p, "unterminated string");
     s->p++;
     *length = (size_t)(s->strings - *string);
     *s->strings++ = 0;

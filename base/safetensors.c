@@ -71,7 +71,7 @@ static bool check_metadata(const Json *metadata, Error *err) {
 static int compare_tensors(const void *a, const void *b) {
     const SafeTensor *x = a, *y = b;
     if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
-    if (x->end != y->end) return x->end < y->end ? -1 : 1; // an empty tensor precedes a non-empty one at the same offset
+    if (x->end != y->end) return x->end < y->end ? -1 : 1; // an empty tensor precedes the next at its offset
     return strcmp(x->name, y->name);
 }
 

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { UNIT_BYTES = 1 << 20, UNIT_MOST = 1 << 29 };
+enum { UNIT_BYTES = 1 << 20, UNIT_MAX_BYTES = 1 << 29 };
 
 static bool is_stdin(const char *name) {
     return strcmp(name, "-") == 0;
@@ -28,8 +28,8 @@ bool source_open(Source *source, int64_t *total_bytes, const TokenizeConfig *con
         if (config->val_tokens < 0 && (is_stdin(name) || is_json(config, name)))
             return error_set(
                 err,
-                "%s: say how many tokens go to validation with --val-tokens N (0: none); --val-fraction "
-                "is for files of plain text",
+                "%s: set the number of validation tokens with --val-tokens N (0: none); --val-fraction is for "
+                "plain text files",
                 is_stdin(name) ? "standard input" : name);
         if (is_stdin(name)) {
             known = false;
@@ -39,7 +39,7 @@ bool source_open(Source *source, int64_t *total_bytes, const TokenizeConfig *con
         int fd = file_open_read(&size, name, err);
         if (fd < 0) return false;
         close(fd);
-        if (size == 0) return error_set(err, "%s is empty: leave it out", name);
+        if (size == 0) return error_set(err, "%s is empty: omit it", name);
         *total_bytes += size;
     }
     if (!known) *total_bytes = 0;
@@ -56,8 +56,8 @@ void source_close(Source *source) {
     free(source->carry);
 }
 
-// Bytes of the file before its end for validation: those of whole characters.
-static bool find_val(Source *s, int64_t size, Error *err) {
+// Sets left and val_left: the sizes of the training and the validation part, split between UTF-8 characters.
+static bool split_validation(Source *s, int64_t size, Error *err) {
     char byte;
     s->val_left = (int64_t)((double)size * s->config->val_fraction);
     s->left = size - s->val_left;
@@ -80,7 +80,7 @@ static bool open_next(Source *s, Error *err) {
     s->val_left = 0;
     s->to_val = false;
     s->begins = true;
-    return s->config->val_tokens >= 0 || find_val(s, size, err);
+    return s->config->val_tokens >= 0 || split_validation(s, size, err);
 }
 
 static void reserve(char **text, size_t *capacity, size_t wanted) {
@@ -90,14 +90,14 @@ static void reserve(char **text, size_t *capacity, size_t wanted) {
     *capacity = wanted;
 }
 
-// Reads until the unit is full or the part ends, which leaves nothing: left is 0 then.
+// Reads until the unit is full or the current part of the file ends (left is 0).
 static bool read_more(Unit *u, Source *s, Error *err) {
     while (u->size < u->capacity && s->left > 0) {
         size_t room = u->capacity - u->size;
         ssize_t n = read(s->fd, u->text + u->size, (int64_t)room < s->left ? room : (size_t)s->left);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return error_set(err, "cannot read %s: %s", s->path, strerror(errno));
-        if (n == 0 && s->left != INT64_MAX) return error_set(err, "%s became shorter while it was read", s->path);
+        if (n == 0 && s->left != INT64_MAX) return error_set(err, "%s was truncated while it was read", s->path);
         u->size += (size_t)n;
         if (n == 0) s->left = 0;
         else if (s->left != INT64_MAX) s->left -= n;
@@ -105,7 +105,7 @@ static bool read_more(Unit *u, Source *s, Error *err) {
     return true;
 }
 
-static size_t cut(const Unit *u, const Source *s) {
+static size_t find_cut(const Unit *u, const Source *s) {
     if (!s->is_json) return vocab_cut(s->config->vocab, u->text, u->size);
     const char *newline = memrchr(u->text, '\n', u->size);
     return newline ? (size_t)(newline + 1 - u->text) : 0;
@@ -118,7 +118,7 @@ static bool fill(Unit *u, Source *s, Error *err) {
     s->n_carry = 0;
     for (;;) {
         if (!read_more(u, s, err)) return false;
-        size_t end = s->left > 0 ? cut(u, s) : u->size;
+        size_t end = s->left > 0 ? find_cut(u, s) : u->size;
         if (end > 0 || u->size == 0) {
             s->n_carry = u->size - end;
             reserve(&s->carry, &s->carry_capacity, s->n_carry);
@@ -126,9 +126,9 @@ static bool fill(Unit *u, Source *s, Error *err) {
             u->size = end;
             return true;
         }
-        if (u->capacity >= UNIT_MOST)
-            return error_set(err, "%s, line %lld: %s of more than %d bytes is too long", s->path,
-                             (long long)s->line, s->is_json ? "a line" : "a word", UNIT_MOST);
+        if (u->capacity >= UNIT_MAX_BYTES)
+            return error_set(err, "%s, line %lld: %s exceeds the limit of %d bytes", s->path, (long long)s->line,
+                             s->is_json ? "a line" : "a word", UNIT_MAX_BYTES);
         reserve(&u->text, &u->capacity, 2 * u->capacity);
     }
 }

@@ -152,7 +152,7 @@ static void check_run(const Corpus *c, const LoaderConfig *config, int64_t step,
             bool ok = take(&batch, loader, &err);
             assert_int_equal(ok, start >= 0);
             if (!ok) {
-                assert_non_null(strstr(err.text, "used up"));
+                assert_non_null(strstr(err.text, "out of training data"));
                 close_loader(loader);
                 return;
             }
@@ -299,7 +299,7 @@ static void test_aligned_single_document(void **state) {
     LoaderConfig config = aligned(1, 1, 16), more = aligned(2, 1, 16);
     Error err;
     assert_null(open_loader(&c.set, &config, 0, 0, &err));
-    assert_non_null(strstr(err.text, "token 7, which begins a document, is nowhere"));
+    assert_non_null(strstr(err.text, "found no token 7, which begins every document"));
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         int64_t position = 0;
         set_token(&c, places[i], DOCUMENT);

@@ -12,7 +12,8 @@
 static bool cuda_device_open(Device **device, const char *name, Error *err) {
     (void)device;
     (void)name;
-    return error_set(err, "this build of train has no CUDA backend; build it where nvcc is, or use --device cpu");
+    return error_set(err,
+                     "this build of train has no CUDA backend; build it with nvcc installed, or use --device cpu");
 }
 #endif
 
@@ -20,11 +21,11 @@ bool device_open(Device **device, const char *name, int n_threads, Error *err) {
     if (!strcmp(name, "cpu")) return cpu_device_open(device, n_threads, err);
     if (!strcmp(name, "cuda") || !strncmp(name, "cuda:", 5)) return cuda_device_open(device, name, err);
     if (strcmp(name, "auto") != 0)
-        return error_set(err, "unknown device '%s'; there are: auto, cpu, cuda, cuda:N", name);
+        return error_set(err, "unknown device '%s'; use auto, cpu, cuda or cuda:N", name);
     Error why;
     if (cuda_device_open(device, "cuda", &why)) return true;
     if (!cpu_device_open(device, n_threads, err)) return false;
-    // Up to the advice, which is for those who asked for a GPU.
+    // Without the advice after ';', which is for users who requested a GPU.
     snprintf((*device)->fallback, sizeof(*device)->fallback, "%.*s", (int)strcspn(why.text, ";"), why.text);
     return true;
 }

@@ -1,4 +1,4 @@
-// device/cpu/backend.h - opens the CPU as a Device; for device.c only.
+// device/cpu/backend.h - opens the CPU as a Device; used by device.c only.
 #ifndef POLAR_DEVICE_CPU_BACKEND_H
 #define POLAR_DEVICE_CPU_BACKEND_H
 

@@ -15,7 +15,8 @@ static cudaStream_t queue(const Stream *s) {
     return (cudaStream_t)s->handle;
 }
 
-// The device is chosen per thread, so whatever makes something on it chooses first. It costs nothing where it is chosen already.
+// The current device is per thread, so every function that creates an object selects it first; free if already
+// selected.
 static void set_current(const Device *d) {
     CUDA_CHECK(cudaSetDevice(((const CudaDevice *)d)->number));
 }
@@ -24,7 +25,7 @@ static void *cuda_alloc(Device *d, size_t bytes) {
     set_current(d);
     void *memory = cuda_malloc_counted(d, bytes ? bytes : 1);
     if (memory == NULL) return NULL;
-    // Our streams do not wait for this one, so it is waited for here.
+    // Our streams do not synchronize with the default stream, so wait for it here.
     CUDA_CHECK(cudaMemsetAsync(memory, 0, bytes ? bytes : 1, NULL));
     CUDA_CHECK(cudaStreamSynchronize(NULL));
     return memory;
@@ -120,7 +121,8 @@ static double cuda_event_elapsed_ms(Event *from, Event *to) {
     return (double)ms;
 }
 
-// What other threads do meanwhile (the loader's allocates nothing on the device) is not forbidden to them.
+// Thread-local capture mode: CUDA calls of other threads stay permitted (the loader's thread allocates nothing on the
+// device).
 static void cuda_graph_capture_begin(Stream *s) {
     CUDA_CHECK(cudaStreamBeginCapture(queue(s), cudaStreamCaptureModeThreadLocal));
 }
@@ -202,7 +204,7 @@ static const DeviceBackend backend = {
     .close = cuda_close,
 };
 
-// How many GPUs there are, or why none can be used.
+// Sets the number of GPUs, or an error that says why none can be used.
 static bool count_devices(int *count, Error *err) {
     int driver = 0;
     cudaError_t error = cudaGetDeviceCount(count);
@@ -210,19 +212,17 @@ static bool count_devices(int *count, Error *err) {
     cudaDriverGetVersion(&driver);
     cudaGetLastError();
     if (driver == 0)
-        return error_set(err,
-                         "no NVIDIA driver is installed here (libcuda.so.1); install one, or use --device cpu");
+        return error_set(err, "no NVIDIA driver is installed (libcuda.so.1); install one, or use --device cpu");
     if (error == cudaErrorInsufficientDriver)
         return error_set(
             err,
-            "the NVIDIA driver is too old: it knows CUDA %d.%d, and this program was built with %d.%d; update "
+            "the NVIDIA driver is too old: it supports CUDA %d.%d, and this program was built with %d.%d; update "
             "the driver, build with an older toolkit, or use --device cpu",
             driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
     if (error == cudaSuccess || error == cudaErrorNoDevice)
         return error_set(
-            err,
-            "there is no NVIDIA GPU here, or CUDA_VISIBLE_DEVICES hides it (see nvidia-smi); use --device cpu");
-    return error_set(err, "CUDA does not start: %s (%s); see whether nvidia-smi works, or use --device cpu",
+            err, "no NVIDIA GPU was found, or CUDA_VISIBLE_DEVICES hides it (see nvidia-smi); use --device cpu");
+    return error_set(err, "CUDA failed to initialize: %s (%s); check that nvidia-smi works, or use --device cpu",
                      cudaGetErrorString(error), cudaGetErrorName(error));
 }
 
@@ -232,7 +232,7 @@ static int attribute(int number, enum cudaDeviceAttr which) {
     return value;
 }
 
-// The first call that makes a context: here a GPU that another process keeps for itself is found out.
+// Creates the CUDA context, which detects a GPU held by another process (exclusive mode).
 static bool create_context(int number, const char *name, Error *err) {
     cudaError_t error = cudaSetDevice(number);
     if (error == cudaSuccess) error = cudaFree(NULL);
@@ -240,14 +240,15 @@ static bool create_context(int number, const char *name, Error *err) {
     cudaGetLastError();
     if (error == cudaErrorDevicesUnavailable || error == cudaErrorDeviceAlreadyInUse)
         return error_set(err,
-                         "cuda:%d (%s) is in use by another process that has it for itself; wait for it, or choose "
-                         "another with --device cuda:N",
-                         number, name);
-    if (error == cudaErrorMemoryAllocation)
-        return error_set(err,
-                         "cuda:%d (%s) has no memory left (see nvidia-smi); stop what uses it, or choose another "
+                         "cuda:%d (%s) is held by another process (exclusive mode); wait for it, or choose another "
                          "with --device cuda:N",
                          number, name);
+    if (error == cudaErrorMemoryAllocation)
+        return error_set(
+            err,
+            "cuda:%d (%s) is out of memory; stop the processes that use it (see nvidia-smi), or choose "
+            "another with --device cuda:N",
+            number, name);
     return error_set(err,
                      "cuda:%d (%s) cannot be used: %s (%s); see nvidia-smi, or choose another with --device cuda:N",
                      number, name, cudaGetErrorString(error), cudaGetErrorName(error));
@@ -270,8 +271,8 @@ static void describe(CudaDevice *d, const char *name, int major, int minor) {
              driver / 1000, driver % 1000 / 10);
 }
 
-// Multiply-adds on the tensor cores of one multiprocessor in a cycle, times two (NVIDIA's architecture white papers).
-// Other generations have cards of full and of half rate under one compute capability, so that it says nothing.
+// Dense bf16 tensor-core FLOPs per SM and cycle (NVIDIA's architecture white papers). 0 for other generations, whose
+// compute capabilities include cards of full and of half rate.
 static double bf16_flops_per_cycle(int major, int minor) {
     if (major == 8 && minor == 0) return 2048;
     if (major == 9) return 4096;
@@ -284,7 +285,7 @@ static bool has_kernels_for(CudaDevice *d, int major, int minor, Error *err) {
     cudaError_t error = (cudaError_t)cuda_probe_kernel(s);
     cuda_stream_destroy(s);
     if (error == cudaSuccess) return true;
-    return error_set(err, "this build has no kernels that run on %s: %s; build again with make CUDA_ARCHS=%d%d",
+    return error_set(err, "this build has no kernels that run on %s: %s; rebuild with make CUDA_ARCHS=%d%d",
                      d->base.name, cudaGetErrorString(error), major, minor);
 }
 
@@ -327,11 +328,10 @@ bool cuda_device_open(Device **device, const char *name, Error *err) {
         bool digit = !strncmp(name, "cuda:", 5) && name[5] >= '0' && name[5] <= '9';
         long number = digit ? strtol(name + 5, &end, 10) : -1;
         if (digit && *end == 0 && number < count) return open_ordinal(device, (int)number, err);
-        return error_set(
-            err, "there is no device '%s'; this machine has %d GPU%s, the first is cuda:0, the last cuda:%d", name,
-            count, count == 1 ? "" : "s", count - 1);
+        return error_set(err, "there is no device '%s'; this machine has %d GPU%s, from cuda:0 to cuda:%d", name,
+                         count, count == 1 ? "" : "s", count - 1);
     }
-    Error later; // another process may have some for itself
+    Error later; // of further GPUs: the first GPU's error is the one reported
     for (int number = 0; number < count; number++)
         if (open_ordinal(device, number, number == 0 ? err : &later)) return true;
     return false;

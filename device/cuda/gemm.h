@@ -1,4 +1,4 @@
-// device/cuda/gemm.h - matrix products on a GPU. For device/ only.
+// device/cuda/gemm.h - GEMM on a GPU. Private to device/.
 #ifndef POLAR_DEVICE_CUDA_GEMM_H
 #define POLAR_DEVICE_CUDA_GEMM_H
 

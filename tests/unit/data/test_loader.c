@@ -307,7 +307,7 @@ static void test_aligned_single_document(void **state) {
         assert_int_equal(position, (places[i] + 16) % 30000);
         check_aligned(&c, &config, 1, &position, 2);
         assert_null(open_loader(&c.set, &more, 0, 0, &err));
-        assert_non_null(strstr(err.text, "1 sequences of 16 tokens that begin at a document"));
+        assert_non_null(strstr(err.text, "only 1 sequences of 16 tokens begin at a document"));
         set_token(&c, places[i], DOCUMENT + 1);
     }
     free_corpus(&c);

@@ -43,19 +43,19 @@ static int terminal_width(void) {
     return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
 }
 
-void progress_step(Progress *p, const StepLine *l) {
-    if (!l->logged && !p->terminal) return;
+void progress_step(Progress *p, const StepLine *line) {
+    if (!line->logged && !p->terminal) return;
     char text[256], left[32], val[32] = "", mfu[32] = "", skipped[32] = "";
     double spent = seconds_now() - p->start;
-    double remaining = spent / (double)(l->step - p->first_step) * (double)(l->steps - l->step);
-    if (!isnan(l->val_loss)) snprintf(val, sizeof val, "  val %.4f", l->val_loss);
-    if (l->mfu > 0) snprintf(mfu, sizeof mfu, "  mfu %.1f%%", 100 * l->mfu);
-    if (l->skipped) snprintf(skipped, sizeof skipped, "  %" PRId64 " skipped", l->skipped);
+    double remaining = spent / (double)(line->step - p->first_step) * (double)(line->steps - line->step);
+    if (!isnan(line->val_loss)) snprintf(val, sizeof val, "  val %.4f", line->val_loss);
+    if (line->mfu > 0) snprintf(mfu, sizeof mfu, "  mfu %.1f%%", 100 * line->mfu);
+    if (line->skipped) snprintf(skipped, sizeof skipped, "  %" PRId64 " skipped", line->skipped);
     snprintf(text, sizeof text,
              "step %" PRId64 "/%" PRId64 "  loss %.4f%s  norm %.3f  lr %.3g  %.0f tok/s%s%s  %.1f%%  %s left",
-             l->step, l->steps, l->loss, val, l->grad_norm, l->lr, l->tokens_per_s, mfu, skipped,
-             100.0 * (double)l->step / (double)l->steps, duration(left, remaining));
-    if (l->logged && p->log && fprintf(p->log, "%s\n", text) < 0) give_up_log(p);
+             line->step, line->steps, line->loss, val, line->grad_norm, line->lr, line->tokens_per_s, mfu, skipped,
+             100.0 * (double)line->step / (double)line->steps, duration(left, remaining));
+    if (line->logged && p->log && fprintf(p->log, "%s\n", text) < 0) give_up_log(p);
     if (p->terminal) {
         printf("\r\033[K%.*s", terminal_width() - 1, text);
         p->status_showing = true;

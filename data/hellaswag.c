@@ -31,7 +31,7 @@ static bool parse_tokens(const uint16_t **tokens, int *n, Hellaswag *set, const 
 // Parses one example from [at, end); returns its size in bytes from its own header, 0 on errors.
 static int read_example(Hellaswag *set, int number, const uint16_t *at, const uint16_t *end, const char *path,
                         Error *err) {
-    HellaswagExample *e = &set->examples[number];
+    HellaswagExample *example = &set->examples[number];
     if (end - at < EXAMPLE_HEAD_WORDS || at[0] != START || at[2] != number)
         return error_set(err, "%s: example %d has no valid header: the file is corrupt or truncated", path, number);
     int bytes = at[1];
@@ -41,16 +41,17 @@ static int read_example(Hellaswag *set, int number, const uint16_t *at, const ui
     if (at[4] != HELLASWAG_ENDINGS)
         return error_set(err, "%s: example %d has %d endings; only %d are supported", path, number, at[4],
                          HELLASWAG_ENDINGS);
-    e->label = at[3];
-    if (e->label >= HELLASWAG_ENDINGS)
-        return error_set(err, "%s: example %d has label %d; it must be 0 to %d", path, number, e->label,
+    example->label = at[3];
+    if (example->label >= HELLASWAG_ENDINGS)
+        return error_set(err, "%s: example %d has label %d; it must be 0 to %d", path, number, example->label,
                          HELLASWAG_ENDINGS - 1);
     end = at + bytes / 2;
     at += EXAMPLE_HEAD_WORDS;
-    bool ok = parse_tokens(&e->context, &e->n_context, set, &at, end);
+    bool ok = parse_tokens(&example->context, &example->n_context, set, &at, end);
     for (int i = 0; i < HELLASWAG_ENDINGS && ok; i++) {
-        ok = parse_tokens(&e->endings[i], &e->n_ending[i], set, &at, end);
-        if (ok && e->n_context + e->n_ending[i] > set->longest) set->longest = e->n_context + e->n_ending[i];
+        ok = parse_tokens(&example->endings[i], &example->n_ending[i], set, &at, end);
+        if (ok && example->n_context + example->n_ending[i] > set->longest)
+            set->longest = example->n_context + example->n_ending[i];
     }
     if (!ok || at != end)
         return error_set(err,

@@ -147,7 +147,7 @@ static bool fill_token_table(Bpe *bpe, Error *err) {
 }
 
 // Calls `add` for every pair of tokens whose concatenation is a token (every split of every token); NULL only counts.
-static uint32_t each_pair(Bpe *bpe, void (*add)(Bpe *bpe, uint64_t pair)) {
+static uint32_t for_each_pair(Bpe *bpe, void (*add)(Bpe *bpe, uint64_t pair)) {
     uint32_t n = 0;
     for (int token = 0; token < bpe->n_tokens; token++) {
         const char *bytes = bpe->bytes + bpe->starts[token];
@@ -182,9 +182,9 @@ static bool parse(Bpe *bpe, const char *text, size_t size, Error *err) {
     for (int64_t i = 0; i < n; i++) bpe->starts[i + 1] += bpe->starts[i];
     bpe->bytes = allocate(bpe->starts[n] + 1, 1, 0);
     if (!read_tokens(bpe, text, end, false, err) || !fill_token_table(bpe, err)) return false;
-    bpe->n_pair_slots = slots_for(each_pair(bpe, NULL));
+    bpe->n_pair_slots = slots_for(for_each_pair(bpe, NULL));
     bpe->pairs = allocate(bpe->n_pair_slots, sizeof *bpe->pairs, 0xFF);
-    each_pair(bpe, add_pair);
+    for_each_pair(bpe, add_pair);
     bpe->classes = allocate(UNICODE_CODES, 1, 0);
     unicode_fill_classes(bpe->classes);
     return true;

@@ -130,7 +130,7 @@ static int64_t encode_piece(uint16_t *tokens, const Bpe *bpe, const char *bytes,
                                : merge_long(tokens, bpe, bytes, (uint32_t)size);
 }
 
-static int64_t encode_cached(uint16_t *tokens, BpeEncoder *e, const char *bytes, size_t size) {
+static int64_t encode_cached(uint16_t *tokens, BpeEncoder *encoder, const char *bytes, size_t size) {
     union {
         uint64_t word[2];
         char bytes[CACHE_BYTES + 1];
@@ -138,12 +138,12 @@ static int64_t encode_cached(uint16_t *tokens, BpeEncoder *e, const char *bytes,
     memcpy(key.bytes, bytes, size);
     key.bytes[CACHE_BYTES] = (char)size;
     uint64_t hash = (key.word[0] * 0x9E3779B97F4A7C15u ^ key.word[1]) * 0xD6E8FEB86659FD93u;
-    CacheSlot *slot = &e->cache[hash >> (64 - CACHE_BITS)];
+    CacheSlot *slot = &encoder->cache[hash >> (64 - CACHE_BITS)];
     if (slot->key[0] == key.word[0] && slot->key[1] == key.word[1]) {
         for (int i = 0; i < slot->n; i++) tokens[i] = slot->tokens[i];
         return slot->n;
     }
-    int64_t n = encode_piece(tokens, e->bpe, bytes, size);
+    int64_t n = encode_piece(tokens, encoder->bpe, bytes, size);
     if (n <= CACHE_TOKENS) {
         memcpy(slot->key, key.word, sizeof slot->key);
         slot->n = (uint16_t)n;

@@ -61,25 +61,27 @@ typedef struct {
 } Block;
 
 // Computes rows [i0, end) of a block.
-static void block_rows(const GemmArgs *g, const Block *s, int64_t i0, int64_t end) {
-    bool first = s->p0 == 0;
-    for (int64_t j = 0; j < s->n; j += NR)
+static void block_rows(const GemmArgs *g, const Block *block, int64_t i0, int64_t end) {
+    bool first = block->p0 == 0;
+    for (int64_t j = 0; j < block->n; j += NR)
         for (int64_t i = i0; i < end; i += MR) {
             const real *rows[MR];
             int64_t m = min_i64(end - i, MR);
             for (int r = 0; r < MR; r++)
-                rows[r] = s->a ? s->a + i * s->depth + r : g->a + (s->i0 + i + min_i64(r, m - 1)) * g->lda + s->p0;
-            micro_kernel(g->c + (s->i0 + i) * g->ldc + s->j0 + j, g->ldc, m, min_i64(s->n - j, NR), g->alpha,
-                         first ? g->beta : 1, first && g->bias ? g->bias + s->j0 + j : NULL, rows, s->a ? MR : 1,
-                         s->b + j * s->depth, NR, s->depth);
+                rows[r] = block->a ? block->a + i * block->depth + r
+                                   : g->a + (block->i0 + i + min_i64(r, m - 1)) * g->lda + block->p0;
+            micro_kernel(g->c + (block->i0 + i) * g->ldc + block->j0 + j, g->ldc, m, min_i64(block->n - j, NR),
+                         g->alpha, first ? g->beta : 1, first && g->bias ? g->bias + block->j0 + j : NULL, rows,
+                         block->a ? MR : 1, block->b + j * block->depth, NR, block->depth);
         }
 }
 
-static void compute_block(const GemmArgs *g, const Block *s) {
-    int64_t tiles = ceil_div(s->m, MR), step = min_i64(max_i64(tiles / (16 * omp_get_num_threads()), 1), MAX_TILES);
+static void compute_block(const GemmArgs *g, const Block *block) {
+    int64_t tiles = ceil_div(block->m, MR),
+            step = min_i64(max_i64(tiles / (16 * omp_get_num_threads()), 1), MAX_TILES);
 #pragma omp for schedule(dynamic, 1)
     for (int64_t t = 0; t < ceil_div(tiles, step); t++)
-        block_rows(g, s, t * step * MR, min_i64(s->m, (t + 1) * step * MR));
+        block_rows(g, block, t * step * MR, min_i64(block->m, (t + 1) * step * MR));
 }
 
 // Called by every thread of the team, with the same packing buffers a and b.
@@ -88,12 +90,12 @@ static void multiply(const GemmArgs *g, real *a, real *b) {
     int64_t columns = BLOCK / depth / NR * NR, rows = g->ta ? BLOCK / depth / MR * MR : g->m;
     for (int64_t j = 0; j < g->n; j += columns)
         for (int64_t p = 0; p < g->k; p += depth) {
-            Block s = {g->ta ? a : NULL, b, p, min_i64(g->k - p, depth), 0, 0, j, min_i64(g->n - j, columns)};
-            pack_b(b, g, p, s.depth, j, s.n);
-            for (; s.i0 < g->m; s.i0 += rows) {
-                s.m = min_i64(g->m - s.i0, rows);
-                if (g->ta) pack_a(a, g, p, s.depth, s.i0, s.m);
-                compute_block(g, &s);
+            Block block = {g->ta ? a : NULL, b, p, min_i64(g->k - p, depth), 0, 0, j, min_i64(g->n - j, columns)};
+            pack_b(b, g, p, block.depth, j, block.n);
+            for (; block.i0 < g->m; block.i0 += rows) {
+                block.m = min_i64(g->m - block.i0, rows);
+                if (g->ta) pack_a(a, g, p, block.depth, block.i0, block.m);
+                compute_block(g, &block);
             }
         }
 }

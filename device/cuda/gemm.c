@@ -86,7 +86,7 @@ static cublasLtMatrixLayout_t layout(const CudaLibraries *lib, const Key *key, i
     return l;
 }
 
-static void describe(const CudaLibraries *lib, Plan *p, const void *bias) {
+static void create_descriptors(const CudaLibraries *lib, Plan *p, const void *bias) {
     const Key *key = &p->key;
     bool f64 = key->type == TYPE_F64, ta = key->transpose_a, tb = key->transpose_b;
     cublasOperation_t first = tb ? CUBLAS_OP_T : CUBLAS_OP_N, second = ta ? CUBLAS_OP_T : CUBLAS_OP_N;
@@ -148,7 +148,7 @@ static Plan *find_plan(CudaDevice *d, const Key *key, const void *bias) {
     p = calloc(1, sizeof *p);
     ASSERT(p != NULL);
     p->key = *key;
-    describe(d->lib, p, bias);
+    create_descriptors(d->lib, p, bias);
     choose_algorithm(d, p);
     p->next = *bucket;
     return *bucket = p;

@@ -37,7 +37,7 @@ static void *open_in(const char *directory, const char *name) {
     return library;
 }
 
-// Searches the user's directories first, for all names; then name by name (newest version first) the default locations.
+// Searches the user's directories first, for all names; then name by name the default locations.
 static void *find(const char *const *names) {
     void *library = NULL;
     const char *listed = getenv("POLAR_CUDA_LIBRARIES"), *home = getenv("CUDA_HOME");

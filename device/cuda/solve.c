@@ -23,7 +23,7 @@ static void check(cusolverStatus_t status, const char *call) {
 }
 #define CHECK(call) check(d->lib->call, #call)
 
-static CudaDevice *solver_of(Stream *stream) {
+static CudaDevice *get_solver(Stream *stream) {
     CudaDevice *d = cuda_device(stream->device);
     ASSERT(d->lib->can_solve);
     if (d->solver == NULL) {
@@ -55,7 +55,7 @@ typedef struct {
     size_t work_bytes, host_bytes;
 } Workspace;
 
-static size_t rounded(size_t bytes) {
+static size_t align_256(size_t bytes) {
     return (bytes + 255) / 256 * 256;
 }
 
@@ -63,14 +63,14 @@ static size_t rounded(size_t bytes) {
 static void allocate_workspace(Workspace *w, Stream *stream, const size_t parts[4]) {
     CudaDevice *d = cuda_device(stream->device);
     size_t total = 256 + w->work_bytes;
-    for (int i = 0; i < 4; i++) total += rounded(parts[i]);
+    for (int i = 0; i < 4; i++) total += align_256(parts[i]);
     char *memory = cuda_scratch(stream, total);
     w->flags = (int *)(void *)memory;
     CUDA_CHECK(cudaMemsetAsync(memory, 0, FLAGS * sizeof(int), (cudaStream_t)stream->handle));
     memory += 256;
     for (int i = 0; i < 4; i++) {
         w->parts[i] = parts[i] ? memory : NULL;
-        memory += rounded(parts[i]);
+        memory += align_256(parts[i]);
     }
     w->work = memory;
     if (d->solver_host_bytes < w->host_bytes) {
@@ -84,7 +84,7 @@ static void allocate_workspace(Workspace *w, Stream *stream, const size_t parts[
 }
 
 void cuda_qr_q(Stream *stream, void *a, Type type, int64_t m, int64_t n) {
-    CudaDevice *d = solver_of(stream);
+    CudaDevice *d = get_solver(stream);
     cudaDataType t = cuda_type(type);
     ASSERT(m <= INT32_MAX);
     Workspace w = {0};
@@ -109,7 +109,7 @@ void cuda_qr_q(Stream *stream, void *a, Type type, int64_t m, int64_t n) {
 }
 
 void cuda_cholesky_solve_right(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n) {
-    CudaDevice *d = solver_of(stream);
+    CudaDevice *d = get_solver(stream);
     cudaDataType t = cuda_type(type);
     const cublasFillMode_t lower = CUBLAS_FILL_MODE_LOWER; // symmetric: triangle and layout do not matter
     Workspace w = {0};
@@ -123,7 +123,7 @@ void cuda_cholesky_solve_right(Stream *stream, void *x, void *z, Type type, int6
 }
 
 void cuda_trtri(Stream *stream, void *r, Type type, int64_t n) {
-    CudaDevice *d = solver_of(stream);
+    CudaDevice *d = get_solver(stream);
     cudaDataType t = cuda_type(type);
     const cublasFillMode_t lower = CUBLAS_FILL_MODE_LOWER; // row-major upper is column-major lower
     Workspace w = {0};
@@ -139,7 +139,7 @@ void cuda_trtri(Stream *stream, void *r, Type type, int64_t n) {
 // gesvd requires rows >= columns. A wide row-major matrix satisfies that as the column-major (n, m): its left singular
 // vectors are our vt, the right ones our u. A tall matrix is transposed first, and its singular vectors afterwards.
 void cuda_svd(Stream *stream, void *values, void *u, void *vt, void *a, Type type, int64_t m, int64_t n) {
-    CudaDevice *d = solver_of(stream);
+    CudaDevice *d = get_solver(stream);
     cudaDataType t = cuda_type(type);
     bool tall = m > n;
     int64_t rows = tall ? m : n, k = tall ? n : m;

@@ -79,44 +79,44 @@ static __device__ inline void load_operand(bf16 *tile, const bf16 *x, int64_t ld
 // Offset of element (row, col) in the staged tile of C. The 16-byte chunks are swizzled so that accesses along a row,
 // and by columns of words in groups of rows of a chunk's length, are free of bank conflicts.
 template <typename T> static __device__ inline int staged_at(int row, int col) {
-    constexpr int PER = 16 / static_cast<int>(sizeof(T));
-    return row * TILE + (((col / PER) ^ (row & 7) ^ (row >> 3 & 7)) * PER) + col % PER;
+    constexpr int PER_CHUNK = 16 / static_cast<int>(sizeof(T));
+    return row * TILE + (((col / PER_CHUNK) ^ (row & 7) ^ (row >> 3 & 7)) * PER_CHUNK) + col % PER_CHUNK;
 }
 
 // Stores up to 16 / sizeof(T) elements, n of which exist: by one 16-byte store if all do and the address is aligned.
 template <typename T>
 static __device__ inline void store_row(T *to, const T (&x)[16 / sizeof(T)], int n, bool wide) {
-    constexpr int PER = 16 / static_cast<int>(sizeof(T));
-    if (wide && n >= PER) {
+    constexpr int PER_CHUNK = 16 / static_cast<int>(sizeof(T));
+    if (wide && n >= PER_CHUNK) {
         uint4 bits;
         memcpy(&bits, x, sizeof bits);
         *reinterpret_cast<uint4 *>(to) = bits;
         return;
     }
 #pragma unroll
-    for (int e = 0; e < PER; e++)
+    for (int e = 0; e < PER_CHUNK; e++)
         if (e < n) to[e] = x[e];
 }
 
 // Epilogue: writes alpha * sums + beta * C_in, rounded to T, to the staged tile at (row0, col0) of C.
 template <typename T>
-static __device__ inline void stage_sums(T *tile, const float (&sums)[MT][NT][4], const SyrkArgs &s, const T *c_in,
-                                         int row0, int col0) {
+static __device__ inline void stage_sums(T *tile, const float (&sums)[MT][NT][4], const SyrkArgs &args,
+                                         const T *c_in, int row0, int col0) {
     int lane = lane_index(), warp = warp_index();
 #pragma unroll
     for (int m = 0; m < MT; m++)
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             int row = warp / 2 * PART + 16 * m + lane / 4 + 8 * i;
-            const T *from = c_in + (row0 + row) * s.ldc + col0;
+            const T *from = c_in + (row0 + row) * args.ldc + col0;
 #pragma unroll
             for (int n = 0; n < NT; n++) {
                 int col = warp % 2 * PART + 8 * n + lane % 4 * 2;
-                float x[2] = {s.alpha * sums[m][n][2 * i], s.alpha * sums[m][n][2 * i + 1]};
-                if (c_in != nullptr && row0 + row < s.m) {
+                float x[2] = {args.alpha * sums[m][n][2 * i], args.alpha * sums[m][n][2 * i + 1]};
+                if (c_in != nullptr && row0 + row < args.m) {
 #pragma unroll
                     for (int e = 0; e < 2; e++)
-                        if (col0 + col + e < s.m) x[e] = fmaf(s.beta, widened(from[col + e]), x[e]);
+                        if (col0 + col + e < args.m) x[e] = fmaf(args.beta, widened(from[col + e]), x[e]);
                 }
                 T *to = tile + staged_at<T>(row, col);
                 narrow_to(to[0], x[0]), narrow_to(to[1], x[1]);
@@ -126,33 +126,33 @@ static __device__ inline void stage_sums(T *tile, const float (&sums)[MT][NT][4]
 
 // Writes the staged tile to C at (row0, col0). `diagonal`: the part above the diagonal is mirrored from below it.
 template <typename T>
-static __device__ inline void store_tile(T *c, const T *tile, const SyrkArgs &s, int row0, int col0,
+static __device__ inline void store_tile(T *c, const T *tile, const SyrkArgs &args, int row0, int col0,
                                          bool diagonal) {
-    constexpr int PER = 16 / static_cast<int>(sizeof(T)), CHUNKS = TILE / PER;
+    constexpr int PER_CHUNK = 16 / static_cast<int>(sizeof(T)), CHUNKS = TILE / PER_CHUNK;
     for (int i = static_cast<int>(threadIdx.x); i < TILE * CHUNKS; i += THREADS) {
-        int row = i / CHUNKS, col = i % CHUNKS * PER;
-        if (row0 + row >= s.m) break;
-        T x[PER];
-        if (diagonal && col + PER > row) {
+        int row = i / CHUNKS, col = i % CHUNKS * PER_CHUNK;
+        if (row0 + row >= args.m) break;
+        T x[PER_CHUNK];
+        if (diagonal && col + PER_CHUNK > row) {
 #pragma unroll
-            for (int e = 0; e < PER; e++) x[e] = tile[staged_at<T>(max(row, col + e), min(row, col + e))];
+            for (int e = 0; e < PER_CHUNK; e++) x[e] = tile[staged_at<T>(max(row, col + e), min(row, col + e))];
         } else memcpy(x, tile + staged_at<T>(row, col), sizeof x);
-        store_row<T>(c + (row0 + row) * s.ldc + col0 + col, x, s.m - col0 - col, s.wide);
+        store_row<T>(c + (row0 + row) * args.ldc + col0 + col, x, args.m - col0 - col, args.wide);
     }
 }
 
 // Writes the transpose of the staged tile to C at (col0, row0); all of its columns exist, as the tile is below the
 // diagonal. A thread transposes one word of each row of a group of rows; the group is in the lower bits of its lane.
 template <typename T>
-static __device__ inline void store_mirrored(T *c, const T *tile, const SyrkArgs &s, int row0, int col0) {
-    constexpr int PER = 16 / static_cast<int>(sizeof(T)), GROUPS = TILE / PER,
+static __device__ inline void store_mirrored(T *c, const T *tile, const SyrkArgs &args, int row0, int col0) {
+    constexpr int PER_CHUNK = 16 / static_cast<int>(sizeof(T)), GROUPS = TILE / PER_CHUNK,
                   IN_WORD = 4 / static_cast<int>(sizeof(T));
     constexpr int WORDS = TILE / IN_WORD;
     for (int i = static_cast<int>(threadIdx.x); i < GROUPS * WORDS; i += THREADS) {
-        int group = i % 8 + i / 8 / WORDS * 8, word = i / 8 % WORDS, col = word * IN_WORD, row = group * PER;
-        T x[IN_WORD][PER];
+        int group = i % 8 + i / 8 / WORDS * 8, word = i / 8 % WORDS, col = word * IN_WORD, row = group * PER_CHUNK;
+        T x[IN_WORD][PER_CHUNK];
 #pragma unroll
-        for (int r = 0; r < PER; r++) {
+        for (int r = 0; r < PER_CHUNK; r++) {
             T pair[IN_WORD];
             memcpy(pair, tile + staged_at<T>(row + r, col), 4);
 #pragma unroll
@@ -160,30 +160,31 @@ static __device__ inline void store_mirrored(T *c, const T *tile, const SyrkArgs
         }
 #pragma unroll
         for (int e = 0; e < IN_WORD; e++)
-            store_row<T>(c + (col0 + col + e) * s.ldc + row0 + row, x[e], s.m - row0 - row, s.wide);
+            store_row<T>(c + (col0 + col + e) * args.ldc + row0 + row, x[e], args.m - row0 - row, args.wide);
     }
 }
 
-template <bool TRANSPOSED, typename T> __global__ void __launch_bounds__(THREADS, 2) syrk_kernel(SyrkArgs s) {
+template <bool TRANSPOSED, typename T> __global__ void __launch_bounds__(THREADS, 2) syrk_kernel(SyrkArgs args) {
     CUDA_SHARED(bf16, stages); // two stages of A and B, each (TILE, DEPTH); TRANSPOSED: (DEPTH, TILE)
-    int64_t z = blockIdx.x / static_cast<unsigned>(s.tiles);
+    int64_t z = blockIdx.x / static_cast<unsigned>(args.tiles);
     int i, j, warp = warp_index();
-    tile_position(static_cast<int>(blockIdx.x % static_cast<unsigned>(s.tiles)), (s.m + TILE - 1) / TILE, &i, &j);
+    tile_position(static_cast<int>(blockIdx.x % static_cast<unsigned>(args.tiles)), (args.m + TILE - 1) / TILE, &i,
+                  &j);
     int row0 = i * TILE, col0 = j * TILE;
-    const bf16 *a = s.a + z * s.stride_a, *b = s.b + z * s.stride_b;
+    const bf16 *a = args.a + z * args.stride_a, *b = args.b + z * args.stride_b;
     float sums[MT][NT][4];
     clear(sums);
-    load_operand<TRANSPOSED>(stages, a, s.lda, row0, s.m, 0, s.k);
-    load_operand<TRANSPOSED>(stages + TILE * DEPTH, b, s.ldb, col0, s.m, 0, s.k);
+    load_operand<TRANSPOSED>(stages, a, args.lda, row0, args.m, 0, args.k);
+    load_operand<TRANSPOSED>(stages + TILE * DEPTH, b, args.ldb, col0, args.m, 0, args.k);
     cp_async_commit();
     bf16 *now = stages, *next = stages + STAGE;
 #pragma unroll 1
-    for (int k = 0; k < s.k; k += DEPTH) {
+    for (int k = 0; k < args.k; k += DEPTH) {
         cp_async_wait<0>();
         __syncthreads(); // this stage is complete, and the other one is free
-        if (k + DEPTH < s.k) {
-            load_operand<TRANSPOSED>(next, a, s.lda, row0, s.m, k + DEPTH, s.k);
-            load_operand<TRANSPOSED>(next + TILE * DEPTH, b, s.ldb, col0, s.m, k + DEPTH, s.k);
+        if (k + DEPTH < args.k) {
+            load_operand<TRANSPOSED>(next, a, args.lda, row0, args.m, k + DEPTH, args.k);
+            load_operand<TRANSPOSED>(next + TILE * DEPTH, b, args.ldb, col0, args.m, k + DEPTH, args.k);
             cp_async_commit();
         }
         const bf16 *b_now = now + TILE * DEPTH;
@@ -193,11 +194,12 @@ template <bool TRANSPOSED, typename T> __global__ void __launch_bounds__(THREADS
         now = next, next = swap;
     }
     __syncthreads(); // the stages are free for C
-    T *tile = reinterpret_cast<T *>(stages), *c = static_cast<T *>(s.c) + z * s.stride_c;
-    stage_sums<T>(tile, sums, s, s.c_in ? static_cast<const T *>(s.c_in) + z * s.stride_c : nullptr, row0, col0);
+    T *tile = reinterpret_cast<T *>(stages), *c = static_cast<T *>(args.c) + z * args.stride_c;
+    stage_sums<T>(tile, sums, args, args.c_in ? static_cast<const T *>(args.c_in) + z * args.stride_c : nullptr,
+                  row0, col0);
     __syncthreads(); // the tile is complete, and C_in, which may be C, has been read
-    store_tile<T>(c, tile, s, row0, col0, i == j);
-    if (i != j) store_mirrored<T>(c, tile, s, row0, col0);
+    store_tile<T>(c, tile, args, row0, col0, i == j);
+    if (i != j) store_mirrored<T>(c, tile, args, row0, col0);
 }
 
 bool cuda_syrk_is_supported(const Gemm *g) {
@@ -236,10 +238,11 @@ bool cuda_syrk_is_faster(int capability, int64_t m, int64_t k, int64_t batch) {
     return multiprocessors > 0 && k >= 256 && tiles_of(m) * batch >= multiprocessors;
 }
 
-template <bool TRANSPOSED, typename T> static void launch(cudaStream_t stream, const SyrkArgs &s, int64_t batch) {
+template <bool TRANSPOSED, typename T>
+static void launch(cudaStream_t stream, const SyrkArgs &args, int64_t batch) {
     CUDA_CHECK(
         cudaFuncSetAttribute(syrk_kernel<TRANSPOSED, T>, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES));
-    CUDA_LAUNCH((syrk_kernel<TRANSPOSED, T>), whole_grid(s.tiles * batch), THREADS, BYTES, stream, s);
+    CUDA_LAUNCH((syrk_kernel<TRANSPOSED, T>), whole_grid(args.tiles * batch), THREADS, BYTES, stream, args);
     CUDA_CHECK_LAUNCH();
 }
 
@@ -247,19 +250,20 @@ void cuda_syrk(Stream *stream, const Gemm *g) {
     ASSERT(cuda_syrk_is_supported(g) && (g->c_type == TYPE_BF16 || g->c_type == TYPE_F32));
     int64_t batch = g->batch ? g->batch : 1, many = batch > 1;
     const void *c_in = g->beta == 0 ? nullptr : g->c_in ? g->c_in : g->c;
-    SyrkArgs s = {};
-    s.a = static_cast<const bf16 *>(g->a), s.b = static_cast<const bf16 *>(g->b), s.c = g->c, s.c_in = c_in;
-    s.m = static_cast<int>(g->m), s.k = static_cast<int>(g->k), s.tiles = static_cast<int>(tiles_of(g->m));
-    s.lda = g->lda, s.ldb = g->ldb, s.ldc = g->ldc;
-    s.stride_a = many * g->stride_a, s.stride_b = many * g->stride_b, s.stride_c = many * g->stride_c;
-    s.alpha = static_cast<float>(g->alpha), s.beta = static_cast<float>(g->beta);
-    s.wide = aligned_16((g->ldc | s.stride_c) * type_size(g->c_type), g->c);
+    SyrkArgs args = {};
+    args.a = static_cast<const bf16 *>(g->a), args.b = static_cast<const bf16 *>(g->b), args.c = g->c,
+    args.c_in = c_in;
+    args.m = static_cast<int>(g->m), args.k = static_cast<int>(g->k), args.tiles = static_cast<int>(tiles_of(g->m));
+    args.lda = g->lda, args.ldb = g->ldb, args.ldc = g->ldc;
+    args.stride_a = many * g->stride_a, args.stride_b = many * g->stride_b, args.stride_c = many * g->stride_c;
+    args.alpha = static_cast<float>(g->alpha), args.beta = static_cast<float>(g->beta);
+    args.wide = aligned_16((g->ldc | args.stride_c) * type_size(g->c_type), g->c);
     cudaStream_t queue = cuda_stream(stream);
     if (g->c_type == TYPE_F32) {
-        if (g->transpose_a) launch<true, float>(queue, s, batch);
-        else launch<false, float>(queue, s, batch);
+        if (g->transpose_a) launch<true, float>(queue, args, batch);
+        else launch<false, float>(queue, args, batch);
     } else {
-        if (g->transpose_a) launch<true, bf16>(queue, s, batch);
-        else launch<false, bf16>(queue, s, batch);
+        if (g->transpose_a) launch<true, bf16>(queue, args, batch);
+        else launch<false, bf16>(queue, args, batch);
     }
 }

@@ -75,6 +75,7 @@ typedef struct {
 #define OPTION_TABLE(rows)                                                                                         \
     { rows, (int)(sizeof(rows) / sizeof *(rows)) }
 
+// Returns the row of this name; NULL if there is none.
 const OptionSpec *option_find(const OptionTable *table, const char *name);
 
 // Returns the section heading of a row; "" if it has none.

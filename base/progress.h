@@ -27,6 +27,8 @@ typedef struct {
 double seconds_now(void); // monotonic clock
 
 void progress_begin(Progress *p, FILE *log, bool quiet, int64_t first_step);
+
+// Prints the line of a completed step.
 void progress_step(Progress *p, const StepLine *line);
 
 // Prints and logs one line; with --quiet only `important` ones are printed.

@@ -44,9 +44,9 @@ int64_t device_peak_memory(const Device *device);
 // Copies between any two addresses that the device can access (the direction follows from the addresses).
 void device_copy(Stream *stream, void *to, const void *from, size_t bytes);
 void device_zero(Stream *stream, void *memory, size_t bytes);
-void device_gemm(Stream *stream, const Gemm *g);
+void device_gemm(Stream *stream, const Gemm *g); // see device/gemm.h
 
-// Solvers: LAPACK on the CPU, cuSOLVER on a GPU. All matrices are dense and row-major, in F32 or F64. If a solver
+// Solvers, by LAPACK on the CPU and cuSOLVER on a GPU. All matrices are dense and row-major, in F32 or F64. If a solver
 // fails (a matrix is not positive definite, or has non-finite elements), it fills its outputs with NaN.
 //
 // Returns true if the device has solvers; the error says what is missing.
@@ -80,7 +80,7 @@ void event_destroy(Event *event);
 void event_record(Event *event, Stream *stream);
 void event_synchronize(Event *event);            // blocks the host until the event is reached
 void stream_wait(Stream *stream, Event *event);  // later work on the stream waits for the event
-double event_elapsed_ms(Event *from, Event *to); // both recorded and reached
+double event_elapsed_ms(Event *from, Event *to); // both must have been reached
 
 // CUDA graphs: work issued on a stream between begin and end is captured instead of executed, and can then be
 // launched any number of times, with the same arguments, by one call. The same work must have run once before, so

@@ -1,6 +1,6 @@
 // Causal attention by tiles of scores, forward with a running softmax and backward by recomputing the probabilities
-// (Dao, Fu, Ermon, Rudra, Re, "FlashAttention", 2022, algorithms 1 and 4). The products of a tile go by blocks of MR rows,
-// each as far as the mask lets it.
+// (Dao, Fu, Ermon, Rudra, Re, "FlashAttention", 2022, algorithms 1 and 4). The products of a tile go by blocks of MR
+// rows, each as far as the mask lets it.
 #include "base/integers.h"
 #include "device/cpu/vector.h"
 #include "model/cpu/math.h"
@@ -46,7 +46,7 @@ static void rows_product(real *c, int64_t ldc, int m, int n, real alpha, real be
                 for (int q = 0; q < NR; q++) edge[p * NR + q] = q < columns ? from[p * ldb + q] : 0;
             from = edge, step = NR;
         }
-        tile_product(c + j, ldc, m, columns, alpha, beta, NULL, rows, a.step, from, step, depth);
+        micro_kernel(c + j, ldc, m, columns, alpha, beta, NULL, rows, a.step, from, step, depth);
     }
 }
 
@@ -70,7 +70,7 @@ static void tile_scores(real *scores, const real *x, int64_t x_row, int n, const
             row_pointers(lines, (Rows){x + d, x_row, 1}, i, rows);
             int columns = (keys + LANES - 1) / LANES * LANES;
             for (int j = 0; j < columns; j += NR)
-                tile_product(scores + i * TILE_K + j, TILE_K, rows, min_int(columns - j, NR), scale, d > 0, NULL,
+                micro_kernel(scores + i * TILE_K + j, TILE_K, rows, min_int(columns - j, NR), scale, d > 0, NULL,
                              lines, 1, block + j * DEPTH, NR, depth);
         }
     }

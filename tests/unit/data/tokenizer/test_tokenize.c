@@ -108,7 +108,7 @@ static void test_texts(void **state) {
     expect_set("made/here/t_val_000000.bin", "|89|\xFF\n", 1);
 
     // Not over what exists; with `overwrite` nothing of the old set stays.
-    refused(&config, "exists already");
+    refused(&config, "already exists");
     config.overwrite = true;
     config.shard_tokens = 1000;
     config.val_fraction = 0;
@@ -177,8 +177,8 @@ static void test_bad_json_lines(void **state) {
         {"{\"text\":\"x\"", "bad.jsonl, line 3"},
         {"{\"text\":5}", "bad.jsonl, line 3: the object has no string \"text\""},
         {"{\"txt\":\"x\"}", "no string \"text\""},
-        {"[\"text\"]", "line 3: this is no JSON object"},
-        {"\"text\"", "no JSON object"},
+        {"[\"text\"]", "line 3: not a JSON object"},
+        {"\"text\"", "not a JSON object"},
         {"{\"text\":\"x\"}{}", "line 3"},
         {"{\"text\":\"\xFF\"}", "line 3"},
         {"{\"text\":\"\\ud800\"}", "line 3"},
@@ -294,7 +294,7 @@ static void test_refuses(void **state) {
         TokenizeConfig config;
         const char *what;
     } cases[8] = {
-        {base, "no text file"},   {base, "--name"},    {base, "--val-fraction"}, {base, "--val-fraction"},
+        {base, "no text files"},  {base, "--name"},    {base, "--val-fraction"}, {base, "--val-fraction"},
         {base, "--shard-tokens"}, {base, "empty.txt"}, {base, "absent.txt"},     {base, "standard input"},
     };
     cases[0].config.n_files = 0;

@@ -18,15 +18,15 @@ static int64_t logits_rows(const ModelConfig *c, Type type, int64_t N) {
 }
 
 // Whether every layer has a piece of memory of its own for an activation.
-static bool kept(ActKind kind, ActKeep keep, const BatchShape *run) {
-    if (run->use == USE_DECODING) return kind == ACT_QKV;
-    if (run->use == USE_EVALUATION) return false;
-    return keep == ACT_RESIDUAL || (keep == ACT_SAVED && run->recompute != RECOMPUTE_LAYER) ||
-           (keep == ACT_RECOMPUTABLE && run->recompute == RECOMPUTE_NONE);
+static bool kept(ActKind kind, ActKeep keep, const BatchShape *shape) {
+    if (shape->use == USE_DECODING) return kind == ACT_QKV;
+    if (shape->use == USE_EVALUATION) return false;
+    return keep == ACT_RESIDUAL || (keep == ACT_SAVED && shape->recompute != RECOMPUTE_LAYER) ||
+           (keep == ACT_RECOMPUTABLE && shape->recompute == RECOMPUTE_NONE);
 }
 
-void activation_table_init(ActivationTable *table, const ModelConfig *c, Type type, const BatchShape *run) {
-    int64_t N = (int64_t)run->B * run->T, C = c->d_model, A = (int64_t)c->n_head * c->head_dim, F = c->d_ff;
+void activation_table_init(ActivationTable *table, const ModelConfig *c, Type type, const BatchShape *shape) {
+    int64_t N = (int64_t)shape->B * shape->T, C = c->d_model, A = (int64_t)c->n_head * c->head_dim, F = c->d_ff;
     int64_t Q = A + 2 * (int64_t)c->n_kv_head * c->head_dim, rows = N * c->n_head;
     int64_t means = c->norm == NORM_LAYERNORM ? N : 0, gates = c->activation == ACTIVATION_SWIGLU ? N * F : 0;
     int64_t qk = c->qk_norm ? N * (c->n_head + c->n_kv_head) : 0, embed = c->embed_norm ? 1 : 0;
@@ -69,11 +69,11 @@ void activation_table_init(ActivationTable *table, const ModelConfig *c, Type ty
     for (int i = 0; i < ACT_COUNT; i++) {
         Activation *a = &table->acts[i];
         *a = acts[i];
-        if (a->training && run->use != USE_TRAINING) continue;
+        if (a->training && shape->use != USE_TRAINING) continue;
         int64_t size = a->elements * (int64_t)type_size(a->type);
         size = round_up(size, ACT_ALIGN);
         a->offset = table->bytes;
-        a->layer_bytes = a->per_layer && kept((ActKind)i, a->keep, run) ? size : 0;
+        a->layer_bytes = a->per_layer && kept((ActKind)i, a->keep, shape) ? size : 0;
         table->bytes += a->layer_bytes ? size * c->n_layer : size;
     }
 }

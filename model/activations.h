@@ -86,7 +86,7 @@ typedef struct {
 
 // Lays out the arena. Per-layer activations that need not be kept share one layer's memory; without training,
 // gradients are left out.
-void activation_table_init(ActivationTable *table, const ModelConfig *config, Type type, const BatchShape *run);
+void activation_table_init(ActivationTable *table, const ModelConfig *config, Type type, const BatchShape *shape);
 
 #ifdef __cplusplus
 }

@@ -4,7 +4,7 @@
 
 void *model_activation(const Model *m, ActKind kind, int layer) {
     const Activation *a = &m->acts.acts[kind];
-    ASSERT(m->run.use == USE_TRAINING || !a->training);
+    ASSERT(m->shape.use == USE_TRAINING || !a->training);
     return (char *)m->arena + a->offset + (a->per_layer ? layer * a->layer_bytes : 0);
 }
 
@@ -248,8 +248,8 @@ static void layer_forward(Pass *p, int l) {
 // Makes what the forward pass did not keep, from what it kept.
 static void layer_recompute(Pass *p, int l) {
     Model *m = p->model;
-    if (m->run.recompute == RECOMPUTE_NONE) return;
-    if (m->run.recompute == RECOMPUTE_LAYER) {
+    if (m->shape.recompute == RECOMPUTE_NONE) return;
+    if (m->shape.recompute == RECOMPUTE_LAYER) {
         p->resid = model_activation(m, ACT_RESID1, l), p->delta = NULL;
         layer_inner(p, l);
         return;

@@ -13,16 +13,16 @@ static int64_t rotation_elements(const ModelConfig *c) {
     return model_has_rope(c) ? (int64_t)c->context * (c->head_dim / 2) : 0;
 }
 
-ModelMemory model_memory(const ModelConfig *config, Type type, const BatchShape *run) {
+ModelMemory model_memory(const ModelConfig *config, Type type, const BatchShape *shape) {
     ParamTable table;
     ActivationTable acts;
     param_table_init(&table, config);
-    activation_table_init(&acts, config, type, run);
+    activation_table_init(&acts, config, type, shape);
     int64_t elements = table.elements, master = (int64_t)type_size(type_accumulate(type));
     param_table_free(&table);
     int64_t copy = type == type_accumulate(type) ? 0 : elements * (int64_t)type_size(type);
     return (ModelMemory){.weights = elements * master + copy + 2 * rotation_elements(config) * master,
-                         .grads = run->use == USE_TRAINING ? elements * master : 0,
+                         .grads = shape->use == USE_TRAINING ? elements * master : 0,
                          .activations = acts.bytes};
 }
 
@@ -60,7 +60,7 @@ static bool allocate(Model *m) {
     Device *device = m->device;
     size_t element = type_size(m->acc_type), bytes = (size_t)m->table.elements * element;
     size_t rotations = (size_t)rotation_elements(&m->config) * element;
-    bool training = m->run.use == USE_TRAINING;
+    bool training = m->shape.use == USE_TRAINING;
     m->master = device_alloc(device, bytes);
     m->weights =
         m->type == m->acc_type ? m->master : device_alloc(device, (size_t)m->table.elements * type_size(m->type));
@@ -73,19 +73,19 @@ static bool allocate(Model *m) {
            (!rotations || (m->cos && m->sin));
 }
 
-bool model_create(Model *m, const ModelConfig *config, Device *device, Type type, const BatchShape *run,
+bool model_create(Model *m, const ModelConfig *config, Device *device, Type type, const BatchShape *shape,
                   Error *err) {
-    *m = (Model){.config = *config, .device = device, .type = type, .run = *run};
+    *m = (Model){.config = *config, .device = device, .type = type, .shape = *shape};
     if (!model_config_check(config, err)) return false;
-    if (run->T > config->context)
-        return error_set(err, "seq-len %d is longer than context %d", run->T, config->context);
+    if (shape->T > config->context)
+        return error_set(err, "seq-len %d is longer than context %d", shape->T, config->context);
     m->ops = layer_ops(device, type);
     if (m->ops == NULL) return error_set(err, "%s has no operations in %s; use f32", device->name, type_name(type));
     m->acc_type = type_accumulate(type);
     param_table_init(&m->table, config);
-    activation_table_init(&m->acts, config, type, run);
+    activation_table_init(&m->acts, config, type, shape);
     if (!allocate(m)) {
-        ModelMemory need = model_memory(config, type, run);
+        ModelMemory need = model_memory(config, type, shape);
         model_free(m);
         return error_set(err,
                          "not enough memory for the model: %.2f GB of weights, %.2f GB of gradients, %.2f GB of "
@@ -163,14 +163,14 @@ static int64_t head_bias_scratch(const LayerOps *ops, int64_t N, int64_t rows, i
     return last ? max_i64(most, ops->bias_backward_scratch(last, columns)) : most;
 }
 
-int64_t model_scratch(const ModelConfig *config, const Device *device, Type type, const BatchShape *run) {
+int64_t model_scratch(const ModelConfig *config, const Device *device, Type type, const BatchShape *shape) {
     const LayerOps *ops = layer_ops(device, type);
-    if (ops == NULL || ops->bias_backward_scratch == NULL || run->use != USE_TRAINING) return 0;
+    if (ops == NULL || ops->bias_backward_scratch == NULL || shape->use != USE_TRAINING) return 0;
     ParamTable table;
     ActivationTable acts;
     param_table_init(&table, config);
-    activation_table_init(&acts, config, type, run);
-    int64_t N = (int64_t)run->B * run->T, most = ops->embedding_backward_scratch(N, config->d_model);
+    activation_table_init(&acts, config, type, shape);
+    int64_t N = (int64_t)shape->B * shape->T, most = ops->embedding_backward_scratch(N, config->d_model);
     if (config->norm_gain || config->norm_bias)
         most = max_i64(most, ops->norm_backward_scratch(N, config->d_model));
     for (int i = 0; i < table.n_params; i++) {
@@ -191,8 +191,8 @@ static const ModelHooks no_hooks = {0};
 
 // All blocks in order; `last` is one less than the number of blocks to leave the head out.
 static void forward(Pass *p, int last, const ModelHooks *hooks) {
-    const BatchShape *run = &p->model->run;
-    ASSERT((int64_t)p->batch->B * p->batch->T + p->position <= (int64_t)run->B * run->T);
+    const BatchShape *shape = &p->model->shape;
+    ASSERT((int64_t)p->batch->B * p->batch->T + p->position <= (int64_t)shape->B * shape->T);
     ASSERT(p->batch->T + p->position <= p->model->config.context);
     for (int block = 0; block <= last; block++) {
         hook(hooks, hooks->params_acquire, p->stream, block);
@@ -209,7 +209,7 @@ static Pass pass_of(Model *m, Stream *stream, const Batch *batch) {
 
 void model_forward_backward(Model *m, Stream *stream, const Batch *batch, double scale, bool accumulate,
                             const ModelHooks *hooks) {
-    ASSERT(m->run.use == USE_TRAINING);
+    ASSERT(m->shape.use == USE_TRAINING);
     if (hooks == NULL) hooks = &no_hooks;
     Pass p = pass_of(m, stream, batch);
     p.backward = true, p.scale = scale, p.accumulate = accumulate;
@@ -231,7 +231,7 @@ void model_forward_loss(Model *m, Stream *stream, const Batch *batch, const Mode
 }
 
 void model_read_losses(double *losses, const Model *m, Stream *stream, int64_t n) {
-    ASSERT(n <= (int64_t)m->run.B * m->run.T);
+    ASSERT(n <= (int64_t)m->shape.B * m->shape.T);
     device_copy(stream, losses, model_activation(m, ACT_LOSSES, 0), (size_t)n * type_size(m->acc_type));
     stream_synchronize(stream);
     if (m->acc_type != TYPE_F32) return;

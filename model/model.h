@@ -21,12 +21,12 @@ typedef struct {
     Device *device;
     Type type, acc_type; // of weights and activations; of master weights, gradients and statistics
     const LayerOps *ops;
-    void *master;    // (table.elements) of acc_type
-    void *weights;   // (table.elements) of type; is `master` where the types are equal
-    void *grads;     // (table.elements) of acc_type; NULL when the model was created for inference
-    double *loss;    // device memory: sum of the losses since the last reset
-    void *cos, *sin; // (context, head_dim / 2) of acc_type, the rotations; NULL without
-    BatchShape run;  // what the activations have room for
+    void *master;     // (table.elements) of acc_type
+    void *weights;    // (table.elements) of type; is `master` where the types are equal
+    void *grads;      // (table.elements) of acc_type; NULL when the model was created for inference
+    double *loss;     // device memory: sum of the losses since the last reset
+    void *cos, *sin;  // (context, head_dim / 2) of acc_type, the rotations; NULL without
+    BatchShape shape; // what the activations have room for
     ActivationTable acts;
     void *arena; // of the activations
 } Model;
@@ -41,9 +41,9 @@ typedef struct {
     void (*grads_ready)(void *context, Stream *stream, int block);
 } ModelHooks;
 
-// Allocates a model for what `run` says; training adds gradients. The weights are zero until model_init_weights or a
+// Allocates a model for what `shape` says; training adds gradients. The weights are zero until model_init_weights or a
 // checkpoint fills them. Errors: out of memory, no operations for the type, a sequence longer than the context.
-bool model_create(Model *model, const ModelConfig *config, Device *device, Type type, const BatchShape *run,
+bool model_create(Model *model, const ModelConfig *config, Device *device, Type type, const BatchShape *shape,
                   Error *err);
 void model_free(Model *model);
 
@@ -51,10 +51,10 @@ void model_free(Model *model);
 typedef struct {
     int64_t weights, grads, activations;
 } ModelMemory;
-ModelMemory model_memory(const ModelConfig *config, Type type, const BatchShape *run);
+ModelMemory model_memory(const ModelConfig *config, Type type, const BatchShape *shape);
 
 // Bytes of the stream's scratch that a pass takes (stream_reserve).
-int64_t model_scratch(const ModelConfig *config, const Device *device, Type type, const BatchShape *run);
+int64_t model_scratch(const ModelConfig *config, const Device *device, Type type, const BatchShape *shape);
 
 // Draws every parameter by (seed, name, element), independent of device and type.
 void model_init_weights(Model *model, Stream *stream, uint64_t seed);

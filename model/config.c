@@ -27,22 +27,21 @@ bool model_config_check(const ModelConfig *c, Error *err) {
         return error_set(err, "head-dim %d must be a multiple of %d for --positions %s", c->head_dim,
                          c->positions == POSITIONS_HALF_ROPE ? 4 : 2,
                          c->positions == POSITIONS_HALF_ROPE ? "half-rope" : "rope");
-    if (c->tied_head && c->zero_head)
-        return error_set(err, "zero-head needs a head of its own: give --no-tied-head too");
+    if (c->tied_head && c->zero_head) return error_set(err, "zero-head needs an untied head: add --no-tied-head");
     const struct {
         const char *option;
         double value;
-        bool zero;
-    } numbers[] = {{"norm-eps", c->norm_eps, false},
-                   {"rope-base", c->rope_base, !model_has_rope(c)},
-                   {"attention-scale", c->attention_scale, true},
-                   {"softcap", c->softcap, true},
-                   {"init-std", c->init_std, true},
-                   {"embed-init-std", c->embed_init_std, true}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        if (!isfinite(numbers[i].value) || numbers[i].value < 0 || (numbers[i].value == 0 && !numbers[i].zero))
-            return error_set(err, "%s %g: must be %s", numbers[i].option, numbers[i].value,
-                             numbers[i].zero ? "0 or more" : "positive");
+        bool may_be_zero;
+    } reals[] = {{"norm-eps", c->norm_eps, false},
+                 {"rope-base", c->rope_base, !model_has_rope(c)},
+                 {"attention-scale", c->attention_scale, true},
+                 {"softcap", c->softcap, true},
+                 {"init-std", c->init_std, true},
+                 {"embed-init-std", c->embed_init_std, true}};
+    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++)
+        if (!isfinite(reals[i].value) || reals[i].value < 0 || (reals[i].value == 0 && !reals[i].may_be_zero))
+            return error_set(err, "%s %g: must be %s", reals[i].option, reals[i].value,
+                             reals[i].may_be_zero ? "0 or more" : "positive");
     return true;
 }
 

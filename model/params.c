@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-// One line per kind: the table is made by walking it once for what precedes the layers, once per layer, and once for
-// what follows them.
+// Place, role and name of each kind. The table lists the kinds before the layers, then those of each layer, then those
+// after the layers.
 typedef enum { BEFORE, LAYER, AFTER } Place;
 static const struct {
     Place place;
@@ -98,7 +98,7 @@ static void set_shape(Param *p, const ModelConfig *c) {
     }
 }
 
-// Whether the network has parameters of a kind.
+// Returns true if the model has parameters of this kind.
 static bool has_kind(const ModelConfig *c, ParamKind kind) {
     bool swiglu = c->activation == ACTIVATION_SWIGLU;
     switch (kind) {
@@ -155,12 +155,12 @@ static void set_init(Param *p, const ModelConfig *c) {
     }
     p->init = c->init == DIST_UNIFORM_FAN_IN ? INIT_UNIFORM : INIT_NORMAL;
     p->init_std = c->init == DIST_NORMAL ? c->init_std : c->init_std / sqrt((double)p->cols);
-    // GPT-2: the projections back into the residual stream start smaller, 2 n_layer of them add up (Radford et al. 2019).
+    // GPT-2 (Radford et al. 2019): 2 n_layer projections are added to the residual stream, so each starts smaller.
     if (residual && c->residual_init == RESIDUAL_INIT_SCALED) p->init_std /= sqrt(2.0 * c->n_layer);
 }
 
-// Takes its place after the parameters before it.
-static void place(ParamTable *t, Param *p) {
+// Appends the parameter to the arena.
+static void assign_offset(ParamTable *t, Param *p) {
     p->offset = t->elements;
     t->elements += round_up(param_elements(p), PARAM_ALIGN);
 }
@@ -175,7 +175,7 @@ static void add_param(ParamTable *t, const ModelConfig *c, ParamKind kind, int l
     set_shape(p, c);
     p->n_dims = role == ROLE_GAIN || role == ROLE_BIAS ? 1 : 2;
     set_init(p, c);
-    place(t, p);
+    assign_offset(t, p);
     t->total += p->kind == PARAM_HEAD_BIAS ? c->vocab_size : p->valid_rows * p->cols;
 }
 
@@ -214,7 +214,7 @@ void param_table_init_matrices(ParamTable *t, const int64_t (*shapes)[2], int n)
                      .init = INIT_UNIFORM,
                      .init_std = 1 / sqrt(3)};
         snprintf(p->name, sizeof p->name, "%s", kinds[p->kind].name);
-        place(t, p);
+        assign_offset(t, p);
         t->total += param_elements(p);
     }
 }
@@ -238,7 +238,7 @@ void param_init_values(double *values, const Param *p, uint64_t seed, int64_t fi
         bool padding = i >= p->valid_rows * p->cols;
         double value = padding ? 0 : p->init == INIT_ONE ? 1 : 0;
         if (!padding && p->init == INIT_NORMAL) value = p->init_std * random_normal(seed, stream, (uint64_t)i);
-        if (!padding && p->init == INIT_UNIFORM) // a width of 2 sqrt(3) std
+        if (!padding && p->init == INIT_UNIFORM) // an interval of width 2 sqrt(3) std
             value = p->init_std * sqrt(12.0) * (random_uniform(seed, stream, (uint64_t)i) - 0.5);
         values[i - first] = value;
     }

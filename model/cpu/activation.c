@@ -1,8 +1,8 @@
 #include "model/cpu/math.h"
 #include "model/cpu/ops.h"
 
-// tanh-GELU as x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3): the same function, as (1 + tanh u) / 2 = sigmoid(2 u),
-// without the cancellation for negative x.
+// tanh-GELU as x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3): the same function, as (1 + tanh u) / 2 = sigmoid(2
+// u), without the cancellation for negative x.
 #define TWO_SQRT_2_PI ((real)1.5957691216057307117597842397375)
 #define GELU_CUBIC ((real)0.044715)
 #define INV_SQRT_2PI ((real)0.39894228040143267793994605993438)

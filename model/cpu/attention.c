@@ -1,6 +1,6 @@
 // Causal attention by tiles of scores, forward with a running softmax and backward by recomputing the probabilities
-// (Dao, Fu, Ermon, Rudra, Re, "FlashAttention", 2022, algorithms 1 and 4). The products of a tile go by blocks of MR rows,
-// each as far as the mask lets it.
+// (Dao, Fu, Ermon, Rudra, Re, "FlashAttention", 2022, algorithms 1 and 4). The products of a tile go by blocks of MR
+// rows, each as far as the mask lets it.
 #include "base/integers.h"
 #include "device/cpu/vector.h"
 #include "model/cpu/math.h"

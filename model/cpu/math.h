@@ -1,5 +1,5 @@
-// model/cpu/math.h - exp, tanh, the complementary error function and the soft-cap in the instance's type, in a form that the
-// compiler vectorizes.
+// model/cpu/math.h - exp, tanh, the complementary error function and the soft-cap in the instance's type, in a form
+// that the compiler vectorizes.
 #ifndef POLAR_MODEL_CPU_MATH_H
 #define POLAR_MODEL_CPU_MATH_H
 

@@ -1,8 +1,8 @@
 #include "model/cpu/ops.h"
 #include "model/cpu/sums.h"
 
-// Sums over rows: pieces of the rows, each the work of one thread, in double; within a piece blocks of rows in the instance's
-// type. Columns are taken in blocks for which there is room.
+// Sums over rows: pieces of the rows, each the work of one thread, in double; within a piece blocks of rows in the
+// instance's type. Columns are taken in blocks for which there is room.
 enum { PIECES = 16, COLUMN_BLOCK = 1024, ROW_BLOCK = 64, ROWS = 4 };
 
 // sums (n) += the rows of d, 1 or ROWS of them.

@@ -21,7 +21,8 @@ template <typename Op> static void each_pack(Stream *s, const Op &op, int64_t n)
 constexpr float TWO_SQRT_2_PI = 1.5957691216057307f, GELU_CUBIC = 0.044715f;
 constexpr float SQRT_HALF = 0.70710678118654752f, INV_SQRT_2PI = 0.39894228040143268f;
 
-// tanh-GELU as x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3): (1 + tanh u) / 2 = sigmoid(2 u), without cancellation.
+// tanh-GELU as x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3): (1 + tanh u) / 2 = sigmoid(2 u), without
+// cancellation.
 struct GeluTanh {
     static __device__ float gate(float x) { return sigmoid(TWO_SQRT_2_PI * (x + GELU_CUBIC * x * x * x)); }
     static __device__ float value(float x) { return x * gate(x); }

@@ -1,6 +1,6 @@
-// model/cuda/attention.h - the kernels that attention on CUDA chooses from. The operations themselves (model/cuda/ops.h)
-// take head_dim <= CUDA_MAX_HEAD_DIM and give the same bits for a query whatever other queries are asked for with it: a
-// sequence read at once and one read through a cache agree.
+// model/cuda/attention.h - the kernels that attention on CUDA chooses from. The operations themselves
+// (model/cuda/ops.h) take head_dim <= CUDA_MAX_HEAD_DIM and give the same bits for a query whatever other queries are
+// asked for with it: a sequence read at once and one read through a cache agree.
 #ifndef POLAR_MODEL_CUDA_ATTENTION_H
 #define POLAR_MODEL_CUDA_ATTENTION_H
 

@@ -1,14 +1,14 @@
-// The backward pass of FlashAttention-2 (Dao 2023, algorithm 2) for bf16 on the tensor cores, head_dim 64 and 128, in two
-// kernels without atomics: one over blocks of keys for dK and dV, one over blocks of queries for dQ. Both compute the
-// scores and dP: 7 products of tiles where a single kernel has 5. That one would have to add dQ in some order, through
-// memory: with partial sums, per 128 keys 4 bytes written and read for each element of dQ, at head_dim 128 a byte for
-// 160 FLOPs, and B T^2 / 128 n_head head_dim floats of scratch; or with blocks waiting for each other. Two
+// The backward pass of FlashAttention-2 (Dao 2023, algorithm 2) for bf16 on the tensor cores, head_dim 64 and 128, in
+// two kernels without atomics: one over blocks of keys for dK and dV, one over blocks of queries for dQ. Both compute
+// the scores and dP: 7 products of tiles where a single kernel has 5. That one would have to add dQ in some order,
+// through memory: with partial sums, per 128 keys 4 bytes written and read for each element of dQ, at head_dim 128 a
+// byte for 160 FLOPs, and B T^2 / 128 n_head head_dim floats of scratch; or with blocks waiting for each other. Two
 // more products cost 40% FLOPs, no memory and no waiting.
 //
-// With K (or Q) as the left operand a warp has whole rows of P^T (or dS) in registers, where they are the left operand of
-// the products that follow: nothing but the inputs passes through shared memory. Per tile of 128 keys and 32 queries a
-// warp of the first kernel issues, at head_dim 128, 128 mma and 80 ldmatrix.x4 (16 keys a warp: 256 sums per lane for 32
-// do not fit), at head_dim 64 128 mma and 48; of the second, per 128 queries and 32 keys, 192 mma and 80, and at
+// With K (or Q) as the left operand a warp has whole rows of P^T (or dS) in registers, where they are the left operand
+// of the products that follow: nothing but the inputs passes through shared memory. Per tile of 128 keys and 32 queries
+// a warp of the first kernel issues, at head_dim 128, 128 mma and 80 ldmatrix.x4 (16 keys a warp: 256 sums per lane for
+// 32 do not fit), at head_dim 64 128 mma and 48; of the second, per 128 queries and 32 keys, 192 mma and 80, and at
 // head_dim 64 with 64 keys 192 mma and 64. On sm_80 (2 cycles each of tensor core, 4 of shared memory) the first is
 // bound by shared memory at head_dim 128, all others by the tensor cores.
 //
@@ -63,7 +63,8 @@ __global__ void __launch_bounds__(KeyBlock<D>::THREADS, D == 64 ? 2 : 1)
     int thread = static_cast<int>(threadIdx.x), warp_row = warp_index() * 16 * MT;
     int64_t kv_at = b * a.kv_batch + key * a.kv_row + static_cast<int64_t>(kv) * D;
 
-    // The query heads of the group in order, and in each the tiles from the first with a query that sees one of the keys.
+    // The query heads of the group in order, and in each the tiles from the first with a query that sees one of the
+    // keys.
     int first = max(0, key - a.q_offset) / STEP * STEP, steps = max(0, (a.q_len - first + STEP - 1) / STEP);
     float dk_sums[MT][D / 8][4], dv_sums[MT][D / 8][4];
     clear(dk_sums);
@@ -142,8 +143,8 @@ template <int D> struct QueryBlock {
     static constexpr int BYTES = (2 * QUERIES + 2 * STEP) * D * 2 + QUERIES * static_cast<int>(sizeof(float));
 };
 
-// s (16, 8 NT), scores of queries and keys, and dp, dP - delta, become dS / scale in dp. `last`: what the first query sees
-// after the first key. lse has the factor log2(e).
+// s (16, 8 NT), scores of queries and keys, and dp, dP - delta, become dS / scale in dp. `last`: what the first query
+// sees after the first key. lse has the factor log2(e).
 template <int NT>
 static __device__ inline void weigh_queries(float (&dp)[NT][4], const float (&s)[NT][4], const float (&lse)[2],
                                             int last, float scale) {

@@ -1,10 +1,10 @@
 // FlashAttention-2 (Dao 2023, algorithm 1) for bf16 on the tensor cores, head_dim 64 and 128.
 //
-// A block of 4 warps computes 128 queries, 32 a warp, against tiles of 64 keys. Two rows of mma blocks per warp let each
-// fragment of K and V serve four mma: per tile and warp at head_dim 128 there are 256 mma, 80 ldmatrix.x4 and 64 exp2 per
-// lane. In cycles of an sm_80 SM a warp-tile costs 512 of tensor core, 320 of shared memory, 128 of exp2: the tensor
-// cores bound it as long as loads and softmax hide behind the other block (2 per SM: 255 registers, 64 KB each). On
-// sm_90 mma.sync reaches about 0.6 of the peak of wgmma, and shared memory comes close to it.
+// A block of 4 warps computes 128 queries, 32 a warp, against tiles of 64 keys. Two rows of mma blocks per warp let
+// each fragment of K and V serve four mma: per tile and warp at head_dim 128 there are 256 mma, 80 ldmatrix.x4 and 64
+// exp2 per lane. In cycles of an sm_80 SM a warp-tile costs 512 of tensor core, 320 of shared memory, 128 of exp2: the
+// tensor cores bound it as long as loads and softmax hide behind the other block (2 per SM: 255 registers, 64 KB each).
+// On sm_90 mma.sync reaches about 0.6 of the peak of wgmma, and shared memory comes close to it.
 // V of a tile is copied while its scores are computed, K of the next one during softmax and P V.
 #include "device/cuda/kernel.h"
 #include "model/cuda/attention_tiles.h"

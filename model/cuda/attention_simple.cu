@@ -236,8 +236,8 @@ __global__ void __launch_bounds__(THREADS)
                     sums, factor, a.head_dim);
 }
 
-// dV = P^T dO and dK = scale dS^T Q for 64 keys of a key/value head: over its query heads in order, and within them over
-// the queries in order.
+// dV = P^T dO and dK = scale dS^T Q for 64 keys of a key/value head: over its query heads in order, and within them
+// over the queries in order.
 template <typename T, int DIM>
 __global__ void __launch_bounds__(THREADS)
     simple_dkv_kernel(T *dk, T *dv, const T *dout, const T *q, const T *k, const T *v, const float *lse,

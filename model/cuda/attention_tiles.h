@@ -1,6 +1,6 @@
-// model/cuda/attention_tiles.h - what the kernels of attention need of tiles (device/cuda/mma_tiles.h) beyond their product:
-// loading and storing rows, and products whose left operand is in registers: a result of two blocks side by side is,
-// rounded to bf16, the left operand of the next product.
+// model/cuda/attention_tiles.h - what the kernels of attention need of tiles (device/cuda/mma_tiles.h) beyond their
+// product: loading and storing rows, and products whose left operand is in registers: a result of two blocks side by
+// side is, rounded to bf16, the left operand of the next product.
 #ifndef POLAR_MODEL_CUDA_ATTENTION_TILES_H
 #define POLAR_MODEL_CUDA_ATTENTION_TILES_H
 
@@ -11,15 +11,17 @@ static inline bool rows_aligned(const bf16 *x, int64_t row, int64_t batch) {
     return aligned_16((row | batch) * sizeof(bf16), x);
 }
 
-// Where a thread's part of a tile begins, in elements after the tile's first: its first row, and the chunk that it copies
-// of every row. A kernel that walks over tiles has it in its running offset, and so keeps one register pair, not two.
+// Where a thread's part of a tile begins, in elements after the tile's first: its first row, and the chunk that it
+// copies of every row. A kernel that walks over tiles has it in its running offset, and so keeps one register pair, not
+// two.
 template <int D> static __device__ inline int64_t thread_start(int64_t stride) {
     constexpr int CHUNKS = D / CHUNK;
     return static_cast<int>(threadIdx.x) / CHUNKS * stride + static_cast<int>(threadIdx.x) % CHUNKS * CHUNK;
 }
 
-// Starts the copy of a tile of ROWS rows of which `count` exist (the others become zeros) by all THREADS threads; `from` is
-// the tile's first element plus thread_start. Without `aligned` (16 bytes, all rows) it copies by elements at once.
+// Starts the copy of a tile of ROWS rows of which `count` exist (the others become zeros) by all THREADS threads;
+// `from` is the tile's first element plus thread_start. Without `aligned` (16 bytes, all rows) it copies by elements at
+// once.
 template <int D, int ROWS, int THREADS>
 static __device__ inline void tile_load_part(bf16 *tile, const bf16 *from, int64_t stride, int count,
                                              bool aligned) {

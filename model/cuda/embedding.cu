@@ -1,9 +1,9 @@
 // Embedding of tokens and positions, and its gradient.
 //
 // The gradient of the tokens goes over the positions in the order of the batch's index, in which equal tokens are
-// neighbours, in pieces of PIECE positions. The sum over a run of equal tokens within a piece goes to the token's row. A
-// run that crosses pieces leaves a partial sum in each, and a second kernel adds them up in order. So no token, however
-// frequent, is the work of one block, and pieces and sums depend on the batch alone.
+// neighbours, in pieces of PIECE positions. The sum over a run of equal tokens within a piece goes to the token's row.
+// A run that crosses pieces leaves a partial sum in each, and a second kernel adds them up in order. So no token,
+// however frequent, is the work of one block, and pieces and sums depend on the batch alone.
 #include "device/cuda/kernel.h"
 #include "device/cuda/memory.h"
 #include "model/cuda/ops.h"

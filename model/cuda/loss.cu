@@ -1,5 +1,5 @@
-// Cross-entropy fused with its gradient: a block takes a row of logits, reads it once for the loss, and once more (mostly
-// from the cache) to overwrite it by the gradient.
+// Cross-entropy fused with its gradient: a block takes a row of logits, reads it once for the loss, and once more
+// (mostly from the cache) to overwrite it by the gradient.
 #include "device/cuda/kernel.h"
 #include "model/cuda/math.h"
 #include "model/cuda/ops.h"

@@ -116,8 +116,8 @@ template <typename T> void norm_forward_cuda(Stream *s, const NormForward *a) {
     CUDA_CHECK_LAUNCH();
 }
 
-// With xhat = (x - mean) rstd and g = dout gain: dx += rstd (g - mean(g) - xhat mean(g xhat)), without mean(g) in RMSNorm.
-// A team takes `piece_rows` rows one after the other. SUMS: its sums of dout xhat and of dout go to partials
+// With xhat = (x - mean) rstd and g = dout gain: dx += rstd (g - mean(g) - xhat mean(g xhat)), without mean(g) in
+// RMSNorm. A team takes `piece_rows` rows one after the other. SUMS: its sums of dout xhat and of dout go to partials
 // (teams, 2, C), for rows that registers hold. Reads dout and x, reads and writes dx, each once.
 template <typename T, int WARPS, bool SUMS>
 static __global__ void norm_backward_kernel(T *dx, float *partials, const T *dout, const T *x, const float *mean,

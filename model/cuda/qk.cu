@@ -86,8 +86,8 @@ static __global__ void qk_forward_kernel(T *x, float *rstd, const float *cos, co
     });
 }
 
-// dx = rstd (g - xhat mean(g xhat)) in place of g, turned back. A rotation leaves the mean alone, so that it can be taken
-// of the rotated xhat, which the forward pass left in y, and the rotated g.
+// dx = rstd (g - xhat mean(g xhat)) in place of g, turned back. A rotation leaves the mean alone, so that it can be
+// taken of the rotated xhat, which the forward pass left in y, and the rotated g.
 template <typename T>
 static __global__ void qk_backward_kernel(T *dx, const T *y, const float *rstd, const float *cos, const float *sin,
                                           HeadsShape shape, Heads<T> heads) {

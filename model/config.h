@@ -1,5 +1,4 @@
-// model/config.h - the model architecture as plain data. One implementation covers all architectures; each choice is a
-// field.
+// model/config.h - the model architecture as plain data. One implementation covers all; every choice is a field.
 #ifndef POLAR_MODEL_CONFIG_H
 #define POLAR_MODEL_CONFIG_H
 
@@ -29,8 +28,7 @@ typedef enum { BIASES_NONE, BIASES_ALL, BIASES_QKV } BiasKind;
 typedef enum { SOFTCAP_TANH, SOFTCAP_ROOT } SoftcapKind;
 
 // Initial distribution of matrices and embeddings: N(0, std^2), N(0, std^2 / fan_in), or uniform with standard
-// deviation std / sqrt(fan_in); fan_in is the number of columns. PyTorch's linear layers are uniform with std =
-// 1/sqrt(3).
+// deviation std / sqrt(fan_in); fan_in is the number of columns. PyTorch's linear layers: uniform, std 1/sqrt(3).
 typedef enum { DIST_NORMAL, DIST_NORMAL_FAN_IN, DIST_UNIFORM_FAN_IN } InitDistribution;
 
 // Initialization of the projections into the residual stream: std / sqrt(2 n_layer) (GPT-2), like the others, or zero.
@@ -48,7 +46,7 @@ typedef struct {
     int context;      // maximum sequence length: rows of the position embedding or of the RoPE tables
     int norm;         // NormKind
     double norm_eps;
-    bool norm_gain, norm_bias; // affine parameters of the norms
+    bool norm_gain, norm_bias; // affine parameters of the norms; RMSNorm may have neither
     bool embed_norm;           // norm of the embedding before the first layer
     int positions;             // PositionKind
     double rope_base;

@@ -1,6 +1,6 @@
 #include "model/cpu/ops.h"
 
-// x / rms(x); *rstd is kept for the backward pass.
+// x /= rms(x). *rstd is saved for the backward pass.
 static void normalize(real *x, real *rstd, real eps, int D) {
     real square = 0;
 #pragma omp simd reduction(+ : square)
@@ -9,18 +9,18 @@ static void normalize(real *x, real *rstd, real eps, int D) {
     for (int d = 0; d < D; d++) x[d] *= *rstd;
 }
 
-// The pairs (d, d + half) turned by their angles, or back.
-static void rotate(real *restrict x, const real *restrict cos, const real *restrict sin, bool back, int half) {
+// Rotates the pairs (d, d + half) by their angles, or by the negative angles.
+static void rotate(real *restrict x, const real *restrict cos, const real *restrict sin, bool inverse, int half) {
 #pragma omp simd
     for (int d = 0; d < half; d++) {
-        real a = x[d], b = x[d + half], s = back ? -sin[d] : sin[d];
+        real a = x[d], b = x[d + half], s = inverse ? -sin[d] : sin[d];
         x[d] = a * cos[d] - b * s;
         x[d + half] = b * cos[d] + a * s;
     }
 }
 
-// dx = rstd (g - xhat mean(g xhat)) in place of g. A rotation leaves the mean alone, so that it can be taken of the
-// rotated xhat, which the forward pass left in y, and the rotated g.
+// Overwrites g with dx = rstd (g - xhat mean(g xhat)). A rotation does not change mean(g xhat), so it is computed from
+// the rotated xhat, which is the forward pass's output y, and the rotated g.
 static void normalize_backward(real *restrict g, const real *restrict y, real rstd, int D) {
     real sum = 0;
 #pragma omp simd reduction(+ : sum)

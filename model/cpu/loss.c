@@ -4,7 +4,7 @@
 enum { CLASS_BLOCK = 1024 }; // classes summed in `real` before the partial sum is added to a double
 
 // Returns the loss of one row of logits. If scale is not 0, overwrites the row with scale (softmax - onehot) dz/dx.
-// Soft-capped logits are computed twice: the gradient needs both x and z, and the row can hold only one of them.
+// Soft-capped logits are computed twice, because the gradient needs z and the row only holds x.
 static real row_loss(real *restrict row, int32_t target, real scale, bool root, real cap, int V, int Vp) {
     if (target < 0) {
         if (scale != 0) memset(row, 0, (size_t)Vp * sizeof(real));

@@ -82,18 +82,18 @@ bool model_create(Model *model, const ModelConfig *config, Device *device, Type 
     if (shape->T > config->context)
         return error_set(err, "seq-len %d is longer than context %d", shape->T, config->context);
     model->ops = layer_ops(device, type);
-    if (model->ops == NULL)
-        return error_set(err, "%s has no operations in %s; use f32", device->name, type_name(type));
+    if (model->ops == NULL) return error_set(err, "%s does not support %s; use f32", device->name, type_name(type));
     model->acc_type = type_accumulate(type);
     param_table_init(&model->table, config);
     activation_table_init(&model->acts, config, type, shape);
     if (!allocate(model)) {
         ModelMemory need = model_memory(config, type, shape);
         model_free(model);
-        return error_set(err,
-                         "not enough memory for the model: %.2f GB of weights, %.2f GB of gradients, %.2f GB of "
-                         "activations; a smaller micro-batch needs less",
-                         (double)need.weights * 1e-9, (double)need.grads * 1e-9, (double)need.activations * 1e-9);
+        return error_set(
+            err,
+            "out of memory: the model needs %.2f GB for weights, %.2f GB for gradients and %.2f GB for "
+            "activations; reduce the model or the micro-batch",
+            (double)need.weights * 1e-9, (double)need.grads * 1e-9, (double)need.activations * 1e-9);
     }
     if (model->cos) {
         Stream *stream = stream_create(device);

@@ -136,11 +136,11 @@ static void forward_tile(real *out, int64_t out_row, real *lse, const Head *head
     }
 }
 
-void OP_TABLE(attention_forward)(Stream *s, const AttentionForward *x) {
+void OP_TABLE(attention_forward)(Stream *s, const AttentionForward *args) {
     (void)s;
-    const AttentionShape *a = &x->shape;
-    real *out = x->out, *lse = x->lse; // AttentionShape, (B, n_head, q_len)
-    const real *q = x->q, *k = x->k, *v = x->v;
+    const AttentionShape *a = &args->shape;
+    real *out = args->out, *lse = args->lse; // AttentionShape, (B, n_head, q_len)
+    const real *q = args->q, *k = args->k, *v = args->v;
     int tiles = (a->q_len + TILE_Q - 1) / TILE_Q;
     // The last tiles attend to the most keys, so they are scheduled first.
 #pragma omp parallel for collapse(3) schedule(dynamic, 1)
@@ -196,11 +196,11 @@ static void backward_head(real *dq, real *dk, real *dv, real *delta, const real 
     }
 }
 
-void OP_TABLE(attention_backward)(Stream *s, const AttentionBackward *x) {
+void OP_TABLE(attention_backward)(Stream *s, const AttentionBackward *args) {
     (void)s;
-    const AttentionShape *a = &x->shape;
-    real *dq = x->dq, *dk = x->dk, *dv = x->dv, *delta = x->delta;
-    const real *dout = x->dout, *q = x->q, *k = x->k, *v = x->v, *out = x->out, *lse = x->lse;
+    const AttentionShape *a = &args->shape;
+    real *dq = args->dq, *dk = args->dk, *dv = args->dv, *delta = args->delta;
+    const real *dout = args->dout, *q = args->q, *k = args->k, *v = args->v, *out = args->out, *lse = args->lse;
     int group = a->n_head / a->n_kv_head;
     // A thread owns a key/value head and all its query heads, so dk and dv are summed in a fixed order.
 #pragma omp parallel for collapse(2) schedule(dynamic, 1)

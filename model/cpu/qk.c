@@ -29,39 +29,39 @@ static void normalize_backward(real *restrict g, const real *restrict y, real rs
     for (int d = 0; d < D; d++) g[d] = rstd * (g[d] - y[d] * sum);
 }
 
-void OP_TABLE(qk_forward)(Stream *s, const QkForward *f) {
+void OP_TABLE(qk_forward)(Stream *s, const QkForward *args) {
     (void)s;
-    const HeadsShape *a = &f->shape;
-    real *x = f->x, *rstd = f->rstd;         // by the shape, (B, T, n_heads)
-    const real *cos = f->cos, *sin = f->sin; // (context, D / 2)
+    const HeadsShape *a = &args->shape;
+    real *x = args->x, *rstd = args->rstd;         // HeadsShape, (B, T, n_heads)
+    const real *cos = args->cos, *sin = args->sin; // (context, D / 2)
     int D = a->head_dim, half = D / 2;
     int64_t N = (int64_t)a->B * a->T;
 #pragma omp parallel for schedule(static) if (N * a->n_heads * D > CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < N; i++) {
-        int64_t at = (a->pos_offset + i % a->T) * half;
+        int64_t angles = (a->pos_offset + i % a->T) * half;
         real *row = x + i / a->T * a->batch + i % a->T * a->row;
         for (int h = 0; h < a->n_heads; h++) {
             if (rstd) normalize(row + h * D, rstd + i * a->n_heads + h, (real)a->eps, D);
-            if (cos) rotate(row + h * D, cos + at, sin + at, false, half);
+            if (cos) rotate(row + h * D, cos + angles, sin + angles, false, half);
         }
     }
 }
 
-void OP_TABLE(qk_backward)(Stream *s, const QkBackward *b) {
+void OP_TABLE(qk_backward)(Stream *s, const QkBackward *args) {
     (void)s;
-    const HeadsShape *a = &b->shape;
-    real *dx = b->dx;                        // by the shape
-    const real *y = b->y, *rstd = b->rstd;   // by the shape, (B, T, n_heads)
-    const real *cos = b->cos, *sin = b->sin; // (context, D / 2)
+    const HeadsShape *a = &args->shape;
+    real *dx = args->dx;                           // HeadsShape
+    const real *y = args->y, *rstd = args->rstd;   // HeadsShape, (B, T, n_heads)
+    const real *cos = args->cos, *sin = args->sin; // (context, D / 2)
     int D = a->head_dim, half = D / 2;
     int64_t N = (int64_t)a->B * a->T;
 #pragma omp parallel for schedule(static) if (N * a->n_heads * D > CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < N; i++) {
-        int64_t at = (a->pos_offset + i % a->T) * half, begin = i / a->T * a->batch + i % a->T * a->row;
+        int64_t angles = (a->pos_offset + i % a->T) * half, begin = i / a->T * a->batch + i % a->T * a->row;
         for (int h = 0; h < a->n_heads; h++) {
             real *head = dx + begin + h * D;
             if (rstd) normalize_backward(head, y + begin + h * D, rstd[i * a->n_heads + h], D);
-            if (cos) rotate(head, cos + at, sin + at, true, half);
+            if (cos) rotate(head, cos + angles, sin + angles, true, half);
         }
     }
 }

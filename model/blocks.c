@@ -44,7 +44,7 @@ static void linear_forward(const MicroBatch *mb, void *out, const void *in, Para
     linear_gemm(mb, out, in, param_find(&mb->model->table, kind, layer), weight(mb, bias, layer), mb->N);
 }
 
-// din (n, cols) = or += alpha dout (n, rows) W.
+// din (n, cols) = (or +=) alpha dout (n, rows) W.
 static void linear_backward_input(const MicroBatch *mb, void *din, const void *dout, const Param *w, int64_t n,
                                   bool add) {
     Type type = mb->model->type;
@@ -55,7 +55,7 @@ static void linear_backward_input(const MicroBatch *mb, void *din, const void *d
     device_gemm(mb->stream, &g);
 }
 
-// dW (rows, cols) = or += alpha dout^T (rows, n) in (n, cols).
+// dW (rows, cols) = (or +=) alpha dout^T (rows, n) in (n, cols).
 static void linear_backward_weight(const MicroBatch *mb, const void *dout, const void *in, const Param *w,
                                    int64_t n, bool add) {
     Type type = mb->model->type, sum_type = mb->model->acc_type;

@@ -68,9 +68,9 @@ void model_refresh_weights(Model *model, Stream *stream);
 // Synchronizes the stream.
 void model_set_param(Model *model, Stream *stream, const Param *param, const void *values);
 
-// Forward, loss and backward of one micro-batch (device memory). Adds the sum of its losses to *model->loss and
-// scale times its gradient to model->grads (overwrites them if not `accumulate`). For the mean over a step's M
-// tokens scale is 1/M.
+// Forward, loss and backward of one micro-batch (device memory). Adds the sum of its losses to *model->loss, and scale
+// times the gradient of that sum to model->grads (overwrites them if not `accumulate`). scale = 1/M gives the gradient
+// of the mean loss over a step's M tokens.
 void model_forward_backward(Model *model, Stream *stream, const Batch *batch, double scale, bool accumulate,
                             const ModelHooks *hooks);
 

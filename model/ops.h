@@ -103,7 +103,7 @@ typedef struct {
     int64_t q_row, q_batch;
     int64_t kv_row, kv_batch;
     int64_t out_row, out_batch;
-    double scale; // of the scores, 1/sqrt(head_dim) in GPT-2
+    double scale; // multiplies the scores; 1/sqrt(head_dim) in GPT-2
 } AttentionShape;
 
 // Causal softmax attention by tiles, without materializing the score matrix (FlashAttention, Dao et al. 2022). Saves
@@ -173,7 +173,7 @@ typedef struct {
     int64_t n;
 } Softcap;
 
-// losses[i] = -log softmax(z[i])[targets[i]] over the first V of Vp columns (0 where targets[i] < 0); z are the
+// losses[i] = -log softmax(z[i])[targets[i]] over the first V of Vp columns (0 if targets[i] < 0); z are the
 // logits, soft-capped if `cap` is not 0. If `scale` is not 0, logits is overwritten with its gradient,
 // scale (softmax - onehot) dz/dx, 0 in columns >= V.
 typedef struct {

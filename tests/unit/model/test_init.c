@@ -48,7 +48,7 @@ static void test_published_sizes(void **state) {
     (void)state;
     assert_int_equal(total(&gpt2), 124439808);
 
-    ModelConfig record = gpt2; // the record of October 2024
+    ModelConfig record = gpt2; // modded-nanogpt's record of October 2024
     record.norm = NORM_RMSNORM, record.norm_gain = record.norm_bias = false, record.biases = BIASES_NONE;
     record.positions = POSITIONS_ROPE, record.rope_base = 1e4, record.activation = ACTIVATION_GELU;
     assert_int_equal(total(&record), 123532032);
@@ -60,14 +60,14 @@ static void test_published_sizes(void **state) {
     benchmark.tied_head = false, benchmark.head_bias = true;
     assert_int_equal(total(&benchmark), 162354816);
 
-    ModelConfig llama = gpt2; // NorMuon's 1.1 B
+    ModelConfig llama = gpt2; // NorMuon's 1.1B model
     llama.n_layer = llama.n_head = 16, llama.n_kv_head = 4, llama.d_model = 2048, llama.head_dim = 128;
     llama.d_ff = 8192, llama.vocab_size = llama.vocab_padded = 32000, llama.norm = NORM_RMSNORM;
     llama.norm_bias = llama.tied_head = false, llama.positions = POSITIONS_ROPE, llama.rope_base = 1e4;
     llama.activation = ACTIVATION_SWIGLU, llama.biases = BIASES_NONE;
     assert_int_equal(total(&llama), 1104218112);
 
-    ModelConfig qwen = llama; // PolarGrad's
+    ModelConfig qwen = llama; // PolarGrad's Qwen2 model
     qwen.n_layer = 12, qwen.n_kv_head = 16, qwen.d_model = 1024, qwen.head_dim = 64, qwen.d_ff = 4864;
     qwen.vocab_size = qwen.vocab_padded = 151936, qwen.rope_base = 1e6, qwen.biases = BIASES_QKV;
     assert_int_equal(total(&qwen), 540865536);

@@ -56,7 +56,7 @@ static int visible_keys(int diagonal, int i, int m) {
     return visible < 0 ? 0 : visible;
 }
 
-// scores (n, m) = scale X Y^T, x (n, D), y (m, D), row stride TILE_K; masked elements are computed or left unset.
+// scores (n, m), row stride TILE_K, = scale X Y^T for x (n, D), y (m, D). Masked elements may be left unset.
 static void tile_scores(real *scores, const real *x, int64_t x_row, int n, const real *y, int64_t y_row, int m,
                         int D, real scale, int diagonal) {
     real block[DEPTH * TILE_K];

@@ -41,18 +41,18 @@ template <typename T> void embedding_forward_cuda(Stream *s, const EmbeddingForw
 
 // partials (pieces, 2, C): index 0 is the run continued from the previous piece, 1 the run that continues in the next.
 template <typename T>
-static __global__ void token_kernel(float *dwte, float *partials, const T *dout, const int32_t *tokens,
-                                    const int32_t *order, int n, int C, bool aligned) {
+static __global__ void token_gradient_kernel(float *dwte, float *partials, const T *dout, const int32_t *tokens,
+                                             const int32_t *order, int n, int C, bool aligned) {
     constexpr int W = PACK<T>;
-    CUDA_SHARED_ARRAY(int32_t, at, PIECE);
-    CUDA_SHARED_ARRAY(int32_t, around, PIECE + 2); // the piece's tokens with one neighbour on each side; -1: none
-    const int32_t *token = around + 1;
+    CUDA_SHARED_ARRAY(int32_t, positions, PIECE);
+    CUDA_SHARED_ARRAY(int32_t, padded_tokens, PIECE + 2); // with one neighbour on each side; -1: none
+    const int32_t *token = padded_tokens + 1;
     int begin = blockIdx.x * PIECE, count = n - begin < PIECE ? n - begin : PIECE;
     for (int k = threadIdx.x; k < PIECE + 2; k += blockDim.x) {
         int j = begin + k - 1;
         int32_t position = j >= 0 && k <= count + 1 && j < n ? order[j] : -1;
-        around[k] = position >= 0 ? tokens[position] : -1;
-        if (k > 0 && k <= PIECE) at[k - 1] = position;
+        padded_tokens[k] = position >= 0 ? tokens[position] : -1;
+        if (k > 0 && k <= PIECE) positions[k - 1] = position;
     }
     __syncthreads();
     int c = (blockIdx.y * blockDim.x + threadIdx.x) * W;
@@ -63,7 +63,8 @@ static __global__ void token_kernel(float *dwte, float *partials, const T *dout,
         float rows[PREFETCH][W];
 #pragma unroll
         for (int k = 0; k < PREFETCH; k++)
-            if (k0 + k < count) load(rows[k], dout + static_cast<int64_t>(at[k0 + k]) * C + c, C - c, aligned);
+            if (k0 + k < count)
+                load(rows[k], dout + static_cast<int64_t>(positions[k0 + k]) * C + c, C - c, aligned);
 #pragma unroll
         for (int k = 0; k < PREFETCH; k++) {
             if (k0 + k >= count) break;
@@ -89,8 +90,8 @@ static __global__ void token_kernel(float *dwte, float *partials, const T *dout,
 }
 
 // Adds the partial sums of the run that begins in piece blockIdx.x and continues in the next, if there is one.
-static __global__ void run_kernel(float *dwte, const float *partials, const int32_t *tokens, const int32_t *order,
-                                  int pieces, int C, bool aligned) {
+static __global__ void run_gradient_kernel(float *dwte, const float *partials, const int32_t *tokens,
+                                           const int32_t *order, int pieces, int C, bool aligned) {
     constexpr int W = PACK<float>;
     int piece = blockIdx.x, c = (blockIdx.y * blockDim.x + threadIdx.x) * W;
     if (c >= C) return;
@@ -120,7 +121,7 @@ static __global__ void run_kernel(float *dwte, const float *partials, const int3
 }
 
 template <typename T>
-static __global__ void position_kernel(float *dwpe, const T *dout, int B, int T_, int C, bool aligned) {
+static __global__ void position_gradient_kernel(float *dwpe, const T *dout, int B, int T_, int C, bool aligned) {
     constexpr int W = PACK<T>;
     int64_t t = blockIdx.x;
     for (int c = threadIdx.x * W; c < C; c += blockDim.x * W) {
@@ -152,17 +153,17 @@ template <typename T> void embedding_backward_cuda(Stream *s, const EmbeddingBac
         static_cast<float *>(cuda_scratch(s, static_cast<size_t>(embedding_backward_scratch_cuda(n, C))));
     bool aligned = aligned_16(C * sizeof(T), dwte, dwpe, dout);
     dim3 grid(whole_grid(pieces), static_cast<unsigned>(ceil_div(C, threads * PACK<T>)));
-    CUDA_LAUNCH(token_kernel<T>, grid, threads, 0, cuda_stream(s), dwte, partials, dout, batch->tokens,
+    CUDA_LAUNCH(token_gradient_kernel<T>, grid, threads, 0, cuda_stream(s), dwte, partials, dout, batch->tokens,
                 batch->order, static_cast<int>(n), C, aligned);
     CUDA_CHECK_LAUNCH();
     if (pieces > 1) {
         dim3 runs(whole_grid(pieces - 1), static_cast<unsigned>(ceil_div(C, threads_f32 * PACK<float>)));
-        CUDA_LAUNCH(run_kernel, runs, threads_f32, 0, cuda_stream(s), dwte, partials, batch->tokens, batch->order,
-                    pieces, C, aligned_16(C * sizeof(float), dwte));
+        CUDA_LAUNCH(run_gradient_kernel, runs, threads_f32, 0, cuda_stream(s), dwte, partials, batch->tokens,
+                    batch->order, pieces, C, aligned_16(C * sizeof(float), dwte));
         CUDA_CHECK_LAUNCH();
     }
     if (dwpe == nullptr) return;
-    CUDA_LAUNCH(position_kernel<T>, whole_grid(batch->T), threads, 0, cuda_stream(s), dwpe, dout, batch->B,
+    CUDA_LAUNCH(position_gradient_kernel<T>, whole_grid(batch->T), threads, 0, cuda_stream(s), dwpe, dout, batch->B,
                 batch->T, C, aligned);
     CUDA_CHECK_LAUNCH();
 }

@@ -1,6 +1,6 @@
-# polar.c - `make` builds ./train; `make help` lists the rest.
+# polar.c - `make` builds ./train; `make help` lists the other targets.
 #
-# CPU operations (CPU_OPS) are compiled once per element type and instruction set and picked at run time.
+# CPU operations (CPU_OPS) are compiled once per element type and instruction set; the instance is selected at run time.
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -14,11 +14,11 @@ LIBS  := -ldl -lm -lpthread
 
 comma := ,
 
-# `make V=1` shows the commands.
+# `make V=1` prints the commands.
 Q := $(if $(V),,@)
 
-# CUDA=yes: the GPU's code, by nvcc for the architectures CUDA_ARCHS; the default where nvcc is, with the headers that the
-# backend needs. The libraries themselves are looked for when the program runs, but for the runtime, which is linked.
+# CUDA=yes compiles the CUDA code with nvcc for the architectures CUDA_ARCHS; the default if nvcc and the headers that the
+# backend needs are found. The CUDA runtime is linked; the other libraries are loaded at run time.
 ifndef NVCC
 NVCC := $(firstword $(and $(CUDA_HOME),$(wildcard $(CUDA_HOME)/bin/nvcc)) $(shell command -v nvcc) \
           $(wildcard /usr/local/cuda/bin/nvcc))
@@ -32,7 +32,7 @@ ifndef CUDA
 CUDA_NEEDS := cuda_runtime_api.h cublasLt.h cusolverDn.h
 CUDA := $(if $(NVCC),$(shell $(CC) -x c -E $(CUDA_INCLUDES:%=-isystem %) $(CUDA_NEEDS:%=-include %) -o /dev/null \
           /dev/null 2>/dev/null && echo yes || echo no),no)
-$(if $(and $(NVCC),$(filter no,$(CUDA))),$(info make: no GPU code: $(NVCC) is here, but one of $(CUDA_NEEDS) is not (CUDA_INCLUDES=DIR)))
+$(if $(and $(NVCC),$(filter no,$(CUDA))),$(info make: building without CUDA: found $(NVCC), but not all of $(CUDA_NEEDS); set CUDA_INCLUDES=DIR))
 endif
 
 FOLDERS := base data device model optim run
@@ -49,7 +49,7 @@ CUDA_LIBRARY := $(firstword $(wildcard $(foreach d,lib64 lib targets/*/lib,$(CUD
 LIBS    += $(or $(CUDA_LIBRARY),$(wildcard $(CUDA_HOME)/lib64:%=-L%) -lcudart) -lrt
 GENCODE := $(foreach a,$(CUDA_ARCHS),-gencode=arch=compute_$a,code=sm_$a) \
            $(foreach a,$(filter 80,$(CUDA_ARCHS)),-gencode=arch=compute_$a,code=compute_$a)
-# Without exceptions and guarded statics the launchers need no C++ library.
+# Without exceptions and thread-safe statics the launchers need no C++ runtime library.
 NVFLAGS := -std=c++17 -O3 -lineinfo -I. -DPOLAR_CUDA --expt-relaxed-constexpr $(if $(filter yes,$(WERROR)),-Werror all-warnings) -Xptxas -v \
            -Xcompiler -fno-exceptions,-fno-threadsafe-statics $(GENCODE)
 endif
@@ -64,12 +64,12 @@ else
 ISAS := base
 endif
 
-# What takes longest goes first, so that no processor is left with it at the end.
+# The slowest files come first, to keep all processors busy until the end.
 OBJECTS := $(KERNELS:%.cu=$(BUILD)/%.cu.o) $(SOURCES:%.c=$(BUILD)/%.o) \
            $(foreach t,f32 f64,$(foreach i,$(ISAS),$(CPU_OPS:%.c=$(BUILD)/%.$t.$i.o)))
 LIBRARY := $(BUILD)/libpolar.a
 
-# The binary of the default build is ./train; other builds (asan) keep theirs in their own folder.
+# The default build writes ./train; other builds (asan) keep the binary in their own folder.
 TRAIN := $(if $(filter build,$(BUILD)),train,$(BUILD)/train)
 
 .PHONY: all test bench asan fuzz kill leaks tsan soak same-bits lint clean help format FORCE
@@ -78,7 +78,7 @@ all: $(TRAIN) ## build ./train (the default)
 
 include tests/emulator/emulator.mk
 
-# Where the Python tests find what they share.
+# The modules shared by the Python tests.
 export PYTHONPATH := $(abspath tests/fixtures):$(abspath tests/bench)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 help: ## list the targets
@@ -86,7 +86,7 @@ help: ## list the targets
 	@echo "Settings: CC, OPT (-O3), CFLAGS, LDFLAGS, BUILD (folder), V=1 (show the commands), WERROR=no"
 	@echo "          CUDA=yes|no (here: $(CUDA)), NVCC, CUDA_HOME, CUDA_INCLUDES, CUDA_ARCHS (80 90a)"
 
-# Renamed when it is whole: tests may be running the one before.
+# Linked to a temporary name and renamed: tests may be running the previous binary.
 $(TRAIN): $(BUILD)/train.o $(LIBRARY)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $(BUILD)/train.new $^ $(LIBS) && mv $(BUILD)/train.new $@
@@ -96,7 +96,7 @@ $(BUILD)/train.o: train.cu $(BUILD)/flags
 	@echo "  CC    $@"
 	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) -MMD -MP -x c -c -o $@ $<
 
-# Commit and flags go into the environment record of a run.
+# Commit and flags are recorded in the environment.json of a run.
 COMMIT := $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 $(BUILD)/run/training/provenance.o: $(BUILD)/commit
 FLAGS  := $(OPT) $(BASE) $(CFLAGS)
@@ -119,7 +119,7 @@ $(BUILD)/%.$1.$2.o: %.c $(BUILD)/flags
 endef
 $(foreach t,f32 f64,$(foreach i,$(ISAS),$(eval $(call CPU_OPS_RULE,$t,$i))))
 
-# The compiler's report of registers and spills stays beside the object.
+# ptxas's report of registers and register spills is kept next to the object.
 ifeq ($(CUDA),yes)
 $(BUILD)/%.cu.o: %.cu $(BUILD)/nvcc_flags
 	@mkdir -p $(@D)
@@ -127,7 +127,7 @@ $(BUILD)/%.cu.o: %.cu $(BUILD)/nvcc_flags
 	$(Q)$(NVCC) $(NVFLAGS) -MMD -MP -c -o $@ $< >$@.log 2>&1 || { cat $@.log; exit 1; }
 endif
 
-kernels: $(KERNELS:%.cu=$(BUILD)/%.cu.o) ## compile the GPU's code alone
+kernels: $(KERNELS:%.cu=$(BUILD)/%.cu.o) ## compile only the CUDA code
 .PHONY: kernels
 
 $(LIBRARY): $(OBJECTS)
@@ -141,13 +141,13 @@ $(BUILD)/flags: FORCE
 $(BUILD)/nvcc_flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(NVCC) $(NVFLAGS)' | cmp -s - $@ || echo '$(NVCC) $(NVFLAGS)' > $@
-FORCE: # phony: a missing file alone remakes nothing where all are .SECONDARY
+FORCE: # phony, since with .SECONDARY a missing file does not trigger a rebuild
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIBRARY)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(TEST_LIBS) $(LIBS)
 
-# A fuzzer is run by libFuzzer in `make fuzz`, by replay.c elsewhere. Its files are those of memory_files.c.
+# Fuzz targets run under libFuzzer in `make fuzz`, and under replay.c otherwise, on the in-memory files of memory_files.c.
 FUZZ_MAIN ?= $(BUILD)/tests/fuzz/replay.o
 FUZZ_WRAP := $(patsubst %,-Wl$(comma)--wrap=%,open close access fstat pread write fsync posix_fadvise unlink rename mmap munmap fopen)
 $(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/memory_files.o $(FUZZ_MAIN) $(LIBRARY)
@@ -162,7 +162,7 @@ $(BENCH): $(BUILD)/tests/bench/bench_profile.o
 $(BENCH): LDFLAGS += -Wl,--wrap=optim_ops
 $(BUILD)/tests/bench/gpu_ceilings: $(BUILD)/tests/bench/gpu_operations.o $(BUILD)/tests/bench/gpu_symmetric.o
 
-# Loaded into ./train by LD_PRELOAD: writes that fail, a clock that jumps. Without a sanitizer of its own.
+# An LD_PRELOAD library for fault injection in ./train: failing writes, clock jumps. Built without sanitizers.
 $(BUILD)/tests/fixtures/fault_write.so: tests/fixtures/fault_write.c
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
@@ -171,54 +171,54 @@ $(BUILD)/tests/fixtures/fault_write.so: tests/fixtures/fault_write.c
 tests: $(TESTS:%=$(BUILD)/tests/%) $(TOOLS) $(BUILD)/tests/fixtures/fault_write.so $(FUZZERS:%=$(BUILD)/tests/fuzz_%)
 .PHONY: tests
 
-test: $(TRAIN) tests emulated ## build and run every test, or ONLY=REGEX of them; ends in "N passed, N failed"
+test: $(TRAIN) tests emulated ## build and run all tests, or those matching ONLY=REGEX; last line: "N passed, N failed"
 	@BUILD=$(BUILD) TRAIN=$(TRAIN) $$(scripts/find_python.sh) tests/run.py $(TESTS) $(EMULATED_TESTS)
 
-# CUDA=no leaves out nvcc's part; the emulated GPU is there, and its tests and whole runs are among these.
-asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan
+# CUDA=no omits what nvcc compiles; the CUDA code is still tested through the emulator.
+asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan
 	@$(MAKE) --no-print-directory BUILD=build/asan CUDA=no OPT=-O1 \
 	  CFLAGS='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' test
 
 FUZZ_RUNS ?= 1500000
-fuzz: ## every parser of outside files under libFuzzer with sanitizers (clang), ten million inputs; FUZZ_RUNS each
+fuzz: ## all parsers of external files under libFuzzer with sanitizers (clang); FUZZ_RUNS inputs each (1500000)
 	@$(MAKE) --no-print-directory BUILD=build/fuzz CUDA=no CC=clang OPT=-O2 FUZZ_MAIN= LDFLAGS=-fsanitize=fuzzer \
 	  CFLAGS='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -Wno-pass-failed' $(FUZZERS:%=build/fuzz/tests/fuzz_%)
 	@tests/fuzz/run.sh $(FUZZ_RUNS) $(FUZZERS)
 
-leaks: $(TRAIN) ## every command under valgrind: no leaks, no invalid or uninitialized reads
+leaks: $(TRAIN) ## all commands under valgrind: no leaks, no invalid or uninitialized reads
 	@TRAIN=$(TRAIN) tests/e2e/leaks.sh
 
-tsan: ## the threads of the loader and of checkpoints and training under ThreadSanitizer (clang with its OpenMP runtime), in build/tsan
+tsan: ## data loader, checkpoints and training under ThreadSanitizer (clang with its OpenMP runtime), in build/tsan
 	@$(MAKE) --no-print-directory BUILD=build/tsan CUDA=no CC=clang OPT=-O1 \
 	  CFLAGS='-fsanitize=thread -Wno-pass-failed' build/tsan/train build/tsan/tests/unit/data/test_loader \
 	  build/tsan/tests/unit/run/checkpoint/test_checkpoint
 	@BUILD=build/tsan tests/e2e/tsan.sh
 
 MINUTES ?= 60
-soak: $(TRAIN) ## a run of MINUTES (60) whose memory, files and threads must not grow
+soak: $(TRAIN) ## a run of MINUTES (60), during which memory, open files and threads must not grow
 	@TRAIN=$(TRAIN) $$(scripts/find_python.sh) tests/e2e/soak.py $(MINUTES)
 
 KILLS ?= 1000
-kill: $(TRAIN) ## kill -9 at KILLS random moments of small runs, which must all end as if they had been left alone
+kill: $(TRAIN) ## kill -9 small runs at KILLS (1000) random moments; after resuming, their results must be unchanged
 	@TRAIN=$(abspath $(TRAIN)) KILLS=$(KILLS) $$(scripts/find_python.sh) tests/e2e/test_kill.py
 
-# BASE is the commit here, in a make that compiles nothing itself: the script has makes of its own.
-same-bits: ## BASE=commit: small runs of every kind by that commit and by this tree give the same bits (OPTIONS='--cpu --case REGEX ...')
-	@[ "$(origin BASE)" = "command line" ] || { echo "error: say make same-bits BASE=commit" >&2; exit 1; }
+# Here BASE is the commit to compare with, not the compiler flags: this make compiles nothing, the script calls make itself.
+same-bits: ## compare small runs of BASE=commit and of this tree: bitwise identical results (OPTIONS='--cpu --case REGEX ...')
+	@[ "$(origin BASE)" = "command line" ] || { echo "error: usage: make same-bits BASE=commit" >&2; exit 1; }
 	@$$(scripts/find_python.sh) tests/e2e/same_bits.py $(BASE) $(OPTIONS)
 
-bench: $(TRAIN) $(BENCH) ## speed: every operation beside its floor; whole steps beside PyTorch's and llm.c's
+bench: $(TRAIN) $(BENCH) ## benchmarks: each operation against its roofline; whole steps against PyTorch and llm.c
 	@$(BENCH)
 	@scripts/bench_peers.py
 
-lint: ## style and structure of the sources: languages, includes, clang, formatting
+lint: ## check the sources: C11 and C++17, includes, clang warnings, formatting
 	@status=0; for test in tests/lint/test_style.sh\ --format tests/lint/test_clang.sh; do bash $$test || status=1; done; \
 	 python3 tests/lint/test_includes.py || status=1; exit $$status
 
-format: ## rewrite the sources in the style of .clang-format
+format: ## format the sources with clang-format
 	clang-format -i train.cu $$(find $(FOLDERS) tests -name '*.[ch]' -o -name '*.cu' -o -name '*.cpp')
 
-clean: ## remove everything that was built
+clean: ## remove all build outputs
 	rm -rf build train
 
 -include $(OBJECTS:.o=.d) $(BUILD)/train.d $(shell find $(BUILD)/tests -name '*.d' 2>/dev/null)

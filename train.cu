@@ -1,4 +1,4 @@
-// train.cu - the program: which command, then that command. C11 and C++17 alike.
+// train.cu - main: runs a command and prints its error. Valid as C11 and as C++17.
 #include "device/cpu/threads.h"
 #include "run/cli/commands.h"
 
@@ -7,9 +7,9 @@
 int main(int argc, char **argv) {
     Error err;
     int status;
-    cpu_threads_settle(argv);
+    cpu_threads_limit_spin(argv);
     if (command_run(&status, argc, (const char *const *)argv, &err)) return status;
-    for (char *p = err.text; *p; p++) // one line, whatever a file or an argument put into it
+    for (char *p = err.text; *p; p++) // keep it one line, whatever file contents or arguments it quotes
         if ((unsigned char)*p < ' ') *p = ' ';
     fprintf(stderr, "error: %s\n", err.text);
     return 1;

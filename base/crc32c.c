@@ -4,7 +4,7 @@
 
 enum { SLICES = 8 };
 
-// table[k][b]: the checksum of byte b followed by k zero bytes. Filled once, constant from then on.
+// table[k][b]: the CRC of byte b followed by k zero bytes. Filled once, then constant.
 static uint32_t table[SLICES][256];
 
 static void table_fill(void) {
@@ -21,7 +21,8 @@ static uint32_t load_u32(const unsigned char *p) {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-// Slicing-by-8 (Kounavis, Berry 2005): eight bytes a turn, each through the table of its distance to the end.
+// Slicing-by-8 (Kounavis, Berry 2005): eight bytes per iteration, each looked up in the table for its
+// distance from the end.
 uint32_t crc32c(uint32_t crc, const void *data, size_t size) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, table_fill);

@@ -5,6 +5,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Continues a checksum over more bytes; start with 0. crc32c(0, "123456789", 9) == 0xE3069283.
+// Extends a checksum by `size` more bytes; start with crc = 0. crc32c(0, "123456789", 9) == 0xE3069283.
 uint32_t crc32c(uint32_t crc, const void *data, size_t size);
 #endif

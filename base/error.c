@@ -27,29 +27,29 @@ bool error_prefix(Error *err, const char *format, ...) {
 
 static struct {
     void (*wait)(void *);
-    void *what;
-} last;
+    void *context;
+} exit_hook;
 
-void error_exit_waits(void (*wait)(void *), void *what) {
-    last.wait = wait;
-    last.what = what;
+void error_on_exit(void (*wait)(void *), void *context) {
+    exit_hook.wait = wait;
+    exit_hook.context = context;
 }
 
 void error_exit(void) {
-    if (last.wait) last.wait(last.what);
+    if (exit_hook.wait) exit_hook.wait(exit_hook.context);
     fflush(NULL);
     _exit(1);
 }
 
 void assert_failed(const char *expression, const char *file, int line) {
-    bool no_memory =
-        errno == ENOMEM; // of the allocation that is asserted: every other that failed has ended the run
+    // Set by the asserted allocation: any other that failed has already ended the process.
+    bool no_memory = errno == ENOMEM;
     fflush(stdout);
     if (no_memory) {
-        fprintf(stderr, "error: out of memory (%s:%d): give the process more, or take a smaller network or batch\n",
+        fprintf(stderr, "error: out of memory (%s:%d): free some memory, or reduce the model or --micro-batch\n",
                 file, line);
         error_exit();
     }
-    fprintf(stderr, "%s:%d: internal error: %s does not hold; please report this\n", file, line, expression);
+    fprintf(stderr, "%s:%d: internal error: assertion %s failed; please report this\n", file, line, expression);
     abort();
 }

@@ -1,9 +1,9 @@
-// base/error.h - errors, assertions and the log.
+// base/error.h - errors and assertions.
 //
-// Two kinds of error exist. What comes from outside (a file, an option, the environment, a device) is reported
-// through an `Error`: the function returns false (or NULL) and the text says what was wrong, where, and what to do,
-// in one line. Only the top level prints it and exits with status 1. What is wrong in our own logic aborts with
-// file and line through ASSERT.
+// There are two kinds of error. External errors (a file, an option, the environment, a device) are reported through
+// an `Error`: the function returns false (or NULL), and the text says in one line what is wrong, where, and what to
+// do. Only the top level prints it and exits with status 1. Internal errors (bugs) abort with file and line through
+// ASSERT.
 #ifndef POLAR_BASE_ERROR_H
 #define POLAR_BASE_ERROR_H
 
@@ -17,23 +17,22 @@ typedef struct {
     char text[1024];
 } Error;
 
-// Writes the formatted text into `err` and returns false, so that a check reads
-// `if (bad) return error_set(err, "...", ...);`.
+// Writes the formatted text into `err` and returns false, for use as `if (bad) return error_set(err, "...", ...);`.
 bool error_set(Error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-// Puts "context: " before the text that is already there; returns false.
+// Prepends "context: " to the existing text; returns false.
 bool error_prefix(Error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-// Ends the process with status 1 where it stands, after an error that cannot be returned (a device that fails) and has been
-// printed: no destructors run, since other threads may be at work.
+// Exits at once with status 1, after an error that cannot be returned (a failing device) has been printed. No
+// destructors or atexit handlers run, since other threads may still be running.
 void error_exit(void) __attribute__((noreturn));
 
-// What error_exit waits for first, a file that a thread is writing for example; NULL: nothing. `wait` may be called by any
-// thread.
-void error_exit_waits(void (*wait)(void *what), void *what);
+// Sets the function that error_exit calls first, for example to wait until a thread has finished writing a file; NULL
+// clears it. `wait` may be called from any thread.
+void error_on_exit(void (*wait)(void *context), void *context);
 
-// Our own logic is wrong: prints the expression with file and line, and aborts. Allocations too small for any plan are
-// asserted as well: where one fails (errno is ENOMEM) the process ends with one line and status 1, as after any error.
+// Reports a bug: prints the expression with file and line, and aborts. Small allocations are asserted too: if one fails
+// (errno is ENOMEM), the process prints one line and exits with status 1, as after any external error.
 void assert_failed(const char *expression, const char *file, int line) __attribute__((noreturn));
 #define ASSERT(x) ((x) ? (void)0 : assert_failed(#x, __FILE__, __LINE__))
 

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 int file_open_read(int64_t *size, const char *path, Error *err) {
-    // O_NONBLOCK: a named pipe must not hold us up before fstat can refuse it.
+    // O_NONBLOCK: opening a named pipe must not block before fstat can reject it.
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) != 0) {
@@ -33,8 +33,8 @@ bool file_read_at(void *data, int fd, const char *path, int64_t offset, size_t s
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return error_set(err, "cannot read %s: %s", path, strerror(errno));
         if (n == 0)
-            return error_set(err, "%s ends at byte %lld, within what should be there; it was cut short or replaced",
-                             path, (long long)offset);
+            return error_set(err, "%s ends early, at byte %lld: it was truncated or replaced", path,
+                             (long long)offset);
         p += n;
         offset += n;
         size -= (size_t)n;
@@ -60,7 +60,7 @@ char *file_read_whole(size_t *size, const char *path, size_t max, Error *err) {
     if (fd < 0) return NULL;
     char *text = NULL;
     if ((uint64_t)length > max)
-        error_set(err, "%s has %lld bytes, which is too many for what it should be", path, (long long)length);
+        error_set(err, "%s is too large for a file of its kind: %lld bytes", path, (long long)length);
     else if (!(text = malloc((size_t)length + 1))) error_set(err, "out of memory for %s", path);
     else if (!file_read_at(text, fd, path, 0, (size_t)length, err)) {
         free(text);
@@ -99,7 +99,7 @@ bool file_sync_parent(const char *path, Error *err) {
     const char *name = !slash ? "." : length == 0 ? "/" : dir;
     int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return error_set(err, "cannot open the folder %s: %s", name, strerror(errno));
-    // Some network file systems cannot sync a folder and say EINVAL; there is nothing more to do on them.
+    // Some network file systems cannot fsync a directory and fail with EINVAL; nothing more can be done there.
     bool ok = fsync(fd) == 0 || errno == EINVAL;
     if (!ok) error_set(err, "cannot sync the folder %s: %s", name, strerror(errno));
     close(fd);
@@ -113,7 +113,7 @@ bool file_remove_folder(const char *path, Error *err) {
     for (struct dirent *e; (e = readdir(dir));) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
         if (snprintf(file, sizeof file, "%s/%s", path, e->d_name) < (int)sizeof file)
-            unlink(file); // what stays makes rmdir fail
+            unlink(file); // best effort: rmdir fails if anything is left
     }
     closedir(dir);
     return rmdir(path) == 0 || error_set(err, "cannot remove %s: %s", path, strerror(errno));
@@ -131,7 +131,6 @@ bool file_make_dirs(const char *path, Error *err) {
             return error_set(err, "cannot create the folder %s: %s", part, strerror(errno));
     }
     struct stat st;
-    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
-        return error_set(err, "%s is in the way: it exists and is not a folder", path);
+    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) return error_set(err, "%s exists and is not a folder", path);
     return true;
 }

@@ -1,4 +1,4 @@
-// base/file.h - the few file operations that every format here needs: whole reads, whole writes, durable names.
+// base/file.h - file operations: complete reads and writes, atomic replacement, durable renames.
 #ifndef POLAR_BASE_FILE_H
 #define POLAR_BASE_FILE_H
 
@@ -7,33 +7,33 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Opens a regular file for reading and tells its size. -1 with an error that names the file.
+// Opens a regular file for reading and sets *size. Returns -1 with an error that names the file.
 int file_open_read(int64_t *size, const char *path, Error *err);
 
-// Reads exactly `size` bytes at `offset`; a file that ends earlier is an error.
+// Reads exactly `size` bytes at `offset`; end of file before that is an error.
 bool file_read_at(void *data, int fd, const char *path, int64_t offset, size_t size, Error *err);
 
-// Writes all of it, however many calls that takes.
+// Writes all `size` bytes, retrying after short writes.
 bool file_write(int fd, const char *path, const void *data, size_t size, Error *err);
 
-// All of a file, zero-terminated behind its `size` bytes and freed by the caller; NULL with an error, also for a file of
-// more than `max` bytes.
+// Returns the whole file, zero-terminated after its *size bytes, to be freed by the caller. NULL with an error if it
+// cannot be read or has more than `max` bytes.
 char *file_read_whole(size_t *size, const char *path, size_t max, Error *err);
 
-// Replaces a file by pieces of data, one after the other: written to PATH.tmp, synced and renamed, so that at every
-// instant the old or the new one is there. Nothing is left behind after an error.
+// Atomically replaces a file by the concatenation of `pieces`: writes PATH.tmp, fsyncs and renames it, so that at any
+// instant either the old or the new file exists. After an error no temporary file is left.
 typedef struct {
     const void *data;
     size_t size;
 } FilePiece;
 bool file_replace(const char *path, const FilePiece *pieces, int n_pieces, Error *err);
 
-// Makes a rename or a removal in the folder of `path` survive a power cut.
+// Fsyncs the folder that contains `path`, so that a rename or removal in it survives a power failure.
 bool file_sync_parent(const char *path, Error *err);
 
-// Removes a folder of plain files; no error where there is none.
+// Removes a folder and the plain files in it; not an error if it does not exist.
 bool file_remove_folder(const char *path, Error *err);
 
-// Creates a folder and those above it; no error where it exists.
+// Creates a folder and its parents (mkdir -p); not an error if it exists.
 bool file_make_dirs(const char *path, Error *err);
 #endif

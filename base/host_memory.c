@@ -7,8 +7,8 @@
 
 enum { PATH_SIZE = 4096 };
 
-// The number after `key` in a file of lines "key number", or with an empty key the one number in it. -1: none there
-// ("max", a file that is missing).
+// Returns the number after `key` in a file of "key number" lines, or with an empty key the only number in the file;
+// -1 if there is none (the value is "max", or the file is missing).
 static int64_t read_number(const char *path, const char *key) {
     FILE *file = fopen(path, "r");
     char line[256];
@@ -20,18 +20,18 @@ static int64_t read_number(const char *path, const char *key) {
     return value;
 }
 
-// The names of a version's files, and where its hierarchy stands.
+// The mount point and the file names of a cgroup version.
 typedef struct {
     const char *root, *limit, *usage;
-    const char *cache; // in memory.stat: what the kernel would give back
-} Version;
+    const char *cache; // key in memory.stat of the reclaimable page cache
+} CgroupVersion;
 
-static const Version versions[] = {
+static const CgroupVersion versions[] = {
     {"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"},
     {"/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"}};
 
-// Free under the limit of one group; INT64_MAX where it has none.
-static int64_t group_free(const Version *v, const char *group) {
+// Bytes left below the limit of one cgroup; INT64_MAX if it has no limit.
+static int64_t group_free(const CgroupVersion *v, const char *group) {
     char path[PATH_SIZE + 64];
     snprintf(path, sizeof path, "%s%s/%s", v->root, group, v->limit);
     int64_t limit = read_number(path, "");
@@ -44,8 +44,9 @@ static int64_t group_free(const Version *v, const char *group) {
     return left > 0 ? left : 0;
 }
 
-// The group and all above it; in a container the names above it mean nothing, and the root is its own.
-static int64_t groups_free(const Version *v, char *group) {
+// The minimum over a cgroup and all its ancestors. In a container the ancestors' names do not resolve, but the root
+// is the container's own cgroup.
+static int64_t groups_free(const CgroupVersion *v, char *group) {
     int64_t least = group_free(v, "");
     for (char *end = group + strlen(group); end > group; end = strrchr(group, '/')) {
         *end = 0;
@@ -62,7 +63,7 @@ int64_t host_memory_available(void) {
     int64_t least = kib * 1024;
     FILE *file = fopen("/proc/self/cgroup", "r");
     char line[PATH_SIZE];
-    while (file && fgets(line, sizeof line, file)) { // "4:memory:/group", or "0::/group" of version 2
+    while (file && fgets(line, sizeof line, file)) { // version 1: "4:memory:/group"; version 2: "0::/group"
         char *first = strchr(line, ':'), *second = first ? strchr(first + 1, ':') : NULL;
         if (!second) continue;
         *second = 0;

@@ -9,7 +9,7 @@
 
 enum { MAX_DEPTH = 64 };
 
-// The nodes and the decoded strings lie in one block; both parts are sized by an upper bound, counted beforehand.
+// The nodes and the decoded strings share one allocation; both parts have an upper bound that is counted beforehand.
 typedef struct {
     const char *text, *p, *end;
     Json *nodes;
@@ -45,10 +45,10 @@ static bool parse_hex4(Parser *s, uint32_t *code) {
     return true;
 }
 
-// After the backslash.
+// Called after the backslash.
 static bool parse_escape(Parser *s) {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-    if (s->p == s->end) return fail(s, s->p, "the text ends in a string");
+    if (s->p == s->end) return fail(s, s->p, "unterminated string");
     const char *start = s->p - 1, *found = *s->p ? strchr(from, *s->p) : NULL;
     if (found) {
         *s->strings++ = to[found - from];
@@ -73,7 +73,7 @@ static bool parse_escape(Parser *s) {
     return true;
 }
 
-// At the opening quote.
+// Called at the opening quote.
 static bool parse_string(Parser *s, const char **string, size_t *length) {
     *string = s->strings;
     for (s->p++; s->p < s->end && *s->p != '"';) {
@@ -91,7 +91,7 @@ static bool parse_string(Parser *s, const char **string, size_t *length) {
             s->p += n;
         }
     }
-    if (s->p == s->end) return fail(s, s->p, "the text ends in a string");
+    if (s->p == s->end) return fail(s, s->p, "unterminated string");
     s->p++;
     *length = (size_t)(s->strings - *string);
     *s->strings++ = 0;
@@ -103,7 +103,7 @@ static bool is_digit(const Parser *s) {
 }
 
 static bool skip_digits(Parser *s) {
-    if (!is_digit(s)) return fail(s, s->p, "a digit was expected");
+    if (!is_digit(s)) return fail(s, s->p, "expected a digit");
     while (is_digit(s)) s->p++;
     return true;
 }
@@ -129,7 +129,7 @@ static bool parse_number(Parser *s, Json *node) {
         if (at(s, '+') || at(s, '-')) s->p++;
         if (!skip_digits(s)) return false;
     }
-    // strtod wants a zero at the end: the free part of the string area is large enough for a copy.
+    // strtod needs a terminating zero: the unused part of the string area is large enough for a copy.
     size_t length = (size_t)(s->p - start);
     memcpy(s->strings, start, length);
     s->strings[length] = 0;
@@ -156,7 +156,7 @@ static bool parse_word(Parser *s, Json *node) {
         s->p += length;
         return true;
     }
-    return fail(s, s->p, s->p == s->end ? "the text ends where a value was expected" : "a value was expected");
+    return fail(s, s->p, s->p == s->end ? "unexpected end of text, expected a value" : "expected a value");
 }
 
 static int compare_keys(const void *a, const void *b) {
@@ -184,16 +184,16 @@ static bool parse_value(Parser *s, Json **out, int depth);
 static bool parse_key(Parser *s, const char **key) {
     const char *start = s->p;
     size_t length;
-    if (!at(s, '"')) return fail(s, s->p, "a key in quotes was expected");
+    if (!at(s, '"')) return fail(s, s->p, "expected a key in quotes");
     if (!parse_string(s, key, &length)) return false;
     if (strlen(*key) != length) return fail(s, start, "a key contains a zero byte");
     skip_space(s);
-    if (!at(s, ':')) return fail(s, s->p, "':' was expected");
+    if (!at(s, ':')) return fail(s, s->p, "expected ':'");
     s->p++;
     return true;
 }
 
-// At the opening bracket.
+// Called at the opening bracket.
 static bool parse_children(Parser *s, Json *node, int depth) {
     bool object = *s->p == '{';
     char close = object ? '}' : ']';
@@ -214,7 +214,7 @@ static bool parse_children(Parser *s, Json *node, int depth) {
         node->count++;
         skip_space(s);
         if (at(s, close)) break;
-        if (!at(s, ',')) return fail(s, s->p, object ? "',' or '}' was expected" : "',' or ']' was expected");
+        if (!at(s, ',')) return fail(s, s->p, object ? "expected ',' or '}'" : "expected ',' or ']'");
         s->p++;
     }
     s->p++;
@@ -234,7 +234,7 @@ static bool parse_value(Parser *s, Json **out, int depth) {
     return parse_string(s, &node->string, &node->length);
 }
 
-// Every value but the root follows a comma, or is the first after an opening bracket, outside strings.
+// An upper bound: outside strings, every value but the root follows a comma or an opening bracket.
 static size_t count_values(const char *text, size_t size) {
     size_t n = 1;
     bool quoted = false;
@@ -249,7 +249,7 @@ static size_t count_values(const char *text, size_t size) {
 
 Json *json_parse(const char *text, size_t size, Error *err) {
     size_t max_nodes = count_values(text, size);
-    // A string takes at least as much room in the text, with its quotes, as decoded with its zero.
+    // A decoded string with its zero is never longer than its source text with the quotes.
     Json *nodes = malloc(max_nodes * sizeof *nodes + size + 1), *root;
     if (!nodes) {
         error_set(err, "out of memory for a JSON text of %zu bytes", size);

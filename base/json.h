@@ -1,5 +1,4 @@
-// base/json.h - JSON (RFC 8259) in and out: a small tree from untrusted text, and a writer that cannot produce bad
-// text.
+// base/json.h - JSON (RFC 8259): a parser for untrusted text, and a writer whose output is always valid JSON.
 #ifndef POLAR_BASE_JSON_H
 #define POLAR_BASE_JSON_H
 
@@ -15,7 +14,7 @@ typedef struct Json {
     const char *key; // within an object; NULL elsewhere
     bool boolean;
     double number;
-    bool is_integer; // the text was an integer that fits int64
+    bool is_integer; // written without fraction or exponent, and fits int64
     int64_t integer;
     const char *string; // UTF-8, zero-terminated; length without the zero
     size_t length;
@@ -23,19 +22,19 @@ typedef struct Json {
     size_t count;
 } Json;
 
-// Parses `size` bytes. Refuses duplicate keys, trailing text, bad UTF-8 and nesting deeper than 64. The tree is one
-// block, freed by json_free(root). NULL with the byte offset in err.
+// Parses `size` bytes. Rejects duplicate keys, trailing text, invalid UTF-8 and nesting deeper than 64. The tree is one
+// allocation, freed by json_free(root). Returns NULL with the byte offset in err.
 Json *json_parse(const char *text, size_t size, Error *err);
 void json_free(Json *root);
 const Json *json_get(const Json *object, const char *key); // NULL if absent or not an object
-// Typed look-ups; errors name the key. A string is refused if it contains a zero byte.
+// Typed lookups; errors name the key. A string that contains a zero byte is rejected.
 bool json_get_int(int64_t *value, const Json *object, const char *key, Error *err);
 bool json_get_double(double *value, const Json *object, const char *key, Error *err);
 bool json_get_string(const char **value, const Json *object, const char *key, Error *err);
 
-// Appends to a growing buffer; start from {0}. Commas and escapes are its own business; numbers round-trip (%.17g
-// shortened where fewer digits suffice); NaN and infinities become null, bytes that are not UTF-8 U+FFFD. One value
-// at top level, on one line, zero-terminated; after it `size = 0` begins the next.
+// Appends to a growing buffer; start from {0}. Inserts commas and escapes itself. Numbers round-trip (the shortest of
+// %.15g to %.17g that does); NaN and infinities become null, invalid UTF-8 becomes U+FFFD. The buffer holds one
+// top-level value on one line, zero-terminated; set size = 0 to start the next.
 typedef struct {
     char *text;
     size_t size, capacity;

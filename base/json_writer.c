@@ -24,7 +24,7 @@ static void append_text(JsonWriter *w, const char *text) {
     append(w, text, strlen(text));
 }
 
-// What is not UTF-8 becomes U+FFFD, a byte at a time.
+// Each byte of invalid UTF-8 becomes U+FFFD.
 static void append_quoted(JsonWriter *w, const char *text) {
     append(w, "\"", 1);
     for (size_t left = strlen(text); left > 0;) {
@@ -49,7 +49,7 @@ static void append_quoted(JsonWriter *w, const char *text) {
     append(w, "\"", 1);
 }
 
-// What stands before every value: a comma where one is due, and the key within an object.
+// Writes the prefix of a value: a comma if needed, and the key if it is in an object.
 static void begin_value(JsonWriter *w, const char *key) {
     bool in_object = w->depth > 0 && (w->objects >> (w->depth - 1) & 1);
     ASSERT(in_object == (key != NULL));
@@ -105,7 +105,7 @@ void json_int(JsonWriter *w, const char *key, int64_t value) {
 
 void json_double(JsonWriter *w, const char *key, double value) {
     char text[32] = "null";
-    // 15 digits always survive, 17 always suffice.
+    // Every decimal of 15 digits survives a round trip through double; 17 digits identify every double.
     for (int digits = 15; isfinite(value) && digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, value);
         if (strtod(text, NULL) == value) break;

@@ -19,7 +19,7 @@ static bool is_kept(const char *line, size_t size, int64_t step, bool reported) 
                 json_get_int(&at, json, "step", &ignored) && strcmp(kind, "end") != 0 && at <= step;
     if (kept && at == step && !reported)
         kept = strcmp(kind, "val") != 0 && strcmp(kind, "hellaswag") != 0 && strcmp(kind, "sample") != 0;
-    // A run that starts over keeps nothing of its earlier life.
+    // A run that restarts from scratch keeps no earlier records.
     if (step == 0 && !reported) kept = false;
     json_free(json);
     return kept;
@@ -34,7 +34,7 @@ bool metrics_trim(const char *run, const char *name, int64_t step, bool reported
     if (!text) return false;
     for (size_t at = 0; at < size;) {
         char *end = memchr(text + at, '\n', size - at);
-        if (!end) break; // torn
+        if (!end) break; // incomplete last line
         size_t n = (size_t)(end - (text + at)) + 1;
         if (is_kept(text + at, n - 1, step, reported)) {
             memmove(text + kept, text + at, n);
@@ -67,9 +67,9 @@ bool metrics_write(Metrics *metrics, JsonWriter *record, Error *err) {
     line[record->size] = '\n';
     bool ok = file_write(metrics->fd, metrics->path, line, record->size + 1, err);
     free(line);
-    // The end of a line that was cut off: if this fails too, readers and metrics_trim pass over a torn last line.
+    // Removes a partly written line. If that fails too, readers and metrics_trim skip an incomplete last line.
     if (ok) metrics->size += (int64_t)record->size + 1;
-    else if (ftruncate(metrics->fd, metrics->size) != 0) error_prefix(err, "a torn line is left");
+    else if (ftruncate(metrics->fd, metrics->size) != 0) error_prefix(err, "an incomplete line is left at the end");
     json_writer_free(record);
     return ok;
 }

@@ -1,4 +1,4 @@
-// base/metrics.h - files of records, metrics.jsonl and its like: one JSON object a line, each line one write.
+// base/metrics.h - metrics.jsonl and similar files: one JSON object per line, each line written by a single write.
 #ifndef POLAR_BASE_METRICS_H
 #define POLAR_BASE_METRICS_H
 
@@ -6,22 +6,22 @@
 
 typedef struct {
     int fd;
-    int64_t size; // bytes of whole lines
+    int64_t size; // bytes of complete lines
     char path[4096];
 } Metrics;
 
-// Removes from the file `name` of a run, by an atomic rewrite, what a killed process wrote after the state that is gone
-// on from: records of steps after `step`; of `step` itself the evaluations and the sample unless `reported`, and the end;
-// a torn last line. A file that is not there is none.
+// Atomically rewrites the file `name` of a run without the records that a killed process wrote after the checkpoint
+// that is being resumed: those of steps after `step`; those of `step` itself of kind "val", "hellaswag" and "sample",
+// unless `reported`; "end" records; and an incomplete last line. A missing file is not an error.
 bool metrics_trim(const char *run, const char *name, int64_t step, bool reported, Error *err);
 
-// Trims the file and opens it for appending.
+// Calls metrics_trim, then opens the file for appending.
 bool metrics_open(Metrics *metrics, const char *run, const char *name, int64_t step, bool reported, Error *err);
 
-// Appends the finished object and frees it. After an error, as on a full disk, nothing of the line is left.
+// Appends the finished object and frees it. After an error, such as a full disk, the partial line is removed.
 bool metrics_write(Metrics *metrics, JsonWriter *record, Error *err);
 
-// What has been written is on the disk when this returns.
+// Fsyncs the file.
 bool metrics_sync(Metrics *metrics, Error *err);
 void metrics_close(Metrics *metrics);
 #endif

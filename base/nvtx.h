@@ -1,8 +1,7 @@
-// base/nvtx.h - names for stretches of a thread's time, which NVIDIA's profilers show above the work of the GPU (NVTX):
-// nsys profile ./train ...
+// base/nvtx.h - NVTX ranges, which NVIDIA's profilers show above the GPU's work: nsys profile ./train ...
 //
-// They are there in builds for CUDA whose toolkit has NVTX 3, which is headers alone, and cost a look at a pointer where no
-// profiler is. Ranges of one thread nest.
+// Enabled in CUDA builds whose toolkit has NVTX 3 (header-only); without a profiler a call costs one pointer check. The
+// ranges of a thread nest.
 #ifndef POLAR_BASE_NVTX_H
 #define POLAR_BASE_NVTX_H
 
@@ -11,13 +10,13 @@
 #if defined(POLAR_CUDA) && defined(__has_include)
 #if __has_include(<nvtx3/nvToolsExt.h>)
 #include <nvtx3/nvToolsExt.h>
-#define POLAR_RANGES
+#define POLAR_NVTX
 #endif
 #endif
 
-// `number` is the range's payload: of the step, of the block.
+// `number` is the range's payload: the index of the step or of the block.
 static inline void nvtx_push(const char *name, int64_t number) {
-#ifdef POLAR_RANGES
+#ifdef POLAR_NVTX
     nvtxEventAttributes_t range = {0};
     range.version = NVTX_VERSION;
     range.size = NVTX_EVENT_ATTRIB_STRUCT_SIZE;
@@ -33,7 +32,7 @@ static inline void nvtx_push(const char *name, int64_t number) {
 }
 
 static inline void nvtx_pop(void) {
-#ifdef POLAR_RANGES
+#ifdef POLAR_NVTX
     nvtxRangePop();
 #endif
 }

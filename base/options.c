@@ -40,16 +40,16 @@ bool parse_int64(int64_t *value, const char *text) {
 bool parse_double(double *value, const char *text) {
     char *end;
     if (!text[0] || isspace((unsigned char)text[0])) return false;
-    double v = strtod(text, &end); // out of range gives an infinity (refused) or a tiny number (what was meant)
+    double v = strtod(text, &end); // overflow gives an infinity (rejected below), underflow the nearest tiny number
     if (end == text || *end || !isfinite(v)) return false;
     *value = v;
     return true;
 }
 
 bool parse_yes_no(bool *value, const char *text) {
-    static const OptionChoice words[] = {{"yes", 1},   {"true", 1}, {"on", 1}, {"1", 1}, {"no", 0},
-                                         {"false", 0}, {"off", 0},  {"0", 0},  {NULL, 0}};
-    for (const OptionChoice *word = words; word->name; word++)
+    static const OptionChoice spellings[] = {{"yes", 1},   {"true", 1}, {"on", 1}, {"1", 1}, {"no", 0},
+                                             {"false", 0}, {"off", 0},  {"0", 0},  {NULL, 0}};
+    for (const OptionChoice *word = spellings; word->name; word++)
         if (strcmp(word->name, text) == 0) {
             *value = word->value;
             return true;
@@ -57,7 +57,7 @@ bool parse_yes_no(bool *value, const char *text) {
     return false;
 }
 
-// ------------------------------------------------------------------------------------------------ words
+// ------------------------------------------------------------------------------------------------ choices
 
 static const void *entry_at(const OptionSpec *spec, int i) {
     return (const char *)spec->entries + (size_t)i * spec->entry_size;
@@ -75,12 +75,12 @@ const char *option_choice_name(const OptionChoice *choices, int value) {
 }
 
 static bool refuse_word(const OptionSpec *spec, const char *text, Error *err) {
-    enum { MOST = 32 };
-    const char *words[MOST];
+    enum { MAX_WORDS = 32 };
+    const char *words[MAX_WORDS];
     char all[512] = "";
     int n = 0;
     for (; option_word(spec, n); n++) {
-        ASSERT(n < MOST);
+        ASSERT(n < MAX_WORDS);
         words[n] = option_word(spec, n);
         size_t used = strlen(all);
         snprintf(all + used, sizeof all - used, "%s%s", n ? ", " : "", words[n]);
@@ -136,7 +136,8 @@ bool option_set(void *base, const OptionSpec *spec, const char *text, Error *err
         *(double *)field = number;
         return true;
     case KIND_YES_NO:
-        if (!parse_yes_no(field, text)) return error_set(err, "--%s is '%s': say yes or no", spec->name, text);
+        if (!parse_yes_no(field, text))
+            return error_set(err, "--%s is '%s': it must be yes or no", spec->name, text);
         return true;
     case KIND_ONE_OF:
     case KIND_ENTRY_OF:

@@ -1,5 +1,5 @@
-// base/options.h - options as a table: name, kind, place in a struct, default, range, help. Command line, configuration
-// files, the help, the effective configuration and the options of every optimizer come from such tables.
+// base/options.h - option tables: name, kind, offset in a struct, default, range, help. The command line, configuration
+// files, the help, the effective configuration and the options of every optimizer are all driven by such tables.
 #ifndef POLAR_BASE_OPTIONS_H
 #define POLAR_BASE_OPTIONS_H
 
@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-enum { OPTION_TEXT_MAX = 2048 }; // bytes of a text option, with its zero
+enum { OPTION_TEXT_MAX = 2048 }; // bytes of a text option, including its terminating zero
 
 typedef enum {
     KIND_TEXT,    // char[OPTION_TEXT_MAX]
@@ -21,11 +21,11 @@ typedef enum {
     KIND_INT64,   // int64_t
     KIND_NUMBER,  // double
     KIND_YES_NO,  // bool
-    KIND_ONE_OF,  // int or an enum, the value of one of `choices`
+    KIND_ONE_OF,  // int or an enum: the value of one of `choices`
     KIND_ENTRY_OF // a pointer to one of `entries`
 } OptionKind;
 
-// A word for a value of an enum. A row without a name ends the list.
+// The name of an enum value. A row with name NULL ends the list.
 typedef struct {
     const char *name;
     int value;
@@ -33,22 +33,22 @@ typedef struct {
 
 typedef struct {
     const char *name;    // "batch-size"
-    const char *section; // heading in the help and in the effective configuration, of this row and those after it
+    const char *section; // heading of this row and the following ones, in the help and the effective configuration
     OptionKind kind;
-    size_t offset;   // in the struct the table describes
-    const char *def; // text; NULL: none
-    double min, max; // of numbers
+    size_t offset;   // of the field in the struct
+    const char *def; // default as text; NULL: none
+    double min, max; // range of a number
     const OptionChoice *choices;
-    const void *entries; // structs of entry_size bytes whose first member is their name, NULL behind the last
+    const void *entries; // structs of entry_size bytes whose first member is their name; a NULL name ends the list
     size_t entry_size;
-    bool on_resume;    // may be given anew when a run is resumed
-    bool not_stored;   // says what this process does, not what the run is: not part of a configuration
-    const char *value; // what a text stands for, in the help: "DIR"; NULL: TEXT
+    bool on_resume;    // may be changed when a run is resumed
+    bool not_stored;   // describes this process, not the run: not part of a configuration
+    const char *value; // placeholder in the help, such as "DIR"; NULL: TEXT
     const char *help;
 } OptionSpec;
 
-// The rows of a table for the struct OPTIONS_OF, which a file with tables defines before them; what is left of a row
-// follows as named fields: OPTION_INT("keep", keep, "2", 0, INT_MAX, .help = "newest checkpoints to keep").
+// Rows of a table for the struct OPTIONS_OF, a macro that the file defines first; further fields follow by name:
+// OPTION_INT("keep", keep, "2", 0, INT_MAX, .help = "newest checkpoints to keep").
 #define OPTION_ROW(kind_, name_, field, def_, ...)                                                                 \
     { .name = name_, .kind = kind_, .offset = offsetof(OPTIONS_OF, field), .def = def_, __VA_ARGS__ }
 #define OPTION_TEXT(name, field, def, ...) OPTION_ROW(KIND_TEXT, name, field, def, __VA_ARGS__)
@@ -62,11 +62,11 @@ typedef struct {
 #define OPTION_ONE_OF(name, field, def, words, ...)                                                                \
     OPTION_ROW(KIND_ONE_OF, name, field, def, .choices = words, __VA_ARGS__)
 
-// Largest values of numbers whose range has no end.
+// Upper limits of otherwise unbounded numbers.
 #define OPTION_INT64_MAX 9e18
 #define OPTION_NUMBER_MAX 1e300
 
-// A table for a struct.
+// The options of a struct.
 typedef struct {
     const OptionSpec *specs;
     int n_specs;
@@ -75,28 +75,29 @@ typedef struct {
 #define OPTION_TABLE(rows)                                                                                         \
     { rows, (int)(sizeof(rows) / sizeof *(rows)) }
 
+// Returns the row of this name; NULL if there is none.
 const OptionSpec *option_find(const OptionTable *table, const char *name);
 
-// The heading that a row stands under; "" where there is none.
+// Returns the section heading of a row; "" if it has none.
 const char *option_section(const OptionTable *table, const OptionSpec *spec);
 
 // Sets every option of `base` that has a default.
 void options_init(void *base, const OptionTable *table);
 
-// Sets one option from text; `base` stays as it is after an error, which names the option, the text and what would be
-// right.
+// Sets one option from text. On error `base` is unchanged; the error names the option, the text and the values that are
+// allowed.
 bool option_set(void *base, const OptionSpec *spec, const char *text, Error *err);
 
-// The value as text that option_set reads back to the same value.
+// Formats the value; option_set parses the text back to the same value.
 void option_text(char *text, size_t size, const void *base, const OptionSpec *spec);
 
-// The i-th word of an option that has words; NULL behind the last.
+// Returns the i-th choice of a KIND_ONE_OF or KIND_ENTRY_OF option; NULL after the last.
 const char *option_word(const OptionSpec *spec, int i);
 
-// The word of a value; NULL if it has none.
+// Returns the name of a value; NULL if it has none.
 const char *option_choice_name(const OptionChoice *choices, int value);
 
-// Strict numbers: the whole text, no overflow.
+// Strict parsers: false unless the whole text is a value in range.
 bool parse_int64(int64_t *value, const char *text);
 bool parse_double(double *value, const char *text);
 bool parse_yes_no(bool *value, const char *text); // yes, true, on, 1; no, false, off, 0

@@ -31,32 +31,31 @@ static const char *duration(char text[32], double seconds) {
     return text;
 }
 
-// The log repeats what was printed: a disk too full for it is no reason to end the run.
+// The log only repeats what was printed: a full disk does not end the run.
 static void give_up_log(Progress *p) {
     p->log = NULL;
-    progress_print(p, true, "warning: cannot write log.txt: %s; what is printed from here on is not in it",
-                   strerror(errno));
+    progress_print(p, true, "warning: cannot write log.txt: %s; nothing more is logged there", strerror(errno));
 }
 
-// A longer line would wrap, and could then not be taken back.
+// A longer line would wrap and could not be overwritten.
 static int terminal_width(void) {
     struct winsize size;
     return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
 }
 
-void progress_step(Progress *p, const StepLine *l) {
-    if (!l->logged && !p->terminal) return;
+void progress_step(Progress *p, const StepLine *line) {
+    if (!line->logged && !p->terminal) return;
     char text[256], left[32], val[32] = "", mfu[32] = "", skipped[32] = "";
     double spent = seconds_now() - p->start;
-    double remaining = spent / (double)(l->step - p->first_step) * (double)(l->steps - l->step);
-    if (!isnan(l->val_loss)) snprintf(val, sizeof val, "  val %.4f", l->val_loss);
-    if (l->mfu > 0) snprintf(mfu, sizeof mfu, "  mfu %.1f%%", 100 * l->mfu);
-    if (l->skipped) snprintf(skipped, sizeof skipped, "  %" PRId64 " skipped", l->skipped);
+    double remaining = spent / (double)(line->step - p->first_step) * (double)(line->steps - line->step);
+    if (!isnan(line->val_loss)) snprintf(val, sizeof val, "  val %.4f", line->val_loss);
+    if (line->mfu > 0) snprintf(mfu, sizeof mfu, "  mfu %.1f%%", 100 * line->mfu);
+    if (line->skipped) snprintf(skipped, sizeof skipped, "  %" PRId64 " skipped", line->skipped);
     snprintf(text, sizeof text,
              "step %" PRId64 "/%" PRId64 "  loss %.4f%s  norm %.3f  lr %.3g  %.0f tok/s%s%s  %.1f%%  %s left",
-             l->step, l->steps, l->loss, val, l->grad_norm, l->lr, l->tokens_per_s, mfu, skipped,
-             100.0 * (double)l->step / (double)l->steps, duration(left, remaining));
-    if (l->logged && p->log && fprintf(p->log, "%s\n", text) < 0) give_up_log(p);
+             line->step, line->steps, line->loss, val, line->grad_norm, line->lr, line->tokens_per_s, mfu, skipped,
+             100.0 * (double)line->step / (double)line->steps, duration(left, remaining));
+    if (line->logged && p->log && fprintf(p->log, "%s\n", text) < 0) give_up_log(p);
     if (p->terminal) {
         printf("\r\033[K%.*s", terminal_width() - 1, text);
         p->status_showing = true;
@@ -80,10 +79,10 @@ void meter_begin(Meter *m, const char *what) {
 }
 
 void meter_show(Meter *m, double fraction) {
-    const double every = 0.2;
+    const double interval = 0.2; // seconds
     char left[32];
     double now = seconds_now();
-    if (!m->terminal || now - m->shown < every) return;
+    if (!m->terminal || now - m->shown < interval) return;
     fprintf(stderr, "\r\033[K%s %.1f%%  %s left", m->what, 100 * fraction,
             duration(left, (now - m->start) * (1 - fraction) / fraction));
     m->shown = now;

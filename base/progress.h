@@ -1,5 +1,5 @@
-// base/progress.h - what people see: a line that keeps itself up to date on a terminal, plain lines elsewhere; and
-// log.txt, which gets all of it in plain lines.
+// base/progress.h - console output: a self-updating status line on a terminal, plain lines otherwise; and log.txt,
+// which receives everything as plain lines.
 #ifndef POLAR_BASE_PROGRESS_H
 #define POLAR_BASE_PROGRESS_H
 
@@ -9,33 +9,35 @@
 
 typedef struct {
     FILE *log;           // NULL: none
-    bool terminal;       // standard output is one
+    bool terminal;       // standard output is a terminal
     bool quiet;          // steps and notes go to the log only
-    bool status_showing; // the self-updating line stands on the terminal
-    double start;        // when this process began to train, seconds
-    int64_t first_step;  // steps done then
+    bool status_showing; // the status line is on the terminal
+    double start;        // time when this process began to train, in seconds
+    int64_t first_step;  // steps completed at that time
 } Progress;
 
 typedef struct {
     int64_t step, steps, skipped;
     double loss, val_loss; // val_loss NaN: none yet
     double grad_norm, lr, tokens_per_s;
-    double mfu;  // model FLOPs of the step over those of large products in the same time; 0: not known
-    bool logged; // a step of --log-every: a line of its own in the log and where there is no terminal
+    double mfu;  // model FLOPs of the step over those of large GEMMs in the same time; 0: unknown
+    bool logged; // due by --log-every: printed as a line in the log, and on standard output if it is no terminal
 } StepLine;
 
-double seconds_now(void); // monotonic
+double seconds_now(void); // monotonic clock
 
 void progress_begin(Progress *p, FILE *log, bool quiet, int64_t first_step);
+
+// Prints the line of a completed step.
 void progress_step(Progress *p, const StepLine *line);
 
-// A line of its own: `important` ones are printed with --quiet too.
+// Prints and logs one line; with --quiet only `important` ones are printed.
 void progress_print(Progress *p, bool important, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-// Takes the self-updating line away.
+// Erases the status line.
 void progress_end(Progress *p);
 
-// How much of something is done, and the time left: a line on standard error, where that is a terminal.
+// A progress meter with the remaining time, on standard error if that is a terminal.
 typedef struct {
     const char *what;
     double start, shown; // seconds; when the line was last written
@@ -44,5 +46,5 @@ typedef struct {
 
 void meter_begin(Meter *meter, const char *what);
 void meter_show(Meter *meter, double fraction);
-void meter_end(Meter *meter); // takes the line away
+void meter_end(Meter *meter); // erases the line
 #endif

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-// Ten rounds of Philox4x32; the multipliers and the key increments are those of the paper.
+// Ten rounds of Philox4x32, with the multipliers and key increments of the paper.
 void random_bits(uint32_t out[4], uint64_t seed, uint64_t stream, uint64_t index) {
     uint32_t c0 = (uint32_t)index, c1 = (uint32_t)(index >> 32);
     uint32_t c2 = (uint32_t)stream, c3 = (uint32_t)(stream >> 32);
@@ -16,7 +16,7 @@ void random_bits(uint32_t out[4], uint64_t seed, uint64_t stream, uint64_t index
     out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
 }
 
-// 53 of 64 bits, in [0, 1).
+// The upper 53 of 64 bits as a number in [0, 1).
 static double unit(uint32_t high, uint32_t low) {
     return (double)(((uint64_t)high << 32 | low) >> 11) * 0x1p-53;
 }

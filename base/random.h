@@ -1,7 +1,7 @@
-// base/random.h - counter-based random numbers: a pure function of (seed, stream, index).
+// base/random.h - counter-based random numbers: pure functions of (seed, stream, index).
 //
-// No state to save, no order to keep: any element of any tensor can be drawn alone, on any rank, and is the same.
-// Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+// There is no state to save and no order to keep: every element of a tensor can be generated independently, on any
+// rank. Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
 #ifndef POLAR_BASE_RANDOM_H
 #define POLAR_BASE_RANDOM_H
 
@@ -11,10 +11,10 @@
 extern "C" {
 #endif
 
-// The streams in use; a new consumer of randomness adds its own.
+// The streams in use; a new consumer of random numbers adds its own.
 enum { RANDOM_INIT = 1, RANDOM_SAMPLE = 2, RANDOM_TEST = 3, RANDOM_PROBLEM = 4 };
 
-// 128 random bits for counter (index, stream) under key seed.
+// 128 random bits for the counter (index, stream) and the key `seed`.
 void random_bits(uint32_t out[4], uint64_t seed, uint64_t stream, uint64_t index);
 
 // Uniform in [0, 1) with 53 bits.
@@ -23,8 +23,8 @@ double random_uniform(uint64_t seed, uint64_t stream, uint64_t index);
 // Standard normal (Box-Muller on one counter).
 double random_normal(uint64_t seed, uint64_t stream, uint64_t index);
 
-// A stream of its own for each thing that has a name (a parameter, say): hash of the name mixed with `stream`, so
-// that adding a parameter does not change the initialization of the others.
+// A separate stream for each named object, such as a parameter: a hash of its name mixed with `stream`, so that
+// adding a parameter does not change the initialization of the others.
 uint64_t random_stream(uint64_t stream, const char *name);
 
 #ifdef __cplusplus

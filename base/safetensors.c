@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are read and written as they lie in memory");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are read and written in host byte order");
 
 enum { LENGTH_BYTES = 8, MAX_HEADER_BYTES = 100000000 };
 
@@ -71,7 +71,7 @@ static bool check_metadata(const Json *metadata, Error *err) {
 static int compare_tensors(const void *a, const void *b) {
     const SafeTensor *x = a, *y = b;
     if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
-    if (x->end != y->end) return x->end < y->end ? -1 : 1; // an empty tensor lies before the one that begins there
+    if (x->end != y->end) return x->end < y->end ? -1 : 1; // an empty tensor precedes the next at its offset
     return strcmp(x->name, y->name);
 }
 
@@ -81,18 +81,18 @@ static bool check_contiguous(const Safetensors *file, int64_t size, Error *err) 
         const SafeTensor *t = &file->tensors[i];
         if (t->begin != end)
             return error_set(
-                err, "tensor %s begins at byte %lld of the data, where byte %lld is next (a hole or an overlap)",
+                err, "tensor %s begins at byte %lld of the data instead of byte %lld (a hole or an overlap)",
                 t->name, (long long)t->begin, (long long)end);
         end = t->end;
     }
     if (end != size)
-        return error_set(err,
-                         "its tensors take %lld bytes, but %lld follow the header: it was cut short or is damaged",
-                         (long long)end, (long long)size);
+        return error_set(
+            err, "its tensors take %lld bytes, but %lld follow the header: the file is truncated or corrupt",
+            (long long)end, (long long)size);
     return true;
 }
 
-// `size`: bytes behind the header.
+// `size`: bytes after the header.
 static bool parse_tensors(Safetensors *file, const Json *root, int64_t size, Error *err) {
     if (root->kind != JSON_OBJECT || root->count > INT32_MAX) return error_set(err, "the header is not an object");
     file->tensors = calloc(root->count + 1, sizeof *file->tensors);
@@ -111,10 +111,11 @@ static bool parse_tensors(Safetensors *file, const Json *root, int64_t size, Err
 static bool parse_file(Safetensors *file, int64_t size, Error *err) {
     uint64_t length;
     if (size < LENGTH_BYTES)
-        return error_set(err, "%s: %lld bytes are no safetensors file", file->path, (long long)size);
+        return error_set(err, "%s: too short for a safetensors file (%lld bytes)", file->path, (long long)size);
     if (!file_read_at(&length, file->fd, file->path, 0, LENGTH_BYTES, err)) return false;
     if (length > MAX_HEADER_BYTES || (int64_t)length > size - LENGTH_BYTES)
-        return error_set(err, "%s: its header would have %llu bytes: not a safetensors file, or cut short",
+        return error_set(err,
+                         "%s: its header would have %llu bytes: the file is truncated, or not a safetensors file",
                          file->path, (unsigned long long)length);
     char *header = malloc(length + 1);
     if (!header) return error_set(err, "out of memory for the header of %s", file->path);
@@ -163,12 +164,12 @@ bool safetensors_read_bytes(void *out, const Safetensors *file, const SafeTensor
 
 bool safetensors_read(double *out, const Safetensors *file, const SafeTensor *t, int64_t first, int64_t n,
                       Error *err) {
-    enum { CHUNK = 8192 };
-    unsigned char bytes[CHUNK];
-    int64_t size = (int64_t)type_size(t->type), most = CHUNK / size;
+    enum { BUFFER_BYTES = 8192 };
+    unsigned char bytes[BUFFER_BYTES];
+    int64_t size = (int64_t)type_size(t->type), max_count = BUFFER_BYTES / size;
     ASSERT(first >= 0 && n >= 0 && first <= t->elements - n);
-    for (int64_t i = 0; i < n; i += most) {
-        int64_t count = n - i < most ? n - i : most;
+    for (int64_t i = 0; i < n; i += max_count) {
+        int64_t count = n - i < max_count ? n - i : max_count;
         if (!file_read_at(bytes, file->fd, file->path, file->data_start + t->begin + (first + i) * size,
                           (size_t)(count * size), err))
             return false;

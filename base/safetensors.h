@@ -1,4 +1,4 @@
-// base/safetensors.h - the safetensors format (Hugging Face): reading untrusted files, writing files others load.
+// base/safetensors.h - the safetensors format (Hugging Face): a reader for untrusted files, and a writer.
 #ifndef POLAR_BASE_SAFETENSORS_H
 #define POLAR_BASE_SAFETENSORS_H
 
@@ -17,34 +17,34 @@ typedef struct {
     int n_dims;
     int64_t shape[SAFETENSORS_MAX_DIMS];
     int64_t elements;
-    int64_t begin, end; // bytes, from the start of the data area
+    int64_t begin, end; // byte offsets from the start of the data area
 } SafeTensor;
 
-// An open file. Every size and offset has been checked: tensors are contiguous, in range, and as large as their shapes
-// say. Tensors of types this program does not have are refused with their name. Data are read when they are asked for,
-// not mapped: a file that is cut short meanwhile is then an error, where a mapping would end the process (SIGBUS).
+// An open file. Every size and offset has been checked: the tensors are contiguous, in range, and their sizes match
+// their shapes. A tensor of an unsupported type is an error that names it. Data is read on request and not
+// memory-mapped, so that a file truncated meanwhile is an error and not a SIGBUS.
 typedef struct {
     SafeTensor *tensors; // in order of begin
     int n_tensors;
     int fd; // -1: not open
     char *path;
     int64_t data_start;
-    uint32_t header_crc; // CRC-32C of all before it: a reader of all tensors in order can go on to the whole file's
+    uint32_t header_crc; // CRC-32C of everything before data_start, for readers that extend it to the whole file
 } Safetensors;
 
 bool safetensors_open(Safetensors *file, const char *path, Error *err);
 void safetensors_close(Safetensors *file);
 const SafeTensor *safetensors_find(const Safetensors *file, const char *name); // NULL if absent
-// Bytes [at, at + n) of a tensor, which has end - begin of them. Errors: the file changed since it was opened.
+// Reads bytes [at, at + n) of a tensor's end - begin. Errors: the file changed since it was opened.
 bool safetensors_read_bytes(void *out, const Safetensors *file, const SafeTensor *tensor, int64_t at, int64_t n,
                             Error *err);
-// Elements [first, first + n) of a tensor of a floating-point type (float_type_is), as doubles.
+// Reads elements [first, first + n) of a floating-point tensor (float_type_is), converted to double.
 bool safetensors_read(double *out, const Safetensors *file, const SafeTensor *tensor, int64_t first, int64_t n,
                       Error *err);
 
-// Writes a file: fill name, type, n_dims, shape of every tensor (begin, end, elements are filled in); then the data
-// of each in that order; then finish, which fsyncs. The CRC-32C of the whole file goes to *crc. After an error the
-// file is closed; the caller removes it.
+// Writes a file: the caller sets name, type, n_dims and shape of every tensor (begin, end and elements are computed),
+// writes their data in that order and calls finish, which fsyncs and returns the CRC-32C of the whole file in *crc.
+// After an error the file is closed; the caller removes it.
 typedef struct {
     int fd;
     char path[4096];

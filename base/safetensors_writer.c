@@ -24,7 +24,7 @@ static void layout(SafeTensor *tensors, int n) {
 
 static void build_header(JsonWriter *w, const SafeTensor *tensors, int n) {
     json_begin_object(w, NULL);
-    // transformers refuses a file that does not say this.
+    // transformers rejects a file without this entry.
     json_begin_object(w, "__metadata__");
     json_string(w, "format", "pt");
     json_end_object(w);
@@ -43,7 +43,7 @@ static void build_header(JsonWriter *w, const SafeTensor *tensors, int n) {
     json_end_object(w);
 }
 
-// Closes after an error; returns false.
+// Closes the file after an error; returns false.
 static bool fail(SafetensorsWriter *w) {
     close(w->fd);
     w->fd = -1;
@@ -67,7 +67,7 @@ bool safetensors_write_begin(SafetensorsWriter *w, const char *path, SafeTensor 
     if (w->fd < 0) return error_set(err, "cannot create %s: %s", path, strerror(errno));
     JsonWriter header = {0};
     build_header(&header, tensors, n);
-    uint64_t padding = -header.size % 8, length = header.size + padding; // the data begins at a multiple of 8
+    uint64_t padding = -header.size % 8, length = header.size + padding; // the data area is 8-byte aligned
     bool ok = write_bytes(w, &length, sizeof length, err) && write_bytes(w, header.text, header.size, err) &&
               write_bytes(w, "        ", padding, err);
     json_writer_free(&header);

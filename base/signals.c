@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 static volatile sig_atomic_t received, interrupts, log_fd = -1;
-static char notices[3][160]; // of SIGTERM, SIGINT, SIGUSR1: made before, since a handler may only write
+// Notices of SIGTERM, SIGINT, SIGUSR1: formatted in advance, as a handler may only write.
+static char notices[3][160];
+
 static int notice_index(int signal_number) {
     return signal_number == SIGTERM ? 0 : signal_number == SIGINT ? 1 : 2;
 }
@@ -18,7 +20,7 @@ static void handle(int signal_number) {
     received = signal_number;
     const char *notice = notices[notice_index(signal_number)];
     int saved = errno;
-    // Nothing can be done where a write fails.
+    // Best effort: a failed write is ignored.
     if (notice[0] && write(STDOUT_FILENO, notice, strlen(notice)) < 0) errno = saved;
     if (notice[0] && log_fd >= 0 && write(log_fd, notice, strlen(notice)) < 0) errno = saved;
     errno = saved;
@@ -31,7 +33,7 @@ void signals_install(const char *notice) {
     for (int i = 0; i < 3; i++) {
         if (notice)
             snprintf(notices[notice_index(numbers[i])], sizeof *notices, "%s: %s%s\n", signals_name(numbers[i]),
-                     notice, numbers[i] == SIGINT ? "; another ends it at once" : "");
+                     notice, numbers[i] == SIGINT ? "; a second one quits at once" : "");
         sigaction(numbers[i], &action, NULL);
     }
     signal(SIGPIPE, SIG_IGN);

@@ -29,13 +29,13 @@ bool float_type_is(Type type) {
 // IEEE 754 binary16: sign, 5 bits of exponent, 10 of fraction.
 static double from_f16(uint16_t bits) {
     int exponent = bits >> 10 & 31, fraction = bits & 1023;
-    double size = exponent == 31  ? fraction ? NAN : INFINITY
-                  : exponent == 0 ? ldexp(fraction, -24)
-                                  : ldexp(1024 + fraction, exponent - 25);
-    return bits >> 15 ? -size : size;
+    double magnitude = exponent == 31  ? fraction ? NAN : INFINITY
+                       : exponent == 0 ? ldexp(fraction, -24)
+                                       : ldexp(1024 + fraction, exponent - 25);
+    return bits >> 15 ? -magnitude : magnitude;
 }
 
-// The upper half of a binary32.
+// bf16 is the upper half of a binary32.
 static double from_bf16(uint16_t bits) {
     uint32_t wide = (uint32_t)bits << 16;
     float value;
@@ -46,7 +46,7 @@ static double from_bf16(uint16_t bits) {
 static uint16_t to_bf16(float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
-    if (isnan(value)) return (uint16_t)(bits >> 16 | 64); // quiet, so that it stays one without its lower half
+    if (isnan(value)) return (uint16_t)(bits >> 16 | 64); // quiet NaN: the upper half alone stays a NaN
     return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 

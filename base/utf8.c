@@ -6,7 +6,8 @@ int utf8_length(const char *text, size_t size) {
     if (p[0] < 0x80) return 1;
     int n = p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : p[0] < 0xF5 ? 4 : 0;
     if (n == 0 || size < (size_t)n) return 0;
-    // The second byte's range excludes overlong forms (E0, F0), surrogates (ED) and what is above U+10FFFF (F4).
+    // The range of the second byte excludes overlong forms (E0, F0), surrogates (ED) and code points above U+10FFFF
+    // (F4).
     unsigned low = p[0] == 0xE0 ? 0xA0 : p[0] == 0xF0 ? 0x90 : 0x80;
     unsigned high = p[0] == 0xED ? 0x9F : p[0] == 0xF4 ? 0x8F : 0xBF;
     if (p[1] < low || p[1] > high) return 0;

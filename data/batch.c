@@ -6,14 +6,14 @@
 
 enum { ALIGN = 64 };
 
-static int64_t round_up(int64_t bytes) {
+static int64_t align_up(int64_t bytes) {
     return (bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-// `start` has one entry more than there can be distinct tokens, and the last of `unique` is n_unique; the other arrays
-// have one per position.
+// Bytes of each of the five arrays: B T entries and one more, for `start`, which has up to B T + 1 entries, and for
+// n_unique, which is stored after `unique`.
 static int64_t array_bytes(int B, int T) {
-    return round_up(((int64_t)B * T + 1) * (int64_t)sizeof(int32_t));
+    return align_up(((int64_t)B * T + 1) * (int64_t)sizeof(int32_t));
 }
 
 int64_t batch_bytes(int B, int T) {

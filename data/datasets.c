@@ -8,7 +8,7 @@ bool datasets_open(Datasets *data, const DatasetPaths *paths, Error *err) {
     data->val_tokens = paths->val_tokens;
     if (data->val_tokens > data->val.total_tokens - 1) data->val_tokens = data->val.total_tokens - 1;
     if (data->val.n_shards && data->val_tokens < 1)
-        return error_set(err, "--val-data %s has a single token; a validation needs two", paths->val_data);
+        return error_set(err, "--val-data %s has a single token; validation needs at least two", paths->val_data);
     if (!paths->hellaswag[0]) return true;
     return hellaswag_open(&data->hellaswag, paths->hellaswag, err) || error_prefix(err, "--hellaswag");
 }

@@ -1,4 +1,4 @@
-// data/datasets.h - the data of a run and its vocabulary.
+// data/datasets.h - the datasets and the vocabulary of a run.
 #ifndef POLAR_DATA_DATASETS_H
 #define POLAR_DATA_DATASETS_H
 
@@ -6,23 +6,22 @@
 #include "data/shard.h"
 #include "data/tokenizer/vocab.h"
 
-// Sets that are not given are empty.
+// Datasets that are not configured are empty.
 typedef struct {
     Vocab *vocab;
     ShardSet train, val;
     Hellaswag hellaswag;
-    int64_t
-        val_tokens; // tokens a validation predicts: as many as were asked for, or all but the first of a smaller set
+    int64_t val_tokens; // targets per validation: --val-tokens, or all but the first token of a smaller dataset
 } Datasets;
 
-// Where the sets are, as the options of these names have it: "" for none.
+// The options of these names; "" for none.
 typedef struct {
-    const char *train_data, *val_data; // patterns of shard_set_open
-    const char *hellaswag;             // a file of hellaswag_open
+    const char *train_data, *val_data; // file patterns for shard_set_open
+    const char *hellaswag;             // file for hellaswag_open
     int64_t val_tokens;
 } DatasetPaths;
 
-// Opens the sets beside the vocabulary, which is there. Errors begin with the option; datasets_close is called after them too.
+// Opens the datasets; data->vocab is already set. Errors begin with the option. Call datasets_close after an error too.
 bool datasets_open(Datasets *data, const DatasetPaths *paths, Error *err);
 void datasets_close(Datasets *data); // {0} is allowed
 #endif

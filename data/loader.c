@@ -6,26 +6,26 @@
 #include <string.h>
 
 enum {
-    SCAN = 8192, // tokens searched for a document at once: longer than most documents
+    SCAN = 8192, // tokens read at a time to find the next document: longer than most documents
 };
 
 struct Loader {
     const ShardSet *set;
     LoaderConfig config;
-    int64_t step; // global batch and micro-batch that the thread fills next; its own
+    int64_t step; // next global batch, and next micro-batch in it; owned by the thread, as are the next four fields
     int micro;
-    int64_t position; // with align: where the last row that the thread filled ends in the stream
-    uint32_t *tokens; // (micro_batch * T + 1 + SCAN), the thread's
-    int32_t *scratch; // (vocab_size + 1), the thread's
+    int64_t position; // with align: stream index of the end of the last row filled
+    uint32_t *tokens; // (micro_batch * T + 1 + SCAN)
+    int32_t *scratch; // (vocab_size + 1)
     Batch ring[LOADER_SLOTS];
-    int64_t ends[LOADER_SLOTS]; // `position` after each
-    int64_t taken_position;     // `position` after the last that loader_next handed out
+    int64_t ends[LOADER_SLOTS]; // `position` after each slot
+    int64_t taken_position;     // `position` after the last micro-batch returned by loader_next
     pthread_t thread;
-    pthread_mutex_t lock; // guards what follows; micro-batch number i lies in ring[i % LOADER_SLOTS]
+    pthread_mutex_t lock; // guards the following fields; micro-batch i is in ring[i % LOADER_SLOTS]
     pthread_cond_t changed;
-    int64_t filled;   // micro-batches that the thread has completed
-    int64_t taken;    // handed out by loader_next
-    int64_t released; // of these, no longer in use
+    int64_t filled;   // micro-batches filled by the thread
+    int64_t taken;    // micro-batches returned by loader_next
+    int64_t released; // micro-batches given back by loader_release
     bool stop, failed;
     Error error; // valid when failed
 };
@@ -34,7 +34,7 @@ static int64_t global_tokens(const LoaderConfig *config) {
     return (int64_t)config->batch_size * config->seq_len;
 }
 
-// Batches of one shard with DROP: the formula of the public benchmark.
+// Batches per shard with DROP: the formula of modded-nanogpt's step-count benchmark.
 static int64_t shard_batches(const Shard *shard, int64_t G) {
     return shard->n_tokens < 2 ? 0 : (shard->n_tokens - 2) / G;
 }
@@ -63,20 +63,20 @@ bool loader_batch_index(int64_t *index, const ShardSet *set, const LoaderConfig 
         left -= n;
     }
     return error_set(err,
-                     "the shards are used up: with --shard-tail drop they hold %lld batches of %lld tokens; add "
-                     "shards, take fewer steps or use --shard-tail join",
+                     "out of training data: with --shard-tail drop the shards hold %lld batches of %lld tokens; "
+                     "add shards, train for fewer steps, or use --shard-tail join",
                      (long long)(step - left), (long long)G);
 }
 
-// Inputs and targets [at, at + n) of a batch from n + 1 tokens, which lie at `index` of the stream.
-static bool put(Batch *batch, int64_t at, const uint32_t *tokens, int64_t n, const ShardSet *set, int64_t index,
-                int vocab_size, Error *err) {
+// Sets inputs and targets [at, at + n) of a batch from the n + 1 tokens at `index` of the stream.
+static bool set_tokens(Batch *batch, int64_t at, const uint32_t *tokens, int64_t n, const ShardSet *set,
+                       int64_t index, int vocab_size, Error *err) {
     for (int64_t i = 0; i <= n; i++) {
         if (tokens[i] < (uint32_t)vocab_size) continue;
         const Shard *shard = shard_set_find(set, index + i);
         return error_set(err,
-                         "%s: token %lld is %u, but the vocabulary has %d tokens: these shards belong to another "
-                         "vocabulary, or the file is damaged",
+                         "%s: token %lld is %u, but the vocabulary has %d tokens: the shard belongs to another "
+                         "vocabulary, or is corrupt",
                          shard->path, (long long)((index + i) % set->total_tokens - shard->first), tokens[i],
                          vocab_size);
     }
@@ -87,18 +87,19 @@ static bool put(Batch *batch, int64_t at, const uint32_t *tokens, int64_t n, con
     return true;
 }
 
-// A batch from the B * T + 1 tokens of the stream at `index`; `buffer` holds that many.
+// Fills a batch from the B * T + 1 tokens of the stream at `index`; `buffer` has room for them.
 static bool fill(Batch *batch, uint32_t *buffer, int32_t *scratch, const ShardSet *set, int64_t index,
                  int vocab_size, Error *err) {
     int64_t n = (int64_t)batch->B * batch->T;
-    if (!shard_set_read(buffer, set, index, n + 1, err) || !put(batch, 0, buffer, n, set, index, vocab_size, err))
+    if (!shard_set_read(buffer, set, index, n + 1, err) ||
+        !set_tokens(batch, 0, buffer, n, set, index, vocab_size, err))
         return false;
     batch_index(batch, scratch, vocab_size);
     return true;
 }
 
-// Finds the first document that begins at or after *position, which becomes its place, and reads the T + 1 tokens
-// from there: *row points to them in `buffer`, which holds T + 1 + SCAN.
+// Advances *position to the first document that begins at or after it, and reads the T + 1 tokens from there. *row
+// points to them in `buffer`, which holds T + 1 + SCAN tokens.
 static bool find_row(const uint32_t **row, int64_t *position, uint32_t *buffer, const ShardSet *set,
                      const LoaderConfig *c, Error *err) {
     for (int64_t searched = 0; searched < set->total_tokens; searched += SCAN) {
@@ -112,15 +113,15 @@ static bool find_row(const uint32_t **row, int64_t *position, uint32_t *buffer, 
         *position = (*position + SCAN) % set->total_tokens;
     }
     return error_set(err,
-                     "%s%s: token %d, which begins a document, is nowhere in them: leave out --align-documents, or "
-                     "give shards made with this vocabulary",
+                     "%s%s: found no token %d, which begins every document: omit --align-documents, or use shards "
+                     "made with this vocabulary",
                      set->shards[0].path, set->n_shards > 1 ? " and the other shards" : "", c->document_token);
 }
 
-// One time through the stream must give a batch: few documents (one, in the shards of a single text) would have every
-// batch repeat the same rows.
+// Checks that one pass over the stream gives a full batch: with too few documents (one, in the shards of a single text)
+// every batch would repeat the same rows.
 static bool check_documents(const ShardSet *set, const LoaderConfig *c, uint32_t *buffer, Error *err) {
-    int64_t end = 0; // of the last row
+    int64_t end = 0; // stream index of the end of the previous row
     for (int r = 0; r < c->batch_size; r++) {
         const uint32_t *row;
         int64_t start = end % set->total_tokens;
@@ -128,8 +129,8 @@ static bool check_documents(const ShardSet *set, const LoaderConfig *c, uint32_t
         if (end >= set->total_tokens || start < end)
             return error_set(
                 err,
-                "%s%s: %d sequences of %d tokens that begin at a document (token %d) are too few for a "
-                "batch of %d: leave out --align-documents, or give data of more documents",
+                "%s%s: only %d sequences of %d tokens begin at a document (token %d), too few for a batch of %d: "
+                "omit --align-documents, or use data with more documents",
                 set->shards[0].path, set->n_shards > 1 ? " and the other shards" : "", r, c->seq_len,
                 c->document_token, c->batch_size);
         end = start + c->seq_len;
@@ -142,8 +143,8 @@ static bool fill_aligned(Batch *batch, Loader *loader, Error *err) {
     for (int r = 0; r < batch->B; r++) {
         const uint32_t *row;
         if (!find_row(&row, &loader->position, loader->tokens, loader->set, c, err) ||
-            !put(batch, (int64_t)r * c->seq_len, row, c->seq_len, loader->set, loader->position, c->vocab_size,
-                 err))
+            !set_tokens(batch, (int64_t)r * c->seq_len, row, c->seq_len, loader->set, loader->position,
+                        c->vocab_size, err))
             return false;
         loader->position = (loader->position + c->seq_len) % loader->set->total_tokens;
     }
@@ -226,7 +227,7 @@ Loader *loader_create(const ShardSet *set, const LoaderConfig *config, void *mem
     int64_t G = global_tokens(c);
     bool too_short = c->tail == SHARD_TAIL_DROP ? loader_batch_count(set, c) == 0 : set->total_tokens < G;
     if (too_short) {
-        error_set(err, "%s%s: %lld tokens are too few for one batch of %lld: take a smaller batch or more data",
+        error_set(err, "%s%s: %lld tokens are too few for one batch of %lld: use a smaller batch or more data",
                   set->shards[0].path, set->n_shards > 1 ? " and the other shards" : "",
                   (long long)set->total_tokens, (long long)G);
         return NULL;
@@ -265,7 +266,7 @@ void loader_free(Loader *loader) {
 
 bool loader_next(Batch *batch, Loader *loader, Error *err) {
     pthread_mutex_lock(&loader->lock);
-    ASSERT(loader->taken - loader->released < LOADER_SLOTS); // else the thread has none to fill
+    ASSERT(loader->taken - loader->released < LOADER_SLOTS); // otherwise the thread has no free slot
     while (loader->filled == loader->taken && !loader->failed) pthread_cond_wait(&loader->changed, &loader->lock);
     bool ok = loader->filled > loader->taken;
     if (ok) {

@@ -13,16 +13,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "shards are read and written as they lie in memory");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "shards are read and written in host byte order");
 
 enum { HEADER_INTS = SHARD_HEADER_BYTES / 4, PAGE = 4096, FINGERPRINT_PAGES = 64 };
 
-// Bytes of the whole file.
+// Size of the file in bytes, including the header.
 static int64_t shard_bytes(const Shard *shard) {
     return SHARD_HEADER_BYTES + shard->token_bytes * shard->n_tokens;
 }
 
-// Says what a file without our magic seems to be. `head` holds its first `size` bytes.
+// Reports what a file without a valid magic number appears to be. `head` holds its first `size` bytes.
 static bool refuse_magic(const char *path, const unsigned char *head, size_t size, Error *err) {
     int32_t magic = 0;
     if (size >= sizeof magic) memcpy(&magic, head, sizeof magic);
@@ -32,15 +32,15 @@ static bool refuse_magic(const char *path, const unsigned char *head, size_t siz
     if (n_text >= size - size / 16)
         return error_set(
             err,
-            "%s is text, not a token shard: make shards of a text with `train tokenize`, or repeat the "
-            "download if it should be a shard",
+            "%s is text, not a token shard: convert text to shards with `train tokenize`, or if it should be a "
+            "shard, download it again",
             path);
     if (n_gpt2 == size / 2)
         return error_set(err,
-                         "%s has no shard header; it looks like a headerless nanoGPT file: put 256 int32 (%d, %d, "
-                         "number of tokens, zeros) before its tokens",
+                         "%s has no shard header; it looks like a headerless nanoGPT file: prepend 256 int32 (%d, "
+                         "%d, number of tokens, zeros)",
                          path, SHARD_MAGIC, SHARD_VERSION);
-    return error_set(err, "%s is not a token shard: it begins with %d instead of the magic %d", path, magic,
+    return error_set(err, "%s is not a token shard: it begins with %d instead of the magic number %d", path, magic,
                      SHARD_MAGIC);
 }
 
@@ -53,20 +53,20 @@ static bool check_header(Shard *shard, const unsigned char *head, int64_t size, 
     int version = wide ? SHARD_WIDE_VERSION : SHARD_VERSION;
     if (header[0] != SHARD_MAGIC && !wide) return refuse_magic(path, head, n_head, err);
     if (size < SHARD_HEADER_BYTES)
-        return error_set(err, "%s has %lld bytes, less than the header of a token shard (%d): repeat the download",
+        return error_set(err, "%s has %lld bytes, less than the header of a token shard (%d): download it again",
                          path, (long long)size, SHARD_HEADER_BYTES);
     if (header[1] != version)
-        return error_set(err, "%s is a token shard of version %d; only version %d can be read", path, header[1],
+        return error_set(err, "%s is a token shard of version %d; only version %d is supported", path, header[1],
                          version);
     if (header[2] <= 0)
-        return error_set(err, "%s holds no tokens (its header says %d): remove it", path, header[2]);
+        return error_set(err, "%s contains no tokens (its header says %d): remove it", path, header[2]);
     shard->n_tokens = header[2];
     shard->token_bytes = wide ? 4 : 2;
     int64_t expected = shard_bytes(shard);
     if (size != expected)
         return error_set(err,
-                         "%s has %lld bytes where its header's %lld tokens need %lld: it was cut short or is not "
-                         "complete; get it again",
+                         "%s has %lld bytes where its header's %lld tokens need %lld: it is truncated or "
+                         "incomplete; download it again",
                          path, (long long)size, (long long)shard->n_tokens, (long long)expected);
     return true;
 }
@@ -81,7 +81,7 @@ static bool compute_fingerprint(Shard *shard, int fd, const unsigned char *head,
     int n_pages = body < PAGE ? 1 : FINGERPRINT_PAGES;
     size_t n = body < PAGE ? (size_t)body : PAGE;
     uint32_t crc = crc32c(crc32c(0, head, SHARD_HEADER_BYTES), &size, sizeof size);
-    // All pages are asked for at once: one after the other they would take minutes for many shards on a slow disk.
+    // Requests all pages at once: one by one they would take minutes for many shards on a slow disk.
     for (int i = 0; i < n_pages; i++) (void)posix_fadvise(fd, page_offset(size, i), (off_t)n, POSIX_FADV_WILLNEED);
     for (int i = 0; i < n_pages; i++) {
         if (!file_read_at(page, fd, shard->path, page_offset(size, i), n, err)) return false;
@@ -97,10 +97,10 @@ static ShardVersion shard_version(int fd) {
     return (ShardVersion){(int64_t)st.st_dev, (int64_t)st.st_ino, st.st_ctim.tv_sec, st.st_ctim.tv_nsec};
 }
 
-// Refuses a file that is not the one that was opened under its name.
+// Checks that the file is still the one that shard_open read.
 static bool check_unchanged(const Shard *shard, int fd, int64_t size, Error *err) {
     ShardVersion now = shard_version(fd);
-    // The size too: two changes within one tick of the file system's clock have the same time.
+    // Compares the size too: two changes within one tick of the file system's clock have the same time stamp.
     if (size == shard_bytes(shard) && memcmp(&now, &shard->version, sizeof now) == 0) return true;
     Shard fresh = {.path = shard->path};
     unsigned char head[SHARD_HEADER_BYTES];
@@ -108,7 +108,7 @@ static bool check_unchanged(const Shard *shard, int fd, int64_t size, Error *err
               compute_fingerprint(&fresh, fd, head, size, err) && fresh.fingerprint == shard->fingerprint;
     return ok || error_set(err,
                            "%s changed while it was in use: it is not the file that the run began with (it now has "
-                           "%lld bytes); bring that one back",
+                           "%lld bytes); restore the original",
                            shard->path, (long long)size);
 }
 
@@ -117,10 +117,10 @@ static bool shard_open(Shard *shard, const char *path, Error *err) {
     int fd = file_open_read(&size, path, err);
     if (fd < 0) return false;
     shard->path = strdup(path);
-    shard->version = shard_version(fd); // before its bytes: a later change is seen
+    shard->version = shard_version(fd); // before reading, so that a later change is detected
     unsigned char head[SHARD_HEADER_BYTES];
     bool ok = shard->path || error_set(err, "out of memory");
-    if (ok && size == 0) ok = error_set(err, "%s is empty: remove it or get it again", path);
+    if (ok && size == 0) ok = error_set(err, "%s is empty: remove it or download it again", path);
     ok = ok &&
          file_read_at(head, fd, path, 0, size < SHARD_HEADER_BYTES ? (size_t)size : SHARD_HEADER_BYTES, err) &&
          check_header(shard, head, size, err) && compute_fingerprint(shard, fd, head, size, err);
@@ -130,7 +130,7 @@ static bool shard_open(Shard *shard, const char *path, Error *err) {
 
 bool shard_set_open(ShardSet *set, const char *pattern, Error *err) {
     *set = (ShardSet){0};
-    // A name that exists is taken as it is, so that brackets in it are no pattern.
+    // An existing file is taken literally, so that brackets in its name are not a pattern.
     char *plain[1] = {(char *)pattern};
     glob_t found = {.gl_pathc = 1, .gl_pathv = plain};
     bool is_pattern = access(pattern, F_OK) != 0;
@@ -162,7 +162,7 @@ void shard_set_close(ShardSet *set) {
 const Shard *shard_set_find(const ShardSet *set, int64_t index) {
     ASSERT(set->n_shards > 0 && index >= 0);
     index %= set->total_tokens;
-    int low = 0, high = set->n_shards; // first of low <= index < first of high
+    int low = 0, high = set->n_shards; // shards[low].first <= index < shards[high].first
     while (high - low > 1) {
         int middle = low + (high - low) / 2;
         if (set->shards[middle].first <= index) low = middle;
@@ -171,7 +171,7 @@ const Shard *shard_set_find(const ShardSet *set, int64_t index) {
     return &set->shards[low];
 }
 
-// Reads tokens that lie in one shard; 16-bit ones are widened in place, from the last to the first.
+// Reads tokens within one shard; 16-bit tokens are widened in place, from the last to the first.
 static bool read_within(uint32_t *tokens, const Shard *shard, int64_t offset, int64_t n, Error *err) {
     int64_t size;
     int fd = file_open_read(&size, shard->path, err);
@@ -237,7 +237,7 @@ bool shard_writer_close(ShardWriter *writer, Error *err) {
         shard_writer_discard(writer);
         return false;
     }
-    close(writer->fd); // it is on the disk
+    close(writer->fd); // already fsynced
     ok = file_sync_parent(path, err);
     free(writer->path);
     *writer = (ShardWriter){.fd = -1};

@@ -12,7 +12,8 @@
 static bool cuda_device_open(Device **device, const char *name, Error *err) {
     (void)device;
     (void)name;
-    return error_set(err, "this build of train has no CUDA backend; build it where nvcc is, or use --device cpu");
+    return error_set(err,
+                     "this build of train has no CUDA backend; build it with nvcc installed, or use --device cpu");
 }
 #endif
 
@@ -20,11 +21,11 @@ bool device_open(Device **device, const char *name, int n_threads, Error *err) {
     if (!strcmp(name, "cpu")) return cpu_device_open(device, n_threads, err);
     if (!strcmp(name, "cuda") || !strncmp(name, "cuda:", 5)) return cuda_device_open(device, name, err);
     if (strcmp(name, "auto") != 0)
-        return error_set(err, "unknown device '%s'; there are: auto, cpu, cuda, cuda:N", name);
+        return error_set(err, "unknown device '%s'; use auto, cpu, cuda or cuda:N", name);
     Error why;
     if (cuda_device_open(device, "cuda", &why)) return true;
     if (!cpu_device_open(device, n_threads, err)) return false;
-    // Up to the advice, which is for those who asked for a GPU.
+    // Without the advice after ';', which is for users who requested a GPU.
     snprintf((*device)->fallback, sizeof(*device)->fallback, "%.*s", (int)strcspn(why.text, ";"), why.text);
     return true;
 }
@@ -83,8 +84,8 @@ void stream_destroy(Stream *s) {
 void stream_synchronize(Stream *s) {
     s->device->backend->stream_synchronize(s);
 }
-int64_t device_product_workspace(const Device *d) {
-    return d->backend->product_workspace;
+int64_t device_gemm_workspace(const Device *d) {
+    return d->backend->gemm_workspace;
 }
 bool stream_reserve(Stream *s, int64_t scratch) {
     return s->device->backend->stream_reserve == NULL || s->device->backend->stream_reserve(s, (size_t)scratch);
@@ -117,11 +118,11 @@ void graph_capture_begin(Stream *s) {
 Graph *graph_capture_end(Stream *s) {
     return s->device->backend->graph_capture_end(s);
 }
-void graph_launch(Graph *r, Stream *s) {
-    r->device->backend->graph_launch(r, s);
+void graph_launch(Graph *graph, Stream *s) {
+    graph->device->backend->graph_launch(graph, s);
 }
-void graph_free(Graph *r) {
-    r->device->backend->graph_free(r);
+void graph_free(Graph *graph) {
+    graph->device->backend->graph_free(graph);
 }
 
 bool device_can_solve(const Device *device, Error *err) {

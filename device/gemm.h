@@ -1,16 +1,16 @@
-// device/gemm.h - what a matrix product is told.
+// device/gemm.h - the parameters of a GEMM.
 #ifndef POLAR_DEVICE_GEMM_H
 #define POLAR_DEVICE_GEMM_H
 
 #include "base/type.h"
 
-// C (m, n) = alpha op(A) op(B) + beta D, row-major, `batch` products at fixed strides. op(A) is (m, k), op(B) (k, n).
-// lda, ldb, ldc are row strides of the stored matrices, in elements. D is C itself, or where `add` is not NULL that
-// matrix, which has the row stride and batch stride of C and does not overlap it. With beta = 0 D is not read (NaN in
-// it is harmless). If bias is not NULL (then beta must be 0), bias[j] (n) is added to column j after the product: the
-// epilogue of a linear layer. `symmetric` says that alpha op(A) op(B) is symmetric but for rounding, and so is D: a
-// backend may compute one triangle and mirror it. A, B have type `type`; C, D and bias have `c_type`; the CPU requires
-// the two equal.
+// Strided batched GEMM, row-major: C (m, n) = alpha op(A) op(B) + beta C_in, with op(A) (m, k) and op(B) (k, n). lda,
+// ldb, ldc are the leading dimensions (row strides) of the stored matrices and stride_a, _b, _c the batch strides, in
+// elements. C_in is `c_in`, which has the strides of C and must not overlap it, or C itself if that is NULL. With
+// beta = 0 C_in is not read (NaN in it is harmless). If bias (n) is not NULL, bias[j] is added to column j (the
+// epilogue of a linear layer), and beta must be 0. `symmetric` asserts that alpha op(A) op(B) is symmetric up to
+// rounding, and so is C_in: a backend may compute one triangle and mirror it. A and B have type `type`; C, C_in and
+// bias have `c_type`; the CPU requires them to be equal.
 typedef struct {
     Type type, c_type;
     bool transpose_a, transpose_b;
@@ -23,7 +23,7 @@ typedef struct {
     void *c;
     int64_t ldc, stride_c;
     int64_t batch; // 0 means 1
-    const void *add, *bias;
+    const void *c_in, *bias;
     bool symmetric;
 } Gemm;
 

@@ -1,26 +1,26 @@
-// device/pinned_ring.h - a few slots of host memory that a device copies from while the host fills the next: what the host
-// makes anew each step (scalars) goes to the device without either waiting for the other.
+// device/pinned_ring.h - a ring of pinned staging buffers: per-step host data (scalars) is copied to the device
+// asynchronously while the host fills the next slot.
 #ifndef POLAR_DEVICE_PINNED_RING_H
 #define POLAR_DEVICE_PINNED_RING_H
 
 #include "device/device.h"
 
-enum { HOST_RING_SLOTS = 4 };
+enum { PINNED_RING_SLOTS = 4 };
 
 typedef struct {
     Device *device;
-    char *slots; // HOST_RING_SLOTS times slot_bytes
+    char *slots; // PINNED_RING_SLOTS * slot_bytes
     size_t slot_bytes;
-    Event *copied[HOST_RING_SLOTS];
-    int64_t used; // slots filled so far
+    Event *copied[PINNED_RING_SLOTS];
+    int64_t used; // number of pushes so far
 } PinnedRing;
 
 bool pinned_ring_create(PinnedRing *ring, Device *device, size_t slot_bytes); // false: out of memory
 void pinned_ring_free(PinnedRing *ring);
 
-// The slot to fill next. Waits only where the device is HOST_RING_SLOTS copies behind.
+// Returns the slot to fill next. Blocks only while all PINNED_RING_SLOTS copies are pending.
 void *pinned_ring_slot(PinnedRing *ring);
 
-// Copies the first `bytes` of that slot to device memory on the stream, and goes on to the next slot.
+// Issues a copy of the first `bytes` of that slot to device memory on the stream, and advances to the next slot.
 void pinned_ring_push(PinnedRing *ring, Stream *stream, void *to, size_t bytes);
 #endif

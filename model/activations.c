@@ -2,31 +2,32 @@
 
 #include "base/integers.h"
 
-enum { ACT_ALIGN = 256 }; // bytes, of every activation
+enum { ACT_ALIGN = 256 }; // alignment of every activation, in bytes
 
-// Of a chunk of logits. Each reads and writes the gradient of the head once: for GPT-2 124M 309 MB, which at 3.3 TB/s take as
-// long as the products of 200 positions at 500 TFLOP/s. A GPU has memory for larger chunks; only GPUs have bf16.
+// Maximum size of a chunk of logits. Each chunk reads and writes the head's gradient once: 309 MB for GPT-2 124M, which
+// at 3.3 TB/s takes as long as the GEMMs of 200 positions at 500 TFLOP/s. GPUs, the only devices with bf16, have memory
+// for larger chunks.
 static int64_t logits_bytes(Type type) {
     return type == TYPE_BF16 ? 1 << 30 : 64 << 20;
 }
 
-// Positions whose logits are computed at once: as many as fit logits_bytes, in multiples of 64.
+// Positions per chunk of logits: a multiple of 64 that fits logits_bytes, at least 64, at most N.
 static int64_t logits_rows(const ModelConfig *c, Type type, int64_t N) {
     int64_t rows = logits_bytes(type) / ((int64_t)type_size(type) * c->vocab_padded) / 64 * 64;
     if (rows < 64) rows = 64;
     return rows < N ? rows : N;
 }
 
-// Whether every layer has a piece of memory of its own for an activation.
-static bool kept(ActKind kind, ActKeep keep, const BatchShape *run) {
-    if (run->use == USE_DECODING) return kind == ACT_QKV;
-    if (run->use == USE_EVALUATION) return false;
-    return keep == ACT_RESIDUAL || (keep == ACT_SAVED && run->recompute != RECOMPUTE_LAYER) ||
-           (keep == ACT_RECOMPUTABLE && run->recompute == RECOMPUTE_NONE);
+// Returns true if every layer has its own memory for this activation.
+static bool kept(ActKind kind, ActKeep keep, const BatchShape *shape) {
+    if (shape->use == USE_DECODING) return kind == ACT_QKV;
+    if (shape->use == USE_EVALUATION) return false;
+    return keep == ACT_RESIDUAL || (keep == ACT_SAVED && shape->recompute != RECOMPUTE_LAYER) ||
+           (keep == ACT_RECOMPUTABLE && shape->recompute == RECOMPUTE_NONE);
 }
 
-void activation_table_init(ActivationTable *table, const ModelConfig *c, Type type, const BatchShape *run) {
-    int64_t N = (int64_t)run->B * run->T, C = c->d_model, A = (int64_t)c->n_head * c->head_dim, F = c->d_ff;
+void activation_table_init(ActivationTable *table, const ModelConfig *c, Type type, const BatchShape *shape) {
+    int64_t N = (int64_t)shape->B * shape->T, C = c->d_model, A = (int64_t)c->n_head * c->head_dim, F = c->d_ff;
     int64_t Q = A + 2 * (int64_t)c->n_kv_head * c->head_dim, rows = N * c->n_head;
     int64_t means = c->norm == NORM_LAYERNORM ? N : 0, gates = c->activation == ACTIVATION_SWIGLU ? N * F : 0;
     int64_t qk = c->qk_norm ? N * (c->n_head + c->n_kv_head) : 0, embed = c->embed_norm ? 1 : 0;
@@ -55,7 +56,7 @@ void activation_table_init(ActivationTable *table, const ModelConfig *c, Type ty
         [ACT_FINAL_NORM] = {"final_norm", ACT_SCRATCH, type, false, false, N * C, 0, 0},
         [ACT_FINAL_MEAN] = {"final_mean", ACT_SAVED, stat, false, false, means, 0, 0},
         [ACT_FINAL_RSTD] = {"final_rstd", ACT_SAVED, stat, false, false, N, 0, 0},
-        [ACT_DELTA] = {"delta", ACT_SCRATCH, type, false, false, N * C, 0, 0},
+        [ACT_PENDING_RESIDUAL] = {"pending_residual", ACT_SCRATCH, type, false, false, N * C, 0, 0},
         [ACT_LOGITS] = {"logits", ACT_SCRATCH, type, false, false, table->logits_rows * c->vocab_padded, 0, 0},
         [ACT_LOSSES] = {"losses", ACT_SCRATCH, stat, false, false, N, 0, 0},
         [ACT_DRESID] = {"dresid", ACT_SCRATCH, type, false, true, N * C, 0, 0},
@@ -69,11 +70,11 @@ void activation_table_init(ActivationTable *table, const ModelConfig *c, Type ty
     for (int i = 0; i < ACT_COUNT; i++) {
         Activation *a = &table->acts[i];
         *a = acts[i];
-        if (a->training && run->use != USE_TRAINING) continue;
+        if (a->training && shape->use != USE_TRAINING) continue;
         int64_t size = a->elements * (int64_t)type_size(a->type);
         size = round_up(size, ACT_ALIGN);
         a->offset = table->bytes;
-        a->layer_bytes = a->per_layer && kept((ActKind)i, a->keep, run) ? size : 0;
+        a->layer_bytes = a->per_layer && kept((ActKind)i, a->keep, shape) ? size : 0;
         table->bytes += a->layer_bytes ? size * c->n_layer : size;
     }
 }

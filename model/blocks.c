@@ -2,85 +2,88 @@
 
 #include <math.h>
 
-void *model_activation(const Model *m, ActKind kind, int layer) {
-    const Activation *a = &m->acts.acts[kind];
-    ASSERT(m->run.use == USE_TRAINING || !a->training);
-    return (char *)m->arena + a->offset + (a->per_layer ? layer * a->layer_bytes : 0);
+void *model_activation(const Model *model, ActKind kind, int layer) {
+    const Activation *a = &model->acts.acts[kind];
+    ASSERT(model->shape.use == USE_TRAINING || !a->training);
+    return (char *)model->arena + a->offset + (a->per_layer ? layer * a->layer_bytes : 0);
 }
 
-const Param *model_head(const Model *m) {
-    return param_find(&m->table, m->config.tied_head ? PARAM_TOKEN_EMBEDDING : PARAM_HEAD_WEIGHT, -1);
+const Param *model_head(const Model *model) {
+    return param_find(&model->table, model->config.tied_head ? PARAM_TOKEN_EMBEDDING : PARAM_HEAD_WEIGHT, -1);
 }
 
-// First element of a parameter in the weights, or in the gradients; NULL where the network has no such parameter.
-static const void *weight(const Pass *p, ParamKind kind, int layer) {
-    const Param *param = param_find(&p->model->table, kind, layer);
-    return param ? (const char *)p->model->weights + param->offset * (int64_t)type_size(p->model->type) : NULL;
+// First element of a parameter in the weights or in the gradients; NULL if the model has no such parameter.
+static const void *weight(const MicroBatch *mb, ParamKind kind, int layer) {
+    const Param *param = param_find(&mb->model->table, kind, layer);
+    return param ? (const char *)mb->model->weights + param->offset * (int64_t)type_size(mb->model->type) : NULL;
 }
 
-static void *gradient(const Pass *p, const Param *param) {
-    return param ? (char *)p->model->grads + param->offset * (int64_t)type_size(p->model->acc_type) : NULL;
+static void *gradient(const MicroBatch *mb, const Param *param) {
+    return param ? (char *)mb->model->grads + param->offset * (int64_t)type_size(mb->model->acc_type) : NULL;
 }
 
-// The product of a linear layer is multiplied by this: 1 but for the attention's projection where it depends on the depth.
-static double linear_alpha(const Pass *p, ParamKind kind) {
-    const ModelConfig *c = &p->model->config;
+// Scale factor of a linear layer's GEMM: 1, except for a depth-scaled attention projection.
+static double linear_alpha(const MicroBatch *mb, ParamKind kind) {
+    const ModelConfig *c = &mb->model->config;
     return kind == PARAM_ATTENTION_PROJ_WEIGHT && c->depth_scaled_attention ? 1 / sqrt(2.0 * c->n_layer) : 1;
 }
 
 // out (n, rows) = alpha in (n, cols) W^T + bias.
-static void linear_product(const Pass *p, void *out, const void *in, const Param *w, const void *bias, int64_t n) {
-    Type type = p->model->type;
-    Gemm g = {.type = type, .c_type = type, .m = n, .n = w->rows, .k = w->cols, .alpha = linear_alpha(p, w->kind)};
-    g.a = in, g.lda = w->cols;                                                 // (n, cols)
-    g.b = weight(p, w->kind, w->layer), g.ldb = w->cols, g.transpose_b = true; // (rows, cols)
-    g.c = out, g.ldc = w->rows, g.bias = bias;                                 // (n, rows), (rows)
-    device_gemm(p->stream, &g);
+static void linear_gemm(const MicroBatch *mb, void *out, const void *in, const Param *w, const void *bias,
+                        int64_t n) {
+    Type type = mb->model->type;
+    Gemm g = {.type = type, .c_type = type, .m = n, .n = w->rows, .k = w->cols, .alpha = linear_alpha(mb, w->kind)};
+    g.a = in, g.lda = w->cols;                                                  // (n, cols)
+    g.b = weight(mb, w->kind, w->layer), g.ldb = w->cols, g.transpose_b = true; // (rows, cols)
+    g.c = out, g.ldc = w->rows, g.bias = bias;                                  // (n, rows), (rows)
+    device_gemm(mb->stream, &g);
 }
 
-static void linear_forward(const Pass *p, void *out, const void *in, ParamKind kind, ParamKind bias, int layer) {
-    linear_product(p, out, in, param_find(&p->model->table, kind, layer), weight(p, bias, layer), p->N);
+static void linear_forward(const MicroBatch *mb, void *out, const void *in, ParamKind kind, ParamKind bias,
+                           int layer) {
+    linear_gemm(mb, out, in, param_find(&mb->model->table, kind, layer), weight(mb, bias, layer), mb->N);
 }
 
-// din (n, cols) = or += alpha dout (n, rows) W.
-static void linear_backward_input(const Pass *p, void *din, const void *dout, const Param *w, int64_t n, bool add) {
-    Type type = p->model->type;
-    Gemm g = {.type = type, .c_type = type, .m = n, .n = w->cols, .k = w->rows, .alpha = linear_alpha(p, w->kind)};
-    g.a = dout, g.lda = w->rows;                         // (n, rows)
-    g.b = weight(p, w->kind, w->layer), g.ldb = w->cols; // (rows, cols)
-    g.c = din, g.ldc = w->cols, g.beta = add;            // (n, cols)
-    device_gemm(p->stream, &g);
+// din (n, cols) = (or +=) alpha dout (n, rows) W.
+static void linear_backward_input(const MicroBatch *mb, void *din, const void *dout, const Param *w, int64_t n,
+                                  bool add) {
+    Type type = mb->model->type;
+    Gemm g = {.type = type, .c_type = type, .m = n, .n = w->cols, .k = w->rows, .alpha = linear_alpha(mb, w->kind)};
+    g.a = dout, g.lda = w->rows;                          // (n, rows)
+    g.b = weight(mb, w->kind, w->layer), g.ldb = w->cols; // (rows, cols)
+    g.c = din, g.ldc = w->cols, g.beta = add;             // (n, cols)
+    device_gemm(mb->stream, &g);
 }
 
-// dW (rows, cols) = or += alpha dout^T (rows, n) in (n, cols).
-static void linear_backward_weight(const Pass *p, const void *dout, const void *in, const Param *w, int64_t n,
-                                   bool add) {
-    Type type = p->model->type, sum_type = p->model->acc_type;
+// dW (rows, cols) = (or +=) alpha dout^T (rows, n) in (n, cols).
+static void linear_backward_weight(const MicroBatch *mb, const void *dout, const void *in, const Param *w,
+                                   int64_t n, bool add) {
+    Type type = mb->model->type, sum_type = mb->model->acc_type;
     Gemm g = {
-        .type = type, .c_type = sum_type, .m = w->rows, .n = w->cols, .k = n, .alpha = linear_alpha(p, w->kind)};
-    g.a = dout, g.lda = w->rows, g.transpose_a = true;   // (n, rows)
-    g.b = in, g.ldb = w->cols;                           // (n, cols)
-    g.c = gradient(p, w), g.ldc = w->cols, g.beta = add; // (rows, cols)
-    device_gemm(p->stream, &g);
+        .type = type, .c_type = sum_type, .m = w->rows, .n = w->cols, .k = n, .alpha = linear_alpha(mb, w->kind)};
+    g.a = dout, g.lda = w->rows, g.transpose_a = true;    // (n, rows)
+    g.b = in, g.ldb = w->cols;                            // (n, cols)
+    g.c = gradient(mb, w), g.ldc = w->cols, g.beta = add; // (rows, cols)
+    device_gemm(mb->stream, &g);
 }
 
-static void bias_backward(const Pass *p, const Param *bias, const void *dout, int64_t n, bool accumulate) {
-    p->model->ops->bias_backward(p->stream, &(BiasBackward){.dbias = gradient(p, bias), // (C)
-                                                            .dout = dout,               // (n, C)
-                                                            .accumulate = accumulate,
-                                                            .N = n,
-                                                            .C = (int)bias->cols});
+static void bias_backward(const MicroBatch *mb, const Param *bias, const void *dout, int64_t n, bool accumulate) {
+    mb->model->ops->bias_backward(mb->stream, &(BiasBackward){.dbias = gradient(mb, bias), // (C)
+                                                              .dout = dout,                // (n, C)
+                                                              .accumulate = accumulate,
+                                                              .N = n,
+                                                              .C = (int)bias->cols});
 }
 
-static void linear_backward(const Pass *p, void *din, bool add_din, const void *dout, const void *in,
+static void linear_backward(const MicroBatch *mb, void *din, bool add_din, const void *dout, const void *in,
                             ParamKind kind, ParamKind bias, int layer) {
-    const Param *w = param_find(&p->model->table, kind, layer), *b = param_find(&p->model->table, bias, layer);
-    linear_backward_weight(p, dout, in, w, p->N, p->accumulate);
-    linear_backward_input(p, din, dout, w, p->N, add_din);
-    if (b) bias_backward(p, b, dout, p->N, p->accumulate);
+    const Param *w = param_find(&mb->model->table, kind, layer), *b = param_find(&mb->model->table, bias, layer);
+    linear_backward_weight(mb, dout, in, w, mb->N, mb->accumulate);
+    linear_backward_input(mb, din, dout, w, mb->N, add_din);
+    if (b) bias_backward(mb, b, dout, mb->N, mb->accumulate);
 }
 
-// One of the norms of the network with its place in the tables.
+// One of the model's norms: its parameters and activations.
 typedef struct {
     ParamKind gain, bias;
     ActKind in, out, mean, rstd;
@@ -94,72 +97,74 @@ static const Norm norm2 = {PARAM_NORM2_GAIN, PARAM_NORM2_BIAS, ACT_RESID2,
 static const Norm final_norm = {PARAM_FINAL_NORM_GAIN, PARAM_FINAL_NORM_BIAS, ACT_FINAL_RESID,
                                 ACT_FINAL_NORM,        ACT_FINAL_MEAN,        ACT_FINAL_RSTD};
 
-// Adds the pending delta to the residual stream and normalizes it.
-static void norm_forward(Pass *p, const Norm *norm, int layer) {
-    Model *m = p->model;
-    void *resid = model_activation(m, norm->in, layer);
-    m->ops->norm_forward(p->stream, &(NormForward){.resid = resid,                                 // (N, C)
-                                                   .out = model_activation(m, norm->out, layer),   // (N, C)
-                                                   .mean = model_activation(m, norm->mean, layer), // (N)
-                                                   .rstd = model_activation(m, norm->rstd, layer), // (N)
-                                                   .x = p->resid,                                  // (N, C)
-                                                   .delta = p->delta,                              // (N, C)
-                                                   .gain = weight(p, norm->gain, layer),           // (C)
-                                                   .bias = weight(p, norm->bias, layer),           // (C)
-                                                   .kind = (NormKind)m->config.norm,
-                                                   .eps = m->config.norm_eps,
-                                                   .N = p->N,
-                                                   .C = m->config.d_model});
-    if (p->delta) p->resid = resid;
-    p->delta = NULL;
+// resid += pending_residual (if there is one), then normalizes resid.
+static void norm_forward(MicroBatch *mb, const Norm *norm, int layer) {
+    Model *model = mb->model;
+    void *resid = model_activation(model, norm->in, layer);
+    model->ops->norm_forward(mb->stream, &(NormForward){.resid = resid,                                   // (N, C)
+                                                        .out = model_activation(model, norm->out, layer), // (N, C)
+                                                        .mean = model_activation(model, norm->mean, layer), // (N)
+                                                        .rstd = model_activation(model, norm->rstd, layer), // (N)
+                                                        .x = mb->resid,                        // (N, C)
+                                                        .delta = mb->pending_residual,         // (N, C)
+                                                        .gain = weight(mb, norm->gain, layer), // (C)
+                                                        .bias = weight(mb, norm->bias, layer), // (C)
+                                                        .kind = (NormKind)model->config.norm,
+                                                        .eps = model->config.norm_eps,
+                                                        .N = mb->N,
+                                                        .C = model->config.d_model});
+    if (mb->pending_residual) mb->resid = resid;
+    mb->pending_residual = NULL;
 }
 
-// Once more from its input, which is there.
-static void recompute_norm(Pass *p, const Norm *norm, int layer) {
-    p->resid = model_activation(p->model, norm->in, layer), p->delta = NULL;
-    norm_forward(p, norm, layer);
+// Recomputes the norm from its saved input.
+static void recompute_norm(MicroBatch *mb, const Norm *norm, int layer) {
+    mb->resid = model_activation(mb->model, norm->in, layer);
+    mb->pending_residual = NULL;
+    norm_forward(mb, norm, layer);
 }
 
-// dx += the gradient through the norm, dout that of its output.
-static void norm_backward(Pass *p, void *dx, const void *dout, const Norm *norm, int layer) {
-    Model *m = p->model;
-    const Param *gain = param_find(&m->table, norm->gain, layer), *bias = param_find(&m->table, norm->bias, layer);
-    m->ops->norm_backward(p->stream, &(NormBackward){.dx = dx,                                       // (N, C)
-                                                     .dgain = gradient(p, gain),                     // (C)
-                                                     .dbias = gradient(p, bias),                     // (C)
-                                                     .dout = dout,                                   // (N, C)
-                                                     .x = model_activation(m, norm->in, layer),      // (N, C)
-                                                     .mean = model_activation(m, norm->mean, layer), // (N)
-                                                     .rstd = model_activation(m, norm->rstd, layer), // (N)
-                                                     .gain = weight(p, norm->gain, layer),           // (C)
-                                                     .kind = (NormKind)m->config.norm,
-                                                     .accumulate = p->accumulate,
-                                                     .N = p->N,
-                                                     .C = m->config.d_model});
+// dx += gradient of the norm's input; dout is the gradient of its output.
+static void norm_backward(MicroBatch *mb, void *dx, const void *dout, const Norm *norm, int layer) {
+    Model *model = mb->model;
+    const Param *gain = param_find(&model->table, norm->gain, layer),
+                *bias = param_find(&model->table, norm->bias, layer);
+    model->ops->norm_backward(mb->stream, &(NormBackward){.dx = dx,                                      // (N, C)
+                                                          .dgain = gradient(mb, gain),                   // (C)
+                                                          .dbias = gradient(mb, bias),                   // (C)
+                                                          .dout = dout,                                  // (N, C)
+                                                          .x = model_activation(model, norm->in, layer), // (N, C)
+                                                          .mean = model_activation(model, norm->mean, layer), // (N)
+                                                          .rstd = model_activation(model, norm->rstd, layer), // (N)
+                                                          .gain = weight(mb, norm->gain, layer),              // (C)
+                                                          .kind = (NormKind)model->config.norm,
+                                                          .accumulate = mb->accumulate,
+                                                          .N = mb->N,
+                                                          .C = model->config.d_model});
 }
 
-// Queries, keys and values lie side by side in the rows of qkv (positions, Q); those of this pass begin at the row
-// p->position, the keys and values at the first.
+// Layout of qkv (positions, Q): each row holds the queries, keys and values of one position. The rows of this
+// micro-batch begin at row mb->position; with a KV cache the rows before it belong to earlier positions.
 typedef struct {
     AttentionShape attention;
-    HeadsShape heads;   // queries and keys
-    int64_t k_at, v_at; // where they begin in a row, in bytes
-    int64_t new_at;     // where the rows of this pass begin, in bytes
-} Packed;
+    HeadsShape heads;           // queries and keys
+    int64_t k_offset, v_offset; // of keys and values within a row, in bytes
+    int64_t new_rows_offset;    // of the first row of this micro-batch, in bytes
+} QkvLayout;
 
-static Packed packed(const Pass *p) {
-    const ModelConfig *c = &p->model->config;
+static QkvLayout qkv_layout(const MicroBatch *mb) {
+    const ModelConfig *c = &mb->model->config;
     int64_t A = (int64_t)c->n_head * c->head_dim, K = (int64_t)c->n_kv_head * c->head_dim, Q = A + 2 * K;
-    int64_t element = (int64_t)type_size(p->model->type);
-    int B = p->batch->B, T = p->batch->T;
-    return (Packed){
+    int64_t element = (int64_t)type_size(mb->model->type);
+    int B = mb->batch->B, T = mb->batch->T;
+    return (QkvLayout){
         .attention = {.B = B,
                       .n_head = c->n_head,
                       .n_kv_head = c->n_kv_head,
                       .head_dim = c->head_dim,
                       .q_len = T,
-                      .kv_len = p->position + T,
-                      .q_offset = p->position,
+                      .kv_len = mb->position + T,
+                      .q_offset = mb->position,
                       .q_row = Q,
                       .q_batch = T * Q,
                       .kv_row = Q,
@@ -171,263 +176,273 @@ static Packed packed(const Pass *p) {
                   .T = T,
                   .n_heads = c->n_head + c->n_kv_head,
                   .head_dim = c->head_dim,
-                  .pos_offset = p->position,
+                  .pos_offset = mb->position,
                   .row = Q,
                   .batch = T * Q,
                   .eps = c->norm_eps},
-        .k_at = A * element,
-        .v_at = (A + K) * element,
-        .new_at = p->position * Q * element};
+        .k_offset = A * element,
+        .v_offset = (A + K) * element,
+        .new_rows_offset = mb->position * Q * element};
 }
 
-// The normalization of heads keeps its statistics in here; NULL where there is none.
-static void *qk_rstd(const Pass *p, int l) {
-    return p->model->config.qk_norm ? model_activation(p->model, ACT_QK_RSTD, l) : NULL;
+// Statistics of the query and key norms; NULL if the model has none.
+static void *qk_rstd(const MicroBatch *mb, int l) {
+    return mb->model->config.qk_norm ? model_activation(mb->model, ACT_QK_RSTD, l) : NULL;
 }
 
-static bool qk_changes(const Model *m) {
-    return m->config.qk_norm || m->cos;
+static bool has_qk_transform(const Model *model) {
+    return model->config.qk_norm || model->cos;
 }
 
-static void mlp_activation_forward(Pass *p, int l) {
-    Model *m = p->model;
-    void *act = model_activation(m, ACT_MLP_ACT, l), *up = model_activation(m, ACT_MLP_UP, l);
-    int64_t n = p->N * m->config.d_ff;
-    ActivationKind kind = (ActivationKind)m->config.activation;
+static void mlp_activation_forward(MicroBatch *mb, int l) {
+    Model *model = mb->model;
+    void *act = model_activation(model, ACT_MLP_ACT, l), *up = model_activation(model, ACT_MLP_UP, l);
+    int64_t n = mb->N * model->config.d_ff;
+    ActivationKind kind = (ActivationKind)model->config.activation;
     if (kind == ACTIVATION_SWIGLU) {
-        const void *gate = model_activation(m, ACT_MLP_GATE, l);
-        m->ops->swiglu_forward(p->stream, &(SwigluForward){.out = act, .gate = gate, .up = up, .n = n});
+        const void *gate = model_activation(model, ACT_MLP_GATE, l);
+        model->ops->swiglu_forward(mb->stream, &(SwigluForward){.out = act, .gate = gate, .up = up, .n = n});
     } else {
-        m->ops->activation_forward(p->stream, &(ActivationForward){.out = act, .in = up, .kind = kind, .n = n});
+        model->ops->activation_forward(mb->stream,
+                                       &(ActivationForward){.out = act, .in = up, .kind = kind, .n = n});
     }
 }
 
-// All of a layer but its last product.
-static void layer_inner(Pass *p, int l) {
-    Model *m = p->model;
-    char *qkv = model_activation(m, ACT_QKV, l);
-    void *attention = model_activation(m, ACT_ATTENTION, l), *delta = model_activation(m, ACT_DELTA, 0);
-    Packed shape = packed(p);
-    char *fresh = qkv + shape.new_at;
+// The layer without its last GEMM (the MLP's output projection).
+static void layer_without_mlp_down(MicroBatch *mb, int l) {
+    Model *model = mb->model;
+    char *qkv = model_activation(model, ACT_QKV, l);
+    void *attention = model_activation(model, ACT_ATTENTION, l),
+         *sublayer_out = model_activation(model, ACT_PENDING_RESIDUAL, 0);
+    QkvLayout layout = qkv_layout(mb);
+    char *new_qkv = qkv + layout.new_rows_offset;
 
-    norm_forward(p, &norm1, l);
-    linear_forward(p, fresh, model_activation(m, ACT_NORM1, l), PARAM_QKV_WEIGHT, PARAM_QKV_BIAS, l);
-    if (qk_changes(m))
-        m->ops->qk_forward(p->stream, &(QkForward){.x = fresh,            // (N, Q)
-                                                   .rstd = qk_rstd(p, l), // (N, n_head + n_kv_head)
-                                                   .cos = m->cos,         // (context, head_dim / 2)
-                                                   .sin = m->sin,         // (context, head_dim / 2)
-                                                   .shape = shape.heads});
-    m->ops->attention_forward(p->stream,
-                              &(AttentionForward){.out = attention,                       // (N, A)
-                                                  .lse = model_activation(m, ACT_LSE, l), // (B, n_head, T)
-                                                  .q = fresh,                             // (N, Q)
-                                                  .k = qkv + shape.k_at,                  // (kv_len, Q)
-                                                  .v = qkv + shape.v_at,                  // (kv_len, Q)
-                                                  .shape = shape.attention});
-    linear_forward(p, delta, attention, PARAM_ATTENTION_PROJ_WEIGHT, PARAM_ATTENTION_PROJ_BIAS, l);
-    p->delta = delta;
+    norm_forward(mb, &norm1, l);
+    linear_forward(mb, new_qkv, model_activation(model, ACT_NORM1, l), PARAM_QKV_WEIGHT, PARAM_QKV_BIAS, l);
+    if (has_qk_transform(model))
+        model->ops->qk_forward(mb->stream, &(QkForward){.x = new_qkv,           // (N, Q)
+                                                        .rstd = qk_rstd(mb, l), // (N, n_head + n_kv_head)
+                                                        .cos = model->cos,      // (context, head_dim / 2)
+                                                        .sin = model->sin,      // (context, head_dim / 2)
+                                                        .shape = layout.heads});
+    model->ops->attention_forward(mb->stream,
+                                  &(AttentionForward){.out = attention,                           // (N, A)
+                                                      .lse = model_activation(model, ACT_LSE, l), // (B, n_head, T)
+                                                      .q = new_qkv,                               // (N, Q)
+                                                      .k = qkv + layout.k_offset,                 // (kv_len, Q)
+                                                      .v = qkv + layout.v_offset,                 // (kv_len, Q)
+                                                      .shape = layout.attention});
+    linear_forward(mb, sublayer_out, attention, PARAM_ATTENTION_PROJ_WEIGHT, PARAM_ATTENTION_PROJ_BIAS, l);
+    mb->pending_residual = sublayer_out;
 
-    norm_forward(p, &norm2, l);
-    const void *norm = model_activation(m, ACT_NORM2, l);
-    if (m->config.activation == ACTIVATION_SWIGLU)
-        linear_forward(p, model_activation(m, ACT_MLP_GATE, l), norm, PARAM_MLP_GATE_WEIGHT, PARAM_MLP_GATE_BIAS,
-                       l);
-    linear_forward(p, model_activation(m, ACT_MLP_UP, l), norm, PARAM_MLP_UP_WEIGHT, PARAM_MLP_UP_BIAS, l);
-    mlp_activation_forward(p, l);
+    norm_forward(mb, &norm2, l);
+    const void *norm = model_activation(model, ACT_NORM2, l);
+    if (model->config.activation == ACTIVATION_SWIGLU)
+        linear_forward(mb, model_activation(model, ACT_MLP_GATE, l), norm, PARAM_MLP_GATE_WEIGHT,
+                       PARAM_MLP_GATE_BIAS, l);
+    linear_forward(mb, model_activation(model, ACT_MLP_UP, l), norm, PARAM_MLP_UP_WEIGHT, PARAM_MLP_UP_BIAS, l);
+    mlp_activation_forward(mb, l);
 }
 
-static void layer_forward(Pass *p, int l) {
-    void *delta = model_activation(p->model, ACT_DELTA, 0);
-    layer_inner(p, l);
-    linear_forward(p, delta, model_activation(p->model, ACT_MLP_ACT, l), PARAM_MLP_DOWN_WEIGHT, PARAM_MLP_DOWN_BIAS,
-                   l);
-    p->delta = delta;
+static void layer_forward(MicroBatch *mb, int l) {
+    void *sublayer_out = model_activation(mb->model, ACT_PENDING_RESIDUAL, 0);
+    layer_without_mlp_down(mb, l);
+    linear_forward(mb, sublayer_out, model_activation(mb->model, ACT_MLP_ACT, l), PARAM_MLP_DOWN_WEIGHT,
+                   PARAM_MLP_DOWN_BIAS, l);
+    mb->pending_residual = sublayer_out;
 }
 
-// Makes what the forward pass did not keep, from what it kept.
-static void layer_recompute(Pass *p, int l) {
-    Model *m = p->model;
-    if (m->run.recompute == RECOMPUTE_NONE) return;
-    if (m->run.recompute == RECOMPUTE_LAYER) {
-        p->resid = model_activation(m, ACT_RESID1, l), p->delta = NULL;
-        layer_inner(p, l);
+// Recomputes the activations that the forward pass did not keep.
+static void layer_recompute(MicroBatch *mb, int l) {
+    Model *model = mb->model;
+    if (model->shape.recompute == RECOMPUTE_NONE) return;
+    if (model->shape.recompute == RECOMPUTE_LAYER) {
+        mb->resid = model_activation(model, ACT_RESID1, l);
+        mb->pending_residual = NULL;
+        layer_without_mlp_down(mb, l);
         return;
     }
-    recompute_norm(p, &norm1, l);
-    recompute_norm(p, &norm2, l);
-    mlp_activation_forward(p, l);
+    recompute_norm(mb, &norm1, l);
+    recompute_norm(mb, &norm2, l);
+    mlp_activation_forward(mb, l);
 }
 
-static void mlp_backward(Pass *p, void *dnorm, const void *dout, int l) {
-    Model *m = p->model;
-    void *dmlp = model_activation(m, ACT_DMLP, 0), *dgate = model_activation(m, ACT_DMLP_GATE, 0);
-    const void *norm = model_activation(m, ACT_NORM2, l), *up = model_activation(m, ACT_MLP_UP, l);
-    int64_t n = p->N * m->config.d_ff;
-    bool swiglu = m->config.activation == ACTIVATION_SWIGLU;
-    linear_backward(p, dmlp, false, dout, model_activation(m, ACT_MLP_ACT, l), PARAM_MLP_DOWN_WEIGHT,
+static void mlp_backward(MicroBatch *mb, void *dnorm, const void *dout, int l) {
+    Model *model = mb->model;
+    void *dmlp = model_activation(model, ACT_DMLP, 0), *dgate = model_activation(model, ACT_DMLP_GATE, 0);
+    const void *norm = model_activation(model, ACT_NORM2, l), *up = model_activation(model, ACT_MLP_UP, l);
+    int64_t n = mb->N * model->config.d_ff;
+    bool swiglu = model->config.activation == ACTIVATION_SWIGLU;
+    linear_backward(mb, dmlp, false, dout, model_activation(model, ACT_MLP_ACT, l), PARAM_MLP_DOWN_WEIGHT,
                     PARAM_MLP_DOWN_BIAS, l);
     if (swiglu) {
-        m->ops->swiglu_backward(p->stream, &(SwigluBackward){.dgate = dgate, // (N, F), as all of them
-                                                             .dup = dmlp,
-                                                             .dout = dmlp,
-                                                             .gate = model_activation(m, ACT_MLP_GATE, l),
-                                                             .up = up,
-                                                             .n = n});
-        linear_backward(p, dnorm, false, dgate, norm, PARAM_MLP_GATE_WEIGHT, PARAM_MLP_GATE_BIAS, l);
+        model->ops->swiglu_backward(mb->stream, &(SwigluBackward){.dgate = dgate, // (N, F), like all others
+                                                                  .dup = dmlp,
+                                                                  .dout = dmlp,
+                                                                  .gate = model_activation(model, ACT_MLP_GATE, l),
+                                                                  .up = up,
+                                                                  .n = n});
+        linear_backward(mb, dnorm, false, dgate, norm, PARAM_MLP_GATE_WEIGHT, PARAM_MLP_GATE_BIAS, l);
     } else {
-        m->ops->activation_backward(p->stream, &(ActivationBackward){.din = dmlp, // (N, F), as all of them
-                                                                     .dout = dmlp,
-                                                                     .in = up,
-                                                                     .kind = (ActivationKind)m->config.activation,
-                                                                     .n = n});
+        model->ops->activation_backward(mb->stream,
+                                        &(ActivationBackward){.din = dmlp, // (N, F), like all others
+                                                              .dout = dmlp,
+                                                              .in = up,
+                                                              .kind = (ActivationKind)model->config.activation,
+                                                              .n = n});
     }
-    linear_backward(p, dnorm, swiglu, dmlp, norm, PARAM_MLP_UP_WEIGHT, PARAM_MLP_UP_BIAS, l);
+    linear_backward(mb, dnorm, swiglu, dmlp, norm, PARAM_MLP_UP_WEIGHT, PARAM_MLP_UP_BIAS, l);
 }
 
-// dresid is at once the gradient of the residual stream and of the delta that was added to it.
-static void layer_backward(Pass *p, int l) {
-    Model *m = p->model;
-    char *qkv = model_activation(m, ACT_QKV, l), *dqkv = model_activation(m, ACT_DQKV, 0);
-    void *attention = model_activation(m, ACT_ATTENTION, l), *dattention = model_activation(m, ACT_DATTENTION, 0);
-    void *dresid = model_activation(m, ACT_DRESID, 0), *dnorm = model_activation(m, ACT_DNORM, 0);
-    Packed shape = packed(p);
+// dresid is both the gradient of the residual stream and that of each sub-block output added to it.
+static void layer_backward(MicroBatch *mb, int l) {
+    Model *model = mb->model;
+    char *qkv = model_activation(model, ACT_QKV, l), *dqkv = model_activation(model, ACT_DQKV, 0);
+    void *attention = model_activation(model, ACT_ATTENTION, l),
+         *dattention = model_activation(model, ACT_DATTENTION, 0);
+    void *dresid = model_activation(model, ACT_DRESID, 0), *dnorm = model_activation(model, ACT_DNORM, 0);
+    QkvLayout layout = qkv_layout(mb);
 
-    layer_recompute(p, l);
-    mlp_backward(p, dnorm, dresid, l);
-    norm_backward(p, dresid, dnorm, &norm2, l);
+    layer_recompute(mb, l);
+    mlp_backward(mb, dnorm, dresid, l);
+    norm_backward(mb, dresid, dnorm, &norm2, l);
 
-    linear_backward(p, dattention, false, dresid, attention, PARAM_ATTENTION_PROJ_WEIGHT, PARAM_ATTENTION_PROJ_BIAS,
+    linear_backward(mb, dattention, false, dresid, attention, PARAM_ATTENTION_PROJ_WEIGHT,
+                    PARAM_ATTENTION_PROJ_BIAS, l);
+    model->ops->attention_backward(
+        mb->stream,
+        &(AttentionBackward){.dq = dqkv,                                         // (N, Q)
+                             .dk = dqkv + layout.k_offset,                       // (N, Q)
+                             .dv = dqkv + layout.v_offset,                       // (N, Q)
+                             .delta = model_activation(model, ACT_ATT_DELTA, 0), // (B, n_head, T)
+                             .dout = dattention,                                 // (N, A)
+                             .q = qkv,                                           // (N, Q)
+                             .k = qkv + layout.k_offset,                         // (N, Q)
+                             .v = qkv + layout.v_offset,                         // (N, Q)
+                             .out = attention,                                   // (N, A)
+                             .lse = model_activation(model, ACT_LSE, l),         // (B, n_head, T)
+                             .shape = layout.attention});
+    if (has_qk_transform(model))
+        model->ops->qk_backward(mb->stream, &(QkBackward){.dx = dqkv,             // (N, Q)
+                                                          .y = qkv,               // (N, Q)
+                                                          .rstd = qk_rstd(mb, l), // (N, n_head + n_kv_head)
+                                                          .cos = model->cos,      // (context, head_dim / 2)
+                                                          .sin = model->sin,      // (context, head_dim / 2)
+                                                          .shape = layout.heads});
+    linear_backward(mb, dnorm, false, dqkv, model_activation(model, ACT_NORM1, l), PARAM_QKV_WEIGHT, PARAM_QKV_BIAS,
                     l);
-    m->ops->attention_backward(
-        p->stream,
-        &(AttentionBackward){.dq = dqkv,                                     // (N, Q)
-                             .dk = dqkv + shape.k_at,                        // (N, Q)
-                             .dv = dqkv + shape.v_at,                        // (N, Q)
-                             .delta = model_activation(m, ACT_ATT_DELTA, 0), // (B, n_head, T)
-                             .dout = dattention,                             // (N, A)
-                             .q = qkv,                                       // (N, Q)
-                             .k = qkv + shape.k_at,                          // (N, Q)
-                             .v = qkv + shape.v_at,                          // (N, Q)
-                             .out = attention,                               // (N, A)
-                             .lse = model_activation(m, ACT_LSE, l),         // (B, n_head, T)
-                             .shape = shape.attention});
-    if (qk_changes(m))
-        m->ops->qk_backward(p->stream, &(QkBackward){.dx = dqkv,            // (N, Q)
-                                                     .y = qkv,              // (N, Q)
-                                                     .rstd = qk_rstd(p, l), // (N, n_head + n_kv_head)
-                                                     .cos = m->cos,         // (context, head_dim / 2)
-                                                     .sin = m->sin,         // (context, head_dim / 2)
-                                                     .shape = shape.heads});
-    linear_backward(p, dnorm, false, dqkv, model_activation(m, ACT_NORM1, l), PARAM_QKV_WEIGHT, PARAM_QKV_BIAS, l);
-    norm_backward(p, dresid, dnorm, &norm1, l);
+    norm_backward(mb, dresid, dnorm, &norm1, l);
 }
 
-void block_final_norm(Pass *p) {
-    norm_forward(p, &final_norm, -1);
+void block_final_norm(MicroBatch *mb) {
+    norm_forward(mb, &final_norm, -1);
 }
 
-void model_logits(Pass *p, int64_t row, int64_t n) {
-    Model *m = p->model;
-    const Param *head = model_head(m);
-    const char *norm = model_activation(m, ACT_FINAL_NORM, 0); // (N, C)
-    linear_product(p, model_activation(m, ACT_LOGITS, 0), norm + row * head->cols * (int64_t)type_size(m->type),
-                   head, weight(p, PARAM_HEAD_BIAS, -1), n);
+void model_logits(MicroBatch *mb, int64_t row, int64_t n) {
+    Model *model = mb->model;
+    const Param *head = model_head(model);
+    const char *norm = model_activation(model, ACT_FINAL_NORM, 0); // (N, C)
+    linear_gemm(mb, model_activation(model, ACT_LOGITS, 0),
+                norm + row * head->cols * (int64_t)type_size(model->type), head, weight(mb, PARAM_HEAD_BIAS, -1),
+                n);
 }
 
-// The head with its loss, and at once their gradients: a chunk of logits exists only here.
-static void head_forward(Pass *p) {
-    Model *m = p->model;
-    const ModelConfig *c = &m->config;
-    const Param *head = model_head(m), *bias = param_find(&m->table, PARAM_HEAD_BIAS, -1);
+// Head and loss, together with their gradients, in chunks of positions: only one chunk of logits exists at a time.
+static void head_forward(MicroBatch *mb) {
+    Model *model = mb->model;
+    const ModelConfig *c = &model->config;
+    const Param *head = model_head(model), *bias = param_find(&model->table, PARAM_HEAD_BIAS, -1);
     int classes = c->mask_padding ? c->vocab_size : c->vocab_padded;
-    void *logits = model_activation(m, ACT_LOGITS, 0);
-    char *losses = model_activation(m, ACT_LOSSES, 0), *norm = model_activation(m, ACT_FINAL_NORM, 0);
-    char *dnorm = p->backward ? model_activation(m, ACT_DNORM, 0) : NULL;
-    int64_t row_bytes = c->d_model * (int64_t)type_size(m->type), loss_bytes = (int64_t)type_size(m->acc_type);
+    void *logits = model_activation(model, ACT_LOGITS, 0);
+    char *losses = model_activation(model, ACT_LOSSES, 0), *norm = model_activation(model, ACT_FINAL_NORM, 0);
+    char *dnorm = mb->backward ? model_activation(model, ACT_DNORM, 0) : NULL;
+    int64_t row_bytes = c->d_model * (int64_t)type_size(model->type),
+            loss_bytes = (int64_t)type_size(model->acc_type);
 
-    block_final_norm(p);
-    for (int64_t row = 0; row < p->N; row += m->acts.logits_rows) {
-        int64_t n = p->N - row < m->acts.logits_rows ? p->N - row : m->acts.logits_rows;
-        bool accumulate = p->accumulate || row > 0;
-        model_logits(p, row, n);
-        m->ops->cross_entropy(p->stream, &(CrossEntropy){.losses = losses + row * loss_bytes, // (n)
-                                                         .logits = logits,                    // (n, Vp)
-                                                         .targets = p->batch->targets + row,  // (n)
-                                                         .scale = p->backward ? p->scale : 0,
-                                                         .cap_kind = (SoftcapKind)c->softcap_kind,
-                                                         .cap = c->softcap,
-                                                         .n = n,
-                                                         .V = classes,
-                                                         .Vp = c->vocab_padded});
-        if (!p->backward) continue;
-        linear_backward_weight(p, logits, norm + row * row_bytes, head, n, accumulate);
-        linear_backward_input(p, dnorm + row * row_bytes, logits, head, n, false);
-        if (bias) bias_backward(p, bias, logits, n, accumulate);
+    block_final_norm(mb);
+    for (int64_t row = 0; row < mb->N; row += model->acts.logits_rows) {
+        int64_t n = mb->N - row < model->acts.logits_rows ? mb->N - row : model->acts.logits_rows;
+        bool accumulate = mb->accumulate || row > 0;
+        model_logits(mb, row, n);
+        model->ops->cross_entropy(mb->stream, &(CrossEntropy){.losses = losses + row * loss_bytes, // (n)
+                                                              .logits = logits,                    // (n, Vp)
+                                                              .targets = mb->batch->targets + row, // (n)
+                                                              .scale = mb->backward ? mb->scale : 0,
+                                                              .cap_kind = (SoftcapKind)c->softcap_kind,
+                                                              .cap = c->softcap,
+                                                              .n = n,
+                                                              .V = classes,
+                                                              .Vp = c->vocab_padded});
+        if (!mb->backward) continue;
+        linear_backward_weight(mb, logits, norm + row * row_bytes, head, n, accumulate);
+        linear_backward_input(mb, dnorm + row * row_bytes, logits, head, n, false);
+        if (bias) bias_backward(mb, bias, logits, n, accumulate);
     }
-    m->ops->loss_sum(p->stream, &(LossSum){.total = m->loss, .losses = losses, .n = p->N});
+    model->ops->loss_sum(mb->stream, &(LossSum){.total = model->loss, .losses = losses, .n = mb->N});
 }
 
-static void embedding_forward(Pass *p) {
-    const ModelConfig *c = &p->model->config;
-    void *out = model_activation(p->model, c->embed_norm ? ACT_EMBED : ACT_RESID1, 0);
-    p->model->ops->embedding_forward(
-        p->stream,
-        &(EmbeddingForward){.out = out,                                     // (N, C)
-                            .wte = weight(p, PARAM_TOKEN_EMBEDDING, -1),    // (Vp, C)
-                            .wpe = weight(p, PARAM_POSITION_EMBEDDING, -1), // (context, C)
-                            .batch = p->batch,
-                            .pos_offset = p->position,
+static void embedding_forward(MicroBatch *mb) {
+    const ModelConfig *c = &mb->model->config;
+    void *out = model_activation(mb->model, c->embed_norm ? ACT_EMBED : ACT_RESID1, 0);
+    mb->model->ops->embedding_forward(
+        mb->stream,
+        &(EmbeddingForward){.out = out,                                      // (N, C)
+                            .wte = weight(mb, PARAM_TOKEN_EMBEDDING, -1),    // (Vp, C)
+                            .wpe = weight(mb, PARAM_POSITION_EMBEDDING, -1), // (context, C)
+                            .batch = mb->batch,
+                            .pos_offset = mb->position,
                             .C = c->d_model});
-    p->resid = out, p->delta = NULL;
+    mb->resid = out;
+    mb->pending_residual = NULL;
     if (!c->embed_norm) return;
-    norm_forward(p, &embed_norm, 0);
-    p->resid = model_activation(p->model, ACT_RESID1, 0);
+    norm_forward(mb, &embed_norm, 0);
+    mb->resid = model_activation(mb->model, ACT_RESID1, 0);
 }
 
-static void zero_gradient(const Pass *p, const Param *param) {
-    if (param == NULL || p->accumulate) return;
-    device_zero(p->stream, gradient(p, param), (size_t)param_elements(param) * type_size(p->model->acc_type));
+static void zero_gradient(const MicroBatch *mb, const Param *param) {
+    if (param == NULL || mb->accumulate) return;
+    device_zero(mb->stream, gradient(mb, param), (size_t)param_elements(param) * type_size(mb->model->acc_type));
 }
 
-static size_t residual_bytes(const Pass *p) {
-    return (size_t)(p->N * p->model->config.d_model) * type_size(p->model->type);
+static size_t residual_bytes(const MicroBatch *mb) {
+    return (size_t)(mb->N * mb->model->config.d_model) * type_size(mb->model->type);
 }
 
-// The operation adds. To the token embedding a tied head has written already; the others start from zero.
-static void embedding_backward(Pass *p) {
-    Model *m = p->model;
-    const Param *token = param_find(&m->table, PARAM_TOKEN_EMBEDDING, -1);
-    const Param *position = param_find(&m->table, PARAM_POSITION_EMBEDDING, -1);
-    void *dout = model_activation(m, ACT_DRESID, 0), *dnorm = model_activation(m, ACT_DNORM, 0);
-    if (!m->config.tied_head) zero_gradient(p, token);
-    zero_gradient(p, position);
-    if (m->config.embed_norm) {
-        device_zero(p->stream, dnorm, residual_bytes(p));
-        norm_backward(p, dnorm, dout, &embed_norm, 0);
+// The operation accumulates. A tied head has already written the token embedding's gradient; the others start from
+// zero.
+static void embedding_backward(MicroBatch *mb) {
+    Model *model = mb->model;
+    const Param *token = param_find(&model->table, PARAM_TOKEN_EMBEDDING, -1);
+    const Param *position = param_find(&model->table, PARAM_POSITION_EMBEDDING, -1);
+    void *dout = model_activation(model, ACT_DRESID, 0), *dnorm = model_activation(model, ACT_DNORM, 0);
+    if (!model->config.tied_head) zero_gradient(mb, token);
+    zero_gradient(mb, position);
+    if (model->config.embed_norm) {
+        device_zero(mb->stream, dnorm, residual_bytes(mb));
+        norm_backward(mb, dnorm, dout, &embed_norm, 0);
         dout = dnorm;
     }
-    m->ops->embedding_backward(p->stream, &(EmbeddingBackward){.dwte = gradient(p, token),    // (Vp, C)
-                                                               .dwpe = gradient(p, position), // (context, C)
-                                                               .dout = dout,                  // (N, C)
-                                                               .batch = p->batch,
-                                                               .C = m->config.d_model});
+    model->ops->embedding_backward(mb->stream, &(EmbeddingBackward){.dwte = gradient(mb, token),    // (Vp, C)
+                                                                    .dwpe = gradient(mb, position), // (context, C)
+                                                                    .dout = dout,                   // (N, C)
+                                                                    .batch = mb->batch,
+                                                                    .C = model->config.d_model});
 }
 
-void block_forward(Pass *p, int block) {
-    int n_layer = p->model->config.n_layer;
-    if (block == 0) embedding_forward(p);
-    else if (block <= n_layer) layer_forward(p, block - 1);
-    else head_forward(p);
+void block_forward(MicroBatch *mb, int block) {
+    int n_layer = mb->model->config.n_layer;
+    if (block == 0) embedding_forward(mb);
+    else if (block <= n_layer) layer_forward(mb, block - 1);
+    else head_forward(mb);
 }
 
-void block_backward(Pass *p, int block) {
-    Model *m = p->model;
-    void *dresid = model_activation(m, ACT_DRESID, 0);
-    if (block == 0) embedding_backward(p);
-    else if (block <= m->config.n_layer) layer_backward(p, block - 1);
+void block_backward(MicroBatch *mb, int block) {
+    Model *model = mb->model;
+    void *dresid = model_activation(model, ACT_DRESID, 0);
+    if (block == 0) embedding_backward(mb);
+    else if (block <= model->config.n_layer) layer_backward(mb, block - 1);
     else {
-        device_zero(p->stream, dresid, residual_bytes(p));
-        norm_backward(p, dresid, model_activation(m, ACT_DNORM, 0), &final_norm, -1);
+        device_zero(mb->stream, dresid, residual_bytes(mb));
+        norm_backward(mb, dresid, model_activation(model, ACT_DNORM, 0), &final_norm, -1);
     }
 }

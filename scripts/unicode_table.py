@@ -34,7 +34,7 @@ def main():
     print(f"// Made by scripts/unicode_table.py from Unicode {VERSION}.")
     print('#include "data/tokenizer/unicode.h"\n')
     print("const int unicode_n_ranges = %d;\n" % len(starts))
-    print("// A range of characters each: its first, times 4, plus its CharClass. It ends where the next begins.")
+    print("// Ranges of code points: 4 times the first code point plus its CharClass. A range ends where the next begins.")
     print("// clang-format off")
     print("const uint32_t unicode_ranges[] = {")
     for i in range(0, len(starts), 10):

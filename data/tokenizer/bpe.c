@@ -1,4 +1,4 @@
-// Reading a `.tiktoken` file and making its look-up tables.
+// Reads a `.tiktoken` file and builds its lookup tables.
 #include "data/tokenizer/bpe.h"
 
 #include "base/file.h"
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// 4 characters for every 3 bytes, a blank, a rank and a line end: no valid file is larger.
+// Upper bound of a valid file: 4 characters per 3 bytes, a space, a rank of 5 digits and a newline per token.
 enum { MAX_FILE = BPE_MAX_TOKENS * (4 * ((BPE_MAX_BYTES + 2) / 3) + 7) };
 
 static uint32_t hash_bytes(const char *bytes, size_t size) {
@@ -39,22 +39,22 @@ uint16_t bpe_find_pair(const Bpe *bpe, uint16_t left, uint16_t right) {
     }
 }
 
-// The value of a base64 digit; -1 for anything else.
-static int digit(char c) {
+// Value of a base64 digit; -1 for any other character.
+static int base64_digit(char c) {
     if (c >= 'A' && c <= 'Z') return c - 'A';
     if (c >= 'a' && c <= 'z') return c - 'a' + 26;
     if (c >= '0' && c <= '9') return c - '0' + 52;
     return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
-// Decodes padded base64 of at most BPE_MAX_BYTES bytes; returns their number, -1 if the text is something else.
+// Decodes padded base64 of at most BPE_MAX_BYTES bytes; returns the number of bytes, -1 if the text is invalid.
 static int decode_base64(char *out, const char *text, size_t size) {
     size_t pad = size >= 4 && text[size - 1] == '=' ? 1u + (text[size - 2] == '=') : 0;
     if (size % 4 != 0 || size / 4 * 3 - pad > BPE_MAX_BYTES) return -1;
     int n = 0;
     uint32_t bits = 0;
     for (size_t i = 0; i < size - pad; i++) {
-        int value = digit(text[i]);
+        int value = base64_digit(text[i]);
         if (value < 0) return -1;
         bits = bits << 6 | (uint32_t)value;
         if (i % 4 != 0) out[n++] = (char)(bits >> (6 - i % 4 * 2));
@@ -74,7 +74,7 @@ static bool parse_line(Line *line, const char *text, size_t size, Error *err) {
     size_t n = blank ? (size_t)(blank - text) : size, rank_digits = size - n - 1;
     line->length = blank ? decode_base64(line->bytes, text, n) : -1;
     if (line->length < 1 || rank_digits < 1 || rank_digits > 5)
-        return error_set(err, "this is not a token of at most %d bytes in base64, a blank and its rank",
+        return error_set(err, "expected a token of at most %d bytes in base64, a space and its rank",
                          BPE_MAX_BYTES);
     line->rank = 0;
     for (const char *p = blank + 1; p < text + size; p++) {
@@ -84,7 +84,7 @@ static bool parse_line(Line *line, const char *text, size_t size, Error *err) {
     return true;
 }
 
-// The next line of [*at, end) without its line end.
+// Returns the length of the next line of [*at, end), without its newline, and advances *at past it.
 static size_t next_line(const char **line, const char **at, const char *end) {
     const char *newline = memchr(*at, '\n', (size_t)(end - *at));
     size_t size = (size_t)((newline ? newline : end) - *at);
@@ -93,7 +93,7 @@ static size_t next_line(const char **line, const char **at, const char *end) {
     return size;
 }
 
-// Twice over the lines: the first time for the lengths by rank, then for the bytes.
+// Called twice: first for the length of each token, then for its bytes.
 static bool read_tokens(Bpe *bpe, const char *text, const char *end, bool lengths, Error *err) {
     int number = 1;
     for (const char *at = text; at < end; number++) {
@@ -102,10 +102,11 @@ static bool read_tokens(Bpe *bpe, const char *text, const char *end, bool length
         size_t size = next_line(&start, &at, end);
         if (!parse_line(&line, start, size, err)) return error_prefix(err, "line %d", number);
         if (lengths && line.rank >= bpe->n_tokens)
-            return error_set(err, "line %d: rank %d, but there are %d tokens: ranks must be 0, 1, 2, ...", number,
-                             line.rank, bpe->n_tokens);
+            return error_set(err,
+                             "line %d: rank %d is out of range, there are %d tokens: ranks must be 0, 1, 2, ...",
+                             number, line.rank, bpe->n_tokens);
         if (lengths && bpe->starts[line.rank + 1])
-            return error_set(err, "line %d: rank %d was there before", number, line.rank);
+            return error_set(err, "line %d: duplicate rank %d", number, line.rank);
         if (lengths) bpe->starts[line.rank + 1] = (uint32_t)line.length;
         else memcpy(bpe->bytes + bpe->starts[line.rank], line.bytes, (size_t)line.length);
     }
@@ -140,13 +141,13 @@ static bool fill_token_table(Bpe *bpe, Error *err) {
         char byte = (char)b;
         bpe->single[b] = bpe_find(bpe, &byte, 1);
         if (bpe->single[b] == BPE_NO_TOKEN)
-            return error_set(err, "the byte 0x%02X is no token, so that not every text could be encoded", b);
+            return error_set(err, "no token for the byte 0x%02X: not every text could be encoded", b);
     }
     return true;
 }
 
-// Every way to put a token together from two, found by cutting it everywhere; `add` NULL counts them.
-static uint32_t each_pair(Bpe *bpe, void (*add)(Bpe *bpe, uint64_t pair)) {
+// Calls `add` for every pair of tokens whose concatenation is a token (every split of every token); NULL only counts.
+static uint32_t for_each_pair(Bpe *bpe, void (*add)(Bpe *bpe, uint64_t pair)) {
     uint32_t n = 0;
     for (int token = 0; token < bpe->n_tokens; token++) {
         const char *bytes = bpe->bytes + bpe->starts[token];
@@ -174,16 +175,16 @@ static bool parse(Bpe *bpe, const char *text, size_t size, Error *err) {
     int64_t n = 0;
     for (const char *at = text; at < end; n++) next_line(&line, &at, end);
     if (n > BPE_MAX_TOKENS)
-        return error_set(err, "it has %lld lines; tokens of 16 bits allow %d", (long long)n, BPE_MAX_TOKENS);
+        return error_set(err, "it has %lld lines; 16-bit tokens allow at most %d", (long long)n, BPE_MAX_TOKENS);
     bpe->n_tokens = (int)n;
     bpe->starts = allocate((size_t)n + 1, sizeof *bpe->starts, 0);
     if (!read_tokens(bpe, text, end, true, err)) return false;
     for (int64_t i = 0; i < n; i++) bpe->starts[i + 1] += bpe->starts[i];
     bpe->bytes = allocate(bpe->starts[n] + 1, 1, 0);
     if (!read_tokens(bpe, text, end, false, err) || !fill_token_table(bpe, err)) return false;
-    bpe->n_pair_slots = slots_for(each_pair(bpe, NULL));
+    bpe->n_pair_slots = slots_for(for_each_pair(bpe, NULL));
     bpe->pairs = allocate(bpe->n_pair_slots, sizeof *bpe->pairs, 0xFF);
-    each_pair(bpe, add_pair);
+    for_each_pair(bpe, add_pair);
     bpe->classes = allocate(UNICODE_CODES, 1, 0);
     unicode_fill_classes(bpe->classes);
     return true;
@@ -197,7 +198,7 @@ Bpe *bpe_open(const char *path, Error *err) {
     bool ok = parse(bpe, text, size, err);
     free(text);
     if (ok) return bpe;
-    error_prefix(err, "%s is not a vocabulary that can be used", path);
+    error_prefix(err, "%s is not a valid vocabulary", path);
     bpe_close(bpe);
     return NULL;
 }

@@ -1,4 +1,4 @@
-// Encoding: a text into pieces, a piece into tokens.
+// BPE encoding: splits a text into pieces, and merges each piece into tokens.
 #include "data/tokenizer/bpe.h"
 
 #include "data/tokenizer/split.h"
@@ -7,24 +7,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Pieces of at most CACHE_BYTES bytes and CACHE_TOKENS tokens are remembered, each in the one slot that it hashes to.
-// Pieces of up to SHORT bytes are merged by searching all pairs each time, longer ones with a heap.
-enum { CACHE_BITS = 14, CACHE_BYTES = 15, CACHE_TOKENS = 7, SHORT = 96 };
+// Pieces of at most CACHE_BYTES bytes and CACHE_TOKENS tokens are kept in a direct-mapped cache. Pieces of at most
+// SHORT_BYTES bytes are merged with a linear search for every merge, longer ones with a heap.
+enum { CACHE_BITS = 14, CACHE_BYTES = 15, CACHE_TOKENS = 7, SHORT_BYTES = 96 };
 
 typedef struct {
-    uint64_t key[2]; // the bytes, zeros behind them, their number in the highest; 0: empty
+    uint64_t key[2]; // the bytes, zero padding, and in the highest byte their number; 0: empty
     uint16_t n, tokens[CACHE_TOKENS];
 } CacheSlot;
 
-// A symbol of a long piece, in a doubly linked list.
+// A symbol of a long piece; the symbols form a doubly linked list.
 typedef struct {
-    uint32_t previous, next; // positions; NO_POSITION at the ends
-    uint16_t token;          // BPE_NO_TOKEN: merged into the one before it
+    uint32_t previous, next; // indices; NO_POSITION at the ends
+    uint16_t token;          // BPE_NO_TOKEN: merged into the previous symbol
 } Symbol;
 
 static const uint32_t NO_POSITION = UINT32_MAX;
 
-// Pairs that can be merged: rank << 32 | position of the left one. The least is the leftmost of the lowest rank.
+// A min-heap of candidate merges, rank << 32 | position of the left symbol: the minimum is the leftmost of lowest rank.
 typedef struct {
     uint64_t *items;
     size_t n;
@@ -47,7 +47,7 @@ void bpe_encoder_free(BpeEncoder *encoder) {
 }
 
 static int merge_short(uint16_t *tokens, const Bpe *bpe, const char *bytes, int n) {
-    uint16_t merged[SHORT]; // [n - 1] what tokens i and i + 1 become, which is also the rank of doing so
+    uint16_t merged[SHORT_BYTES]; // (n - 1) result of merging tokens i and i + 1, which is also the rank
     for (int i = 0; i < n; i++) tokens[i] = bpe->single[(unsigned char)bytes[i]];
     for (int i = 0; i + 1 < n; i++) merged[i] = bpe_find_pair(bpe, tokens[i], tokens[i + 1]);
     for (;;) {
@@ -57,9 +57,9 @@ static int merge_short(uint16_t *tokens, const Bpe *bpe, const char *bytes, int 
         if (n < 2 || merged[best] == BPE_NO_TOKEN) return n;
         tokens[best] = merged[best];
         n--;
-        size_t behind = (size_t)(n - best - 1);
-        memmove(tokens + best + 1, tokens + best + 2, behind * sizeof *tokens);
-        memmove(merged + best, merged + best + 1, behind * sizeof *merged);
+        size_t n_after = (size_t)(n - best - 1);
+        memmove(tokens + best + 1, tokens + best + 2, n_after * sizeof *tokens);
+        memmove(merged + best, merged + best + 1, n_after * sizeof *merged);
         if (best > 0) merged[best - 1] = bpe_find_pair(bpe, tokens[best - 1], tokens[best]);
         if (best + 1 < n) merged[best] = bpe_find_pair(bpe, tokens[best], tokens[best + 1]);
     }
@@ -83,7 +83,7 @@ static uint64_t heap_pop(Heap *heap) {
     return top;
 }
 
-// What the symbol at a position and the next become; BPE_NO_TOKEN: nothing.
+// Returns the token that the symbol at a position and the next one merge to; BPE_NO_TOKEN if none.
 static uint16_t merged_at(const Bpe *bpe, const Symbol *symbols, uint32_t at) {
     const Symbol *s = &symbols[at];
     if (s->token == BPE_NO_TOKEN || s->next == NO_POSITION) return BPE_NO_TOKEN;
@@ -97,7 +97,7 @@ static void push_pair(Heap *heap, const Bpe *bpe, const Symbol *symbols, uint32_
 
 static int64_t merge_long(uint16_t *tokens, const Bpe *bpe, const char *bytes, uint32_t n) {
     Symbol *symbols = malloc(n * sizeof *symbols);
-    Heap heap = {malloc(2 * (size_t)n * sizeof *heap.items), 0}; // a merge takes one pair and adds at most two
+    Heap heap = {malloc(2 * (size_t)n * sizeof *heap.items), 0}; // a merge removes one pair and adds at most two
     ASSERT(symbols && heap.items);
     for (uint32_t i = 0; i < n; i++)
         symbols[i] = (Symbol){i ? i - 1 : NO_POSITION, i + 1 < n ? i + 1 : NO_POSITION,
@@ -107,7 +107,7 @@ static int64_t merge_long(uint16_t *tokens, const Bpe *bpe, const char *bytes, u
         uint64_t item = heap_pop(&heap);
         uint32_t at = (uint32_t)item;
         uint16_t merged = (uint16_t)(item >> 32);
-        if (merged_at(bpe, symbols, at) != merged) continue; // one of the two has been merged since
+        if (merged_at(bpe, symbols, at) != merged) continue; // stale: one of the two has been merged since
         Symbol *left = &symbols[at], *right = &symbols[left->next];
         left->token = merged;
         left->next = right->next;
@@ -126,11 +126,11 @@ static int64_t merge_long(uint16_t *tokens, const Bpe *bpe, const char *bytes, u
 static int64_t encode_piece(uint16_t *tokens, const Bpe *bpe, const char *bytes, size_t size) {
     tokens[0] = bpe_find(bpe, bytes, size);
     if (tokens[0] != BPE_NO_TOKEN) return 1;
-    return size <= SHORT ? merge_short(tokens, bpe, bytes, (int)size)
-                         : merge_long(tokens, bpe, bytes, (uint32_t)size);
+    return size <= SHORT_BYTES ? merge_short(tokens, bpe, bytes, (int)size)
+                               : merge_long(tokens, bpe, bytes, (uint32_t)size);
 }
 
-static int64_t encode_cached(uint16_t *tokens, BpeEncoder *e, const char *bytes, size_t size) {
+static int64_t encode_cached(uint16_t *tokens, BpeEncoder *encoder, const char *bytes, size_t size) {
     union {
         uint64_t word[2];
         char bytes[CACHE_BYTES + 1];
@@ -138,12 +138,12 @@ static int64_t encode_cached(uint16_t *tokens, BpeEncoder *e, const char *bytes,
     memcpy(key.bytes, bytes, size);
     key.bytes[CACHE_BYTES] = (char)size;
     uint64_t hash = (key.word[0] * 0x9E3779B97F4A7C15u ^ key.word[1]) * 0xD6E8FEB86659FD93u;
-    CacheSlot *slot = &e->cache[hash >> (64 - CACHE_BITS)];
+    CacheSlot *slot = &encoder->cache[hash >> (64 - CACHE_BITS)];
     if (slot->key[0] == key.word[0] && slot->key[1] == key.word[1]) {
         for (int i = 0; i < slot->n; i++) tokens[i] = slot->tokens[i];
         return slot->n;
     }
-    int64_t n = encode_piece(tokens, e->bpe, bytes, size);
+    int64_t n = encode_piece(tokens, encoder->bpe, bytes, size);
     if (n <= CACHE_TOKENS) {
         memcpy(slot->key, key.word, sizeof slot->key);
         slot->n = (uint16_t)n;
@@ -152,8 +152,8 @@ static int64_t encode_cached(uint16_t *tokens, BpeEncoder *e, const char *bytes,
     return n;
 }
 
-// Bytes of the text that are well-formed UTF-8 from its start.
-static size_t well_formed(const char *text, size_t size) {
+// Returns the length of the longest well-formed UTF-8 prefix.
+static size_t valid_prefix(const char *text, size_t size) {
     size_t at = 0;
     while (at < size) {
         uint64_t eight;
@@ -171,8 +171,8 @@ static size_t well_formed(const char *text, size_t size) {
     return at;
 }
 
-// How many of the bytes, which begin no well-formed character, become one U+FFFD: as many as could begin one.
-static size_t bad_length(const char *text, size_t size) {
+// Returns the number of bytes of ill-formed text that become one U+FFFD: the maximal subpart of a character.
+static size_t invalid_length(const char *text, size_t size) {
     const unsigned char *p = (const unsigned char *)text;
     if (p[0] < 0xC2 || p[0] > 0xF4 || size < 2) return 1;
     unsigned low = p[0] == 0xE0 ? 0xA0 : p[0] == 0xF0 ? 0x90 : 0x80;
@@ -181,20 +181,20 @@ static size_t bad_length(const char *text, size_t size) {
     return p[0] >= 0xF0 && size > 2 && (p[2] & 0xC0) == 0x80 ? 3 : 2;
 }
 
-// The text with U+FFFD for what is not UTF-8, to be freed.
-static char *replace_bad(size_t *out_size, const char *text, size_t size) {
+// Returns a copy of the text with U+FFFD for invalid UTF-8, to be freed by the caller.
+static char *replace_invalid(size_t *out_size, const char *text, size_t size) {
     char *out = malloc(3 * size);
     ASSERT(out);
     size_t n = 0;
     for (size_t at = 0; at < size;) {
-        size_t good = well_formed(text + at, size - at);
-        memcpy(out + n, text + at, good);
-        n += good;
-        at += good;
+        size_t valid = valid_prefix(text + at, size - at);
+        memcpy(out + n, text + at, valid);
+        n += valid;
+        at += valid;
         if (at == size) break;
         memcpy(out + n, "\xEF\xBF\xBD", 3);
         n += 3;
-        at += bad_length(text + at, size - at);
+        at += invalid_length(text + at, size - at);
     }
     *out_size = n;
     return out;
@@ -202,7 +202,7 @@ static char *replace_bad(size_t *out_size, const char *text, size_t size) {
 
 int64_t bpe_encode(uint16_t *tokens, BpeEncoder *encoder, const char *text, size_t size) {
     char *replaced = NULL;
-    if (well_formed(text, size) < size) text = replaced = replace_bad(&size, text, size);
+    if (valid_prefix(text, size) < size) text = replaced = replace_invalid(&size, text, size);
     ASSERT(size < NO_POSITION);
     int64_t n = 0;
     for (size_t at = 0, end; at < size; at = end) {

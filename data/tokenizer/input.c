@@ -64,7 +64,7 @@ static bool fill_raw(Input *in, Error *err) {
     in->read_bytes += n;
     in->raw_eof = n == 0;
     if (n == 0 && in->file_bytes >= 0 && in->read_bytes < in->file_bytes)
-        return error_set(err, "%s became shorter while it was read", in->path);
+        return error_set(err, "%s was truncated while it was read", in->path);
     return true;
 }
 

@@ -45,7 +45,7 @@ static int32_t hex4(const char *p, const char *end) {
 // Behind the backslash. Writes at most 4 bytes, fewer than the escape has.
 static bool decode_escape(Scanner *s, char **out) {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-    if (s->p == s->end) return bad(s, s->p, "the line ends in a string");
+    if (s->p == s->end) return bad(s, s->p, "unterminated string");
     const char *found = *s->p ? strchr(from, *s->p) : NULL;
     if (found) {
         *(*out)++ = to[found - from];
@@ -80,7 +80,7 @@ static bool decode_string(Scanner *s, char **string, size_t *size) {
             *out++ = *s->p++;
         }
     }
-    if (s->p == s->end) return bad(s, s->p, "the line ends in a string");
+    if (s->p == s->end) return bad(s, s->p, "unterminated string");
     s->p++;
     *size = (size_t)(out - *string);
     return true;
@@ -102,11 +102,11 @@ static bool skip_digits(Scanner *s) {
 static bool skip_number(Scanner *s) {
     const char *start = s->p;
     if (accept(s, '-') && skip_word(s, "Infinity")) return true;
-    if (!accept(s, '0') && !skip_digits(s)) return bad(s, start, "a value was expected");
-    if (accept(s, '.') && !skip_digits(s)) return bad(s, s->p, "a digit was expected");
+    if (!accept(s, '0') && !skip_digits(s)) return bad(s, start, "expected a value");
+    if (accept(s, '.') && !skip_digits(s)) return bad(s, s->p, "expected a digit");
     if (accept(s, 'e') || accept(s, 'E')) {
         if (!accept(s, '+')) accept(s, '-');
-        if (!skip_digits(s)) return bad(s, s->p, "a digit was expected");
+        if (!skip_digits(s)) return bad(s, s->p, "expected a digit");
     }
     return true;
 }
@@ -123,10 +123,10 @@ static void push(Scanner *s, char bracket) {
 // A key and its colon, which stand before a value in an object.
 static bool skip_key(Scanner *s, char **key, size_t *size) {
     skip_space(s);
-    if (s->p == s->end || *s->p != '"') return bad(s, s->p, "a key in double quotes was expected");
+    if (s->p == s->end || *s->p != '"') return bad(s, s->p, "expected a key in double quotes");
     if (!decode_string(s, key, size)) return false;
     skip_space(s);
-    return accept(s, ':') || bad(s, s->p, "':' was expected");
+    return accept(s, ':') || bad(s, s->p, "expected ':'");
 }
 
 // Everything from a comma or an opening bracket to the next value's first character; *closed: there is none, the array or
@@ -150,7 +150,7 @@ static bool skip_value(Scanner *s) {
         bool complete = true;
         char *string;
         size_t size;
-        if (s->p == s->end) return bad(s, s->p, "a value was expected");
+        if (s->p == s->end) return bad(s, s->p, "expected a value");
         if (*s->p == '{' || *s->p == '[') {
             if (!open_container(s, &complete)) return false;
         } else if (*s->p == '"') {
@@ -167,8 +167,7 @@ static bool skip_value(Scanner *s) {
                 s->depth--;
                 continue;
             }
-            if (!accept(s, ','))
-                return bad(s, s->p, object ? "',' or '}' was expected" : "',' or ']' was expected");
+            if (!accept(s, ',')) return bad(s, s->p, object ? "expected ',' or '}'" : "expected ',' or ']'");
             if (object && !skip_key(s, &string, &size)) return false;
             complete = false;
         }
@@ -187,7 +186,7 @@ static JsonLine scan(Scanner *s, char **text, size_t *text_size, const char *fie
     JsonLine result = JSON_LINE_EMPTY;
     char other = 0; // the first character of a value of another type
     skip_space(s);
-    if (!accept(s, '{')) return bad(s, s->p, "a line must be an object in braces"), JSON_LINE_BAD;
+    if (!accept(s, '{')) return bad(s, s->p, "expected an object in braces"), JSON_LINE_BAD;
     skip_space(s);
     for (bool end = accept(s, '}'); !end;) {
         char *key, *value;
@@ -207,12 +206,12 @@ static JsonLine scan(Scanner *s, char **text, size_t *text_size, const char *fie
         }
         skip_space(s);
         end = accept(s, '}');
-        if (!end && !accept(s, ',')) return bad(s, s->p, "',' or '}' was expected"), JSON_LINE_BAD;
+        if (!end && !accept(s, ',')) return bad(s, s->p, "expected ',' or '}'"), JSON_LINE_BAD;
     }
     skip_space(s);
-    if (s->p < s->end) return bad(s, s->p, "text behind the object"), JSON_LINE_BAD;
+    if (s->p < s->end) return bad(s, s->p, "trailing text after the object"), JSON_LINE_BAD;
     if (!other) return result;
-    error_set(s->err, "\"%s\" is %s, not a string; --field names the one with the text", field, type_name(other));
+    error_set(s->err, "\"%s\" is %s, not a string; --field names the field with the text", field, type_name(other));
     return JSON_LINE_BAD;
 }
 

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-// Whether a file name is NAME_train_NNNNNN.bin or NAME_val_NNNNNN.bin.
+// Returns true if a file name is NAME_train_NNNNNN.bin or NAME_val_NNNNNN.bin.
 static bool is_shard_name(const char *file, const char *name) {
     size_t length = strlen(name);
     if (strncmp(file, name, length) != 0) return false;
@@ -23,7 +23,7 @@ static bool is_shard_name(const char *file, const char *name) {
     return strcmp(p, ".bin") == 0;
 }
 
-// Goes over the shards of this name in the folder: removes them, or refuses the first.
+// Removes all shards of this name from the folder, or fails if there is one.
 static bool visit_shards(const TokenizeConfig *c, bool remove_them, Error *err) {
     DIR *dir = opendir(c->out_dir);
     if (!dir) return error_set(err, "cannot open the folder %s: %s", c->out_dir, strerror(errno));
@@ -31,9 +31,8 @@ static bool visit_shards(const TokenizeConfig *c, bool remove_them, Error *err) 
     for (struct dirent *entry; ok && (entry = readdir(dir));) {
         if (!is_shard_name(entry->d_name, c->name)) continue;
         if (!remove_them)
-            ok = error_set(
-                err, "%s/%s exists already: take another folder or name, or allow overwriting with --overwrite",
-                c->out_dir, entry->d_name);
+            ok = error_set(err, "%s/%s already exists: choose another folder or name, or use --overwrite",
+                           c->out_dir, entry->d_name);
         else if (unlinkat(dirfd(dir), entry->d_name, 0) != 0)
             ok = error_set(err, "cannot remove %s/%s: %s", c->out_dir, entry->d_name, strerror(errno));
     }
@@ -53,61 +52,60 @@ static bool open_shard(ShardWriter *writer, const TokenizeConfig *c, const char 
     return error_set(err, "path too long: %s/%s", c->out_dir, c->name);
 }
 
-static bool close_shard(Sink *s, ShardWriter *writer, Error *err) {
+static bool close_shard(Sink *sink, ShardWriter *writer, Error *err) {
     if (!writer->path) return true;
-    s->result->n_shards++;
+    sink->result->n_shards++;
     return shard_writer_close(writer, err);
 }
 
-static bool add_train(Sink *s, const uint16_t *tokens, int64_t n, Error *err) {
+static bool add_train(Sink *sink, const uint16_t *tokens, int64_t n, Error *err) {
     while (n > 0) {
-        if (!s->train.path && !open_shard(&s->train, s->config, "train", s->result->n_shards + 1, err))
+        if (!sink->train.path && !open_shard(&sink->train, sink->config, "train", sink->result->n_shards + 1, err))
             return false;
-        int64_t room = s->config->shard_tokens - s->train.n_tokens, part = n < room ? n : room;
-        if (!shard_writer_add(&s->train, tokens, part, err)) return false;
-        s->result->train_tokens += part;
+        int64_t room = sink->config->shard_tokens - sink->train.n_tokens, part = n < room ? n : room;
+        if (!shard_writer_add(&sink->train, tokens, part, err)) return false;
+        sink->result->train_tokens += part;
         tokens += part;
         n -= part;
-        if (part == room && !close_shard(s, &s->train, err)) return false;
+        if (part == room && !close_shard(sink, &sink->train, err)) return false;
     }
     return true;
 }
 
-static bool add_val(Sink *s, const uint16_t *tokens, int64_t n, Error *err) {
-    if (n > INT32_MAX - s->result->val_tokens)
-        return error_set(err, "more than %d tokens for validation do not fit a shard: let it have fewer",
-                         INT32_MAX);
-    if (!s->val.path && !open_shard(&s->val, s->config, "val", 0, err)) return false;
-    s->result->val_tokens += n;
-    return shard_writer_add(&s->val, tokens, n, err);
+static bool add_val(Sink *sink, const uint16_t *tokens, int64_t n, Error *err) {
+    if (n > INT32_MAX - sink->result->val_tokens)
+        return error_set(err, "more than %d validation tokens do not fit into a shard: use fewer", INT32_MAX);
+    if (!sink->val.path && !open_shard(&sink->val, sink->config, "val", 0, err)) return false;
+    sink->result->val_tokens += n;
+    return shard_writer_add(&sink->val, tokens, n, err);
 }
 
-bool sink_add(Sink *s, const uint16_t *tokens, int64_t n, bool to_val, Error *err) {
-    const int end_of_text = vocab_end_of_text(s->config->vocab);
+bool sink_add(Sink *sink, const uint16_t *tokens, int64_t n, bool to_val, Error *err) {
+    const int end_of_text = vocab_end_of_text(sink->config->vocab);
     for (int64_t i = 0, end; i < n; i = end) {
-        bool chooses = s->config->val_tokens >= 0;
-        if (!chooses) s->to_val = to_val;
-        else if (tokens[i] == end_of_text) s->to_val = s->result->val_tokens < s->config->val_tokens;
+        bool by_document = sink->config->val_tokens >= 0;
+        if (!by_document) sink->to_val = to_val;
+        else if (tokens[i] == end_of_text) sink->to_val = sink->result->val_tokens < sink->config->val_tokens;
         end = n;
-        if (chooses && s->to_val) // up to the next document
+        if (by_document && sink->to_val) // up to the next document
             for (end = i + 1; end < n && tokens[end] != end_of_text;) end++;
-        if (!(s->to_val ? add_val : add_train)(s, tokens + i, end - i, err)) return false;
+        if (!(sink->to_val ? add_val : add_train)(sink, tokens + i, end - i, err)) return false;
     }
     return true;
 }
 
-bool sink_close(Sink *s, bool ok, Error *err) {
-    if (ok && s->result->documents == 0)
+bool sink_close(Sink *sink, bool ok, Error *err) {
+    if (ok && sink->result->documents == 0)
         ok = error_set(err,
-                       "no document has a text; lines of JSON have it in the field that --field names, now \"%s\"",
-                       s->config->field);
-    if (ok && s->result->train_tokens == 0)
-        ok = error_set(err, "all of the text went to validation: lower --val-tokens, or give more documents");
-    ok = ok && close_shard(s, &s->train, err) && close_shard(s, &s->val, err);
+                       "no document has a text: --field names the field of the JSON objects with it, now \"%s\"",
+                       sink->config->field);
+    if (ok && sink->result->train_tokens == 0)
+        ok = error_set(err, "all of the text went to validation: lower --val-tokens, or use more documents");
+    ok = ok && close_shard(sink, &sink->train, err) && close_shard(sink, &sink->val, err);
     Error ignored; // the first error is the one to report
     if (ok) return true;
-    shard_writer_discard(&s->train);
-    shard_writer_discard(&s->val);
-    (void)visit_shards(s->config, true, &ignored);
+    shard_writer_discard(&sink->train);
+    shard_writer_discard(&sink->val);
+    (void)visit_shards(sink->config, true, &ignored);
     return false;
 }

@@ -1,4 +1,4 @@
-// data/tokenizer/sink.h - tokens on their way to the shards of a set.
+// data/tokenizer/sink.h - writes tokens to the training and validation shards of a dataset.
 #ifndef POLAR_DATA_TOKENIZER_SINK_H
 #define POLAR_DATA_TOKENIZER_SINK_H
 
@@ -9,16 +9,16 @@ typedef struct {
     const TokenizeConfig *config;
     TokenizeResult *result;
     ShardWriter train, val; // path NULL: not open
-    bool to_val;            // where the current document goes
+    bool to_val;            // the current document goes to validation
 } Sink;
 
-// Makes the folder; refuses shards that are there, or removes them.
+// Creates the folder. Existing shards of the same name are removed if config->overwrite, otherwise an error.
 bool sink_open(Sink *sink, TokenizeResult *result, const TokenizeConfig *config, Error *err);
 
-// Adds tokens, in which every document begins with the end-of-text token. Where config->val_tokens is given it decides
-// for each document whether that goes to validation; elsewhere `to_val` does for all of them.
+// Adds tokens, in which every document begins with the end-of-text token. If config->val_tokens >= 0, it decides for
+// each document whether it goes to validation; otherwise `to_val` decides for all of them.
 bool sink_add(Sink *sink, const uint16_t *tokens, int64_t n, bool to_val, Error *err);
 
-// Writes out what there is. Otherwise (`ok` false, or an error here) no shard of the set is left.
+// Completes the open shards. If `ok` is false, or after an error here, all shards of the dataset are removed.
 bool sink_close(Sink *sink, bool ok, Error *err);
 #endif

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { UNIT_BYTES = 1 << 20, UNIT_MOST = 1 << 29 };
+enum { UNIT_BYTES = 1 << 20, UNIT_MAX_BYTES = 1 << 29 };
 
 bool source_open(Source *source, TokenizeResult *result, const TokenizeConfig *config, Error *err) {
     *source = (Source){.config = config, .input = {.fd = -1}};
@@ -38,7 +38,7 @@ void source_close(Source *source) {
     free(source->carry);
 }
 
-// Bytes of an open text; a compressed one is read once for this and opened again.
+// Size of an open text; a compressed one is read through once and opened again.
 static bool text_bytes(int64_t *bytes, Input *input, const char *name, TextFormat format, Error *err) {
     if (!input->decompressor) {
         *bytes = input->file_bytes - (int64_t)input->head_at;
@@ -55,20 +55,20 @@ static bool text_bytes(int64_t *bytes, Input *input, const char *name, TextForma
     return ok && input_open(input, name, format, err);
 }
 
-static bool open_next(Source *s, Error *err) {
-    const TokenizeConfig *c = s->config;
-    const char *name = c->files[s->next_file++];
-    if (!input_open(&s->input, name, c->format, err)) return false;
-    s->line = 1;
-    s->left = INT64_MAX;
-    s->val_left = 0;
-    s->to_val = false;
-    s->begins = true;
+static bool open_next(Source *source, Error *err) {
+    const TokenizeConfig *c = source->config;
+    const char *name = c->files[source->next_file++];
+    if (!input_open(&source->input, name, c->format, err)) return false;
+    source->line = 1;
+    source->left = INT64_MAX;
+    source->val_left = 0;
+    source->to_val = false;
+    source->begins = true;
     if (c->val_tokens >= 0 || c->val_fraction == 0) return true;
     int64_t bytes;
-    if (!text_bytes(&bytes, &s->input, name, c->format, err)) return false;
-    s->val_left = (int64_t)((double)bytes * c->val_fraction);
-    s->left = bytes - s->val_left;
+    if (!text_bytes(&bytes, &source->input, name, c->format, err)) return false;
+    source->val_left = (int64_t)((double)bytes * c->val_fraction);
+    source->left = bytes - source->val_left;
     return true;
 }
 
@@ -79,23 +79,23 @@ static void reserve(char **text, size_t *capacity, size_t wanted) {
     *capacity = wanted;
 }
 
-// Reads until the unit is full or the part ends, which leaves nothing: left is 0 then.
-static bool read_more(Unit *u, Source *s, Error *err) {
-    while (u->size < u->capacity && s->left > 0) {
-        size_t room = u->capacity - u->size, n;
-        if ((int64_t)room > s->left) room = (size_t)s->left;
-        if (!input_read(&s->input, u->text + u->size, room, &n, err)) return false;
-        u->size += n;
-        if (n == 0 && s->left != INT64_MAX)
-            return error_set(err, "%s became shorter while it was read", s->input.path);
-        if (n == 0) s->left = 0;
-        else if (s->left != INT64_MAX) s->left -= (int64_t)n;
+// Reads until the unit is full or the current part of the file ends (left is 0).
+static bool read_more(Unit *unit, Source *source, Error *err) {
+    while (unit->size < unit->capacity && source->left > 0) {
+        size_t room = unit->capacity - unit->size, n;
+        if ((int64_t)room > source->left) room = (size_t)source->left;
+        if (!input_read(&source->input, unit->text + unit->size, room, &n, err)) return false;
+        unit->size += n;
+        if (n == 0 && source->left != INT64_MAX)
+            return error_set(err, "%s was truncated while it was read", source->input.path);
+        if (n == 0) source->left = 0;
+        else if (source->left != INT64_MAX) source->left -= (int64_t)n;
     }
     return true;
 }
 
-// Bytes at the end of the text that begin a character which the text does not end.
-static size_t begun_character(const char *text, size_t size) {
+// Number of bytes at the end of the text that are the start of an incomplete UTF-8 character.
+static size_t incomplete_character(const char *text, size_t size) {
     for (size_t n = 1; n <= 3 && n <= size; n++) {
         unsigned char lead = (unsigned char)text[size - n];
         if (lead >= 0x80 && lead < 0xC0) continue;
@@ -105,34 +105,35 @@ static size_t begun_character(const char *text, size_t size) {
     return 0;
 }
 
-// Where the unit ends: at a place that does not change the tokens, and at the end of the part; a character on the border of
-// the end for validation goes there whole.
-static size_t cut(const Unit *u, const Source *s) {
-    if (s->left == 0) return u->size - (s->val_left > 0 ? begun_character(u->text, u->size) : 0);
-    if (!s->input.is_json) return vocab_cut(s->config->vocab, u->text, u->size);
-    const char *newline = memrchr(u->text, '\n', u->size);
-    return newline ? (size_t)(newline + 1 - u->text) : 0;
+// Where to end the unit: where a cut does not change the tokens, or at the end of the part. A character on the border of the
+// validation part goes there whole.
+static size_t find_cut(const Unit *unit, const Source *source) {
+    if (source->left == 0)
+        return unit->size - (source->val_left > 0 ? incomplete_character(unit->text, unit->size) : 0);
+    if (!source->input.is_json) return vocab_cut(source->config->vocab, unit->text, unit->size);
+    const char *newline = memrchr(unit->text, '\n', unit->size);
+    return newline ? (size_t)(newline + 1 - unit->text) : 0;
 }
 
-static bool fill(Unit *u, Source *s, Error *err) {
-    reserve(&u->text, &u->capacity, s->n_carry > UNIT_BYTES / 2 ? 2 * s->n_carry : UNIT_BYTES);
-    if (s->n_carry) memcpy(u->text, s->carry, s->n_carry);
-    u->size = s->n_carry;
-    s->n_carry = 0;
+static bool fill(Unit *unit, Source *source, Error *err) {
+    reserve(&unit->text, &unit->capacity, source->n_carry > UNIT_BYTES / 2 ? 2 * source->n_carry : UNIT_BYTES);
+    if (source->n_carry) memcpy(unit->text, source->carry, source->n_carry);
+    unit->size = source->n_carry;
+    source->n_carry = 0;
     for (;;) {
-        if (!read_more(u, s, err)) return false;
-        size_t end = cut(u, s);
-        if (end > 0 || s->left == 0) {
-            s->n_carry = u->size - end;
-            reserve(&s->carry, &s->carry_capacity, s->n_carry);
-            if (s->n_carry) memcpy(s->carry, u->text + end, s->n_carry);
-            u->size = end;
+        if (!read_more(unit, source, err)) return false;
+        size_t end = find_cut(unit, source);
+        if (end > 0 || source->left == 0) {
+            source->n_carry = unit->size - end;
+            reserve(&source->carry, &source->carry_capacity, source->n_carry);
+            if (source->n_carry) memcpy(source->carry, unit->text + end, source->n_carry);
+            unit->size = end;
             return true;
         }
-        if (u->capacity >= UNIT_MOST)
-            return error_set(err, "%s, line %lld: %s of more than %d bytes is too long", s->input.path,
-                             (long long)s->line, s->input.is_json ? "a line" : "a word", UNIT_MOST);
-        reserve(&u->text, &u->capacity, 2 * u->capacity);
+        if (unit->capacity >= UNIT_MAX_BYTES)
+            return error_set(err, "%s, line %lld: %s exceeds the limit of %d bytes", source->input.path,
+                             (long long)source->line, source->input.is_json ? "a line" : "a word", UNIT_MAX_BYTES);
+        reserve(&unit->text, &unit->capacity, 2 * unit->capacity);
     }
 }
 
@@ -142,30 +143,30 @@ static int64_t count_lines(const char *text, size_t size) {
     return n;
 }
 
-bool source_next(Unit *unit, bool *end, Source *s, Error *err) {
+bool source_next(Unit *unit, bool *end, Source *source, Error *err) {
     *end = false;
     for (;;) {
-        if (s->input.fd < 0 && s->next_file == s->config->n_files) {
+        if (source->input.fd < 0 && source->next_file == source->config->n_files) {
             *end = true;
             return true;
         }
-        if (s->input.fd < 0 && !open_next(s, err)) return false;
-        if (!fill(unit, s, err)) return false;
-        unit->path = s->input.path;
-        unit->line = s->line;
-        unit->is_json = s->input.is_json;
-        unit->begins = s->begins;
-        unit->to_val = s->to_val;
-        unit->file_bytes = s->closed_bytes + s->input.read_bytes;
-        s->line += count_lines(unit->text, unit->size);
-        s->begins = false;
-        if (s->left == 0) {
-            s->left = s->val_left;
-            s->val_left = 0;
-            s->to_val = s->begins = true;
-            if (s->left == 0) {
-                s->closed_bytes += s->input.read_bytes;
-                input_close(&s->input);
+        if (source->input.fd < 0 && !open_next(source, err)) return false;
+        if (!fill(unit, source, err)) return false;
+        unit->path = source->input.path;
+        unit->line = source->line;
+        unit->is_json = source->input.is_json;
+        unit->begins = source->begins;
+        unit->to_val = source->to_val;
+        unit->file_bytes = source->closed_bytes + source->input.read_bytes;
+        source->line += count_lines(unit->text, unit->size);
+        source->begins = false;
+        if (source->left == 0) {
+            source->left = source->val_left;
+            source->val_left = 0;
+            source->to_val = source->begins = true;
+            if (source->left == 0) {
+                source->closed_bytes += source->input.read_bytes;
+                input_close(&source->input);
             }
         }
         if (unit->size > 0) return true;

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-// The character of `length` well-formed bytes.
+// Decodes a well-formed UTF-8 character of `length` bytes.
 static uint32_t decode(const char *text, int length) {
     const unsigned char *p = (const unsigned char *)text;
     switch (length) {
@@ -20,14 +20,14 @@ static uint32_t decode(const char *text, int length) {
     }
 }
 
-// The class of the character at `at` of well-formed text, and its length.
+// Returns the class of the character at `at` of well-formed text, and sets *length.
 static inline CharClass class_at(int *length, const uint8_t *classes, const char *text, size_t at) {
     unsigned char first = (unsigned char)text[at];
     *length = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
     return (CharClass)classes[*length == 1 ? first : decode(text + at, *length)];
 }
 
-// The end of the run of characters of a class that begins at `at`; *last is where its last character begins.
+// Returns the end of the run of characters of class `wanted` that begins at `at`; *last: offset of its last character.
 static inline size_t run_end(size_t *last, const uint8_t *classes, const char *text, size_t at, size_t size,
                              CharClass wanted) {
     int length;
@@ -35,8 +35,8 @@ static inline size_t run_end(size_t *last, const uint8_t *classes, const char *t
     return at;
 }
 
-// The length of the contraction at the start of the text; 0 if there is none.
-static inline size_t contraction(const char *text, size_t size) {
+// Returns the length of the contraction ('s, 're, ...) at the start of the text; 0 if there is none.
+static inline size_t contraction_length(const char *text, size_t size) {
     if (size < 2 || text[0] != '\'') return 0;
     char a = text[1], b = size > 2 ? text[2] : 0;
     if (a == 's' || a == 't' || a == 'm' || a == 'd') return 2;
@@ -45,31 +45,31 @@ static inline size_t contraction(const char *text, size_t size) {
 
 size_t split_piece_end(const uint8_t *classes, const char *text, size_t at, size_t size) {
     int length;
-    size_t n = contraction(text + at, size - at), last = at;
+    size_t n = contraction_length(text + at, size - at), last = at;
     if (n > 0) return at + n;
     size_t start = text[at] == ' ' && at + 1 < size ? at + 1 : at;
     CharClass class = class_at(&length, classes, text, start);
     if (class != CHAR_SPACE) return run_end(&last, classes, text, start, size, class);
-    // White space leaves its last character to what follows, unless nothing does or it is the only one.
+    // \s+(?!\S): white space leaves its last character to the next piece, unless it ends the text or is one character.
     size_t end = run_end(&last, classes, text, at, size, CHAR_SPACE);
     return end == size || last == at ? end : last;
 }
 
-// Between two characters of these classes there always is a border, and neither side depends on the other: no piece
-// has white space after anything else, or anything but letters (numbers) after a letter (number).
-static bool is_border(CharClass before, CharClass after) {
+// Returns true if there is always a piece boundary between two characters of these classes, and neither side's split
+// depends on the other: no piece has white space after another class, or another class after a letter or a number.
+static bool is_boundary(CharClass before, CharClass after) {
     if (before == CHAR_SPACE || before == after) return false;
     return before != CHAR_OTHER || after == CHAR_SPACE;
 }
 
 size_t split_cut(const uint8_t *classes, const char *text, size_t size) {
     for (size_t at = size > 4 ? size - 4 : 0; at > 0; at--) {
-        if (((unsigned char)text[at] & 0xC0) == 0x80) continue; // within a character
+        if (((unsigned char)text[at] & 0xC0) == 0x80) continue; // inside a character
         int after = utf8_length(text + at, size - at), before = 0;
         for (int n = 1; n <= 4 && (size_t)n <= at && !before; n++)
             if (utf8_length(text + at - n, (size_t)n) == n) before = n;
-        if (is_border(before ? (CharClass)classes[decode(text + at - before, before)] : CHAR_OTHER,
-                      after ? (CharClass)classes[decode(text + at, after)] : CHAR_OTHER))
+        if (is_boundary(before ? (CharClass)classes[decode(text + at - before, before)] : CHAR_OTHER,
+                        after ? (CharClass)classes[decode(text + at, after)] : CHAR_OTHER))
             return at;
     }
     return 0;

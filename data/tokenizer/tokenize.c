@@ -1,5 +1,5 @@
-// The threads of `train tokenize`. Each takes the next unit of text, encodes it, and adds its tokens to the shards when
-// all units before it have been added.
+// The worker threads of `train tokenize`. Each takes the next unit of text, encodes it, and appends its tokens to the
+// shards after all previous units have been appended.
 #include "data/tokenizer/tokenize.h"
 
 #include "data/tokenizer/json_line.h"
@@ -10,24 +10,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-// So many documents without a text at the start are a wrong field.
+// That many leading documents without a text mean a wrong --field.
 enum { MANY_EMPTY = 1000 };
 
 typedef struct {
     const TokenizeConfig *config;
     TokenizeResult *result;
-    Source source; // read_lock's
+    Source source; // this and the next two are guarded by read_lock
     int64_t n_read;
     bool at_end;
-    Sink sink;    // turn_lock's
-    int64_t turn; // the unit that may be added
+    Sink sink;    // this and the next three are guarded by turn_lock, as is `result`
+    int64_t turn; // index of the unit to be appended next
     bool failed;
     Error *err;
     pthread_mutex_t read_lock, turn_lock;
     pthread_cond_t turn_changed;
 } Job;
 
-// What a thread works with.
+// The state of one thread.
 typedef struct {
     Unit unit;
     uint16_t *tokens;
@@ -61,14 +61,14 @@ static bool encode_line(Worker *w, const Job *job, char *line, size_t size, Erro
     case JSON_LINE_EMPTY:
         w->empty_documents++;
         return c->on_bad_document != BAD_DOCUMENT_STOP ||
-               error_set(err, "\"%s\" is missing, null or empty; --field names the one with the text", c->field);
+               error_set(err, "\"%s\" is missing, null or empty; --field names the field with the text", c->field);
     case JSON_LINE_BAD:
         break;
     }
     w->bad_lines++;
     if (c->on_bad_document == BAD_DOCUMENT_SKIP) return true;
     Error why = *err;
-    return error_set(err, "%s; --on-bad-document skip passes over such lines", why.text);
+    return error_set(err, "%s; --on-bad-document skip skips such lines", why.text);
 }
 
 static bool encode_lines(Worker *w, const Job *job, Error *err) {
@@ -85,12 +85,12 @@ static bool encode_lines(Worker *w, const Job *job, Error *err) {
 }
 
 static bool encode_unit(Worker *w, const Job *job, Error *err) {
-    // 3 for a byte: see vocab_encode. A line of JSON has more bytes than the text in it and the token before it.
-    int64_t most = 3 * (int64_t)w->unit.size + 1;
-    if (most > w->capacity) {
-        w->tokens = realloc(w->tokens, (size_t)most * sizeof *w->tokens);
+    // At most 3 tokens per byte, see vocab_encode. A line of JSON has more bytes than the text in it and the token before it.
+    int64_t max_tokens = 3 * (int64_t)w->unit.size + 1;
+    if (max_tokens > w->capacity) {
+        w->tokens = realloc(w->tokens, (size_t)max_tokens * sizeof *w->tokens);
         ASSERT(w->tokens);
-        w->capacity = most;
+        w->capacity = max_tokens;
     }
     w->n = w->documents = w->empty_documents = w->bad_lines = 0;
     if (w->unit.is_json) return encode_lines(w, job, err);
@@ -98,7 +98,8 @@ static bool encode_unit(Worker *w, const Job *job, Error *err) {
     return true;
 }
 
-// Reads the next unit. False: there is none, or the work has failed. An error in reading is the unit's.
+// Reads the next unit. Returns false if there is none, or the job has failed. A read error is returned in *ok and
+// counts as the unit's error.
 static bool take_unit(int64_t *number, bool *ok, Worker *w, Job *job, Error *err) {
     bool end = true;
     pthread_mutex_lock(&job->read_lock);
@@ -112,7 +113,7 @@ static bool take_unit(int64_t *number, bool *ok, Worker *w, Job *job, Error *err
     return !end;
 }
 
-// Waits for the unit's turn and adds its tokens, unless one before it failed.
+// Waits for the unit's turn and appends its tokens, unless an earlier unit failed.
 static bool add_unit(Worker *w, Job *job, int64_t number, bool ok, Error *err) {
     const TokenizeConfig *c = job->config;
     pthread_mutex_lock(&job->turn_lock);
@@ -124,10 +125,11 @@ static bool add_unit(Worker *w, Job *job, int64_t number, bool ok, Error *err) {
         r->documents += w->documents;
         r->empty_documents += w->empty_documents;
         r->bad_lines += w->bad_lines;
-        if (ok && c->stop && c->stop()) ok = error_set(err, "stopped by a signal; no shards were made");
+        if (ok && c->stop && c->stop()) ok = error_set(err, "stopped by a signal; no shards were written");
         if (ok && r->documents == 0 && r->empty_documents >= MANY_EMPTY)
             ok = error_set(
-                err, "%s: none of its first %lld objects has a text in \"%s\"; --field names the one with the text",
+                err,
+                "%s: none of its first %lld objects has a text in \"%s\"; --field names the field with the text",
                 w->unit.path, (long long)r->empty_documents, c->field);
         ok = ok && sink_add(&job->sink, w->tokens, w->n, w->unit.to_val, err);
         job->failed = !ok;
@@ -160,7 +162,7 @@ static void *work(void *context) {
     return NULL;
 }
 
-// The calling thread is one of them; fewer than wanted are no reason to give up.
+// The calling thread is one of the workers; it is not an error if fewer threads can be started than requested.
 static void run_threads(Job *job) {
     int n = job->config->threads, started = 0;
     pthread_t *threads = calloc((size_t)n, sizeof *threads);
@@ -173,9 +175,9 @@ static void run_threads(Job *job) {
 
 static bool check_config(const TokenizeConfig *c, Error *err) {
     ASSERT(c->threads > 0);
-    if (c->n_files < 1) return error_set(err, "no text file was given");
+    if (c->n_files < 1) return error_set(err, "no text files given");
     if (!*c->name || strchr(c->name, '/'))
-        return error_set(err, "bad --name \"%s\": a plain name is needed", c->name);
+        return error_set(err, "bad --name \"%s\": it must be a file name without '/'", c->name);
     if (!(c->val_fraction >= 0 && c->val_fraction < 1))
         return error_set(err, "bad --val-fraction %g: it must be at least 0 and less than 1", c->val_fraction);
     if (c->shard_tokens < 1 || c->shard_tokens > INT32_MAX)

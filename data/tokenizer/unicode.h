@@ -1,10 +1,10 @@
-// data/tokenizer/unicode.h - the classes of characters that GPT-2's pattern knows, of Unicode 16.0.0.
+// data/tokenizer/unicode.h - the character classes of GPT-2's pattern, from Unicode 16.0.0.
 #ifndef POLAR_DATA_TOKENIZER_UNICODE_H
 #define POLAR_DATA_TOKENIZER_UNICODE_H
 
 #include <stdint.h>
 
-// General categories L* and N*, the property White_Space, and all else, assigned or not.
+// LETTER and NUMBER: general categories L* and N*; SPACE: property White_Space; OTHER: all others, assigned or not.
 typedef enum { CHAR_OTHER, CHAR_LETTER, CHAR_NUMBER, CHAR_SPACE } CharClass;
 
 enum { UNICODE_CODES = 0x110000 };
@@ -12,7 +12,7 @@ enum { UNICODE_CODES = 0x110000 };
 extern const uint32_t unicode_ranges[];
 extern const int unicode_n_ranges;
 
-// Spreads the ranges out: classes[UNICODE_CODES] gets the CharClass of every code point.
+// Expands the ranges: classes[UNICODE_CODES] receives the CharClass of every code point.
 static inline void unicode_fill_classes(uint8_t *classes) {
     for (int i = 0; i < unicode_n_ranges; i++) {
         uint32_t end = i + 1 < unicode_n_ranges ? unicode_ranges[i + 1] >> 2 : (uint32_t)UNICODE_CODES;

@@ -3,7 +3,7 @@
 
 const int unicode_n_ranges = 1610;
 
-// A range of characters each: its first, times 4, plus its CharClass. It ends where the next begins.
+// Ranges of code points: 4 times the first code point plus its CharClass. A range ends where the next begins.
 // clang-format off
 const uint32_t unicode_ranges[] = {
     0x0, 0x27, 0x38, 0x83, 0x84, 0xC2, 0xE8, 0x105, 0x16C, 0x185,

@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 struct Vocab {
-    int end_of_text; // also the number of tokens before it; -1: "none"
-    char bytes[256]; // what the tokens of "bytes" stand for
+    int end_of_text; // also the number of other tokens; -1: "none"
+    char bytes[256]; // the bytes of the tokens of "bytes"
     Bpe *bpe;        // NULL: "none" or "bytes"
 };
 
@@ -21,11 +21,11 @@ bool vocab_name_is_builtin(const char *name) {
     return strcmp(name, "none") == 0 || strcmp(name, "bytes") == 0;
 }
 
-// NULL with an error for a name that is neither built in nor a file.
+// Returns NULL with an error if the name is not a readable file.
 static Bpe *open_file(const char *name, Error *err) {
     if (access(name, R_OK) == 0) return bpe_open(name, err);
     error_set(err,
-              "%s is no vocabulary and no file that can be read: give none, bytes, or the path of a .tiktoken file "
+              "%s is neither a vocabulary nor a readable file: use none, bytes, or the path of a .tiktoken file "
               "(scripts/get_vocab.sh makes vocab/gpt2.tiktoken)",
               name);
     return NULL;

@@ -17,7 +17,8 @@ static double now_ms(void) {
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
-// Pages are touched by the threads that will use them: the first step would pay for them otherwise.
+// The threads touch the pages in parallel now (first-touch placement); otherwise the first step would pay for the
+// faults.
 static void *cpu_alloc(Device *device, size_t bytes) {
     (void)device;
     size_t rounded = (bytes + 4095) / 4096 * 4096;
@@ -54,13 +55,13 @@ static void cpu_zero(Stream *stream, void *memory, size_t bytes) {
     memset(memory, 0, bytes);
 }
 
-// A matrix to add, of the shape of c, is laid down first and the product added to it.
-static void fill_add(const Gemm *g, char *c, const char *add) {
+// Copies c_in to c, so that the GEMM can accumulate in place.
+static void copy_c_in(const Gemm *g, char *c, const char *c_in) {
     size_t element = type_size(g->c_type), row = (size_t)g->n * element;
 #pragma omp parallel for schedule(static) if (g->m * g->n > CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < g->m; i++) {
         size_t at = (size_t)(i * g->ldc) * element;
-        memcpy(c + at, add + at, row);
+        memcpy(c + at, c_in + at, row);
     }
 }
 
@@ -74,12 +75,12 @@ static void cpu_device_gemm(Stream *stream, const Gemm *g) {
         const char *a = (const char *)g->a + i * g->stride_a * element;
         const char *b = (const char *)g->b + i * g->stride_b * element;
         char *c = (char *)g->c + i * g->stride_c * element;
-        const char *add = g->add ? (const char *)g->add + i * g->stride_c * element : NULL;
+        const char *c_in = g->c_in ? (const char *)g->c_in + i * g->stride_c * element : NULL;
         if (g->symmetric && g->bias == NULL) {
-            cpu_gemm_symmetric(g, a, b, c, add);
+            cpu_gemm_symmetric(g, a, b, c, c_in);
             continue;
         }
-        if (add && g->beta != 0) fill_add(g, c, add);
+        if (c_in && g->beta != 0) copy_c_in(g, c, c_in);
         cpu_gemm(g->type, g->transpose_a, g->transpose_b, g->m, g->n, g->k, g->alpha, a, g->lda, b, g->ldb, g->beta,
                  c, g->ldc, g->bias);
     }
@@ -99,7 +100,7 @@ static void cpu_stream_synchronize(Stream *stream) {
     (void)stream;
 }
 
-// An event's handle is the time it was recorded at.
+// The handle of an event is the time when it was recorded.
 static Event *cpu_event_create(Device *device) {
     Event *event = calloc(1, sizeof *event);
     ASSERT(event != NULL);
@@ -177,12 +178,12 @@ static void processor_name(char *name, size_t size) {
     fclose(file);
 }
 
-enum { MAX_THREADS = 1024 }; // libgomp ends the process where it cannot make them
+enum { MAX_THREADS = 1024 }; // libgomp aborts if it cannot create its threads
 
 bool cpu_device_open(Device **device, int n_threads, Error *err) {
     int available = omp_get_num_procs();
     if (n_threads < 0 || n_threads > MAX_THREADS)
-        return error_set(err, "--threads %d: must be 0 (all) to %d", n_threads, MAX_THREADS);
+        return error_set(err, "--threads is %d: it must be 0 (all) to %d", n_threads, MAX_THREADS);
     if (n_threads == 0) n_threads = available;
     omp_set_dynamic(0);
     omp_set_num_threads(n_threads);

@@ -10,8 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-// The CBLAS interface, as far as it is used. Layout 101 is row-major; 111 and 112 are "as is" and "transposed",
-// 122 is the lower triangle.
+// The part of CBLAS that is used. 101: CblasRowMajor, 111: CblasNoTrans, 112: CblasTrans, 122: CblasLower.
 typedef void Sgemm(int, int, int, int, int, int, float, const float *, int, const float *, int, float, float *,
                    int);
 typedef void Dgemm(int, int, int, int, int, int, double, const double *, int, const double *, int, double, double *,
@@ -20,11 +19,11 @@ typedef void Ssyrk(int, int, int, int, int, float, const float *, int, float, fl
 typedef void Dsyrk(int, int, int, int, int, double, const double *, int, double, double *, int);
 static Sgemm *sgemm;
 static Dgemm *dgemm;
-static Ssyrk *ssyrk; // both, or neither
+static Ssyrk *ssyrk; // NULL if either syrk is missing
 static Dsyrk *dsyrk;
 static void *library;
 
-// Debian's names in order of preference: the OpenMP build shares our threads; the pthreads build brings its own.
+// Debian's names, in order of preference: the OpenMP build shares our thread pool, the pthreads build has its own.
 static const char *const candidates[] = {"/usr/lib/x86_64-linux-gnu/openblas-openmp/libopenblas.so.0",
                                          "/usr/lib/aarch64-linux-gnu/openblas-openmp/libopenblas.so.0",
                                          "libopenblaso.so.0", "libopenblas.so.0", "libopenblas.so"};
@@ -34,7 +33,7 @@ const char *cpu_blas_core_type(Isa isa, bool bf16, bool amd) {
     return isa == ISA_AVX2 && !amd ? "Haswell" : NULL;
 }
 
-// OpenBLAS reads the variable once, while it is loaded.
+// Call before loading: OpenBLAS reads the variable once, in its constructor.
 static void set_core_type(void) {
 #if defined(__x86_64__)
     const char *core = cpu_blas_core_type(cpu_isa(), __builtin_cpu_supports("avx512bf16"), __builtin_cpu_is("amd"));
@@ -42,17 +41,17 @@ static void set_core_type(void) {
 #endif
 }
 
-// OpenBLAS takes a buffer for each processor while it is loaded, and where the address space is limited (ulimit -v) it asks
-// for them again and again for ever. So they are asked for here first: 128 MiB each in Debian's build, the largest.
-static bool has_room(void) {
+// OpenBLAS allocates a buffer per processor when it is loaded, and if the address space is limited (ulimit -v) it
+// retries forever. So this tests first whether they fit: 128 MiB each in Debian's build, the largest.
+static bool has_address_space(void) {
     size_t bytes = ((size_t)omp_get_num_procs() + 1) * (128 << 20);
-    void *room = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (room == MAP_FAILED) return false;
-    munmap(room, bytes);
+    void *region = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (region == MAP_FAILED) return false;
+    munmap(region, bytes);
     return true;
 }
 
-// dlsym returns an object pointer; POSIX promises that the copy is the function.
+// dlsym returns an object pointer; POSIX guarantees that its bytes are a valid function pointer.
 bool cpu_blas_find(void *function, const char *symbol) {
     void *address = library ? dlsym(library, symbol) : NULL;
     memcpy(function, &address, sizeof address);
@@ -62,7 +61,7 @@ bool cpu_blas_find(void *function, const char *symbol) {
 bool cpu_blas_load(int n_threads, char *description, size_t size, Error *err) {
     static const char *path;
     const char *asked = getenv("POLAR_BLAS");
-    bool none = asked && !strcmp(asked, "none"), room = has_room();
+    bool none = asked && !strcmp(asked, "none"), room = has_address_space();
     if (library == NULL && !none && room) {
         set_core_type();
         if (asked && (library = dlopen(path = asked, RTLD_NOW | RTLD_LOCAL)) == NULL)
@@ -74,9 +73,9 @@ bool cpu_blas_load(int n_threads, char *description, size_t size, Error *err) {
         if (!sgemm || !cpu_blas_find(&ssyrk, "cblas_ssyrk") || !cpu_blas_find(&dsyrk, "cblas_dsyrk")) ssyrk = NULL;
     }
     if (sgemm == NULL) {
-        snprintf(description, size, "own kernels (%s)",
+        snprintf(description, size, "built-in kernels (%s)",
                  none    ? "POLAR_BLAS"
-                 : !room ? "no room for OpenBLAS's buffers in the address space"
+                 : !room ? "address space too small for OpenBLAS's buffers"
                          : "no OpenBLAS found; apt-get install libopenblas0-openmp");
         return true;
     }
@@ -87,24 +86,24 @@ bool cpu_blas_load(int n_threads, char *description, size_t size, Error *err) {
     return true;
 }
 
-// A product with an empty inner dimension or out of int's range goes to our own kernel.
-static bool fits(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t ldc) {
+// Returns true if CBLAS can be used: no empty dimension, and all sizes fit int.
+static bool cblas_supports(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t ldc) {
     return m > 0 && n > 0 && k > 0 && (m | n | k | lda | ldb | ldc) <= INT32_MAX;
 }
 
-// Our own kernel has the better rate (docs/results.md, "Speed on the CPU") where two of the three sizes are small, so
-// that one of the matrices stays in a cache whole, and there are rows enough for the packing of B.
-enum { BUILTIN_ROWS = 128, BUILTIN_SMALL = 1 << 17 };
+// The built-in kernel is faster (docs/results.md, "Speed on the CPU") if two of the three sizes are small, so that one
+// matrix stays in cache as a whole, and there are enough rows to amortize packing B.
+enum { BUILTIN_MIN_ROWS = 128, BUILTIN_MAX_MATRIX = 1 << 17 };
 
 static bool builtin_is_faster(Type type, int64_t m, int64_t n, int64_t k) {
     int64_t largest = m > n ? m : n;
     if (k > largest) largest = k;
-    return type == TYPE_F32 && cpu_isa() == ISA_AVX512 && m >= BUILTIN_ROWS &&
-           (double)m * (double)n * (double)k <= (double)BUILTIN_SMALL * (double)largest;
+    return type == TYPE_F32 && cpu_isa() == ISA_AVX512 && m >= BUILTIN_MIN_ROWS &&
+           (double)m * (double)n * (double)k <= (double)BUILTIN_MAX_MATRIX * (double)largest;
 }
 
-// C's rows (m, n) = bias: the product is added to it.
-static void lay_down(void *c, const void *bias, int64_t m, int64_t n, int64_t ldc, size_t element) {
+// Sets every row of C (m, n) to bias, to which the GEMM is then added.
+static void broadcast_bias(void *c, const void *bias, int64_t m, int64_t n, int64_t ldc, size_t element) {
 #pragma omp parallel for schedule(static) if (m * n > CPU_PARALLEL_MIN && !omp_in_parallel())
     for (int64_t i = 0; i < m; i++) memcpy((char *)c + (size_t)(i * ldc) * element, bias, (size_t)n * element);
 }
@@ -112,13 +111,13 @@ static void lay_down(void *c, const void *bias, int64_t m, int64_t n, int64_t ld
 void cpu_gemm(Type type, bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const void *a,
               int64_t lda, const void *b, int64_t ldb, double beta, void *c, int64_t ldc, const void *bias) {
     ASSERT(bias == NULL || beta == 0);
-    if (sgemm == NULL || !fits(m, n, k, lda, ldb, ldc) || builtin_is_faster(type, m, n, k)) {
+    if (sgemm == NULL || !cblas_supports(m, n, k, lda, ldb, ldc) || builtin_is_faster(type, m, n, k)) {
         if (type == TYPE_F32)
             cpu_gemm_builtin_f32(ta, tb, m, n, k, (float)alpha, a, lda, b, ldb, (float)beta, c, ldc, bias);
         else cpu_gemm_builtin_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, bias);
         return;
     }
-    if (bias) lay_down(c, bias, m, n, ldc, type_size(type)), beta = 1;
+    if (bias) broadcast_bias(c, bias, m, n, ldc, type_size(type)), beta = 1;
     int transpose_a = ta ? 112 : 111, transpose_b = tb ? 112 : 111;
     if (type == TYPE_F32)
         sgemm(101, transpose_a, transpose_b, (int)m, (int)n, (int)k, (float)alpha, a, (int)lda, b, (int)ldb,
@@ -130,7 +129,7 @@ void cpu_gemm(Type type, bool ta, bool tb, int64_t m, int64_t n, int64_t k, doub
 
 bool cpu_syrk_lower(Type type, bool ta, int64_t n, int64_t k, double alpha, const void *a, int64_t lda, double beta,
                     void *c, int64_t ldc) {
-    if (ssyrk == NULL || !fits(n, n, k, lda, lda, ldc)) return false;
+    if (ssyrk == NULL || !cblas_supports(n, n, k, lda, lda, ldc)) return false;
     int transpose = ta ? 112 : 111;
     if (type == TYPE_F32)
         ssyrk(101, 122, transpose, (int)n, (int)k, (float)alpha, a, (int)lda, (float)beta, c, (int)ldc);

@@ -1,9 +1,8 @@
-// device/cpu/cpu.h - what CPU operations share: the element type of an instance, the instruction set, the threads and
-// local products.
+// device/cpu/cpu.h - definitions shared by all CPU operations: element type, instruction set, threads, GEMM.
 //
-// A file of CPU operations is compiled once per element type (REAL_F32 or REAL_F64) and instruction set (the
-// Makefile gives ISA); its table is exported under OP_TABLE(name), and the pick is made at run time
-// with cpu_isa().
+// A file of CPU operations is compiled once per element type (REAL_F32 or REAL_F64) and instruction set (the Makefile
+// defines ISA). Its table of functions is exported as OP_TABLE(name); the instance is selected at run time by
+// cpu_isa().
 #ifndef POLAR_DEVICE_CPU_CPU_H
 #define POLAR_DEVICE_CPU_CPU_H
 
@@ -23,12 +22,12 @@ typedef float real;
 #define REAL_NAME f32
 #endif
 
-// OP_TABLE(layer_ops) in an instance for float and AVX2 is layer_ops_f32_avx2.
+// OP_TABLE(layer_ops) is layer_ops_f32_avx2 in the instance for float and AVX2.
 #define OP_PASTE_(a, b, c) a##_##b##_##c
 #define OP_PASTE(a, b, c) OP_PASTE_(a, b, c)
 #define OP_TABLE(name) OP_PASTE(name, REAL_NAME, ISA)
 
-// CPU_DECLARE_TABLES(LayerOps, layer_ops) declares the tables of all instances, which CPU_TABLES(layer_ops) lists:
+// CPU_DECLARE_TABLES(LayerOps, layer_ops) declares the tables of all instances; CPU_TABLES(layer_ops) lists them:
 //   static const LayerOps *const tables[TYPE_COUNT][ISA_COUNT] = CPU_TABLES(layer_ops);
 #if defined(__x86_64__)
 #define CPU_DECLARE_TABLES(Table, name)                                                                            \

@@ -1,4 +1,4 @@
-// device/cpu/gemm.h - the blocked product and its instances; for device/ only.
+// device/cpu/gemm.h - the built-in blocked GEMM and its instances. Private to device/.
 #ifndef POLAR_DEVICE_CPU_GEMM_H
 #define POLAR_DEVICE_CPU_GEMM_H
 
@@ -19,8 +19,8 @@ typedef void GemmBuiltinF64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, d
 GemmBuiltinF32 gemm_builtin_f32_base, gemm_builtin_f32_avx2, gemm_builtin_f32_avx512;
 GemmBuiltinF64 gemm_builtin_f64_base, gemm_builtin_f64_avx2, gemm_builtin_f64_avx512;
 
-// The blocked kernel itself. bias (n), where it is not NULL, is added to every row after beta C. The bits of its results do not
-// depend on the number of threads.
+// The instance for cpu_isa(). C (m, n) = alpha op(A) op(B) + beta C + bias, where bias (n) may be NULL. The result
+// does not depend on the number of threads, bit for bit.
 void cpu_gemm_builtin_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                           int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc,
                           const float *bias);

@@ -1,7 +1,7 @@
-// Our own product: packed panels and a kernel whose sums stay in registers (Goto and van de Geijn, "Anatomy of
-// high-performance matrix multiplication", 2008). What is packed is packed once, by all threads, and shared; A is read
-// where it lies unless it is transposed. Rows of C are handed out, and the inner dimension is cut at fixed places, so
-// that the order of every sum is fixed.
+// The built-in GEMM: packed panels and a register-blocked micro-kernel (Goto and van de Geijn, "Anatomy of
+// high-performance matrix multiplication", 2008). All threads pack each panel together and share it; A is packed only
+// if it is transposed. Threads split the rows of C, and the inner dimension is split at fixed places, so that every
+// sum has a fixed order: the result does not depend on the number of threads.
 #include "base/integers.h"
 #include "device/cpu/cpu.h"
 #include "device/cpu/gemm.h"
@@ -10,12 +10,11 @@
 #include <omp.h>
 #include <string.h>
 
-// Pieces of the inner dimension; elements of a packed block, which stays in the
-// second-level cache; rows of a panel of B that a thread packs at a time; tiles of C, one below the other, that it computes
-// at a time.
-enum { KC = 512, BLOCK = (1 << 19) / sizeof(real), PACK_ROWS = 64, TILES = 16 };
+// KC: maximum depth of a block. BLOCK: elements of a packed block, which stays in the L2 cache. PACK_ROWS: rows of a
+// panel of B that a thread packs at a time. MAX_TILES: row tiles of C that a thread computes at a time.
+enum { KC = 512, BLOCK = (1 << 19) / sizeof(real), PACK_ROWS = 64, MAX_TILES = 16 };
 
-// A product by its parts.
+// The arguments of a GEMM.
 typedef struct {
     bool ta, tb;
     int64_t m, n, k;
@@ -23,9 +22,9 @@ typedef struct {
     const real *a, *b, *bias;
     real *c;
     int64_t lda, ldb, ldc;
-} Product;
+} GemmArgs;
 
-// Rows [p, end) of a panel, `width` columns with what lies beyond n zero, of x (depth, n).
+// Packs rows [p, end) of x (depth, n), which is at `from`, into a panel of `width` columns, zero-padded beyond n.
 static inline void pack_panel(real *restrict to, const real *from, int64_t ld, int64_t p, int64_t end, int64_t n,
                               const int width) {
     if (n >= width)
@@ -34,8 +33,8 @@ static inline void pack_panel(real *restrict to, const real *from, int64_t ld, i
         for (int64_t j = 0; j < width; j++) to[p * width + j] = j < n ? from[p * ld + j] : 0;
 }
 
-// The columns [j0, j0 + n) of rows [p0, p0 + depth) of op(B) in panels of NR columns, one after the other.
-static void pack_b(real *restrict to, const Product *g, int64_t p0, int64_t depth, int64_t j0, int64_t n) {
+// Packs columns [j0, j0 + n) of rows [p0, p0 + depth) of op(B) into consecutive panels of NR columns.
+static void pack_b(real *restrict to, const GemmArgs *g, int64_t p0, int64_t depth, int64_t j0, int64_t n) {
     int64_t pieces = ceil_div(depth, PACK_ROWS);
 #pragma omp for schedule(static)
     for (int64_t t = 0; t < ceil_div(n, NR) * pieces; t++) {
@@ -48,53 +47,55 @@ static void pack_b(real *restrict to, const Product *g, int64_t p0, int64_t dept
     }
 }
 
-// The rows [i0, i0 + m) of columns [p0, p0 + depth) of op(A), A transposed, in panels of MR rows.
-static void pack_a(real *restrict to, const Product *g, int64_t p0, int64_t depth, int64_t i0, int64_t m) {
+// Packs rows [i0, i0 + m) of columns [p0, p0 + depth) of op(A), A transposed, into consecutive panels of MR rows.
+static void pack_a(real *restrict to, const GemmArgs *g, int64_t p0, int64_t depth, int64_t i0, int64_t m) {
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < m; i += MR)
         pack_panel(to + i * depth, g->a + p0 * g->lda + i0 + i, g->lda, 0, depth, m - i, MR);
 }
 
-// What the tiles of a block of C are made of; a, where A is packed.
+// A block of C (m, n) at (i0, j0) and its operands: packed B, and packed A or NULL; depth [p0, p0 + depth).
 typedef struct {
     const real *a, *b;
     int64_t p0, depth, i0, m, j0, n;
 } Block;
 
-// Rows [i0, end) of a block.
-static void block_rows(const Product *g, const Block *s, int64_t i0, int64_t end) {
-    bool first = s->p0 == 0;
-    for (int64_t j = 0; j < s->n; j += NR)
+// Computes rows [i0, end) of a block.
+static void block_rows(const GemmArgs *g, const Block *block, int64_t i0, int64_t end) {
+    bool first = block->p0 == 0;
+    for (int64_t j = 0; j < block->n; j += NR)
         for (int64_t i = i0; i < end; i += MR) {
             const real *rows[MR];
             int64_t m = min_i64(end - i, MR);
             for (int r = 0; r < MR; r++)
-                rows[r] = s->a ? s->a + i * s->depth + r : g->a + (s->i0 + i + min_i64(r, m - 1)) * g->lda + s->p0;
-            tile_product(g->c + (s->i0 + i) * g->ldc + s->j0 + j, g->ldc, m, min_i64(s->n - j, NR), g->alpha,
-                         first ? g->beta : 1, first && g->bias ? g->bias + s->j0 + j : NULL, rows, s->a ? MR : 1,
-                         s->b + j * s->depth, NR, s->depth);
+                rows[r] = block->a ? block->a + i * block->depth + r
+                                   : g->a + (block->i0 + i + min_i64(r, m - 1)) * g->lda + block->p0;
+            micro_kernel(g->c + (block->i0 + i) * g->ldc + block->j0 + j, g->ldc, m, min_i64(block->n - j, NR),
+                         g->alpha, first ? g->beta : 1, first && g->bias ? g->bias + block->j0 + j : NULL, rows,
+                         block->a ? MR : 1, block->b + j * block->depth, NR, block->depth);
         }
 }
 
-static void block(const Product *g, const Block *s) {
-    int64_t tiles = ceil_div(s->m, MR), each = min_i64(max_i64(tiles / (16 * omp_get_num_threads()), 1), TILES);
+static void compute_block(const GemmArgs *g, const Block *block) {
+    int64_t tiles = ceil_div(block->m, MR),
+            step = min_i64(max_i64(tiles / (16 * omp_get_num_threads()), 1), MAX_TILES);
 #pragma omp for schedule(dynamic, 1)
-    for (int64_t t = 0; t < ceil_div(tiles, each); t++)
-        block_rows(g, s, t * each * MR, min_i64(s->m, (t + 1) * each * MR));
+    for (int64_t t = 0; t < ceil_div(tiles, step); t++)
+        block_rows(g, block, t * step * MR, min_i64(block->m, (t + 1) * step * MR));
 }
 
-// By every thread of a team, with the same a and b.
-static void product(const Product *g, real *a, real *b) {
+// Called by every thread of the team, with the same packing buffers a and b.
+static void multiply(const GemmArgs *g, real *a, real *b) {
     int64_t pieces = ceil_div(g->k, KC), depth = ceil_div(g->k, pieces);
     int64_t columns = BLOCK / depth / NR * NR, rows = g->ta ? BLOCK / depth / MR * MR : g->m;
     for (int64_t j = 0; j < g->n; j += columns)
         for (int64_t p = 0; p < g->k; p += depth) {
-            Block s = {g->ta ? a : NULL, b, p, min_i64(g->k - p, depth), 0, 0, j, min_i64(g->n - j, columns)};
-            pack_b(b, g, p, s.depth, j, s.n);
-            for (; s.i0 < g->m; s.i0 += rows) {
-                s.m = min_i64(g->m - s.i0, rows);
-                if (g->ta) pack_a(a, g, p, s.depth, s.i0, s.m);
-                block(g, &s);
+            Block block = {g->ta ? a : NULL, b, p, min_i64(g->k - p, depth), 0, 0, j, min_i64(g->n - j, columns)};
+            pack_b(b, g, p, block.depth, j, block.n);
+            for (; block.i0 < g->m; block.i0 += rows) {
+                block.m = min_i64(g->m - block.i0, rows);
+                if (g->ta) pack_a(a, g, p, block.depth, block.i0, block.m);
+                compute_block(g, &block);
             }
         }
 }
@@ -102,7 +103,7 @@ static void product(const Product *g, real *a, real *b) {
 void OP_TABLE(gemm_builtin)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, real alpha, const real *a,
                             int64_t lda, const real *b, int64_t ldb, real beta, real *c, int64_t ldc,
                             const real *bias) {
-    Product g = {ta, tb, m, n, k, alpha, beta, a, b, bias, c, lda, ldb, ldc};
+    GemmArgs g = {ta, tb, m, n, k, alpha, beta, a, b, bias, c, lda, ldb, ldc};
     if (k == 0)
         for (int64_t i = 0; i < m; i++)
             for (int64_t j = 0; j < n; j++)
@@ -110,5 +111,5 @@ void OP_TABLE(gemm_builtin)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, r
     if (k == 0) return;
     real packed_a[BLOCK] __attribute__((aligned(64))), packed_b[BLOCK] __attribute__((aligned(64)));
 #pragma omp parallel if (m * n * k > 64 * CPU_PARALLEL_MIN && !omp_in_parallel())
-    product(&g, packed_a, packed_b);
+    multiply(&g, packed_a, packed_b);
 }

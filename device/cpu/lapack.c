@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-// LAPACK's Fortran interface with 32-bit integers. Its matrices are column-major: a row-major (m, n) matrix is the
-// column-major (n, m) of its transpose, so that Q R here is L Q there, and a solve from the right one from the left.
+// LAPACK's Fortran interface with 32-bit integers. LAPACK is column-major: a row-major (m, n) matrix is the
+// column-major (n, m) matrix of its transpose. So QR becomes LQ, and a solve from the right becomes one from the
+// left.
 typedef void Gelqf(const int *m, const int *n, void *a, const int *lda, void *tau, void *work, const int *lwork,
                    int *info);
 typedef void Orglq(const int *m, const int *n, const int *k, void *a, const int *lda, const void *tau, void *work,
@@ -31,8 +32,8 @@ typedef struct {
     Trtri *trtri;
     Gesdd *gesdd;
 } Lapack;
-static Lapack lapack[2]; // of float and double
-static bool complete;
+static Lapack lapack[2]; // float, double
+static bool complete;    // all functions were found
 
 bool cpu_can_solve(void) {
     return complete;
@@ -49,7 +50,7 @@ void cpu_lapack_load(void) {
     }
 }
 
-// Workspace that grows to the largest solve and stays.
+// Workspace that grows to the size of the largest solve and is kept.
 typedef struct {
     void *memory;
     size_t bytes;
@@ -79,11 +80,11 @@ static const Lapack *functions_of(Type type) {
     return &lapack[type == TYPE_F64];
 }
 
-// The size that a query left in the first element of the workspace.
-static int asked_for(const void *work, Type type) {
+// The workspace size that an lwork query returned in the first element.
+static int queried_size(const void *work, Type type) {
     double size = type == TYPE_F64 ? *(const double *)work : (double)*(const float *)work;
     ASSERT(size >= 0 && size < 2147483647);
-    return (int)(size * 1.000001) + 1; // a float may have been rounded down
+    return (int)(size * 1.000001) + 1; // as a float it may have been rounded down
 }
 
 static void fill_nan(void *x, Type type, int64_t n) {
@@ -102,7 +103,7 @@ static bool all_finite(const void *x, Type type, int64_t n) {
 void cpu_qr_q(Stream *stream, void *a, Type type, int64_t rows, int64_t cols) {
     const Lapack *l = functions_of(type);
     ASSERT(rows <= INT32_MAX);
-    int m = (int)cols, n = (int)rows, info = 0, query = -1; // as LAPACK sees it
+    int m = (int)cols, n = (int)rows, info = 0, query = -1; // LAPACK's m and n
     size_t element = type_size(type), tau_bytes = (size_t)m * element;
     double size;
     if (!all_finite(a, type, rows * cols)) {
@@ -110,10 +111,10 @@ void cpu_qr_q(Stream *stream, void *a, Type type, int64_t rows, int64_t cols) {
         return;
     }
     l->gelqf(&m, &n, a, &m, NULL, &size, &query, &info);
-    int lwork = asked_for(&size, type);
+    int lwork = queried_size(&size, type);
     l->orglq(&m, &n, &m, a, &m, NULL, &size, &query, &info);
-    int more = asked_for(&size, type);
-    if (more > lwork) lwork = more;
+    int orglq_lwork = queried_size(&size, type);
+    if (orglq_lwork > lwork) lwork = orglq_lwork;
     char *tau = workspace(stream, tau_bytes + (size_t)lwork * element);
     l->gelqf(&m, &n, a, &m, tau, tau + tau_bytes, &lwork, &info);
     ASSERT(info == 0);
@@ -126,7 +127,7 @@ void cpu_cholesky_solve_right(Stream *stream, void *x, void *z, Type type, int64
     const Lapack *l = functions_of(type);
     ASSERT(rows <= INT32_MAX && cols <= INT32_MAX);
     int n = (int)cols, count = (int)rows, info = 0;
-    l->potrf("L", &n, z, &n, &info, 1); // symmetric: either triangle of either layout
+    l->potrf("L", &n, z, &n, &info, 1); // symmetric: triangle and layout do not matter
     if (info == 0) l->potrs("L", &n, &count, z, &n, x, &n, &info, 1);
     if (info != 0) fill_nan(x, type, rows * cols);
 }
@@ -136,7 +137,7 @@ void cpu_trtri(Stream *stream, void *r, Type type, int64_t size) {
     ASSERT(size <= INT32_MAX);
     int n = (int)size, info = 0;
     size_t element = type_size(type);
-    functions_of(type)->trtri("L", "N", &n, r, &n, &info, 1, 1); // our upper triangle is its lower one
+    functions_of(type)->trtri("L", "N", &n, r, &n, &info, 1, 1); // row-major upper is column-major lower
     if (info != 0) fill_nan(r, type, size * size);
     for (int64_t i = 1; info == 0 && i < size; i++)
         memset((char *)r + (size_t)(i * size) * element, 0, (size_t)i * element);
@@ -149,11 +150,11 @@ void cpu_svd(Stream *stream, void *values, void *u, void *vt, void *a, Type type
     double size;
     size_t element = type_size(type), iwork_bytes = (8 * (size_t)k * sizeof(int) + 63) / 64 * 64;
     const char *job = u ? "S" : "N";
-    // LAPACK's left vectors (m, k) are our vt, its right ones (k, n) our u.
+    // The column-major left singular vectors (m, k) are our row-major vt, the right ones (k, n) our u.
     if (!all_finite(a, type, rows * cols)) info = 1;
     if (info == 0) {
         l->gesdd(job, &m, &n, a, &m, values, vt, &m, u, &k, &size, &query, NULL, &info, 1);
-        int lwork = asked_for(&size, type);
+        int lwork = queried_size(&size, type);
         char *work = workspace(stream, iwork_bytes + (size_t)lwork * element);
         l->gesdd(job, &m, &n, a, &m, values, vt, &m, u, &k, work + iwork_bytes, &lwork, (int *)(void *)work, &info,
                  1);

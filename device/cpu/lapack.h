@@ -1,10 +1,10 @@
-// device/cpu/lapack.h - the solves of device/device.h by LAPACK, which OpenBLAS brings. For device/ only.
+// device/cpu/lapack.h - the solvers of device/device.h by LAPACK, which is part of OpenBLAS. Private to device/.
 #ifndef POLAR_DEVICE_CPU_LAPACK_H
 #define POLAR_DEVICE_CPU_LAPACK_H
 
 #include "device/backend.h"
 
-// Finds the functions, after cpu_blas_load.
+// Looks up the LAPACK functions; call after cpu_blas_load.
 void cpu_lapack_load(void);
 bool cpu_can_solve(void);
 void cpu_solver_free(void *solver);

@@ -3,13 +3,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-// Long enough to bridge the gap between two parallel loops, short enough to leave the processor to others: with
-// libgomp's default a step on a machine that is busy otherwise takes twenty times as long.
+// Long enough to bridge the gap between two parallel loops, short enough to yield the processor: with libgomp's
+// default a step on a busy machine takes twenty times as long.
 static const char SPIN_COUNT[] = "1000";
 
-void cpu_threads_settle(char *const *argv) {
-    // Valgrind and its like preload themselves and would lose us.
+void cpu_threads_limit_spin(char *const *argv) {
+    // Valgrind and similar tools use LD_PRELOAD and would not follow the exec.
     if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY") || getenv("LD_PRELOAD")) return;
     setenv("GOMP_SPINCOUNT", SPIN_COUNT, 1);
-    execv("/proc/self/exe", argv); // returns only where that is impossible: then we go on as we are
+    execv("/proc/self/exe", argv); // returns only on failure: then continue unchanged
 }

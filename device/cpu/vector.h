@@ -1,5 +1,5 @@
-// device/cpu/vector.h - vectors of the instance's element type and instruction set, and the tile of a product whose sums
-// stay in registers. For the files that are compiled once for each of them.
+// device/cpu/vector.h - SIMD vectors of the instance's element type and instruction set, and a GEMM micro-kernel whose
+// accumulators stay in registers. For files that are compiled once per instance.
 #ifndef POLAR_DEVICE_CPU_VECTOR_H
 #define POLAR_DEVICE_CPU_VECTOR_H
 
@@ -15,13 +15,14 @@ enum { VECTOR_BYTES = 32, NV = 2 };
 enum { VECTOR_BYTES = 16, NV = 2 };
 #endif
 
-// The tile has MR rows of NV vectors: its sums, a row of B and one element of A fit into the registers (32, or 16).
+// The micro-tile is MR rows of NV vectors: its accumulators, a row of B and one element of A fit into 32 or 16
+// registers.
 enum { MR = 6, LANES = VECTOR_BYTES / sizeof(real), NR = NV * LANES };
 
 typedef real Vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
 typedef real Quad __attribute__((vector_size(4 * sizeof(real)), aligned(sizeof(real)), may_alias));
-// The elements i, j, k, l of x and y together: clang's word for it, which gcc has from version 12 on, or gcc's own.
+// Elements i, j, k, l of the concatenation of x and y: clang's builtin, which gcc has since version 12, or gcc's own.
 #if defined(__clang__) || __GNUC__ >= 12
 #define SHUFFLE(x, y, i, j, k, l) __builtin_shufflevector(x, y, i, j, k, l)
 #elif defined(REAL_F64)
@@ -32,7 +33,7 @@ typedef int32_t QuadIndex __attribute__((vector_size(16)));
 #define SHUFFLE(x, y, ...) __builtin_shuffle(x, y, (QuadIndex){__VA_ARGS__})
 #endif
 
-// to (4, 4) of row stride `width` = the transpose of from (4, 4) of row stride ld.
+// to (4, 4), row stride `width`, = the transpose of from (4, 4), row stride ld.
 static inline void transpose_4x4(real *restrict to, int64_t width, const real *from, int64_t ld) {
     Quad r0 = *(const Quad *)from, r1 = *(const Quad *)(from + ld), r2 = *(const Quad *)(from + 2 * ld),
          r3 = *(const Quad *)(from + 3 * ld);
@@ -44,7 +45,7 @@ static inline void transpose_4x4(real *restrict to, int64_t width, const real *f
     *(Quad *)(to + 3 * width) = SHUFFLE(c, d, 2, 3, 6, 7);
 }
 
-// A panel of the columns of x^T (depth, columns), x at `from`, with zeros up to the width.
+// Packs x^T (depth, columns) into a panel (depth, width), zero-padded; x (columns, depth) is at `from`, row stride ld.
 static inline void pack_transposed(real *restrict to, const real *from, int64_t ld, int64_t depth, int64_t columns,
                                    const int width) {
     if (columns < width) memset(to, 0, (size_t)(depth * width) * sizeof(real));
@@ -59,12 +60,12 @@ static inline void pack_transposed(real *restrict to, const real *from, int64_t 
         for (int64_t p = 0; p < depth; p++) to[p * width + i] = from[i * ld + p];
 }
 
-// tile_product for n in (LANES (nv - 1), LANES nv].
-static inline __attribute__((always_inline)) void tile_vectors(real *restrict c, int64_t ldc, int64_t m, int64_t n,
-                                                               real alpha, real beta, const real *bias,
-                                                               const real *const a[MR], int64_t a_step,
-                                                               const real *restrict b, int64_t ldb, int64_t depth,
-                                                               const int nv) {
+// micro_kernel for n in (LANES (nv - 1), LANES nv].
+static inline __attribute__((always_inline)) void micro_kernel_vectors(real *restrict c, int64_t ldc, int64_t m,
+                                                                       int64_t n, real alpha, real beta,
+                                                                       const real *bias, const real *const a[MR],
+                                                                       int64_t a_step, const real *restrict b,
+                                                                       int64_t ldb, int64_t depth, const int nv) {
     Vec sum[MR][NV];
 #pragma GCC unroll 8
     for (int i = 0; i < MR; i++)
@@ -105,13 +106,13 @@ static inline __attribute__((always_inline)) void tile_vectors(real *restrict c,
             c[i * ldc + j] = (beta == 0 ? 0 : beta * c[i * ldc + j]) + alpha * tile[i][j] + (bias ? bias[j] : 0);
 }
 
-// c (m, n), at most (MR, NR), = alpha A B + beta c + bias; with beta = 0 c is not read, bias (n) may be NULL. A (MR, depth)
-// has element (i, p) at a[i][p a_step], B (depth, n) at b[p ldb + j]: rows beyond m, and columns beyond n up to the
-// end of their vector, are read, but do not matter.
-static inline void tile_product(real *restrict c, int64_t ldc, int64_t m, int64_t n, real alpha, real beta,
+// c (m, n), at most (MR, NR), = alpha A B + beta c + bias. With beta = 0 c is not read; bias (n) may be NULL. Element
+// (i, p) of A (MR, depth) is a[i][p a_step], element (p, j) of B (depth, n) is b[p ldb + j]. Rows beyond m, and
+// columns beyond n up to the end of their vector, are read but ignored.
+static inline void micro_kernel(real *restrict c, int64_t ldc, int64_t m, int64_t n, real alpha, real beta,
                                 const real *bias, const real *const a[MR], int64_t a_step, const real *restrict b,
                                 int64_t ldb, int64_t depth) {
-#define TILE_VECTORS(nv) tile_vectors(c, ldc, m, n, alpha, beta, bias, a, a_step, b, ldb, depth, nv)
+#define TILE_VECTORS(nv) micro_kernel_vectors(c, ldc, m, n, alpha, beta, bias, a, a_step, b, ldb, depth, nv)
     if (n <= LANES) TILE_VECTORS(1);
     else if (n <= 2 * LANES) TILE_VECTORS(2);
 #if defined(__AVX512F__)

@@ -15,29 +15,30 @@ static cudaStream_t queue(const Stream *s) {
     return (cudaStream_t)s->handle;
 }
 
-// The device is chosen per thread, so whatever makes something on it chooses first. It costs nothing where it is chosen already.
-static void choose(const Device *d) {
+// The current device is per thread, so every function that creates an object selects it first; free if already
+// selected.
+static void set_current(const Device *d) {
     CUDA_CHECK(cudaSetDevice(((const CudaDevice *)d)->number));
 }
 
 static void *cuda_alloc(Device *d, size_t bytes) {
-    choose(d);
+    set_current(d);
     void *memory = cuda_malloc_counted(d, bytes ? bytes : 1);
     if (memory == NULL) return NULL;
-    // Our streams do not wait for this one, so it is waited for here.
+    // Our streams do not synchronize with the default stream, so wait for it here.
     CUDA_CHECK(cudaMemsetAsync(memory, 0, bytes ? bytes : 1, NULL));
     CUDA_CHECK(cudaStreamSynchronize(NULL));
     return memory;
 }
 
 static void cuda_free(Device *d, void *memory) {
-    choose(d);
+    set_current(d);
     cuda_free_counted(d, memory);
 }
 
 static void *cuda_alloc_host(Device *d, size_t bytes) {
     void *memory;
-    choose(d);
+    set_current(d);
     cudaError_t error = cudaMallocHost(&memory, bytes ? bytes : 1);
     if (error == cudaErrorMemoryAllocation) {
         cudaGetLastError();
@@ -49,7 +50,7 @@ static void *cuda_alloc_host(Device *d, size_t bytes) {
 }
 
 static void cuda_free_host(Device *d, void *memory) {
-    choose(d);
+    set_current(d);
     CUDA_CHECK(cudaFreeHost(memory));
 }
 
@@ -65,7 +66,7 @@ static Stream *cuda_stream_create(Device *d) {
     CudaStream *s = calloc(1, sizeof *s);
     cudaStream_t handle;
     ASSERT(s != NULL);
-    choose(d);
+    set_current(d);
     CUDA_CHECK(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking));
     s->base.device = d;
     s->base.handle = handle;
@@ -74,7 +75,7 @@ static Stream *cuda_stream_create(Device *d) {
 
 static void cuda_stream_destroy(Stream *base) {
     CudaStream *s = cuda_stream_state(base);
-    choose(base->device);
+    set_current(base->device);
     CUDA_CHECK(cudaStreamSynchronize(queue(base)));
     for (int i = 0; i < s->n_scratch; i++) cuda_free_counted(base->device, s->scratch[i]);
     cuda_free_counted(base->device, s->gemm_workspace);
@@ -90,7 +91,7 @@ static Event *cuda_event_create(Device *d) {
     Event *event = calloc(1, sizeof *event);
     cudaEvent_t handle;
     ASSERT(event != NULL);
-    choose(d);
+    set_current(d);
     CUDA_CHECK(cudaEventCreate(&handle));
     event->device = d;
     event->handle = handle;
@@ -120,37 +121,38 @@ static double cuda_event_elapsed_ms(Event *from, Event *to) {
     return (double)ms;
 }
 
-// What other threads do meanwhile (the loader's allocates nothing on the device) is not forbidden to them.
+// Thread-local capture mode: CUDA calls of other threads stay permitted (the loader's thread allocates nothing on the
+// device).
 static void cuda_graph_capture_begin(Stream *s) {
     CUDA_CHECK(cudaStreamBeginCapture(queue(s), cudaStreamCaptureModeThreadLocal));
 }
 
 static Graph *cuda_graph_capture_end(Stream *s) {
-    Graph *recording = calloc(1, sizeof *recording);
-    cudaGraph_t graph;
+    Graph *graph = calloc(1, sizeof *graph);
+    cudaGraph_t captured;
     cudaGraphExec_t handle;
-    ASSERT(recording != NULL);
-    CUDA_CHECK(cudaStreamEndCapture(queue(s), &graph));
-    CUDA_CHECK(cudaGraphInstantiate(&handle, graph, 0));
-    CUDA_CHECK(cudaGraphDestroy(graph));
-    recording->device = s->device;
-    recording->handle = handle;
-    return recording;
+    ASSERT(graph != NULL);
+    CUDA_CHECK(cudaStreamEndCapture(queue(s), &captured));
+    CUDA_CHECK(cudaGraphInstantiate(&handle, captured, 0));
+    CUDA_CHECK(cudaGraphDestroy(captured));
+    graph->device = s->device;
+    graph->handle = handle;
+    return graph;
 }
 
-static void cuda_graph_launch(Graph *recording, Stream *s) {
-    CUDA_CHECK(cudaGraphLaunch((cudaGraphExec_t)recording->handle, queue(s)));
+static void cuda_graph_launch(Graph *graph, Stream *s) {
+    CUDA_CHECK(cudaGraphLaunch((cudaGraphExec_t)graph->handle, queue(s)));
 }
 
-static void cuda_graph_free(Graph *recording) {
-    CUDA_CHECK(cudaGraphExecDestroy((cudaGraphExec_t)recording->handle));
-    free(recording);
+static void cuda_graph_free(Graph *graph) {
+    CUDA_CHECK(cudaGraphExecDestroy((cudaGraphExec_t)graph->handle));
+    free(graph);
 }
 
 static bool cuda_stream_reserve(Stream *base, size_t scratch) {
     CudaStream *s = cuda_stream_state(base);
-    choose(base->device);
-    if (s->gemm_workspace == NULL) s->gemm_workspace = cuda_malloc_counted(base->device, CUDA_PRODUCT_WORKSPACE);
+    set_current(base->device);
+    if (s->gemm_workspace == NULL) s->gemm_workspace = cuda_malloc_counted(base->device, CUDA_GEMM_WORKSPACE);
     if (s->gemm_workspace == NULL) return false;
     return scratch == 0 || cuda_scratch_reserve(base, scratch);
 }
@@ -185,7 +187,7 @@ static const DeviceBackend backend = {
     .stream_create = cuda_stream_create,
     .stream_destroy = cuda_stream_destroy,
     .stream_synchronize = cuda_stream_synchronize,
-    .product_workspace = CUDA_PRODUCT_WORKSPACE,
+    .gemm_workspace = CUDA_GEMM_WORKSPACE,
     .stream_reserve = cuda_stream_reserve,
     .event_create = cuda_event_create,
     .event_destroy = cuda_event_destroy,
@@ -202,7 +204,7 @@ static const DeviceBackend backend = {
     .close = cuda_close,
 };
 
-// How many GPUs there are, or why none can be used.
+// Sets the number of GPUs, or an error that says why none can be used.
 static bool count_devices(int *count, Error *err) {
     int driver = 0;
     cudaError_t error = cudaGetDeviceCount(count);
@@ -210,19 +212,17 @@ static bool count_devices(int *count, Error *err) {
     cudaDriverGetVersion(&driver);
     cudaGetLastError();
     if (driver == 0)
-        return error_set(err,
-                         "no NVIDIA driver is installed here (libcuda.so.1); install one, or use --device cpu");
+        return error_set(err, "no NVIDIA driver is installed (libcuda.so.1); install one, or use --device cpu");
     if (error == cudaErrorInsufficientDriver)
         return error_set(
             err,
-            "the NVIDIA driver is too old: it knows CUDA %d.%d, and this program was built with %d.%d; update "
+            "the NVIDIA driver is too old: it supports CUDA %d.%d, and this program was built with %d.%d; update "
             "the driver, build with an older toolkit, or use --device cpu",
             driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
     if (error == cudaSuccess || error == cudaErrorNoDevice)
         return error_set(
-            err,
-            "there is no NVIDIA GPU here, or CUDA_VISIBLE_DEVICES hides it (see nvidia-smi); use --device cpu");
-    return error_set(err, "CUDA does not start: %s (%s); see whether nvidia-smi works, or use --device cpu",
+            err, "no NVIDIA GPU was found, or CUDA_VISIBLE_DEVICES hides it (see nvidia-smi); use --device cpu");
+    return error_set(err, "CUDA failed to initialize: %s (%s); check that nvidia-smi works, or use --device cpu",
                      cudaGetErrorString(error), cudaGetErrorName(error));
 }
 
@@ -232,22 +232,23 @@ static int attribute(int number, enum cudaDeviceAttr which) {
     return value;
 }
 
-// The first call that makes a context: here a GPU that another process keeps for itself is found out.
-static bool parse_device(int number, const char *name, Error *err) {
+// Creates the CUDA context, which detects a GPU held by another process (exclusive mode).
+static bool create_context(int number, const char *name, Error *err) {
     cudaError_t error = cudaSetDevice(number);
     if (error == cudaSuccess) error = cudaFree(NULL);
     if (error == cudaSuccess) return true;
     cudaGetLastError();
     if (error == cudaErrorDevicesUnavailable || error == cudaErrorDeviceAlreadyInUse)
         return error_set(err,
-                         "cuda:%d (%s) is in use by another process that has it for itself; wait for it, or choose "
-                         "another with --device cuda:N",
-                         number, name);
-    if (error == cudaErrorMemoryAllocation)
-        return error_set(err,
-                         "cuda:%d (%s) has no memory left (see nvidia-smi); stop what uses it, or choose another "
+                         "cuda:%d (%s) is held by another process (exclusive mode); wait for it, or choose another "
                          "with --device cuda:N",
                          number, name);
+    if (error == cudaErrorMemoryAllocation)
+        return error_set(
+            err,
+            "cuda:%d (%s) is out of memory; stop the processes that use it (see nvidia-smi), or choose "
+            "another with --device cuda:N",
+            number, name);
     return error_set(err,
                      "cuda:%d (%s) cannot be used: %s (%s); see nvidia-smi, or choose another with --device cuda:N",
                      number, name, cudaGetErrorString(error), cudaGetErrorName(error));
@@ -270,8 +271,8 @@ static void describe(CudaDevice *d, const char *name, int major, int minor) {
              driver / 1000, driver % 1000 / 10);
 }
 
-// Multiply-adds on the tensor cores of one multiprocessor in a cycle, times two (NVIDIA's architecture white papers).
-// Other generations have cards of full and of half rate under one compute capability, so that it says nothing.
+// Dense bf16 tensor-core FLOPs per SM and cycle (NVIDIA's architecture white papers). 0 for other generations, whose
+// compute capabilities include cards of full and of half rate.
 static double bf16_flops_per_cycle(int major, int minor) {
     if (major == 8 && minor == 0) return 2048;
     if (major == 9) return 4096;
@@ -279,16 +280,16 @@ static double bf16_flops_per_cycle(int major, int minor) {
     return 0;
 }
 
-static bool has_code_for_it(CudaDevice *d, int major, int minor, Error *err) {
+static bool has_kernels_for(CudaDevice *d, int major, int minor, Error *err) {
     Stream *s = cuda_stream_create(&d->base);
-    cudaError_t error = (cudaError_t)cuda_matrix_try(s);
+    cudaError_t error = (cudaError_t)cuda_probe_kernel(s);
     cuda_stream_destroy(s);
     if (error == cudaSuccess) return true;
-    return error_set(err, "this build has no kernels that run on %s: %s; build again with make CUDA_ARCHS=%d%d",
+    return error_set(err, "this build has no kernels that run on %s: %s; rebuild with make CUDA_ARCHS=%d%d",
                      d->base.name, cudaGetErrorString(error), major, minor);
 }
 
-static bool open_number(Device **device, int number, Error *err) {
+static bool open_ordinal(Device **device, int number, Error *err) {
     struct cudaDeviceProp properties;
     CUDA_CHECK(cudaGetDeviceProperties(&properties, number));
     int major = properties.major, minor = properties.minor;
@@ -298,7 +299,7 @@ static bool open_number(Device **device, int number, Error *err) {
             err,
             "cuda:%d (%s) has compute capability %d.%d; 8.0 or newer is needed (A100 and later); use --device cpu",
             number, properties.name, major, minor);
-    if (!parse_device(number, properties.name, err) || !cuda_libraries_load(&lib, err)) return false;
+    if (!create_context(number, properties.name, err) || !cuda_libraries_load(&lib, err)) return false;
     CudaDevice *d = calloc(1, sizeof *d);
     if (d == NULL) return error_set(err, "out of memory opening cuda:%d", number);
     d->base.kind = DEVICE_CUDA;
@@ -310,7 +311,7 @@ static bool open_number(Device **device, int number, Error *err) {
     describe(d, properties.name, major, minor);
     d->base.bf16_flops = bf16_flops_per_cycle(major, minor) * attribute(number, cudaDevAttrMultiProcessorCount) *
                          1e3 * attribute(number, cudaDevAttrClockRate);
-    if (!has_code_for_it(d, major, minor, err) || !cuda_gemm_open(d, err)) {
+    if (!has_kernels_for(d, major, minor, err) || !cuda_gemm_open(d, err)) {
         free(d->memory.blocks);
         free(d);
         return false;
@@ -326,13 +327,12 @@ bool cuda_device_open(Device **device, const char *name, Error *err) {
         char *end = NULL;
         bool digit = !strncmp(name, "cuda:", 5) && name[5] >= '0' && name[5] <= '9';
         long number = digit ? strtol(name + 5, &end, 10) : -1;
-        if (digit && *end == 0 && number < count) return open_number(device, (int)number, err);
-        return error_set(
-            err, "there is no device '%s'; this machine has %d GPU%s, the first is cuda:0, the last cuda:%d", name,
-            count, count == 1 ? "" : "s", count - 1);
+        if (digit && *end == 0 && number < count) return open_ordinal(device, (int)number, err);
+        return error_set(err, "there is no device '%s'; this machine has %d GPU%s, from cuda:0 to cuda:%d", name,
+                         count, count == 1 ? "" : "s", count - 1);
     }
-    Error later; // another process may have some for itself
+    Error later; // of further GPUs: the first GPU's error is the one reported
     for (int number = 0; number < count; number++)
-        if (open_number(device, number, number == 0 ? err : &later)) return true;
+        if (open_ordinal(device, number, number == 0 ? err : &later)) return true;
     return false;
 }

@@ -1,5 +1,5 @@
-// device/cuda/check.h - a call of the CUDA runtime that fails ends the program: one line that says which and what to do,
-// exit status 1. Checkpoints are complete or not there, so a run goes on from the last one.
+// device/cuda/check.h - error checks of CUDA runtime calls. A failed call ends the program with exit status 1 and one
+// line that names the call and says what to do. Checkpoints are atomic, so the run can be resumed from the last one.
 #ifndef POLAR_DEVICE_CUDA_CHECK_H
 #define POLAR_DEVICE_CUDA_CHECK_H
 
@@ -7,7 +7,7 @@
 extern "C" {
 #endif
 
-// Prints the line and exits. `error` is the call's cudaError_t.
+// Prints the line and exits. `error` is the cudaError_t of the call.
 void cuda_failed(int error, const char *call, const char *file, int line) __attribute__((noreturn));
 
 #ifdef __cplusplus
@@ -21,11 +21,11 @@ void cuda_failed(int error, const char *call, const char *file, int line) __attr
         if (cuda_error_ != 0) cuda_failed(cuda_error_, #call, __FILE__, __LINE__);                                 \
     } while (0)
 
-// After each launch: whether it could be started. What fails later is seen by the next call that waits.
+// Checks each kernel launch. Errors during execution are reported by the next synchronizing call.
 #define CUDA_CHECK_LAUNCH()                                                                                        \
     do {                                                                                                           \
         int cuda_error_ = (int)cudaGetLastError();                                                                 \
-        if (cuda_error_ != 0) cuda_failed(cuda_error_, "the launch of a kernel", __FILE__, __LINE__);              \
+        if (cuda_error_ != 0) cuda_failed(cuda_error_, "a kernel launch", __FILE__, __LINE__);                     \
     } while (0)
 
 #endif

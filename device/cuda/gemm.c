@@ -1,7 +1,7 @@
-// Products by cuBLASLt, but for symmetric ones where our own kernel is taken to be faster (device/cuda/syrk.h).
+// GEMM by cuBLASLt, except for symmetric GEMMs for which our own kernel is assumed to be faster (device/cuda/syrk.h).
 //
-// cuBLASLt is column-major: a row-major matrix is the column-major one of its transpose, so that C = op(A) op(B) here is
-// C^T = op(B)^T op(A)^T there: the operands change places and keep their transposes.
+// cuBLASLt is column-major: a row-major matrix is the column-major matrix of its transpose. So C = op(A) op(B) becomes
+// C^T = op(B)^T op(A)^T: the operands are swapped and keep their transpose flags.
 #include "device/cuda/gemm.h"
 
 #include "device/cuda/check.h"
@@ -12,18 +12,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-// All that the choice of an algorithm depends on; of addresses only how they are aligned, up to 16 bytes.
+// Everything that the choice of the algorithm depends on; of the addresses only their alignment, up to 16 bytes.
 typedef struct {
     int64_t m, n, k, lda, ldb, ldc, stride_a, stride_b, stride_c, batch;
     int32_t type, c_type, transpose_a, transpose_b, bias, beta;
-    uint32_t align_a, align_b, align_c, align_add;
+    uint32_t align_a, align_b, align_c, align_c_in;
 } Key;
 
 typedef struct Plan Plan;
 struct Plan {
     Key key;
-    cublasLtMatmulDesc_t product;
-    cublasLtMatrixLayout_t a, b, c; // a is B, b is A
+    cublasLtMatmulDesc_t matmul;
+    cublasLtMatrixLayout_t a, b, c; // swapped: a is our B, b is our A
     cublasLtMatmulAlgo_t algorithm;
     Plan *next;
 };
@@ -36,9 +36,8 @@ struct GemmPlans {
 static void check(cublasStatus_t status, const char *call, const Key *key) {
     if (status == CUBLAS_STATUS_SUCCESS) return;
     fprintf(stderr,
-            "error: cuBLASLt refuses %s with status %d for the product %lld x %lld x %lld of %s; another version "
-            "of the "
-            "library may not (POLAR_CUDA_LIBRARIES=DIR)\n",
+            "error: cuBLASLt failed in %s with status %d for a GEMM of %lld x %lld x %lld in %s; try another "
+            "version of the library (POLAR_CUDA_LIBRARIES=DIR)\n",
             call, (int)status, (long long)key->m, (long long)key->n, (long long)key->k, type_name((Type)key->type));
     error_exit();
 }
@@ -52,7 +51,7 @@ bool cuda_gemm_open(CudaDevice *d, Error *err) {
     cublasStatus_t status = d->lib->cublasLtCreate(&d->blas);
     if (status != CUBLAS_STATUS_SUCCESS)
         return error_set(
-            err, "cuBLASLt does not start on %s (status %d): is its memory full, or the driver too old for %s?",
+            err, "cuBLASLt failed to initialize on %s (status %d): out of GPU memory, or driver too old for %s?",
             d->base.name, (int)status, d->lib->description);
     d->plans = calloc(1, sizeof *d->plans);
     ASSERT(d->plans != NULL);
@@ -63,7 +62,7 @@ void cuda_gemm_close(CudaDevice *d) {
     for (int i = 0; i < BUCKETS; i++)
         for (Plan *p = d->plans->buckets[i], *next; p; p = next) {
             next = p->next;
-            d->lib->cublasLtMatmulDescDestroy(p->product);
+            d->lib->cublasLtMatmulDescDestroy(p->matmul);
             d->lib->cublasLtMatrixLayoutDestroy(p->a);
             d->lib->cublasLtMatrixLayoutDestroy(p->b);
             d->lib->cublasLtMatrixLayoutDestroy(p->c);
@@ -73,7 +72,7 @@ void cuda_gemm_close(CudaDevice *d) {
     d->lib->cublasLtDestroy(d->blas);
 }
 
-// A matrix of `rows` by `cols` in cuBLASLt's sense.
+// The layout of a column-major (rows, cols) matrix.
 static cublasLtMatrixLayout_t layout(const CudaLibraries *lib, const Key *key, int32_t type, int64_t rows,
                                      int64_t cols, int64_t ld, int64_t stride) {
     cublasLtMatrixLayout_t l;
@@ -87,32 +86,31 @@ static cublasLtMatrixLayout_t layout(const CudaLibraries *lib, const Key *key, i
     return l;
 }
 
-static void describe(const CudaLibraries *lib, Plan *p, const void *bias) {
+static void create_descriptors(const CudaLibraries *lib, Plan *p, const void *bias) {
     const Key *key = &p->key;
     bool f64 = key->type == TYPE_F64, ta = key->transpose_a, tb = key->transpose_b;
     cublasOperation_t first = tb ? CUBLAS_OP_T : CUBLAS_OP_N, second = ta ? CUBLAS_OP_T : CUBLAS_OP_N;
-    // Plain fp32 for F32: no TF32, whose products have 11 bits.
-    CHECK(cublasLtMatmulDescCreate(&p->product, f64 ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F,
+    // Plain fp32 for F32: no TF32, which rounds the inputs to 11 bits.
+    CHECK(cublasLtMatmulDescCreate(&p->matmul, f64 ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F,
                                    f64 ? CUDA_R_64F : CUDA_R_32F));
-    CHECK(cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first));
-    CHECK(cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second));
-    if (key->bias) { // one for each row there, which is a column here
+    CHECK(cublasLtMatmulDescSetAttribute(p->matmul, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first));
+    CHECK(cublasLtMatmulDescSetAttribute(p->matmul, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second));
+    if (key->bias) { // one bias per column-major row, which is our column
         cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
-        CHECK(
-            cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue));
-        CHECK(cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias));
+        CHECK(cublasLtMatmulDescSetAttribute(p->matmul, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue));
+        CHECK(cublasLtMatmulDescSetAttribute(p->matmul, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias));
     }
     p->a = layout(lib, key, key->type, tb ? key->k : key->n, tb ? key->n : key->k, key->ldb, key->stride_b);
     p->b = layout(lib, key, key->type, ta ? key->m : key->k, ta ? key->k : key->m, key->lda, key->stride_a);
     p->c = layout(lib, key, key->c_type, key->n, key->m, key->ldc, key->stride_c);
 }
 
-// The first that the library's heuristic names. Sums that are split over the inner dimension may meet in the workspace,
-// in fixed order, but not by atomics.
-static void choose(const CudaDevice *d, Plan *p) {
+// Selects the first algorithm of the library's heuristic. Split-K partial sums may be reduced in the workspace in fixed
+// order, but not by atomics, so that results are deterministic.
+static void choose_algorithm(const CudaDevice *d, Plan *p) {
     const CudaLibraries *lib = d->lib;
     const Key *key = &p->key;
-    const size_t workspace = CUDA_PRODUCT_WORKSPACE;
+    const size_t workspace = CUDA_GEMM_WORKSPACE;
     const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     const struct {
         cublasLtMatmulPreferenceAttributes_t name;
@@ -123,7 +121,7 @@ static void choose(const CudaDevice *d, Plan *p) {
         {CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions, sizeof reductions},
         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &key->align_b, sizeof key->align_b},
         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &key->align_a, sizeof key->align_a},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &key->align_add, sizeof key->align_add},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &key->align_c_in, sizeof key->align_c_in},
         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &key->align_c, sizeof key->align_c},
     };
     cublasLtMatmulPreference_t preference;
@@ -133,9 +131,10 @@ static void choose(const CudaDevice *d, Plan *p) {
     for (size_t i = 0; i < sizeof preferences / sizeof *preferences; i++)
         CHECK(cublasLtMatmulPreferenceSetAttribute(preference, preferences[i].name, preferences[i].value,
                                                    preferences[i].size));
-    CHECK(cublasLtMatmulAlgoGetHeuristic(d->blas, p->product, p->a, p->b, p->c, p->c, preference, 1, &result,
-                                         &found));
-    check(found == 1 ? result.state : CUBLAS_STATUS_NOT_SUPPORTED, "to name an algorithm", key);
+    CHECK(
+        cublasLtMatmulAlgoGetHeuristic(d->blas, p->matmul, p->a, p->b, p->c, p->c, preference, 1, &result, &found));
+    check(found == 1 ? result.state : CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic (no algorithm)",
+          key);
     lib->cublasLtMatmulPreferenceDestroy(preference);
     p->algorithm = result.algo;
 }
@@ -149,13 +148,13 @@ static Plan *find_plan(CudaDevice *d, const Key *key, const void *bias) {
     p = calloc(1, sizeof *p);
     ASSERT(p != NULL);
     p->key = *key;
-    describe(d->lib, p, bias);
-    choose(d, p);
+    create_descriptors(d->lib, p, bias);
+    choose_algorithm(d, p);
     p->next = *bucket;
     return *bucket = p;
 }
 
-// 16, 8, 4 or 2: what divides the address, and the distance between the matrices of a batch.
+// The alignment, up to 16 bytes, of the address and of the batch stride.
 static uint32_t alignment(const void *address, int64_t stride, Type type) {
     uint64_t bits = (uint64_t)(uintptr_t)address | (uint64_t)stride * type_size(type) | 16;
     return (uint32_t)(bits & -bits);
@@ -164,7 +163,7 @@ static uint32_t alignment(const void *address, int64_t stride, Type type) {
 static void *workspace_of(Stream *stream) {
     CudaStream *s = cuda_stream_state(stream);
     if (s->gemm_workspace == NULL)
-        s->gemm_workspace = cuda_alloc_or_exit(stream, CUDA_PRODUCT_WORKSPACE, "matrix products work in");
+        s->gemm_workspace = cuda_alloc_or_exit(stream, CUDA_GEMM_WORKSPACE, "the GEMM workspace");
     return s->gemm_workspace;
 }
 
@@ -172,41 +171,41 @@ static void multiply(Stream *stream, const Gemm *g) {
     CudaDevice *d = cuda_device(stream->device);
     const CudaLibraries *lib = d->lib;
     int64_t batch = g->batch ? g->batch : 1;
-    bool many = batch > 1, add = g->add && g->beta != 0;
+    bool many = batch > 1, separate_c_in = g->c_in && g->beta != 0;
     int64_t stride_a = many ? g->stride_a : 0, stride_b = many ? g->stride_b : 0, stride_c = many ? g->stride_c : 0;
-    const void *from = add ? g->add : g->c;
-    const Key found = {.m = g->m,
-                       .n = g->n,
-                       .k = g->k,
-                       .lda = g->lda,
-                       .ldb = g->ldb,
-                       .ldc = g->ldc,
-                       .stride_a = stride_a,
-                       .stride_b = stride_b,
-                       .stride_c = stride_c,
-                       .batch = batch,
-                       .type = (int32_t)g->type,
-                       .c_type = (int32_t)g->c_type,
-                       .transpose_a = g->transpose_a,
-                       .transpose_b = g->transpose_b,
-                       .bias = g->bias != NULL,
-                       .beta = g->beta == 0 ? 0
-                               : add        ? 2
-                                            : 1,
-                       .align_a = alignment(g->a, stride_a, g->type),
-                       .align_b = alignment(g->b, stride_b, g->type),
-                       .align_c = alignment(g->c, stride_c, g->c_type),
-                       .align_add = alignment(from, stride_c, g->c_type)};
-    const Key *key = &found;
+    const void *c_in = separate_c_in ? g->c_in : g->c;
+    const Key gemm_key = {.m = g->m,
+                          .n = g->n,
+                          .k = g->k,
+                          .lda = g->lda,
+                          .ldb = g->ldb,
+                          .ldc = g->ldc,
+                          .stride_a = stride_a,
+                          .stride_b = stride_b,
+                          .stride_c = stride_c,
+                          .batch = batch,
+                          .type = (int32_t)g->type,
+                          .c_type = (int32_t)g->c_type,
+                          .transpose_a = g->transpose_a,
+                          .transpose_b = g->transpose_b,
+                          .bias = g->bias != NULL,
+                          .beta = g->beta == 0    ? 0
+                                  : separate_c_in ? 2
+                                                  : 1,
+                          .align_a = alignment(g->a, stride_a, g->type),
+                          .align_b = alignment(g->b, stride_b, g->type),
+                          .align_c = alignment(g->c, stride_c, g->c_type),
+                          .align_c_in = alignment(c_in, stride_c, g->c_type)};
+    const Key *key = &gemm_key;
     Plan *p = find_plan(d, key, g->bias);
     float alpha = (float)g->alpha, beta = (float)g->beta;
     bool f64 = g->type == TYPE_F64;
     if (g->bias)
-        CHECK(cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &g->bias,
-                                             sizeof g->bias));
-    CHECK(cublasLtMatmul(d->blas, p->product, f64 ? (const void *)&g->alpha : &alpha, g->b, p->a, g->a, p->b,
-                         f64 ? (const void *)&g->beta : &beta, from, p->c, g->c, p->c, &p->algorithm,
-                         workspace_of(stream), CUDA_PRODUCT_WORKSPACE, (cudaStream_t)stream->handle));
+        CHECK(
+            cublasLtMatmulDescSetAttribute(p->matmul, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &g->bias, sizeof g->bias));
+    CHECK(cublasLtMatmul(d->blas, p->matmul, f64 ? (const void *)&g->alpha : &alpha, g->b, p->a, g->a, p->b,
+                         f64 ? (const void *)&g->beta : &beta, c_in, p->c, g->c, p->c, &p->algorithm,
+                         workspace_of(stream), CUDA_GEMM_WORKSPACE, (cudaStream_t)stream->handle));
 }
 
 void cuda_gemm(Stream *stream, const Gemm *g) {
@@ -225,7 +224,7 @@ void cuda_gemm(Stream *stream, const Gemm *g) {
         multiply(stream, g);
         return;
     }
-    Gemm one = *g; // the epilogue is for single products
+    Gemm one = *g; // the bias epilogue is used without batches
     one.batch = 1;
     for (int64_t i = 0; i < g->batch; i++) {
         one.a = (const char *)g->a + (size_t)(i * g->stride_a) * type_size(g->type);

@@ -2,13 +2,13 @@
 
 #include <stdio.h>
 
-#if defined(CUDA_EMULATOR) // the emulator's are linked
+#if defined(CUDA_EMULATOR) // the emulator's libraries are linked statically
 
 static bool load_all(CudaLibraries *l, Error *err) {
     (void)err;
-#define TAKE(name) l->name = name;
-    CUBLASLT_FUNCTIONS(TAKE)
-    CUSOLVER_FUNCTIONS(TAKE)
+#define LOAD(name) l->name = name;
+    CUBLASLT_FUNCTIONS(LOAD)
+    CUSOLVER_FUNCTIONS(LOAD)
     l->can_solve = true;
     return true;
 }
@@ -22,7 +22,8 @@ static bool load_all(CudaLibraries *l, Error *err) {
 
 enum { PATH_SIZE = 4096 };
 
-// The first that there is of `directory`/`name`; the directory may be empty (where the loader looks) or a pattern.
+// Opens `directory`/`name`. An empty directory means the loader's search path; a glob pattern, its first match that
+// loads.
 static void *open_in(const char *directory, const char *name) {
     char path[PATH_SIZE];
     if (snprintf(path, sizeof path, "%s%s%s", directory, *directory ? "/" : "", name) >= PATH_SIZE) return NULL;
@@ -36,7 +37,7 @@ static void *open_in(const char *directory, const char *name) {
     return library;
 }
 
-// The directories that the user names come first, whatever versions are there; after that a version comes before a place.
+// Searches the user's directories first, for all names; then name by name the default locations.
 static void *find(const char *const *names) {
     void *library = NULL;
     const char *listed = getenv("POLAR_CUDA_LIBRARIES"), *home = getenv("CUDA_HOME");
@@ -59,8 +60,8 @@ static void *find(const char *const *names) {
     return library;
 }
 
-// dlsym returns an object pointer; POSIX promises that the copy is the function.
-static bool take(void *library, const char *symbol, void *function) {
+// dlsym returns an object pointer; POSIX guarantees that its bytes are a valid function pointer.
+static bool load_symbol(void *library, const char *symbol, void *function) {
     void *address = dlsym(library, symbol);
     memcpy(function, &address, sizeof address);
     return address != NULL;
@@ -70,7 +71,7 @@ static bool take(void *library, const char *symbol, void *function) {
 #define VERSION_OF(name, major) name "." TEXT_OF(major)
 
 static bool load_all(CudaLibraries *l, Error *err) {
-    // That of the headers, for which the calls were compiled, then any.
+    // First the version of the headers that this file was compiled with, then any other.
     static const char *const blas[] = {VERSION_OF("libcublasLt.so", CUBLAS_VER_MAJOR),
                                        "libcublasLt.so.13",
                                        "libcublasLt.so.12",
@@ -82,21 +83,20 @@ static bool load_all(CudaLibraries *l, Error *err) {
     const char *missing = NULL;
     void *library = find(blas);
     if (library == NULL)
-        return error_set(
-            err,
-            "the GPU needs NVIDIA's cuBLAS, and libcublasLt.so was not found; install the CUDA toolkit "
-            "or pip install nvidia-cublas-cu12, and name the directory of the library in POLAR_CUDA_LIBRARIES");
-#define TAKE(name)                                                                                                 \
-    if (!take(library, #name, &l->name)) missing = #name;
-    CUBLASLT_FUNCTIONS(TAKE)
+        return error_set(err,
+                         "NVIDIA's cuBLAS (libcublasLt.so) was not found; install the CUDA toolkit or pip install "
+                         "nvidia-cublas-cu12, and set POLAR_CUDA_LIBRARIES to the directory of the library");
+#define LOAD(name)                                                                                                 \
+    if (!load_symbol(library, #name, &l->name)) missing = #name;
+    CUBLASLT_FUNCTIONS(LOAD)
     if (missing)
         return error_set(err,
-                         "the cuBLASLt that was found has no %s; install version 11.2 or newer and name its "
-                         "directory in POLAR_CUDA_LIBRARIES",
+                         "the installed cuBLASLt has no %s; install version 11.2 or newer and set "
+                         "POLAR_CUDA_LIBRARIES to its directory",
                          missing);
     library = find(solver);
     if (library) {
-        CUSOLVER_FUNCTIONS(TAKE)
+        CUSOLVER_FUNCTIONS(LOAD)
     }
     l->can_solve = library && !missing;
     return true;

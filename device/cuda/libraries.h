@@ -1,4 +1,4 @@
-// device/cuda/libraries.h - cuBLASLt and cuSOLVER, found when a GPU is opened: the program starts without them. For device/ only.
+// device/cuda/libraries.h - cuBLASLt and cuSOLVER, loaded with dlopen when a GPU is opened. Private to device/.
 #ifndef POLAR_DEVICE_CUDA_LIBRARIES_H
 #define POLAR_DEVICE_CUDA_LIBRARIES_H
 
@@ -7,7 +7,7 @@
 #include <cublasLt.h>
 #include <cusolverDn.h>
 
-// The functions that are used, of each library.
+// The functions used from each library.
 #define CUBLASLT_FUNCTIONS(F)                                                                                      \
     F(cublasLtGetVersion)                                                                                          \
     F(cublasLtCreate)                                                                                              \
@@ -48,14 +48,14 @@
 typedef struct {
     CUBLASLT_FUNCTIONS(CUDA_FUNCTION_MEMBER)
     CUSOLVER_FUNCTIONS(CUDA_FUNCTION_MEMBER)
-    bool can_solve;       // cuSOLVER was found
+    bool can_solve;       // cuSOLVER was loaded
     char description[96]; // "cuBLASLt 13.1.0, cuSOLVER"
 } CudaLibraries;
 #undef CUDA_FUNCTION_MEMBER
 
-// Finds them, once: in the directories of POLAR_CUDA_LIBRARIES (DIR[:DIR...]), then where the loader looks, in $CUDA_HOME and
-// in /usr/local/cuda*. Of several versions the one whose headers the program was compiled with is taken, else that of CUDA
-// 13, 12 or 11. cuSOLVER may be missing. Errors: no cuBLASLt.
+// Loads the libraries once: from the directories in POLAR_CUDA_LIBRARIES (DIR[:DIR...]), then the loader's search
+// path, $CUDA_HOME/lib64 and /usr/local/cuda*/lib64. Prefers the version whose headers the program was compiled with,
+// then those of CUDA 13, 12 and 11. cuSOLVER may be missing. Errors: no cuBLASLt.
 bool cuda_libraries_load(const CudaLibraries **libraries, Error *err);
 
 #endif

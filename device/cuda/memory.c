@@ -1,4 +1,4 @@
-// What a run takes is counted, so that it can be compared with what its plan said.
+// Counted GPU memory, so that a run's peak can be compared with its memory plan.
 #include "device/cuda/memory.h"
 
 #include "base/error.h"
@@ -9,26 +9,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void count_more(CudaMemory *m, void *memory, size_t bytes) {
-    if (m->count == m->room) {
-        m->room = m->room ? 2 * m->room : 64;
-        m->blocks = realloc(m->blocks, (size_t)m->room * sizeof *m->blocks);
+static void add_block(CudaMemory *m, void *memory, size_t bytes) {
+    if (m->count == m->capacity) {
+        m->capacity = m->capacity ? 2 * m->capacity : 64;
+        m->blocks = realloc(m->blocks, (size_t)m->capacity * sizeof *m->blocks);
         ASSERT(m->blocks);
     }
     m->blocks[m->count++] = (struct CudaBlock){memory, bytes};
     m->bytes += bytes;
-    if (m->bytes > m->most) m->most = m->bytes;
+    if (m->bytes > m->peak) m->peak = m->bytes;
 }
 
 void *cuda_malloc_counted(Device *d, size_t bytes) {
     void *memory;
     cudaError_t error = cudaMalloc(&memory, bytes);
     if (error == cudaErrorMemoryAllocation) {
-        cudaGetLastError(); // or the next check would find it
+        cudaGetLastError(); // clears the error, or the next check would report it
         return NULL;
     }
     CUDA_CHECK(error);
-    count_more(&cuda_device(d)->memory, memory, bytes);
+    add_block(&cuda_device(d)->memory, memory, bytes);
     return memory;
 }
 
@@ -51,15 +51,15 @@ int64_t cuda_memory_available(const Device *d) {
 }
 
 int64_t cuda_peak_memory(const Device *d) {
-    return (int64_t)((const CudaDevice *)d)->memory.most;
+    return (int64_t)((const CudaDevice *)d)->memory.peak;
 }
 
 void *cuda_alloc_or_exit(Stream *s, size_t bytes, const char *what) {
     CUDA_CHECK(cudaSetDevice(cuda_device(s->device)->number));
     void *memory = cuda_malloc_counted(s->device, bytes);
     if (memory) return memory;
-    fprintf(stderr, "error: %s has not the %.1f MiB more that %s; use a smaller --micro-batch or matrix\n",
-            s->device->name, (double)bytes / 1048576, what);
+    fprintf(stderr, "error: %s: out of memory: %s needs %.1f MiB more; use a smaller --micro-batch or matrix\n",
+            s->device->name, what, (double)bytes / 1048576);
     error_exit();
 }
 
@@ -77,7 +77,7 @@ void *cuda_scratch(Stream *base, size_t bytes) {
     CudaStream *s = cuda_stream_state(base);
     if (!has_scratch(s, bytes)) {
         size_t doubled = 2 * s->scratch_bytes, size = bytes > doubled ? bytes : doubled ? doubled : 1;
-        add_scratch(s, cuda_alloc_or_exit(base, size, "an operation works in"), size);
+        add_scratch(s, cuda_alloc_or_exit(base, size, "the scratch buffer"), size);
     }
     return s->scratch[s->n_scratch - 1];
 }

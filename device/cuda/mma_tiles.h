@@ -1,9 +1,9 @@
-// device/cuda/mma_tiles.h - tiles of bf16 rows in shared memory and their product on the tensor cores.
+// device/cuda/mma_tiles.h - bf16 tiles in shared memory, and their multiplication on tensor cores (mma.m16n8k16).
 //
-// A tile is (rows, D), dense, its 16-byte chunks exchanged within a row: chunk c of row r stands at c ^ (r mod 8), so that
-// one chunk of eight rows, which is what ldmatrix reads at a time, lies in all 32 banks. A warp owns 16 MT rows of a
-// product. A lane of it holds, of every 16 x 8 block of the result, the elements (lane / 4 + 8 i, 2 (lane mod 4) + j) as
-// [2 i + j] (PTX ISA, mma.m16n8k16).
+// A tile is a dense (rows, D) matrix whose 16-byte chunks are swizzled within each row: chunk c of row r is stored at
+// c ^ (r mod 8), so that one chunk of eight rows, which ldmatrix reads at a time, covers all 32 banks. A warp owns 16
+// MT rows of the result. Of every 16 x 8 block of the result, a lane holds elements (lane / 4 + 8 i, 2 (lane mod 4) +
+// j) in [2 i + j] (PTX ISA, mma.m16n8k16).
 #ifndef POLAR_DEVICE_CUDA_MMA_TILES_H
 #define POLAR_DEVICE_CUDA_MMA_TILES_H
 
@@ -14,15 +14,15 @@ typedef __nv_bfloat16 bf16;
 
 enum { CHUNK = 8 }; // elements of 16 bytes
 
-// Where an element of a tile stands: the row, and the chunk of 8 columns.
+// Offset of a chunk of 8 columns in a row of a tile.
 template <int D> static __device__ inline int tile_at(int row, int chunk) {
     return row * D + (chunk ^ (row & 7)) * CHUNK;
 }
 
-// The offset, in a row, of chunk k + c of it: k even and known to the compiler, c < 2 already exchanged. Only the lower
-// three bits of k matter: half of the offsets are constants from the other half.
-static __device__ inline int chunk_at(int k, int exchanged) {
-    return ((k & 7) ^ exchanged) * CHUNK + (k & ~7) * CHUNK;
+// Offset within a row of chunk k + c: k is even and a compile-time constant, `swizzled` is c < 2, xor-ed with the
+// row. Only the lower three bits of k are swizzled, so half of the offsets differ from the other half by a constant.
+static __device__ inline int chunk_at(int k, int swizzled) {
+    return ((k & 7) ^ swizzled) * CHUNK + (k & ~7) * CHUNK;
 }
 
 static __device__ inline uint32_t pack_bf16(float low, float high) {
@@ -32,11 +32,11 @@ static __device__ inline uint32_t pack_bf16(float low, float high) {
     return bits;
 }
 
-// c (16 MT, 8 NT) += A B^T, A the rows of tile `a` that this warp owns, B the first 8 NT rows of tile `b`.
+// c (16 MT, 8 NT) += A B^T: A is this warp's rows of a tile, at `a`, B the first 8 NT rows of tile `b`.
 template <int D, int MT, int NT>
 static __device__ inline void multiply_rows(float (&c)[MT][NT][4], const bf16 *a, const bf16 *b) {
     int lane = lane_index(), swizzle = lane & 7;
-    // The four 8 x 8 blocks of A are taken down, then right; those of B (two of the result's columns) right, then down.
+    // Order of the four 8 x 8 blocks: of A down, then right; of B (two column blocks of the result) right, then down.
     a += (lane & 15) * D;
     b += ((lane & 7) + (lane >> 4) * 8) * D;
     int a_chunk = (lane >> 4) ^ swizzle, b_chunk = (lane >> 3 & 1) ^ swizzle;
@@ -58,12 +58,12 @@ static __device__ inline void multiply_rows(float (&c)[MT][NT][4], const bf16 *a
     }
 }
 
-// The same of tiles that are stored transposed, (16 KT, 128) with a row for each of the inner dimension: c += A^T B, A and
-// B the columns from a tile's column on, a multiple of 64, that a and b point to.
+// The same for tiles that are stored transposed, (16 KT, 128), one row per index of the inner dimension: c += A^T B.
+// a and b point to the first columns of A and B in the first row of their tiles, multiples of 64.
 template <int KT, int MT, int NT>
 static __device__ inline void multiply_columns(float (&c)[MT][NT][4], const bf16 *a, const bf16 *b) {
     constexpr int D = 128;
-    static_assert(MT <= 4 && NT <= 8, "columns whose chunks are exchanged among themselves");
+    static_assert(MT <= 4 && NT <= 8, "the swizzle must stay within the columns");
     int lane = lane_index(), swizzle = lane & 7;
     a += ((lane & 7) + (lane >> 4) * 8) * D;
     b += (lane & 15) * D;

@@ -1,4 +1,4 @@
-// device/cuda/solve.h - the solves of device/device.h by cuSOLVER. For device/ only.
+// device/cuda/solve.h - the solvers of device/device.h by cuSOLVER. Private to device/.
 #ifndef POLAR_DEVICE_CUDA_SOLVE_H
 #define POLAR_DEVICE_CUDA_SOLVE_H
 

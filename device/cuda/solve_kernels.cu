@@ -4,15 +4,15 @@
 
 enum { BLOCK = 256 };
 
-__global__ void nothing_kernel() {}
+__global__ void empty_kernel() {}
 
-int cuda_matrix_try(Stream *s) {
-    CUDA_LAUNCH(nothing_kernel, 1, 1, 0, cuda_stream(s));
+int cuda_probe_kernel(Stream *s) {
+    CUDA_LAUNCH(empty_kernel, 1, 1, 0, cuda_stream(s));
     return static_cast<int>(cudaGetLastError());
 }
 
-// A block carries tiles of 32 by 32 through shared memory, so that both sides are read and written along rows.
-// Tiles are numbered in one row of blocks: y could be too many.
+// Transposes 32 x 32 tiles through shared memory, so that both reads and writes are coalesced. The grid is
+// one-dimensional, as the number of tile rows could exceed the limit of gridDim.y.
 enum { TILE = 32, TILE_ROWS = 8 };
 template <typename T> __global__ void transpose_kernel(T *to, const T *from, int64_t m, int64_t n) {
     CUDA_SHARED_ARRAY(T, tile, TILE * (TILE + 1));
@@ -41,7 +41,7 @@ void cuda_matrix_transpose(Stream *s, void *to, const void *from, Type type, int
     CUDA_CHECK_LAUNCH();
 }
 
-// All that write the flag write the same.
+// A benign race: every thread that writes the flag writes the same value.
 template <typename T> __global__ void check_finite_kernel(const T *x, int *flag, int64_t n) {
     bool bad = false;
     for (int64_t i = grid_thread(); i < n; i += grid_threads()) bad = bad || !isfinite(x[i]);

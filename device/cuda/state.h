@@ -1,4 +1,4 @@
-// device/cuda/state.h - what stands behind a Device and a Stream on a GPU. For device/ only.
+// device/cuda/state.h - the CUDA backend's Device and Stream. Private to device/.
 #ifndef POLAR_DEVICE_CUDA_STATE_H
 #define POLAR_DEVICE_CUDA_STATE_H
 
@@ -7,41 +7,41 @@
 
 typedef struct GemmPlans GemmPlans;
 
-// What is allocated on a device, so that it can be counted: cudaFree does not say how much it frees.
+// The allocations on a device, recorded because cudaFree does not tell the size that it frees.
 typedef struct {
     struct CudaBlock {
         void *memory;
         size_t bytes;
-    } * blocks; // (count, of `room`), in no order
-    int count, room;
-    size_t bytes, most; // of all blocks: now, and at most so far
+    } * blocks; // (count), unordered
+    int count, capacity;
+    size_t bytes, peak; // total of all blocks: current and maximum
 } CudaMemory;
 
 typedef struct {
     Device base;    // first: a Device * is a CudaDevice *
-    int number;     // as CUDA counts
+    int number;     // CUDA device ordinal
     int capability; // 10 major + minor
     const CudaLibraries *lib;
     cublasLtHandle_t blas;
     GemmPlans *plans;
-    cusolverDnHandle_t solver; // these from the first solve on
+    cusolverDnHandle_t solver; // these are created by the first solver call
     cusolverDnParams_t solver_params;
-    void *solver_host; // its workspace on the host
+    void *solver_host; // host workspace
     size_t solver_host_bytes;
     CudaMemory memory;
 } CudaDevice;
 
-// What cuBLASLt may use beside the operands: NVIDIA's advice for the largest GPUs. A constant, as the choice of the
-// algorithm depends on it.
-enum { CUDA_PRODUCT_WORKSPACE = 32 << 20 };
+// Workspace of cuBLASLt: NVIDIA's recommendation for the largest GPUs. A constant, as the choice of the algorithm
+// depends on it.
+enum { CUDA_GEMM_WORKSPACE = 32 << 20 };
 
-// Scratch at least doubles when it grows, so that 64 buffers are enough for any size.
+// The scratch buffer at least doubles when it grows, so 64 buffers suffice for any size.
 enum { CUDA_SCRATCH_BUFFERS = 64 };
 
 typedef struct {
     Stream base; // first: a Stream * is a CudaStream *
     void *scratch[CUDA_SCRATCH_BUFFERS];
-    size_t scratch_bytes; // of the last
+    size_t scratch_bytes; // of the last buffer
     int n_scratch;
     void *gemm_workspace;
 } CudaStream;

@@ -1,5 +1,5 @@
-// device/cuda/types.h - numbers as they are stored and as kernels compute with them, the size of a warp, the queue of a
-// stream. For .cu files.
+// device/cuda/types.h - storage and accumulation types of kernels and their conversions, the warp size, stream
+// handles. For .cu files.
 #ifndef POLAR_DEVICE_CUDA_TYPES_H
 #define POLAR_DEVICE_CUDA_TYPES_H
 
@@ -10,11 +10,12 @@
 constexpr int WARP = 32;
 constexpr unsigned FULL_MASK = 0xffffffffu; // all lanes of a warp
 
-// What elements of a type are computed in, and what states, gradients and master weights beside them are.
+// Accumulation type: kernels upcast elements to it, and optimizer state, gradients and master weights are stored in it.
 template <typename T> struct Accumulation { using Type = float; };
 template <> struct Accumulation<double> { using Type = double; };
 template <typename T> using Acc = typename Accumulation<T>::Type;
 
+// Upcasts to the accumulation type.
 static __device__ inline float widened(float x) {
     return x;
 }
@@ -25,6 +26,7 @@ static __device__ inline float widened(__nv_bfloat16 x) {
     return __bfloat162float(x);
 }
 
+// Rounds to nearest even in the storage type.
 static __device__ inline void narrow_to(float &out, float x) {
     out = x;
 }
@@ -35,7 +37,7 @@ static __device__ inline void narrow_to(__nv_bfloat16 &out, float x) {
     out = __float2bfloat16_rn(x);
 }
 
-// x as T holds it.
+// x rounded to T and upcast again.
 template <typename T> static __device__ inline Acc<T> rounded(Acc<T> x) {
     T y;
     narrow_to(y, x);

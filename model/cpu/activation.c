@@ -1,8 +1,8 @@
 #include "model/cpu/math.h"
 #include "model/cpu/ops.h"
 
-// tanh-GELU as x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3): the same function, as (1 + tanh u) / 2 = sigmoid(2 u),
-// without the cancellation for negative x.
+// tanh-GELU as x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3): equal because (1 + tanh u) / 2 = sigmoid(2 u), but
+// without cancellation for negative x.
 #define TWO_SQRT_2_PI ((real)1.5957691216057307117597842397375)
 #define GELU_CUBIC ((real)0.044715)
 #define INV_SQRT_2PI ((real)0.39894228040143267793994605993438)
@@ -15,7 +15,7 @@ static inline real gelu_tanh(real x) {
     return x * gelu_tanh_gate(x);
 }
 
-static inline real gelu_tanh_slope(real x) {
+static inline real gelu_tanh_derivative(real x) {
     real gate = gelu_tanh_gate(x);
     return gate + x * gate * (1 - gate) * (TWO_SQRT_2_PI * (1 + 3 * GELU_CUBIC * x * x));
 }
@@ -24,7 +24,7 @@ static inline real gelu(real x) {
     return x * real_normal_cdf(x);
 }
 
-static inline real gelu_slope(real x) {
+static inline real gelu_derivative(real x) {
     return real_normal_cdf(x) + x * INV_SQRT_2PI * real_exp((real)-0.5 * x * x);
 }
 
@@ -32,7 +32,7 @@ static inline real relu2(real x) {
     return x < 0 ? 0 : x * x; // NaN stays NaN
 }
 
-static inline real relu2_slope(real x) {
+static inline real relu2_derivative(real x) {
     return x < 0 ? 0 : 2 * x;
 }
 
@@ -40,9 +40,9 @@ static inline real relu2_slope(real x) {
     _Pragma("omp parallel for simd schedule(static) if (n > CPU_PARALLEL_MIN)") for (int64_t i = 0; i < n; i++)    \
         out[i] = f(in[i]);                                                                                         \
     break
-#define BACKWARD(slope)                                                                                            \
+#define BACKWARD(derivative)                                                                                       \
     _Pragma("omp parallel for simd schedule(static) if (n > CPU_PARALLEL_MIN)") for (int64_t i = 0; i < n; i++)    \
-        din[i] = dout[i] * slope(in[i]);                                                                           \
+        din[i] = dout[i] * derivative(in[i]);                                                                      \
     break
 
 void OP_TABLE(activation_forward)(Stream *s, const ActivationForward *a) {
@@ -58,7 +58,7 @@ void OP_TABLE(activation_forward)(Stream *s, const ActivationForward *a) {
     case ACTIVATION_RELU2:
         FORWARD(relu2);
     case ACTIVATION_SWIGLU:
-        ASSERT(!"SwiGLU has an operation of its own");
+        ASSERT(!"SwiGLU has its own operation");
     }
 }
 
@@ -69,13 +69,13 @@ void OP_TABLE(activation_backward)(Stream *s, const ActivationBackward *a) {
     int64_t n = a->n;
     switch (a->kind) {
     case ACTIVATION_GELU_TANH:
-        BACKWARD(gelu_tanh_slope);
+        BACKWARD(gelu_tanh_derivative);
     case ACTIVATION_GELU:
-        BACKWARD(gelu_slope);
+        BACKWARD(gelu_derivative);
     case ACTIVATION_RELU2:
-        BACKWARD(relu2_slope);
+        BACKWARD(relu2_derivative);
     case ACTIVATION_SWIGLU:
-        ASSERT(!"SwiGLU has an operation of its own");
+        ASSERT(!"SwiGLU has its own operation");
     }
 }
 
@@ -108,5 +108,5 @@ void OP_TABLE(softcap)(Stream *s, const Softcap *a) {
     double cap = a->cap;
     int64_t n = a->n;
 #pragma omp parallel for simd schedule(static) if (n > CPU_PARALLEL_MIN)
-    for (int64_t i = 0; i < n; i++) x[i] = capped(x[i], root, (real)cap);
+    for (int64_t i = 0; i < n; i++) x[i] = softcapped(x[i], root, (real)cap);
 }

@@ -1,12 +1,12 @@
-// Causal attention by tiles of scores, forward with a running softmax and backward by recomputing the probabilities
-// (Dao, Fu, Ermon, Rudra, Re, "FlashAttention", 2022, algorithms 1 and 4). The products of a tile go by blocks of MR rows,
-// each as far as the mask lets it.
+// Causal attention by tiles of scores: forward with an online softmax, backward by recomputing the probabilities
+// (Dao, Fu, Ermon, Rudra, Re, "FlashAttention", 2022, algorithms 1 and 4). The GEMMs of a tile process blocks of MR
+// rows and skip the columns that the causal mask hides.
 #include "base/integers.h"
 #include "device/cpu/vector.h"
 #include "model/cpu/math.h"
 #include "model/cpu/ops.h"
 
-// Rows and columns of a tile of scores; rows of a transposed block of keys; what rows of scores are padded to.
+// A tile of scores is TILE_Q x TILE_K, its rows padded to multiples of PAD. DEPTH: rows of a transposed block of keys.
 enum { TILE_Q = 64, TILE_K = 128, DEPTH = 64, PAD = 16 };
 
 typedef struct {
@@ -20,20 +20,20 @@ static Head head_of(const real *q, const real *k, const real *v, const Attention
     return (Head){q + b * a->q_batch + (int64_t)h * a->head_dim, k + kv_offset, v + kv_offset, a->q_row, a->kv_row};
 }
 
-// A matrix of which a block of rows is multiplied: element (i, p) at x[i row + p step].
+// Strided left operand of a GEMM: element (i, p) is at x[i row + p step].
 typedef struct {
     const real *x;
     int64_t row, step;
 } Rows;
 
-// Rows i to i + m of a; the last one stands in for those there are not.
+// Pointers to rows [i, i + m) of a; the remaining pointers repeat the last row.
 static void row_pointers(const real *rows[MR], Rows a, int i, int m) {
     for (int r = 0; r < MR; r++) rows[r] = a.x + (i + min_int(r, m - 1)) * a.row;
 }
 
-// c (m, n), m <= MR, = alpha a (m, depth) b (depth, n) + beta c, a's rows from the i-th on.
-static void rows_product(real *c, int64_t ldc, int m, int n, real alpha, real beta, Rows a, int i, const real *b,
-                         int64_t ldb, int depth) {
+// c (m, n) = alpha a (m, depth) b (depth, n) + beta c, m <= MR; uses rows [i, i + m) of a.
+static void rows_gemm(real *c, int64_t ldc, int m, int n, real alpha, real beta, Rows a, int i, const real *b,
+                      int64_t ldb, int depth) {
     const real *rows[MR];
     real edge[TILE_K * NR];
     row_pointers(rows, a, i, m);
@@ -41,22 +41,22 @@ static void rows_product(real *c, int64_t ldc, int m, int n, real alpha, real be
         int columns = min_int(n - j, NR);
         const real *from = b + j;
         int64_t step = ldb;
-        if (columns % LANES != 0) { // b ends within a vector
+        if (columns % LANES != 0) { // partial vector: copy b with zero padding
             for (int p = 0; p < depth; p++)
                 for (int q = 0; q < NR; q++) edge[p * NR + q] = q < columns ? from[p * ldb + q] : 0;
             from = edge, step = NR;
         }
-        tile_product(c + j, ldc, m, columns, alpha, beta, NULL, rows, a.step, from, step, depth);
+        micro_kernel(c + j, ldc, m, columns, alpha, beta, NULL, rows, a.step, from, step, depth);
     }
 }
 
-// What query i of a tile sees of its keys: those before `diagonal` + i + 1, of m.
-static int seen_keys(int diagonal, int i, int m) {
-    int seen = min_int(diagonal + i + 1, m);
-    return seen < 0 ? 0 : seen;
+// Number of the tile's m keys that query i attends to: those with index <= diagonal + i.
+static int visible_keys(int diagonal, int i, int m) {
+    int visible = min_int(diagonal + i + 1, m);
+    return visible < 0 ? 0 : visible;
 }
 
-// scores (n, m), row stride TILE_K = scale X Y^T where a query sees a key, x (n, D), y (m, D).
+// scores (n, m), row stride TILE_K, = scale X Y^T for x (n, D), y (m, D). Masked elements may be left unset.
 static void tile_scores(real *scores, const real *x, int64_t x_row, int n, const real *y, int64_t y_row, int m,
                         int D, real scale, int diagonal) {
     real block[DEPTH * TILE_K];
@@ -65,24 +65,24 @@ static void tile_scores(real *scores, const real *x, int64_t x_row, int n, const
         for (int j = 0; j < m; j += NR)
             pack_transposed(block + j * DEPTH, y + j * y_row + d, y_row, depth, min_int(m - j, NR), NR);
         for (int i = 0; i < n; i += MR) {
-            int rows = min_int(n - i, MR), keys = seen_keys(diagonal, i + rows - 1, m);
+            int rows = min_int(n - i, MR), keys = visible_keys(diagonal, i + rows - 1, m);
             const real *lines[MR];
             row_pointers(lines, (Rows){x + d, x_row, 1}, i, rows);
             int columns = (keys + LANES - 1) / LANES * LANES;
             for (int j = 0; j < columns; j += NR)
-                tile_product(scores + i * TILE_K + j, TILE_K, rows, min_int(columns - j, NR), scale, d > 0, NULL,
+                micro_kernel(scores + i * TILE_K + j, TILE_K, rows, min_int(columns - j, NR), scale, d > 0, NULL,
                              lines, 1, block + j * DEPTH, NR, depth);
         }
     }
 }
 
-// out (n, D) = or += weights (n, m) y (m, D), the weights 0 where a query does not see a key.
+// out (n, D) = (or +=) weights (n, m) y (m, D); masked weights are 0.
 static void add_values(real *out, int64_t out_row, const real *weights, int n, const real *y, int64_t y_row, int m,
                        int D, int diagonal, bool add) {
     for (int i = 0; i < n; i += MR) {
         int rows = min_int(n - i, MR);
-        rows_product(out + i * out_row, out_row, rows, D, 1, add, (Rows){weights, TILE_K, 1}, i, y, y_row,
-                     seen_keys(diagonal, i + rows - 1, m));
+        rows_gemm(out + i * out_row, out_row, rows, D, 1, add, (Rows){weights, TILE_K, 1}, i, y, y_row,
+                  visible_keys(diagonal, i + rows - 1, m));
     }
 }
 
@@ -90,13 +90,13 @@ static void add_values(real *out, int64_t out_row, const real *weights, int n, c
 static void add_transposed(real *out, int64_t out_row, const real *weights, int n, const real *y, int64_t y_row,
                            int m, int D, int diagonal) {
     for (int j = 0; j < m; j += MR) {
-        int first = j - diagonal < 0 ? 0 : min_int(j - diagonal, n); // the first query that sees key j
-        rows_product(out + j * out_row, out_row, min_int(m - j, MR), D, 1, 1,
-                     (Rows){weights + first * TILE_K, 1, TILE_K}, j, y + first * y_row, y_row, n - first);
+        int first = j - diagonal < 0 ? 0 : min_int(j - diagonal, n); // first query that attends to key j
+        rows_gemm(out + j * out_row, out_row, min_int(m - j, MR), D, 1, 1,
+                  (Rows){weights + first * TILE_K, 1, TILE_K}, j, y + first * y_row, y_row, n - first);
     }
 }
 
-// One tile of queries [t, t + n) of one head: out (n, D) with row stride out_row, lse (n).
+// Queries [t, t + n) of one head: out (n, D) with row stride out_row, lse (n).
 static void forward_tile(real *out, int64_t out_row, real *lse, const Head *head, const AttentionShape *a, int t,
                          int n) {
     int D = a->head_dim, keys = min_int(a->q_offset + t + n, a->kv_len);
@@ -109,10 +109,10 @@ static void forward_tile(real *out, int64_t out_row, real *lse, const Head *head
                     D, (real)a->scale, diagonal);
         for (int i = 0; i < n; i++) {
             real *row = scores + i * TILE_K, new_max = max[i], total = 0;
-            int seen = seen_keys(diagonal, i, m);
-            // Whole vectors: the exponential of what is not seen is 0.
-            int padded = (seen + PAD - 1) / PAD * PAD;
-            for (int c = seen; c < padded; c++) row[c] = -(real)INFINITY;
+            int visible = visible_keys(diagonal, i, m);
+            // Whole vectors: masked scores are -infinity, so their exponential is 0.
+            int padded = (visible + PAD - 1) / PAD * PAD;
+            for (int c = visible; c < padded; c++) row[c] = -(real)INFINITY;
 #pragma omp simd reduction(max : new_max)
             for (int c = 0; c < padded; c++) new_max = row[c] > new_max ? row[c] : new_max;
 #pragma omp simd reduction(+ : total)
@@ -121,11 +121,11 @@ static void forward_tile(real *out, int64_t out_row, real *lse, const Head *head
                 total += row[c];
             }
             for (int c = padded; c < m; c++) row[c] = 0;
-            real shrink = j == 0 ? 0 : real_exp(max[i] - new_max);
-            sum[i] = sum[i] * shrink + total;
+            real rescale = j == 0 ? 0 : real_exp(max[i] - new_max);
+            sum[i] = sum[i] * rescale + total;
             max[i] = new_max;
             if (j > 0)
-                for (int d = 0; d < D; d++) out[i * out_row + d] *= shrink;
+                for (int d = 0; d < D; d++) out[i * out_row + d] *= rescale;
         }
         add_values(out, out_row, scores, n, head->v + j * head->kv_row, head->kv_row, m, D, diagonal, j > 0);
     }
@@ -136,13 +136,13 @@ static void forward_tile(real *out, int64_t out_row, real *lse, const Head *head
     }
 }
 
-void OP_TABLE(attention_forward)(Stream *s, const AttentionForward *x) {
+void OP_TABLE(attention_forward)(Stream *s, const AttentionForward *args) {
     (void)s;
-    const AttentionShape *a = &x->shape;
-    real *out = x->out, *lse = x->lse; // as the shape says, (B, n_head, q_len)
-    const real *q = x->q, *k = x->k, *v = x->v;
+    const AttentionShape *a = &args->shape;
+    real *out = args->out, *lse = args->lse; // AttentionShape, (B, n_head, q_len)
+    const real *q = args->q, *k = args->k, *v = args->v;
     int tiles = (a->q_len + TILE_Q - 1) / TILE_Q;
-    // The last tiles see the most keys: they are handed out first.
+    // The last tiles attend to the most keys, so they are scheduled first.
 #pragma omp parallel for collapse(3) schedule(dynamic, 1)
     for (int tile = tiles - 1; tile >= 0; tile--)
         for (int b = 0; b < a->B; b++)
@@ -155,7 +155,7 @@ void OP_TABLE(attention_forward)(Stream *s, const AttentionForward *x) {
             }
 }
 
-// The backward pass of one head. dq is overwritten, dk and dv are added to.
+// Backward pass of one head. Overwrites dq; adds to dk and dv.
 static void backward_head(real *dq, real *dk, real *dv, real *delta, const real *dout, const real *out,
                           const real *lse, const Head *head, const AttentionShape *a) {
     int D = a->head_dim;
@@ -179,9 +179,9 @@ static void backward_head(real *dq, real *dk, real *dv, real *delta, const real 
             for (int i = 0; i < n; i++) {
                 real *restrict row = p + i * TILE_K, *restrict drow = dp + i * TILE_K;
                 real row_lse = lse[t + i], row_delta = delta[t + i], scale = (real)a->scale;
-                int seen = seen_keys(diagonal, i, m);
-                int padded = (seen + PAD - 1) / PAD * PAD;
-                for (int c = seen; c < padded; c++) row[c] = -(real)INFINITY, drow[c] = 0;
+                int visible = visible_keys(diagonal, i, m);
+                int padded = (visible + PAD - 1) / PAD * PAD;
+                for (int c = visible; c < padded; c++) row[c] = -(real)INFINITY, drow[c] = 0;
 #pragma omp simd
                 for (int c = 0; c < padded; c++) {
                     row[c] = real_exp(row[c] - row_lse);
@@ -196,13 +196,13 @@ static void backward_head(real *dq, real *dk, real *dv, real *delta, const real 
     }
 }
 
-void OP_TABLE(attention_backward)(Stream *s, const AttentionBackward *x) {
+void OP_TABLE(attention_backward)(Stream *s, const AttentionBackward *args) {
     (void)s;
-    const AttentionShape *a = &x->shape;
-    real *dq = x->dq, *dk = x->dk, *dv = x->dv, *delta = x->delta;
-    const real *dout = x->dout, *q = x->q, *k = x->k, *v = x->v, *out = x->out, *lse = x->lse;
+    const AttentionShape *a = &args->shape;
+    real *dq = args->dq, *dk = args->dk, *dv = args->dv, *delta = args->delta;
+    const real *dout = args->dout, *q = args->q, *k = args->k, *v = args->v, *out = args->out, *lse = args->lse;
     int group = a->n_head / a->n_kv_head;
-    // A thread owns a key/value head with all its query heads: their sums into dk and dv keep one order.
+    // A thread owns a key/value head and all its query heads, so dk and dv are summed in a fixed order.
 #pragma omp parallel for collapse(2) schedule(dynamic, 1)
     for (int b = 0; b < a->B; b++)
         for (int kv = 0; kv < a->n_kv_head; kv++) {

@@ -22,7 +22,7 @@ void OP_TABLE(embedding_backward)(Stream *s, const EmbeddingBackward *a) {
     const real *dout = a->dout;            // (B, T, C)
     int64_t T = batch->T, N = batch->B * T;
     int C = a->C;
-    // Each thread owns whole tokens; frequent ones make the work uneven.
+    // Each thread owns whole tokens; dynamic scheduling because token frequencies differ widely.
 #pragma omp parallel for schedule(dynamic, 8) if (N * C > CPU_PARALLEL_MIN)
     for (int32_t u = 0; u < *batch->n_unique; u++) {
         real *row = dwte + (int64_t)batch->unique[u] * C;

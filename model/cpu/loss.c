@@ -1,10 +1,10 @@
 #include "model/cpu/math.h"
 #include "model/cpu/ops.h"
 
-enum { CLASS_BLOCK = 1024 }; // classes summed in the instance's type before the sum goes to a double
+enum { CLASS_BLOCK = 1024 }; // classes summed in `real` before the partial sum is added to a double
 
-// Loss of one row of logits; with `scale` the row becomes scale (softmax - onehot) dz/dx. Capped logits are
-// computed twice, as the gradient needs z where the row has room for one number.
+// Returns the loss of one row of logits. If scale is not 0, overwrites the row with scale (softmax - onehot) dz/dx.
+// Soft-capped logits are computed twice, because the gradient needs z and the row only holds x.
 static real row_loss(real *restrict row, int32_t target, real scale, bool root, real cap, int V, int Vp) {
     if (target < 0) {
         if (scale != 0) memset(row, 0, (size_t)Vp * sizeof(real));
@@ -14,14 +14,14 @@ static real row_loss(real *restrict row, int32_t target, real scale, bool root, 
 #pragma omp simd reduction(max : max)
     for (int c = 0; c < V; c++) max = row[c] > max ? row[c] : max;
     real logit = row[target];
-    if (cap > 0) max = capped(max, root, cap), logit = capped(logit, root, cap); // both are monotonic
+    if (cap > 0) max = softcapped(max, root, cap), logit = softcapped(logit, root, cap); // both are monotonic
     double total = 0;
     for (int c0 = 0; c0 < V; c0 += CLASS_BLOCK) {
         int n = V - c0 < CLASS_BLOCK ? V - c0 : CLASS_BLOCK;
         real sum = 0, *part = row + c0;
         if (cap > 0) {
 #pragma omp simd reduction(+ : sum)
-            for (int c = 0; c < n; c++) sum += real_exp(capped(part[c], root, cap) - max);
+            for (int c = 0; c < n; c++) sum += real_exp(softcapped(part[c], root, cap) - max);
         } else if (scale != 0) {
 #pragma omp simd reduction(+ : sum)
             for (int c = 0; c < n; c++) {
@@ -39,14 +39,14 @@ static real row_loss(real *restrict row, int32_t target, real scale, bool root, 
         if (cap > 0) {
 #pragma omp simd
             for (int c = 0; c < V; c++) {
-                real z = capped(row[c], root, cap);
-                row[c] = factor * real_exp(z - max) * cap_slope(z, root, cap);
+                real z = softcapped(row[c], root, cap);
+                row[c] = factor * real_exp(z - max) * softcap_derivative(z, root, cap);
             }
         } else {
             for (int c = 0; c < V; c++) row[c] *= factor;
         }
         for (int c = V; c < Vp; c++) row[c] = 0;
-        row[target] -= cap > 0 ? scale * cap_slope(logit, root, cap) : scale;
+        row[target] -= cap > 0 ? scale * softcap_derivative(logit, root, cap) : scale;
     }
     return (real)(log(total) - ((double)logit - (double)max));
 }

@@ -1,5 +1,5 @@
-// model/cpu/math.h - exp, tanh, the complementary error function and the soft-cap in the instance's type, in a form that the
-// compiler vectorizes.
+// model/cpu/math.h - exp, tanh, erfc, the normal CDF, sigmoid and the soft-cap in type `real`, written so that the
+// compiler vectorizes them.
 #ifndef POLAR_MODEL_CPU_MATH_H
 #define POLAR_MODEL_CPU_MATH_H
 
@@ -38,13 +38,13 @@ static inline float real_exp(float x) {
     p = p * r + 1.0f;
     uint32_t bits;
     memcpy(&bits, &shifted, sizeof bits);
-    bits = (bits + 127u) << 23; // 2^n: the shift drops the constant's own bits
+    bits = (bits + 127u) << 23; // 2^n: the shift drops the bits of the constant 12582912
     float scale;
     memcpy(&scale, &bits, sizeof scale);
     return x < -87.3f ? 0.0f : p * scale;
 }
 
-// tanh(x): for |x| < 0.65 x times a polynomial in x^2 (Chebyshev fit, remainder 7e-9), beyond by exp.
+// tanh(x): x times a polynomial in x^2 (Chebyshev fit, remainder 7e-9) for |x| < 0.65, otherwise 1 - 2 / (1 + e^2|x|).
 static inline float real_tanh(float x) {
     float a = fabsf(x), w = x * x;
     float p = -0.0054736049f;
@@ -75,7 +75,7 @@ static inline float real_erfc_positive(float z) {
 }
 #endif
 
-// The normal distribution function, without cancellation for negative x.
+// Standard normal CDF, without cancellation for negative x.
 static inline real real_normal_cdf(real x) {
     real tail = (real)0.5 * real_erfc_positive((x < 0 ? -x : x) * (real)0.70710678118654752440);
     return x < 0 ? tail : 1 - tail;
@@ -85,16 +85,16 @@ static inline real real_sigmoid(real x) {
     return 1 / (1 + real_exp(-x));
 }
 
-// z = cap tanh(x / cap), or cap x / sqrt(x^2 + cap^2).
-static inline real capped(real x, bool root, real cap) {
+// Soft-capped logit z = cap tanh(x / cap), or cap x / sqrt(x^2 + cap^2).
+static inline real softcapped(real x, bool root, real cap) {
     return root ? cap * x / (real)sqrt(x * x + cap * cap) : cap * real_tanh(x / cap);
 }
 
-// dz/dx from z: 1 - (z/cap)^2, or its power 3/2.
-static inline real cap_slope(real z, bool root, real cap) {
-    real ratio = z / cap, slope = 1 - ratio * ratio;
-    if (slope < 0) slope = 0; // by rounding
-    return root ? slope * (real)sqrt(slope) : slope;
+// dz/dx as a function of z: 1 - (z/cap)^2, or (1 - (z/cap)^2)^(3/2).
+static inline real softcap_derivative(real z, bool root, real cap) {
+    real ratio = z / cap, derivative = 1 - ratio * ratio;
+    if (derivative < 0) derivative = 0; // rounding can make it negative
+    return root ? derivative * (real)sqrt(derivative) : derivative;
 }
 
 #endif

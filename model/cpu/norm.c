@@ -1,7 +1,7 @@
 #include "model/cpu/ops.h"
 #include "model/cpu/sums.h"
 
-// One row: out = (x - mean) rstd gain + bias. RMSNorm: the mean counts as 0.
+// One row: out = (x - mean) rstd gain + bias. `center` is false for RMSNorm: the mean is taken as 0.
 static void norm_row(real *restrict out, real *mean, real *rstd, const real *restrict x, const real *gain,
                      const real *bias, bool center, real eps, int C) {
     real sum = 0, square = 0;

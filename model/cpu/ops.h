@@ -1,4 +1,5 @@
-// model/cpu/ops.h - the CPU's instance of the operations of model/ops.h. For the files of model/cpu/ only.
+// model/cpu/ops.h - the operations of model/ops.h on the CPU, compiled once per element type and instruction set.
+// Private to model/cpu/.
 #ifndef POLAR_MODEL_CPU_OPS_H
 #define POLAR_MODEL_CPU_OPS_H
 

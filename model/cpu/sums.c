@@ -1,11 +1,12 @@
 #include "model/cpu/ops.h"
 #include "model/cpu/sums.h"
 
-// Sums over rows: pieces of the rows, each the work of one thread, in double; within a piece blocks of rows in the instance's
-// type. Columns are taken in blocks for which there is room.
-enum { PIECES = 16, COLUMN_BLOCK = 1024, ROW_BLOCK = 64, ROWS = 4 };
+// The rows are split into CHUNKS chunks, each summed by one thread in double; within a chunk, blocks of ROW_BLOCK rows
+// are summed in `real`. COLUMN_BLOCK bounds the stack buffers. The number of chunks is fixed, so the sums do not depend
+// on the number of threads.
+enum { CHUNKS = 16, COLUMN_BLOCK = 1024, ROW_BLOCK = 64, ROWS = 4 };
 
-// sums (n) += the rows of d, 1 or ROWS of them.
+// sums (n) += sum of the rows of d; `rows` is 1 or ROWS.
 static inline void add_rows(real *restrict sums, const real *d, int rows, int64_t C, int n) {
     if (rows == ROWS)
         for (int c = 0; c < n; c++) sums[c] += (d[c] + d[C + c]) + (d[2 * C + c] + d[3 * C + c]);
@@ -13,7 +14,7 @@ static inline void add_rows(real *restrict sums, const real *d, int rows, int64_
         for (int c = 0; c < n; c++) sums[c] += d[c];
 }
 
-// sums (n) += the rows of d xhat.
+// sums (n) += sum of the rows of d xhat; `rows` is 1 or ROWS.
 static inline void add_gains(real *restrict sums, const real *d, const real *x, const real *mean, const real *rstd,
                              int rows, int64_t C, int n) {
     real m[ROWS];
@@ -27,8 +28,8 @@ static inline void add_gains(real *restrict sums, const real *d, const real *x, 
         for (int c = 0; c < n; c++) sums[c] += d[c] * (x[c] - m[0]) * rstd[0];
 }
 
-// gain and bias (n) = the sums over the rows [i0, end) of the columns [c0, c0 + n).
-static void sum_piece(double *gain, double *bias, const ColumnSums *s, int64_t i0, int64_t end, int64_t c0, int n) {
+// gain, bias (n) = sums over rows [i0, end) of columns [c0, c0 + n).
+static void sum_chunk(double *gain, double *bias, const ColumnSums *s, int64_t i0, int64_t end, int64_t c0, int n) {
     memset(gain, 0, (size_t)n * sizeof *gain);
     memset(bias, 0, (size_t)n * sizeof *bias);
     for (; i0 < end; i0 += ROW_BLOCK) {
@@ -48,22 +49,22 @@ static void sum_piece(double *gain, double *bias, const ColumnSums *s, int64_t i
     }
 }
 
-// sums (n) = or += the pieces, in order.
-static void add_pieces(real *sums, double pieces[][COLUMN_BLOCK], int n, bool accumulate) {
-    for (int p = 1; p < PIECES; p++)
-        for (int c = 0; c < n; c++) pieces[0][c] += pieces[p][c];
-    for (int c = 0; c < n; c++) sums[c] = (real)pieces[0][c] + (accumulate ? sums[c] : 0);
+// sums (n) = (or +=) the sum of the chunks, in order.
+static void add_chunks(real *sums, double chunks[][COLUMN_BLOCK], int n, bool accumulate) {
+    for (int p = 1; p < CHUNKS; p++)
+        for (int c = 0; c < n; c++) chunks[0][c] += chunks[p][c];
+    for (int c = 0; c < n; c++) sums[c] = (real)chunks[0][c] + (accumulate ? sums[c] : 0);
 }
 
 void OP_TABLE(column_sums)(const ColumnSums *s, int64_t N, bool accumulate) {
-    double gain[PIECES][COLUMN_BLOCK], bias[PIECES][COLUMN_BLOCK];
+    double gain[CHUNKS][COLUMN_BLOCK], bias[CHUNKS][COLUMN_BLOCK];
     for (int64_t c0 = 0; c0 < s->C; c0 += COLUMN_BLOCK) {
         int n = s->C - c0 < COLUMN_BLOCK ? (int)(s->C - c0) : COLUMN_BLOCK;
 #pragma omp parallel for schedule(static) if (N * s->C > CPU_PARALLEL_MIN)
-        for (int p = 0; p < PIECES; p++)
-            sum_piece(gain[p], bias[p], s, N * p / PIECES, N * (p + 1) / PIECES, c0, n);
-        if (s->dgain) add_pieces(s->dgain + c0, gain, n, accumulate);
-        if (s->dbias) add_pieces(s->dbias + c0, bias, n, accumulate);
+        for (int p = 0; p < CHUNKS; p++)
+            sum_chunk(gain[p], bias[p], s, N * p / CHUNKS, N * (p + 1) / CHUNKS, c0, n);
+        if (s->dgain) add_chunks(s->dgain + c0, gain, n, accumulate);
+        if (s->dbias) add_chunks(s->dbias + c0, bias, n, accumulate);
     }
 }
 

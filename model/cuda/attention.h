@@ -1,6 +1,6 @@
-// model/cuda/attention.h - the kernels that attention on CUDA chooses from. The operations themselves (model/cuda/ops.h)
-// take head_dim <= CUDA_MAX_HEAD_DIM and give the same bits for a query whatever other queries are asked for with it: a
-// sequence read at once and one read through a cache agree.
+// model/cuda/attention.h - the attention kernels. The operations (model/cuda/ops.h) support head_dim up to
+// CUDA_MAX_HEAD_DIM. The result of a query does not depend on the other queries of the call: decoding with a KV cache
+// is bitwise identical to processing the whole sequence at once.
 #ifndef POLAR_MODEL_CUDA_ATTENTION_H
 #define POLAR_MODEL_CUDA_ATTENTION_H
 
@@ -8,11 +8,11 @@
 #include "model/cuda/ops.h" // declares the operations
 
 enum {
-    MAX_GRID_YZ = 65535, // of a launch: heads and batch entries
+    MAX_GRID_YZ = 65535, // CUDA limit of gridDim.y and gridDim.z, which are heads and batch entries
     CUDA_MAX_HEAD_DIM = 256,
 };
 
-// Any head_dim up to 256, plain multiplications in fp32. delta is an input.
+// Any head_dim up to 256, fp32 arithmetic without tensor cores. delta is an input.
 template <typename T> void attention_simple_forward(cudaStream_t stream, const AttentionForward &a);
 template <typename T> void attention_simple_backward(cudaStream_t stream, const AttentionBackward &a);
 

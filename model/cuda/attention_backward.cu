@@ -1,37 +1,39 @@
-// The backward pass of FlashAttention-2 (Dao 2023, algorithm 2) for bf16 on the tensor cores, head_dim 64 and 128, in two
-// kernels without atomics: one over blocks of keys for dK and dV, one over blocks of queries for dQ. Both compute the
-// scores and dP: 7 products of tiles where a single kernel has 5. That one would have to add dQ in some order, through
-// memory: with partial sums, per 128 keys 4 bytes written and read for each element of dQ, at head_dim 128 a byte for
-// 160 FLOPs, and B T^2 / 128 n_head head_dim floats of scratch; or with blocks waiting for each other. Two
-// more products cost 40% FLOPs, no memory and no waiting.
+// The backward pass of FlashAttention-2 (Dao 2023, algorithm 2) for bf16 on the tensor cores, head_dim 64 and 128, in
+// two kernels without atomics: one over blocks of keys for dK and dV, one over blocks of queries for dQ. Both compute
+// the scores and dP: 7 matrix products per tile instead of the 5 of a fused kernel. A deterministic fused kernel would
+// have to reduce dQ in a fixed order through global memory: either with partial sums (per 128 keys, 4 bytes written and
+// read for each element of dQ, at head_dim 128 one byte per 160 FLOPs, and B T^2 / 128 n_head head_dim floats of
+// scratch) or with blocks waiting for each other. Two more products cost 40% more FLOPs but no memory and no
+// synchronization.
 //
-// With K (or Q) as the left operand a warp has whole rows of P^T (or dS) in registers, where they are the left operand of
-// the products that follow: nothing but the inputs passes through shared memory. Per tile of 128 keys and 32 queries a
-// warp of the first kernel issues, at head_dim 128, 128 mma and 80 ldmatrix.x4 (16 keys a warp: 256 sums per lane for 32
-// do not fit), at head_dim 64 128 mma and 48; of the second, per 128 queries and 32 keys, 192 mma and 80, and at
-// head_dim 64 with 64 keys 192 mma and 64. On sm_80 (2 cycles each of tensor core, 4 of shared memory) the first is
-// bound by shared memory at head_dim 128, all others by the tensor cores.
+// With K (or Q) as the left operand a warp holds whole rows of P^T (or dS) in registers, which are the left operand of
+// the next products, so only the inputs pass through shared memory. Instructions per warp and tile:
+//   dK, dV, 128 keys x 32 queries, head_dim 128: 128 mma, 80 ldmatrix.x4 (16 keys per warp: for 32, the 256 sums per
+//   lane would not fit in registers); head_dim 64: 128 mma, 48 ldmatrix.x4
+//   dQ, 128 queries x 32 keys, head_dim 128: 192 mma, 80 ldmatrix.x4; 64 keys, head_dim 64: 192 mma, 64 ldmatrix.x4
+// On sm_80 (2 tensor core cycles per mma, 4 shared memory cycles per ldmatrix.x4) the first kernel is bound by shared
+// memory at head_dim 128; all others are tensor-core bound.
 //
-// P and dS are rounded to bf16 for the products: a relative error of 2^-8 in each weight of the sums.
+// P and dS are rounded to bf16 for the products: a relative error of up to 2^-8 in each weight of the sums.
 #include "device/cuda/kernel.h"
 #include "model/cuda/attention_tiles.h"
 #include "model/cuda/attention.h"
 
 static constexpr float LOG2_E = 1.4426950408889634f;
 
-enum { KEYS = 128, QUERIES = 128 }; // that a block of the first and of the second kernel owns
+enum { KEYS = 128, QUERIES = 128 }; // per block of the dK/dV kernel and of the dQ kernel
 
-// dK and dV. A warp owns 16 MT keys; it holds scores transposed, (keys, STEP queries).
+// dK and dV. A warp owns 16 MT keys and holds transposed scores, (keys, STEP queries).
 template <int D> struct KeyBlock {
     static constexpr int MT = 128 / D, THREADS = WARP * KEYS / (16 * MT), STEP = 32, NT = STEP / 8;
     static constexpr int BYTES = (2 * KEYS + 4 * STEP) * D * 2 + 4 * STEP * static_cast<int>(sizeof(float));
 };
 
-// s (16, 8 NT), scores of keys and queries: becomes P; dp becomes dS / scale. `later`: the first key is that many
-// positions after the first query. stats: lse log2(e) of the queries, then delta.
+// s (16, 8 NT), transposed scores (keys, queries), becomes P^T; dp becomes dS^T / scale. `diagonal`: position of the
+// first key minus that of the first query. stats: lse log2(e) of the queries, then their delta.
 template <int NT>
-static __device__ inline void weigh_keys(float (&s)[NT][4], float (&dp)[NT][4], const float *stats, int later,
-                                         float scale) {
+static __device__ inline void softmax_backward_transposed(float (&s)[NT][4], float (&dp)[NT][4], const float *stats,
+                                                          int diagonal, float scale) {
     int lane = lane_index();
 #pragma unroll
     for (int n = 0; n < NT; n++)
@@ -42,7 +44,7 @@ static __device__ inline void weigh_keys(float (&s)[NT][4], float (&dp)[NT][4], 
 #pragma unroll
             for (int i = 0; i < 2; i++) {
                 float p = exp2_approx(fmaf(s[n][2 * i + j], scale, -lse));
-                if (later + lane / 4 + 8 * i > column) p = 0;
+                if (diagonal + lane / 4 + 8 * i > column) p = 0;
                 s[n][2 * i + j] = p;
                 dp[n][2 * i + j] = p * (dp[n][2 * i + j] - delta);
             }
@@ -59,11 +61,12 @@ __global__ void __launch_bounds__(KeyBlock<D>::THREADS, D == 64 ? 2 : 1)
     bf16 *v_tile = k_tile + KEYS * D, *q_tiles = v_tile + KEYS * D, *dout_tiles = q_tiles + 2 * STEP * D;
     float *stats = reinterpret_cast<float *>(dout_tiles + 2 * STEP * D); // two stages of (2, STEP)
     int b = static_cast<int>(blockIdx.z), kv = static_cast<int>(blockIdx.y), group = a.n_head / a.n_kv_head;
-    int key = static_cast<int>(blockIdx.x) * KEYS; // those that are seen by the most queries start first
+    int key = static_cast<int>(blockIdx.x) * KEYS; // blocks with the most queries start first
     int thread = static_cast<int>(threadIdx.x), warp_row = warp_index() * 16 * MT;
     int64_t kv_at = b * a.kv_batch + key * a.kv_row + static_cast<int64_t>(kv) * D;
 
-    // The query heads of the group in order, and in each the tiles from the first with a query that sees one of the keys.
+    // Loops over the query heads of the group in order, and within each from the first tile with a query that attends
+    // to one of the keys.
     int first = max(0, key - a.q_offset) / STEP * STEP, steps = max(0, (a.q_len - first + STEP - 1) / STEP);
     float dk_sums[MT][D / 8][4], dv_sums[MT][D / 8][4];
     clear(dk_sums);
@@ -71,8 +74,8 @@ __global__ void __launch_bounds__(KeyBlock<D>::THREADS, D == 64 ? 2 : 1)
     tile_load<D, KEYS, THREADS>(k_tile, k + kv_at, a.kv_row, a.kv_len - key, aligned);
     tile_load<D, KEYS, THREADS>(v_tile, v + kv_at, a.kv_row, a.kv_len - key, aligned);
 
-    int next_h = kv * group, next_t = first, total = group * steps; // what is to be loaded
-    float stat = 0;                                                 // of it, for stats[thread]
+    int next_h = kv * group, next_t = first, total = group * steps; // next tile to load
+    float stat = 0;                                                 // its value for stats[thread]
     auto load_next = [&](int stage) {
         const bf16 *q_from = q + b * a.q_batch + next_t * a.q_row + static_cast<int64_t>(next_h) * D;
         const bf16 *dout_from = dout + b * a.out_batch + next_t * a.out_row + static_cast<int64_t>(next_h) * D;
@@ -81,7 +84,7 @@ __global__ void __launch_bounds__(KeyBlock<D>::THREADS, D == 64 ? 2 : 1)
         int64_t row = (static_cast<int64_t>(b) * a.n_head + next_h) * a.q_len;
         int query = next_t + thread % STEP;
         if (thread < STEP)
-            stat = query < a.q_len ? lse[row + query] * LOG2_E : INFINITY; // P = 0 where there is none
+            stat = query < a.q_len ? lse[row + query] * LOG2_E : INFINITY; // P = 0 for missing queries
         else if (thread < 2 * STEP) stat = query < a.q_len ? delta[row + query] : 0;
         next_t += STEP;
         if (next_t >= a.q_len) next_t = first, next_h++;
@@ -95,11 +98,11 @@ __global__ void __launch_bounds__(KeyBlock<D>::THREADS, D == 64 ? 2 : 1)
     for (int step = 0; step < total; step++) {
         int stage = step % 2;
         cp_async_wait<0>();
-        __syncthreads(); // this stage is there, the other one is not needed any more
+        __syncthreads(); // this stage has arrived; the other one is no longer needed
         if (step + 1 < total) load_next(1 - stage);
         cp_async_commit();
-        int later = key + warp_row - a.q_offset - t;
-        if (later < STEP) {
+        int diagonal = key + warp_row - a.q_offset - t;
+        if (diagonal < STEP) {
             const bf16 *q_tile = q_tiles + stage * STEP * D, *dout_tile = dout_tiles + stage * STEP * D;
             float s[MT][NT][4], dp[MT][NT][4];
             uint32_t w[MT][NT / 2][4];
@@ -109,8 +112,8 @@ __global__ void __launch_bounds__(KeyBlock<D>::THREADS, D == 64 ? 2 : 1)
             multiply_rows<D>(dp, v_tile + warp_row * D, dout_tile);
 #pragma unroll
             for (int m = 0; m < MT; m++) {
-                weigh_keys<NT>(s[m], dp[m], stats + stage * 2 * STEP, later + 16 * m,
-                               static_cast<float>(a.scale) * LOG2_E);
+                softmax_backward_transposed<NT>(s[m], dp[m], stats + stage * 2 * STEP, diagonal + 16 * m,
+                                                static_cast<float>(a.scale) * LOG2_E);
                 round_weights(w[m], s[m]);
             }
             multiply_weights<D>(dv_sums, w, dout_tile);
@@ -129,7 +132,7 @@ __global__ void __launch_bounds__(KeyBlock<D>::THREADS, D == 64 ? 2 : 1)
 #pragma unroll
         for (int i = 0; i < 2; i++) one[m][i] = 1, scales[m][i] = static_cast<float>(a.scale);
     cp_async_wait<0>();
-    __syncthreads(); // where no query sees the keys, their own copies may still be under way
+    __syncthreads(); // if no query attends to the keys, the copies of k and v may still be in flight
     int count = a.kv_len - key - warp_row;
     kv_at += warp_row * a.kv_row;
     store_rows<D>(dk + kv_at, a.kv_row, count, dk_sums, scales, k_tile + warp_row * D, out_aligned);
@@ -142,11 +145,11 @@ template <int D> struct QueryBlock {
     static constexpr int BYTES = (2 * QUERIES + 2 * STEP) * D * 2 + QUERIES * static_cast<int>(sizeof(float));
 };
 
-// s (16, 8 NT), scores of queries and keys, and dp, dP - delta, become dS / scale in dp. `last`: what the first query sees
-// after the first key. lse has the factor log2(e).
+// dp (16, 8 NT) = dP - delta becomes dS / scale, using the scores s (queries, keys). `last`: position of the first
+// query minus that of the first key. lse includes the factor log2(e).
 template <int NT>
-static __device__ inline void weigh_queries(float (&dp)[NT][4], const float (&s)[NT][4], const float (&lse)[2],
-                                            int last, float scale) {
+static __device__ inline void softmax_backward(float (&dp)[NT][4], const float (&s)[NT][4], const float (&lse)[2],
+                                               int last, float scale) {
     int lane = lane_index();
 #pragma unroll
     for (int n = 0; n < NT; n++)
@@ -166,17 +169,17 @@ __global__ void __launch_bounds__(QueryBlock<D>::THREADS, 2)
     constexpr int MT = Block::MT, STEP = Block::STEP, NT = Block::NT, THREADS = Block::THREADS;
     CUDA_SHARED(bf16, q_tile); // (QUERIES, D)
     bf16 *dout_tile = q_tile + QUERIES * D, *k_tile = dout_tile + QUERIES * D, *v_tile = k_tile + STEP * D;
-    float *deltas =
-        reinterpret_cast<float *>(v_tile + STEP * D); // (QUERIES): where dP begins, so that no register keeps them
+    float *deltas = reinterpret_cast<float *>(v_tile + STEP * D); // (QUERIES): in shared memory to save registers
     int b = static_cast<int>(blockIdx.z), h = static_cast<int>(blockIdx.y), kv = h / (a.n_head / a.n_kv_head);
     int first = static_cast<int>(gridDim.x - 1 - blockIdx.x) * QUERIES;
     int lane = lane_index(), warp_row = warp_index() * 16 * MT, count = a.q_len - first;
-    // The position of the warp's first query; so small that it sees no key where there is none.
+    // Position of the warp's first query; if the warp has no query, so small that it attends to no key.
     int position = warp_row < count ? a.q_offset + first + warp_row : -16 * MT;
     int keys = min(a.q_offset + first + min(count, static_cast<int>(QUERIES)), a.kv_len);
     int64_t q_at = b * a.q_batch + first * a.q_row + static_cast<int64_t>(h) * D;
     int64_t out_at = b * a.out_batch + first * a.out_row + static_cast<int64_t>(h) * D;
-    int64_t at = b * a.kv_batch + static_cast<int64_t>(kv) * D + thread_start<D>(a.kv_row); // the tile, in k and v
+    // Offset of the tile in k and v.
+    int64_t at = b * a.kv_batch + static_cast<int64_t>(kv) * D + thread_start<D>(a.kv_row);
 
     tile_load<D, QUERIES, THREADS>(q_tile, q + q_at, a.q_row, count, aligned);
     tile_load<D, QUERIES, THREADS>(dout_tile, dout + out_at, a.out_row, count, aligned);
@@ -190,20 +193,20 @@ __global__ void __launch_bounds__(QueryBlock<D>::THREADS, 2)
         for (int i = 0; i < 2; i++) {
             int row = warp_row + 16 * m + lane / 4 + 8 * i;
             int64_t query = (static_cast<int64_t>(b) * a.n_head + h) * a.q_len + first + row;
-            row_lse[m][i] = row < count ? lse[query] * LOG2_E : INFINITY; // P = 0 where there is no query
+            row_lse[m][i] = row < count ? lse[query] * LOG2_E : INFINITY; // P = 0 for missing queries
             if (lane % 4 == 0) deltas[row] = row < count ? delta[query] : 0;
             scales[m][i] = static_cast<float>(a.scale);
         }
 
 #pragma unroll 1
     for (int key = 0; key < keys; key += STEP) {
-        bool seen = key < position + 16 * MT;
+        bool visible = key < position + 16 * MT;
         float s[MT][NT][4], dp[MT][NT][4];
         cp_async_wait<0>();
-        __syncthreads(); // V is there, K of the last tile not needed any more
+        __syncthreads(); // V has arrived; K of the previous tile is no longer needed
         tile_load_part<D, STEP, THREADS>(k_tile, k + at, a.kv_row, keys - key, aligned);
         cp_async_commit();
-        if (seen) {
+        if (visible) {
 #pragma unroll
             for (int m = 0; m < MT; m++)
 #pragma unroll
@@ -215,20 +218,20 @@ __global__ void __launch_bounds__(QueryBlock<D>::THREADS, 2)
             multiply_rows<D>(dp, dout_tile + warp_row * D, v_tile);
         }
         cp_async_wait<0>();
-        __syncthreads(); // K is there, V not needed any more
+        __syncthreads(); // K has arrived; V is no longer needed
         at += STEP * a.kv_row;
         if (key + STEP < keys) {
             tile_load_part<D, STEP, THREADS>(v_tile, v + at, a.kv_row, keys - key - STEP, aligned);
             cp_async_commit();
         }
-        if (!seen) continue;
+        if (!visible) continue;
         clear(s);
         multiply_rows<D>(s, q_tile + warp_row * D, k_tile);
         uint32_t w[MT][NT / 2][4];
 #pragma unroll
         for (int m = 0; m < MT; m++) {
-            weigh_queries<NT>(dp[m], s[m], row_lse[m], position + 16 * m - key,
-                              static_cast<float>(a.scale) * LOG2_E);
+            softmax_backward<NT>(dp[m], s[m], row_lse[m], position + 16 * m - key,
+                                 static_cast<float>(a.scale) * LOG2_E);
             round_weights(w[m], dp[m]);
         }
         multiply_weights<D>(sums, w, k_tile);

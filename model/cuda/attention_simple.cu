@@ -1,23 +1,23 @@
-// Attention of any head dimension up to 256 in fp32, by tiles of 64 queries and 64 keys: the same algorithm as on the
-// CPU (Dao et al. 2022, algorithms 1 and 4). A block of 16 x 16 threads holds a tile of scores, thread (ty, tx) the
-// elements (ty + 16 i, tx + 16 j); it also holds its part of the 64 rows that the block computes. Operands go through
-// shared memory in pieces of 32 or 64 columns, so no tile depends on the head dimension.
+// Attention for any head_dim up to 256 in fp32, by tiles of 64 queries and 64 keys: the same algorithm as on the CPU
+// (Dao et al. 2022, algorithms 1 and 4). A block of 16 x 16 threads holds a tile of scores in registers, thread (ty,
+// tx) the elements (ty + 16 i, tx + 16 j), and in the same layout the 64 output rows of the block. Operands pass
+// through shared memory in slices of 32 or 64 columns, so the size of the buffers does not depend on head_dim.
 #include "device/cuda/kernel.h"
 #include "model/cuda/attention.h"
 
 enum {
-    TILE = 64,     // queries, and keys
-    SIDE = 16,     // threads in each direction
-    MICRO = 4,     // TILE / SIDE: scores of a thread in each direction
+    TILE = 64,     // queries and keys of a tile
+    SIDE = 16,     // threads per tile dimension
+    MICRO = 4,     // TILE / SIDE: scores of a thread per dimension
     THREADS = 256, // SIDE^2
-    DEPTH = 32,    // columns of the operands of scores at a time
-    PIECE = 64,    // columns of the operand of weights at a time
-    PAD = 1,       // elements after a row, so that a column of rows lies in different banks
+    DEPTH = 32,    // columns of Q and K loaded at a time for scores
+    SLICE = 64,    // columns of V loaded at a time for weighted sums
+    PAD = 1,       // row padding against bank conflicts of column accesses
     BUFFER = 2 * TILE * (DEPTH + PAD),
     WEIGHTS = TILE * (TILE + PAD)
 };
 
-// `count` rows of head_dim elements; rows after them count as zeros.
+// `count` rows of head_dim elements; the rows after them are treated as zeros.
 template <typename T> struct Rows {
     const T *at;
     int64_t stride;
@@ -33,17 +33,17 @@ template <typename T> static __device__ Rows<T> rows_from(const T *head, int64_t
     return Rows<T>{head + first * stride, stride, min(static_cast<int>(TILE), len - first)};
 }
 
-// `to` (TILE, width) with row stride to_row = columns [d, d + width) of the rows.
+// Copies columns [d, d + width) of the rows to `to` (TILE, width) with row stride to_row, zero-padded.
 template <typename T>
 static __device__ void load_columns(float *to, int to_row, const Rows<T> &x, int d, int width, int head_dim) {
     for (int i = static_cast<int>(threadIdx.x); i < TILE * width; i += THREADS) {
         int row = i / width, column = i % width;
-        bool there = row < x.count && d + column < head_dim;
-        to[row * to_row + column] = there ? static_cast<float>(x.at[row * x.stride + d + column]) : 0.0f;
+        bool valid = row < x.count && d + column < head_dim;
+        to[row * to_row + column] = valid ? static_cast<float>(x.at[row * x.stride + d + column]) : 0.0f;
     }
 }
 
-// scores = A B^T of two tiles of rows.
+// scores = A B^T for two tiles of rows.
 template <typename T>
 static __device__ void score_tile(float (&scores)[MICRO][MICRO], const Rows<T> &a, const Rows<T> &b, int head_dim,
                                   float *buffer) {
@@ -54,7 +54,7 @@ static __device__ void score_tile(float (&scores)[MICRO][MICRO], const Rows<T> &
 #pragma unroll
         for (int j = 0; j < MICRO; j++) scores[i][j] = 0;
     for (int d = 0; d < head_dim; d += DEPTH) {
-        __syncthreads(); // the buffer's last use
+        __syncthreads(); // all threads have read the buffer
         load_columns(left, DEPTH + PAD, a, d, DEPTH, head_dim);
         load_columns(right, DEPTH + PAD, b, d, DEPTH, head_dim);
         __syncthreads();
@@ -74,7 +74,7 @@ static __device__ void score_tile(float (&scores)[MICRO][MICRO], const Rows<T> &
     }
 }
 
-// The block's tile of weights in shared memory; complete after the next barrier.
+// Writes the block's tile of weights to shared memory; visible after the next barrier.
 static __device__ void store_weights(float *weights, const float (&w)[MICRO][MICRO]) {
     int tx = static_cast<int>(threadIdx.x) % SIDE, ty = static_cast<int>(threadIdx.x) / SIDE;
 #pragma unroll
@@ -83,15 +83,15 @@ static __device__ void store_weights(float *weights, const float (&w)[MICRO][MIC
         for (int j = 0; j < MICRO; j++) weights[(ty + SIDE * i) * (TILE + PAD) + tx + SIDE * j] = w[i][j];
 }
 
-// sums[i][j], element (ty + 16 i, tx + 16 j) of a (TILE, DIM) tile, += weights (TILE, TILE) times the rows.
+// sums (TILE, DIM) += weights (TILE, TILE) times the rows; sums[i][j] is element (ty + 16 i, tx + 16 j).
 template <int DIM, typename T>
 static __device__ void add_weighted_rows(float (&sums)[MICRO][DIM / SIDE], const float *weights, const Rows<T> &x,
                                          int head_dim, float *buffer) {
     int tx = static_cast<int>(threadIdx.x) % SIDE, ty = static_cast<int>(threadIdx.x) / SIDE;
 #pragma unroll
-    for (int piece = 0; piece < DIM / PIECE; piece++) {
-        __syncthreads(); // the buffer's last use; the weights are there
-        load_columns(buffer, PIECE, x, piece * PIECE, PIECE, head_dim);
+    for (int slice = 0; slice < DIM / SLICE; slice++) {
+        __syncthreads(); // the buffer is free, the weights are visible
+        load_columns(buffer, SLICE, x, slice * SLICE, SLICE, head_dim);
         __syncthreads();
 #pragma unroll 4
         for (int e = 0; e < TILE; e++) {
@@ -99,17 +99,17 @@ static __device__ void add_weighted_rows(float (&sums)[MICRO][DIM / SIDE], const
 #pragma unroll
             for (int i = 0; i < MICRO; i++) {
                 w[i] = weights[(ty + SIDE * i) * (TILE + PAD) + e];
-                y[i] = buffer[e * PIECE + tx + SIDE * i];
+                y[i] = buffer[e * SLICE + tx + SIDE * i];
             }
 #pragma unroll
             for (int i = 0; i < MICRO; i++)
 #pragma unroll
-                for (int j = 0; j < MICRO; j++) sums[i][piece * MICRO + j] += w[i] * y[j];
+                for (int j = 0; j < MICRO; j++) sums[i][slice * MICRO + j] += w[i] * y[j];
         }
     }
 }
 
-// Rows [0, count) of `to` = factor[i] sums.
+// Rows [0, count) of `to` = factor[i] * sums.
 template <int DIM, typename T>
 static __device__ void store_rows(T *to, int64_t stride, int count, const float (&sums)[MICRO][DIM / SIDE],
                                   const float (&factor)[MICRO], int head_dim) {
@@ -123,9 +123,9 @@ static __device__ void store_rows(T *to, int64_t stride, int count, const float 
         }
 }
 
-// What a block of queries is: tile of the sequence (the longest first), head and batch entry.
+// The queries of a block: a tile of the sequence, head and batch entry. Tiles with the most keys start first.
 struct QueryTile {
-    int b, h, kv, first, keys; // kv: the head of k and v; keys: how many the tile sees
+    int b, h, kv, first, keys; // kv: key/value head; keys: number of keys the tile attends to
 };
 
 static __device__ QueryTile query_tile(const AttentionShape &a) {
@@ -155,25 +155,25 @@ __global__ void __launch_bounds__(THREADS)
         score_tile(s, queries, rows_from(k_head, a.kv_row, key, a.kv_len), a.head_dim, buffer);
 #pragma unroll
         for (int i = 0; i < MICRO; i++) {
-            int seen = a.q_offset + t.first + ty + SIDE * i - key; // the last column that this query may see
-            float largest = -INFINITY, sum = 0;
+            int last_visible = a.q_offset + t.first + ty + SIDE * i - key; // column of the query's last key
+            float new_max = -INFINITY, sum = 0;
 #pragma unroll
             for (int j = 0; j < MICRO; j++) {
-                s[i][j] = tx + SIDE * j <= seen ? s[i][j] * scale : -INFINITY;
-                largest = fmaxf(largest, s[i][j]);
+                s[i][j] = tx + SIDE * j <= last_visible ? s[i][j] * scale : -INFINITY;
+                new_max = fmaxf(new_max, s[i][j]);
             }
-            // Every query sees a key of the first tile: the maximum is finite from then on.
-            largest = fmaxf(max[i], lanes_max(largest, SIDE));
+            // Every query attends to a key of the first tile: the maximum is finite from then on.
+            new_max = fmaxf(max[i], lanes_max(new_max, SIDE));
 #pragma unroll
             for (int j = 0; j < MICRO; j++) {
-                s[i][j] = expf(s[i][j] - largest);
+                s[i][j] = expf(s[i][j] - new_max);
                 sum += s[i][j];
             }
-            float shrink = expf(max[i] - largest);
-            total[i] = total[i] * shrink + lanes_sum(sum, SIDE);
-            max[i] = largest;
+            float rescale = expf(max[i] - new_max);
+            total[i] = total[i] * rescale + lanes_sum(sum, SIDE);
+            max[i] = new_max;
 #pragma unroll
-            for (int d = 0; d < DIM / SIDE; d++) sums[i][d] *= shrink;
+            for (int d = 0; d < DIM / SIDE; d++) sums[i][d] *= rescale;
         }
         store_weights(weights, s);
         add_weighted_rows<DIM>(sums, weights, rows_from(v_head, a.kv_row, key, a.kv_len), a.head_dim, buffer);
@@ -191,7 +191,7 @@ __global__ void __launch_bounds__(THREADS)
                     queries.count, sums, inverse, a.head_dim);
 }
 
-// dQ = scale dS K with dS = P (dO V^T - delta), P recomputed from the scores and their log-sum-exp.
+// dQ = scale dS K with dS = P (dO V^T - delta); P is recomputed from the scores and their log-sum-exp.
 template <typename T, int DIM>
 __global__ void __launch_bounds__(THREADS)
     simple_dq_kernel(T *dq, const T *dout, const T *q, const T *k, const T *v, const float *lse, const float *delta,
@@ -209,9 +209,9 @@ __global__ void __launch_bounds__(THREADS)
           factor[MICRO];
 #pragma unroll
     for (int i = 0; i < MICRO; i++) {
-        bool there = ty + SIDE * i < queries.count;
-        row_lse[i] = there ? lse[row + ty + SIDE * i] : 0;
-        row_delta[i] = there ? delta[row + ty + SIDE * i] : 0;
+        bool valid = ty + SIDE * i < queries.count;
+        row_lse[i] = valid ? lse[row + ty + SIDE * i] : 0;
+        row_delta[i] = valid ? delta[row + ty + SIDE * i] : 0;
         factor[i] = scale;
     }
 
@@ -222,10 +222,10 @@ __global__ void __launch_bounds__(THREADS)
         score_tile(ds, douts, rows_from(v_head, a.kv_row, key, a.kv_len), a.head_dim, buffer);
 #pragma unroll
         for (int i = 0; i < MICRO; i++) {
-            int seen = a.q_offset + t.first + ty + SIDE * i - key;
+            int last_visible = a.q_offset + t.first + ty + SIDE * i - key;
 #pragma unroll
             for (int j = 0; j < MICRO; j++) {
-                float p = tx + SIDE * j <= seen ? expf(s[i][j] * scale - row_lse[i]) : 0;
+                float p = tx + SIDE * j <= last_visible ? expf(s[i][j] * scale - row_lse[i]) : 0;
                 ds[i][j] = p * (ds[i][j] - row_delta[i]);
             }
         }
@@ -236,8 +236,8 @@ __global__ void __launch_bounds__(THREADS)
                     sums, factor, a.head_dim);
 }
 
-// dV = P^T dO and dK = scale dS^T Q for 64 keys of a key/value head: over its query heads in order, and within them over
-// the queries in order.
+// dV = P^T dO and dK = scale dS^T Q for 64 keys of a key/value head, summed over its query heads in order and within
+// each over the queries in order.
 template <typename T, int DIM>
 __global__ void __launch_bounds__(THREADS)
     simple_dkv_kernel(T *dk, T *dv, const T *dout, const T *q, const T *k, const T *v, const float *lse,
@@ -249,7 +249,7 @@ __global__ void __launch_bounds__(THREADS)
         key = static_cast<int>(blockIdx.x) * TILE, group = a.n_head / a.n_kv_head;
     Rows<T> keys = rows_from(head_start(k, a.kv_batch, b, kv, a.head_dim), a.kv_row, key, a.kv_len);
     Rows<T> values = rows_from(head_start(v, a.kv_batch, b, kv, a.head_dim), a.kv_row, key, a.kv_len);
-    int first = max(0, key - a.q_offset) / TILE * TILE; // the first tile with a query that sees one of the keys
+    int first = max(0, key - a.q_offset) / TILE * TILE; // first tile with a query that attends to one of the keys
     float scale = static_cast<float>(a.scale), dk_sums[MICRO][DIM / SIDE] = {}, dv_sums[MICRO][DIM / SIDE] = {};
 
     for (int h = kv * group; h < (kv + 1) * group; h++) {
@@ -265,18 +265,18 @@ __global__ void __launch_bounds__(THREADS)
 #pragma unroll
             for (int j = 0; j < MICRO; j++) {
                 int query = t + tx + SIDE * j;
-                bool there = query < a.q_len;
-                float query_lse = there ? lse[row + query] : 0, query_delta = there ? delta[row + query] : 0;
+                bool valid = query < a.q_len;
+                float query_lse = valid ? lse[row + query] : 0, query_delta = valid ? delta[row + query] : 0;
 #pragma unroll
                 for (int i = 0; i < MICRO; i++) {
-                    bool seen = there && key + ty + SIDE * i <= a.q_offset + query;
-                    p[i][j] = seen ? expf(p[i][j] * scale - query_lse) : 0;
+                    bool visible = valid && key + ty + SIDE * i <= a.q_offset + query;
+                    p[i][j] = visible ? expf(p[i][j] * scale - query_lse) : 0;
                     ds[i][j] = p[i][j] * (ds[i][j] - query_delta);
                 }
             }
             store_weights(weights, p);
             add_weighted_rows<DIM>(dv_sums, weights, douts, a.head_dim, buffer);
-            __syncthreads(); // the weights' last use
+            __syncthreads(); // all threads have read the weights
             store_weights(weights, ds);
             add_weighted_rows<DIM>(dk_sums, weights, queries, a.head_dim, buffer);
         }
@@ -290,7 +290,7 @@ __global__ void __launch_bounds__(THREADS)
                     one, a.head_dim);
 }
 
-// Blocks for `len` rows of each of `heads` heads of B sequences.
+// Grid of one block per tile of `len` rows, head and sequence.
 static dim3 tile_grid(int len, int heads, int B) {
     ASSERT(heads <= MAX_GRID_YZ && B <= MAX_GRID_YZ);
     return dim3(whole_grid(len, TILE), static_cast<unsigned>(heads), static_cast<unsigned>(B));

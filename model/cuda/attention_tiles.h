@@ -1,25 +1,26 @@
-// model/cuda/attention_tiles.h - what the kernels of attention need of tiles (device/cuda/mma_tiles.h) beyond their product:
-// loading and storing rows, and products whose left operand is in registers: a result of two blocks side by side is,
-// rounded to bf16, the left operand of the next product.
+// model/cuda/attention_tiles.h - tile operations (device/cuda/mma_tiles.h) of the attention kernels: loading and
+// storing rows, and matrix products whose left operand is in registers. Two adjacent 16 x 8 blocks of an mma result,
+// rounded to bf16, have the register layout of a left operand, so scores feed the next product without shared memory.
 #ifndef POLAR_MODEL_CUDA_ATTENTION_TILES_H
 #define POLAR_MODEL_CUDA_ATTENTION_TILES_H
 
 #include "device/cuda/mma_tiles.h"
 
-// Whether an array and its strides allow access by 16 bytes.
+// Returns true if an array and its strides allow 16-byte accesses.
 static inline bool rows_aligned(const bf16 *x, int64_t row, int64_t batch) {
     return aligned_16((row | batch) * sizeof(bf16), x);
 }
 
-// Where a thread's part of a tile begins, in elements after the tile's first: its first row, and the chunk that it copies
-// of every row. A kernel that walks over tiles has it in its running offset, and so keeps one register pair, not two.
+// Offset in elements, from the tile's first, of what this thread copies: its first row and its 16-byte chunk of every
+// row. A kernel that loops over tiles includes it in its running offset, which saves a register pair.
 template <int D> static __device__ inline int64_t thread_start(int64_t stride) {
     constexpr int CHUNKS = D / CHUNK;
     return static_cast<int>(threadIdx.x) / CHUNKS * stride + static_cast<int>(threadIdx.x) % CHUNKS * CHUNK;
 }
 
-// Starts the copy of a tile of ROWS rows of which `count` exist (the others become zeros) by all THREADS threads; `from` is
-// the tile's first element plus thread_start. Without `aligned` (16 bytes, all rows) it copies by elements at once.
+// Starts the asynchronous copy of a tile of ROWS rows by all THREADS threads; rows from `count` on become zeros. `from`
+// is the tile's first element plus thread_start. If rows are not all 16-byte aligned, copies element by element,
+// synchronously.
 template <int D, int ROWS, int THREADS>
 static __device__ inline void tile_load_part(bf16 *tile, const bf16 *from, int64_t stride, int count,
                                              bool aligned) {
@@ -39,13 +40,13 @@ static __device__ inline void tile_load_part(bf16 *tile, const bf16 *from, int64
     }
 }
 
-// The same of a tile that is loaded once: `from` is its first element.
+// The same for a tile that is loaded once: `from` is its first element.
 template <int D, int ROWS, int THREADS>
 static __device__ inline void tile_load(bf16 *tile, const bf16 *from, int64_t stride, int count, bool aligned) {
     tile_load_part<D, ROWS, THREADS>(tile, from + thread_start<D>(stride), stride, count, aligned);
 }
 
-// c (16 MT, D) += W B, W (16 MT, 16 KT) rounded to bf16 in registers, B the first 16 KT rows of tile `b`.
+// c (16 MT, D) += W B. W (16 MT, 16 KT) is bf16 in registers, B the first 16 KT rows of tile `b`.
 template <int D, int MT, int KT>
 static __device__ inline void multiply_weights(float (&c)[MT][D / 8][4], const uint32_t (&w)[MT][KT][4],
                                                const bf16 *b) {
@@ -72,8 +73,8 @@ template <int NT> static __device__ inline void round_weights(uint32_t (&w)[NT /
         for (int i = 0; i < 2; i++) w[n / 2][n % 2 * 2 + i] = pack_bf16(c[n][2 * i], c[n][2 * i + 1]);
 }
 
-// The warp's rows, of which `count` are to be written, to memory: c times factor[m][i] for row 16 m + lane / 4 + 8 i.
-// They pass through `tile`, the warp's own rows of a tile that it does not need any more, to be written by 16 bytes.
+// Stores the first `count` of the warp's rows: c times factor[m][i] for row 16 m + lane / 4 + 8 i. Staged through
+// `tile`, the warp's own rows of a tile that is no longer needed, for 16-byte stores.
 template <int D, int MT>
 static __device__ inline void store_rows(bf16 *to, int64_t stride, int count, const float (&c)[MT][D / 8][4],
                                          const float (&factor)[MT][2], bf16 *tile, bool aligned) {

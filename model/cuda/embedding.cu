@@ -1,14 +1,14 @@
-// Embedding of tokens and positions, and its gradient.
+// Token and position embedding and its gradient.
 //
-// The gradient of the tokens goes over the positions in the order of the batch's index, in which equal tokens are
-// neighbours, in pieces of PIECE positions. The sum over a run of equal tokens within a piece goes to the token's row. A
-// run that crosses pieces leaves a partial sum in each, and a second kernel adds them up in order. So no token, however
-// frequent, is the work of one block, and pieces and sums depend on the batch alone.
+// The token gradient traverses the positions sorted by token (the batch's index), in pieces of PIECE positions. The sum
+// of a run of equal tokens inside a piece is added to the token's row directly. A run that spans several pieces leaves
+// a partial sum in each, and a second kernel adds them in order. So a frequent token is spread over many blocks, and
+// the order of the sums depends on the batch only.
 #include "device/cuda/kernel.h"
 #include "device/cuda/memory.h"
 #include "model/cuda/ops.h"
 
-constexpr int PIECE = 32, AHEAD = 4; // positions of a piece, and of them whose rows are read at once
+constexpr int PIECE = 32, PREFETCH = 4; // positions per piece; rows that are loaded ahead
 constexpr int EMBED_THREADS = 256;
 
 template <typename T>
@@ -39,59 +39,59 @@ template <typename T> void embedding_forward_cuda(Stream *s, const EmbeddingForw
     CUDA_CHECK_LAUNCH();
 }
 
-// partials (pieces, 2, C): 0 of the run that comes from the piece before, 1 of one that begins here and goes on.
+// partials (pieces, 2, C): index 0 is the run continued from the previous piece, 1 the run that continues in the next.
 template <typename T>
-static __global__ void token_kernel(float *dwte, float *partials, const T *dout, const int32_t *tokens,
-                                    const int32_t *order, int n, int C, bool aligned) {
+static __global__ void token_gradient_kernel(float *dwte, float *partials, const T *dout, const int32_t *tokens,
+                                             const int32_t *order, int n, int C, bool aligned) {
     constexpr int W = PACK<T>;
-    CUDA_SHARED_ARRAY(int32_t, at, PIECE);
-    CUDA_SHARED_ARRAY(int32_t, around, PIECE + 2); // the tokens, with those before and after; -1: none
-    const int32_t *token = around + 1;
+    CUDA_SHARED_ARRAY(int32_t, positions, PIECE);
+    CUDA_SHARED_ARRAY(int32_t, padded_tokens, PIECE + 2); // with one neighbour on each side; -1: none
+    const int32_t *token = padded_tokens + 1;
     int begin = blockIdx.x * PIECE, count = n - begin < PIECE ? n - begin : PIECE;
     for (int k = threadIdx.x; k < PIECE + 2; k += blockDim.x) {
         int j = begin + k - 1;
         int32_t position = j >= 0 && k <= count + 1 && j < n ? order[j] : -1;
-        around[k] = position >= 0 ? tokens[position] : -1;
-        if (k > 0 && k <= PIECE) at[k - 1] = position;
+        padded_tokens[k] = position >= 0 ? tokens[position] : -1;
+        if (k > 0 && k <= PIECE) positions[k - 1] = position;
     }
     __syncthreads();
     int c = (blockIdx.y * blockDim.x + threadIdx.x) * W;
     if (c >= C) return;
-    bool from_before = token[-1] == token[0];
+    bool continued = token[-1] == token[0];
     float sum[W] = {};
-    for (int k0 = 0; k0 < count; k0 += AHEAD) {
-        float rows[AHEAD][W];
+    for (int k0 = 0; k0 < count; k0 += PREFETCH) {
+        float rows[PREFETCH][W];
 #pragma unroll
-        for (int k = 0; k < AHEAD; k++)
-            if (k0 + k < count) load(rows[k], dout + static_cast<int64_t>(at[k0 + k]) * C + c, C - c, aligned);
+        for (int k = 0; k < PREFETCH; k++)
+            if (k0 + k < count)
+                load(rows[k], dout + static_cast<int64_t>(positions[k0 + k]) * C + c, C - c, aligned);
 #pragma unroll
-        for (int k = 0; k < AHEAD; k++) {
+        for (int k = 0; k < PREFETCH; k++) {
             if (k0 + k >= count) break;
 #pragma unroll
             for (int j = 0; j < W; j++) sum[j] += rows[k][j];
-            int32_t now = token[k0 + k];
-            bool last = k0 + k == count - 1, goes_on = token[k0 + k + 1] == now;
-            if (goes_on && !last) continue;
-            if (from_before || goes_on) {
-                store(partials + (static_cast<int64_t>(blockIdx.x) * 2 + !from_before) * C + c, sum, C - c,
-                      aligned);
+            int32_t current = token[k0 + k];
+            bool last = k0 + k == count - 1, continues = token[k0 + k + 1] == current;
+            if (continues && !last) continue;
+            if (continued || continues) {
+                store(partials + (static_cast<int64_t>(blockIdx.x) * 2 + !continued) * C + c, sum, C - c, aligned);
             } else {
                 float old[W];
-                load(old, dwte + static_cast<int64_t>(now) * C + c, C - c, aligned);
+                load(old, dwte + static_cast<int64_t>(current) * C + c, C - c, aligned);
 #pragma unroll
                 for (int j = 0; j < W; j++) old[j] += sum[j];
-                store(dwte + static_cast<int64_t>(now) * C + c, old, C - c, aligned);
+                store(dwte + static_cast<int64_t>(current) * C + c, old, C - c, aligned);
             }
-            from_before = false;
+            continued = false;
 #pragma unroll
             for (int j = 0; j < W; j++) sum[j] = 0;
         }
     }
 }
 
-// Adds up the run that begins in piece blockIdx.x and goes on, if there is one.
-static __global__ void run_kernel(float *dwte, const float *partials, const int32_t *tokens, const int32_t *order,
-                                  int pieces, int C, bool aligned) {
+// Adds the partial sums of the run that begins in piece blockIdx.x and continues in the next, if there is one.
+static __global__ void run_gradient_kernel(float *dwte, const float *partials, const int32_t *tokens,
+                                           const int32_t *order, int pieces, int C, bool aligned) {
     constexpr int W = PACK<float>;
     int piece = blockIdx.x, c = (blockIdx.y * blockDim.x + threadIdx.x) * W;
     if (c >= C) return;
@@ -99,12 +99,12 @@ static __global__ void run_kernel(float *dwte, const float *partials, const int3
     int32_t token = token_at((piece + 1) * PIECE - 1);
     if (token_at((piece + 1) * PIECE) != token) return;
     if (piece > 0 && token_at(piece * PIECE) == token && token_at(piece * PIECE - 1) == token) return;
-    // The run ends in the last of the pieces that begin with its token, as the tokens ascend.
-    int last = piece + 1, beyond = pieces;
-    while (beyond - last > 1) {
-        int middle = (last + beyond) / 2;
+    // Tokens are sorted, so the run ends in the last piece that begins with its token: binary search.
+    int last = piece + 1, end = pieces;
+    while (end - last > 1) {
+        int middle = (last + end) / 2;
         if (token_at(middle * PIECE) == token) last = middle;
-        else beyond = middle;
+        else end = middle;
     }
     float sum[W];
     load(sum, partials + (static_cast<int64_t>(piece) * 2 + 1) * C + c, C - c, aligned);
@@ -121,7 +121,7 @@ static __global__ void run_kernel(float *dwte, const float *partials, const int3
 }
 
 template <typename T>
-static __global__ void position_kernel(float *dwpe, const T *dout, int B, int T_, int C, bool aligned) {
+static __global__ void position_gradient_kernel(float *dwpe, const T *dout, int B, int T_, int C, bool aligned) {
     constexpr int W = PACK<T>;
     int64_t t = blockIdx.x;
     for (int c = threadIdx.x * W; c < C; c += blockDim.x * W) {
@@ -153,17 +153,17 @@ template <typename T> void embedding_backward_cuda(Stream *s, const EmbeddingBac
         static_cast<float *>(cuda_scratch(s, static_cast<size_t>(embedding_backward_scratch_cuda(n, C))));
     bool aligned = aligned_16(C * sizeof(T), dwte, dwpe, dout);
     dim3 grid(whole_grid(pieces), static_cast<unsigned>(ceil_div(C, threads * PACK<T>)));
-    CUDA_LAUNCH(token_kernel<T>, grid, threads, 0, cuda_stream(s), dwte, partials, dout, batch->tokens,
+    CUDA_LAUNCH(token_gradient_kernel<T>, grid, threads, 0, cuda_stream(s), dwte, partials, dout, batch->tokens,
                 batch->order, static_cast<int>(n), C, aligned);
     CUDA_CHECK_LAUNCH();
     if (pieces > 1) {
         dim3 runs(whole_grid(pieces - 1), static_cast<unsigned>(ceil_div(C, threads_f32 * PACK<float>)));
-        CUDA_LAUNCH(run_kernel, runs, threads_f32, 0, cuda_stream(s), dwte, partials, batch->tokens, batch->order,
-                    pieces, C, aligned_16(C * sizeof(float), dwte));
+        CUDA_LAUNCH(run_gradient_kernel, runs, threads_f32, 0, cuda_stream(s), dwte, partials, batch->tokens,
+                    batch->order, pieces, C, aligned_16(C * sizeof(float), dwte));
         CUDA_CHECK_LAUNCH();
     }
     if (dwpe == nullptr) return;
-    CUDA_LAUNCH(position_kernel<T>, whole_grid(batch->T), threads, 0, cuda_stream(s), dwpe, dout, batch->B,
+    CUDA_LAUNCH(position_gradient_kernel<T>, whole_grid(batch->T), threads, 0, cuda_stream(s), dwpe, dout, batch->B,
                 batch->T, C, aligned);
     CUDA_CHECK_LAUNCH();
 }

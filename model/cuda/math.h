@@ -1,4 +1,4 @@
-// model/cuda/math.h - functions of one number that several kernels of the layers need.
+// model/cuda/math.h - elementwise device functions shared by several kernels.
 #ifndef POLAR_MODEL_CUDA_MATH_H
 #define POLAR_MODEL_CUDA_MATH_H
 
@@ -11,26 +11,26 @@ static __device__ inline float sigmoid(float x) {
     return 1 / (1 + expf(-x));
 }
 
-// The soft-cap of logits; bound 0: none.
-struct Cap {
+// Soft-cap of the logits at +-bound; bound 0: off. root: SOFTCAP_ROOT.
+struct SoftcapParams {
     float bound;
     bool root;
 };
 
-static inline Cap cap_of(SoftcapKind kind, double bound) {
-    return Cap{static_cast<float>(bound), kind == SOFTCAP_ROOT};
+static inline SoftcapParams softcap_params(SoftcapKind kind, double bound) {
+    return SoftcapParams{static_cast<float>(bound), kind == SOFTCAP_ROOT};
 }
 
-// z = cap tanh(x / cap), or cap x / sqrt(x^2 + cap^2).
-static __device__ inline float capped(float x, Cap cap) {
+// Soft-capped logit z = cap tanh(x / cap), or cap x / sqrt(x^2 + cap^2).
+static __device__ inline float softcapped(float x, SoftcapParams cap) {
     return cap.root ? cap.bound * x / sqrtf(x * x + cap.bound * cap.bound) : cap.bound * tanhf(x / cap.bound);
 }
 
-// dz/dx from z: 1 - (z/cap)^2, or its power 3/2.
-static __device__ inline float cap_slope(float z, Cap cap) {
-    float ratio = z / cap.bound, slope = 1 - ratio * ratio;
-    if (slope < 0) slope = 0; // by rounding
-    return cap.root ? slope * sqrtf(slope) : slope;
+// dz/dx as a function of z: 1 - (z/cap)^2, or (1 - (z/cap)^2)^(3/2).
+static __device__ inline float softcap_derivative(float z, SoftcapParams cap) {
+    float ratio = z / cap.bound, derivative = 1 - ratio * ratio;
+    if (derivative < 0) derivative = 0; // rounding can make it negative
+    return cap.root ? derivative * sqrtf(derivative) : derivative;
 }
 
 #endif

@@ -1,44 +1,45 @@
 // LayerNorm and RMSNorm with the residual addition, forward and backward.
 //
-// A row is the work of a team of 1 or 8 warps, which keeps up to HELD numbers a thread in registers: rows of up to 1024
-// and of up to 8192 elements are read once. Longer ones are read again where they are needed again.
+// A team of 1 or 8 warps processes a row and caches up to CACHED elements per thread in registers, so rows of up to
+// 1024 or 8192 elements are read once. The remainder of longer rows is read again each time it is needed.
 #include "device/cuda/kernel.h"
 #include "device/cuda/memory.h"
 #include "model/cuda/ops.h"
 #include "model/cuda/sums.h"
 
-constexpr int HELD = 32, LONG_WARPS = 8;
-constexpr int SHORT_ROW = HELD * WARP, LONG_ROW = LONG_WARPS * SHORT_ROW;
+constexpr int CACHED = 32, LONG_WARPS = 8;
+constexpr int SHORT_ROW = CACHED * WARP, LONG_ROW = LONG_WARPS * SHORT_ROW;
 
-// Rows of one warp each in a block; the other teams are a block.
+// Teams (rows) per block: SHORT_TEAMS teams of one warp, or one team of LONG_WARPS warps.
 constexpr int SHORT_TEAMS = 4;
 template <int WARPS> constexpr int TEAMS = WARPS == 1 ? SHORT_TEAMS : 1;
 
-// A thread's place in its team, and what it has of a row of C elements: pack k begins at k STRIDE + first.
-template <typename T, int WARPS> struct Share {
-    static constexpr int W = PACK<T>, K = HELD / W, STRIDE = WARPS * WARP * W;
+// A thread's elements of a row of C elements: pack k begins at k STRIDE + first; the first K packs are cached in
+// registers.
+template <typename T, int WARPS> struct RowSlice {
+    static constexpr int W = PACK<T>, K = CACHED / W, STRIDE = WARPS * WARP * W;
     int first, C;
-    __device__ Share(int c) : first(static_cast<int>(threadIdx.x % (WARPS * WARP)) * W), C(c) {}
+    __device__ RowSlice(int c) : first(static_cast<int>(threadIdx.x % (WARPS * WARP)) * W), C(c) {}
 
-    // visit(c, held) for the packs in registers, then rest(c) for those beyond.
+    // Calls visit(c, pack) for the packs in registers, then rest(c) for the remaining ones.
     template <typename Visit, typename Rest>
-    __device__ void each(float (&held)[K][W], Visit visit, Rest rest) const {
+    __device__ void for_each(float (&cached)[K][W], Visit visit, Rest rest) const {
 #pragma unroll
         for (int k = 0; k < K; k++)
-            if (first + k * STRIDE < C) visit(first + k * STRIDE, held[k]);
+            if (first + k * STRIDE < C) visit(first + k * STRIDE, cached[k]);
         for (int c = first + K * STRIDE; c < C; c += STRIDE) rest(c);
     }
 };
 
-// The pack at p[c], or `otherwise` everywhere where there is no such array.
+// Loads the pack at p[c], or fills it with `fill` if p is nullptr.
 template <int W, typename T>
-static __device__ inline void pack_or(float (&out)[W], const T *p, int c, int C, bool aligned, float otherwise) {
+static __device__ inline void load_or_fill(float (&out)[W], const T *p, int c, int C, bool aligned, float fill) {
     if (p) return load(out, p + c, C - c, aligned);
 #pragma unroll
-    for (int j = 0; j < W; j++) out[j] = otherwise;
+    for (int j = 0; j < W; j++) out[j] = fill;
 }
 
-// Reads x and delta once and writes resid and out once: at C = 768 in bf16 6144 bytes a row.
+// Reads x and delta once and writes resid and out once: 6144 bytes per row at C = 768 in bf16.
 template <typename T, int WARPS>
 static __global__ void norm_forward_kernel(T *resid, T *out, float *mean, float *rstd, const T *x, const T *delta,
                                            const T *gain, const T *bias, bool center, float eps, int64_t N, int C,
@@ -46,9 +47,9 @@ static __global__ void norm_forward_kernel(T *resid, T *out, float *mean, float 
     constexpr int W = PACK<T>;
     CUDA_SHARED_ARRAY(float, shared, WARPS);
     int64_t i = static_cast<int64_t>(blockIdx.x) * TEAMS<WARPS> + threadIdx.x / (WARPS * WARP);
-    if (i >= N) return; // a whole warp; a team that is a block has a row
-    const Share<T, WARPS> share(C);
-    float held[share.K][W], sum[1] = {0}, square[1] = {0};
+    if (i >= N) return; // only whole warps return, and never part of a team with barriers
+    const RowSlice<T, WARPS> slice(C);
+    float cached[slice.K][W], sum[1] = {0}, square[1] = {0};
 
     auto read = [&](int c, float(&v)[W]) {
         load(v, x + i * C + c, C - c, aligned);
@@ -59,13 +60,13 @@ static __global__ void norm_forward_kernel(T *resid, T *out, float *mean, float 
         for (int j = 0; j < W; j++) v[j] = rounded<T>(v[j] + d[j]);
         store(resid + i * C + c, v, C - c, aligned);
     };
-    auto read_again = [&](int c, float(&v)[W]) { load(v, (delta ? resid : x) + i * C + c, C - c, aligned); };
+    auto reload = [&](int c, float(&v)[W]) { load(v, (delta ? resid : x) + i * C + c, C - c, aligned); };
     auto add = [&](float(&v)[W]) {
 #pragma unroll
-        for (int j = 0; j < W; j++) sum[0] += v[j]; // zeros beyond the end
+        for (int j = 0; j < W; j++) sum[0] += v[j]; // elements past the end are 0
     };
-    share.each(
-        held, [&](int c, float(&v)[W]) { read(c, v), add(v); },
+    slice.for_each(
+        cached, [&](int c, float(&v)[W]) { read(c, v), add(v); },
         [&](int c) {
             float v[W];
             read(c, v), add(v);
@@ -78,26 +79,26 @@ static __global__ void norm_forward_kernel(T *resid, T *out, float *mean, float 
         for (int j = 0; j < W; j++)
             if (c + j < C) square[0] += (v[j] - m) * (v[j] - m);
     };
-    share.each(held, add_square, [&](int c) {
+    slice.for_each(cached, add_square, [&](int c) {
         float v[W];
-        read_again(c, v), add_square(c, v);
+        reload(c, v), add_square(c, v);
     });
     sums_in_order<WARPS>(square, shared);
     float r = 1 / sqrtf(square[0] / static_cast<float>(C) + eps);
 
     auto write = [&](int c, float(&v)[W]) {
         float g[W], b[W];
-        pack_or(g, gain, c, C, aligned, 1);
-        pack_or(b, bias, c, C, aligned, 0);
+        load_or_fill(g, gain, c, C, aligned, 1);
+        load_or_fill(b, bias, c, C, aligned, 0);
 #pragma unroll
         for (int j = 0; j < W; j++) v[j] = (v[j] - m) * r * g[j] + b[j];
         store(out + i * C + c, v, C - c, aligned);
     };
-    share.each(held, write, [&](int c) {
+    slice.for_each(cached, write, [&](int c) {
         float v[W];
-        read_again(c, v), write(c, v);
+        reload(c, v), write(c, v);
     });
-    if (share.first > 0) return;
+    if (slice.first > 0) return;
     if (center) mean[i] = m;
     rstd[i] = r;
 }
@@ -116,32 +117,32 @@ template <typename T> void norm_forward_cuda(Stream *s, const NormForward *a) {
     CUDA_CHECK_LAUNCH();
 }
 
-// With xhat = (x - mean) rstd and g = dout gain: dx += rstd (g - mean(g) - xhat mean(g xhat)), without mean(g) in RMSNorm.
-// A team takes `piece_rows` rows one after the other. SUMS: its sums of dout xhat and of dout go to partials
-// (teams, 2, C), for rows that registers hold. Reads dout and x, reads and writes dx, each once.
+// With xhat = (x - mean) rstd and g = dout gain: dx += rstd (g - mean(g) - xhat mean(g xhat)), without mean(g) in
+// RMSNorm. A team processes `piece_rows` consecutive rows. SUMS: writes its column sums of dout xhat and of dout to
+// partials (teams, 2, C); only for rows that fit in registers. Reads dout and x once, reads and writes dx once.
 template <typename T, int WARPS, bool SUMS>
 static __global__ void norm_backward_kernel(T *dx, float *partials, const T *dout, const T *x, const float *mean,
                                             const float *rstd, const T *gain, int64_t piece_rows, int64_t N, int C,
                                             bool aligned) {
     constexpr int W = PACK<T>;
     CUDA_SHARED_ARRAY(float, shared, 2 * WARPS);
-    const Share<T, WARPS> share(C);
-    constexpr int K = Share<T, WARPS>::K;
+    const RowSlice<T, WARPS> slice(C);
+    constexpr int K = RowSlice<T, WARPS>::K;
     int64_t piece = static_cast<int64_t>(blockIdx.x) * TEAMS<WARPS> + threadIdx.x / (WARPS * WARP);
     int64_t begin = piece * piece_rows, end = begin + piece_rows < N ? begin + piece_rows : N;
     float g[K][W], hat[K][W], gain_sum[SUMS ? K : 1][W] = {}, bias_sum[SUMS ? K : 1][W] = {};
     for (int64_t i = begin; i < end; i++) {
         float m = mean ? mean[i] : 0, r = rstd[i], sums[2] = {0, 0};
-        // g and xhat of a pack; d is dout.
+        // Loads a pack: d = dout, and computes g and xhat.
         auto read = [&](int c, float(&d)[W], float(&to_g)[W], float(&to_hat)[W]) {
             float scale[W];
             load(d, dout + i * C + c, C - c, aligned);
             load(to_hat, x + i * C + c, C - c, aligned);
-            pack_or(scale, gain, c, C, aligned, 1);
+            load_or_fill(scale, gain, c, C, aligned, 1);
 #pragma unroll
             for (int j = 0; j < W; j++) {
                 to_hat[j] = (to_hat[j] - m) * r;
-                to_g[j] = d[j] * scale[j]; // zero beyond the end
+                to_g[j] = d[j] * scale[j]; // 0 past the end
             }
         };
         auto add = [&](float(&from_g)[W], float(&from_hat)[W]) {
@@ -157,7 +158,7 @@ static __global__ void norm_backward_kernel(T *dx, float *partials, const T *dou
         };
 #pragma unroll
         for (int k = 0; k < K; k++) {
-            int c = share.first + k * share.STRIDE;
+            int c = slice.first + k * slice.STRIDE;
             if (c >= C) break;
             float d[W];
             read(c, d, g[k], hat[k]);
@@ -165,30 +166,30 @@ static __global__ void norm_backward_kernel(T *dx, float *partials, const T *dou
 #pragma unroll
             for (int j = 0; SUMS && j < W; j++) gain_sum[k][j] += d[j] * hat[k][j], bias_sum[k][j] += d[j];
         }
-        for (int c = share.first + K * share.STRIDE; !SUMS && c < C; c += share.STRIDE) {
-            float d[W], one_g[W], one_hat[W];
-            read(c, d, one_g, one_hat);
-            add(one_g, one_hat);
+        for (int c = slice.first + K * slice.STRIDE; !SUMS && c < C; c += slice.STRIDE) {
+            float d[W], tail_g[W], tail_hat[W];
+            read(c, d, tail_g, tail_hat);
+            add(tail_g, tail_hat);
         }
         sums_in_order<WARPS>(sums, shared);
         sums[0] = mean ? sums[0] / static_cast<float>(C) : 0;
         sums[1] /= static_cast<float>(C);
 #pragma unroll
         for (int k = 0; k < K; k++) {
-            int c = share.first + k * share.STRIDE;
+            int c = slice.first + k * slice.STRIDE;
             if (c < C) write(c, g[k], hat[k]);
         }
-        for (int c = share.first + K * share.STRIDE; !SUMS && c < C; c += share.STRIDE) {
-            float d[W], one_g[W], one_hat[W];
-            read(c, d, one_g, one_hat);
-            write(c, one_g, one_hat);
+        for (int c = slice.first + K * slice.STRIDE; !SUMS && c < C; c += slice.STRIDE) {
+            float d[W], tail_g[W], tail_hat[W];
+            read(c, d, tail_g, tail_hat);
+            write(c, tail_g, tail_hat);
         }
     }
     if (!SUMS || begin >= N) return;
     float *to = partials + piece * 2 * C;
 #pragma unroll
     for (int k = 0; SUMS && k < K; k++) {
-        int c = share.first + k * share.STRIDE;
+        int c = slice.first + k * slice.STRIDE;
         if (c >= C) break;
         store(to + c, gain_sum[k], C - c, aligned);
         store(to + C + c, bias_sum[k], C - c, aligned);
@@ -236,7 +237,7 @@ template <typename T> void norm_backward_cuda(Stream *s, const NormBackward *a) 
         norm_backward_rows<T, LONG_WARPS, false>(s, dx, nullptr, dout, x, mean, rstd, gain, pieces, N, C);
         if (sums) column_partials(s, partials, dout, x, mean, rstd, pieces, N, C);
     }
-    if (sums) fold_partials(s, dgain, dbias, partials, pieces.pieces, 2, C, a->accumulate);
+    if (sums) reduce_partials(s, dgain, dbias, partials, pieces.pieces, 2, C, a->accumulate);
 }
 
 CUDA_INSTANCES(norm_forward_cuda)

@@ -1,4 +1,4 @@
-// model/cuda/ops.h - the operations of model/ops.h on CUDA, and their tables. T is the type of activations and weights,
+// model/cuda/ops.h - the operations of model/ops.h on CUDA and their tables. T is the type of activations and weights,
 // float or __nv_bfloat16.
 #ifndef POLAR_MODEL_CUDA_OPS_H
 #define POLAR_MODEL_CUDA_OPS_H
@@ -22,7 +22,7 @@ int64_t embedding_backward_scratch_cuda(int64_t N, int C);
 int64_t norm_backward_scratch_cuda(int64_t N, int C);
 int64_t bias_backward_scratch_cuda(int64_t N, int C);
 
-// The instances of a function template, where it is defined.
+// Explicitly instantiates a function template for both types; use after its definition.
 #define CUDA_INSTANCES(function)                                                                                   \
     template decltype(function<float>) function<float>;                                                            \
     template decltype(function<__nv_bfloat16>) function<__nv_bfloat16>;

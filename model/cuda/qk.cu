@@ -1,24 +1,25 @@
-// Normalization and rotation of the heads of queries and keys, in place.
+// In-place RMSNorm and RoPE of the query and key heads.
 //
-// A block takes a position, a group of lanes a head: 16 bytes of its first half a lane, and 16 of its second. What is
-// needed twice is read twice, the second time from the cache.
+// One block per position, one group of lanes per head; a lane loads 16 bytes of the head's first half and 16 of its
+// second. Data needed twice is read twice, the second time from the cache.
 #include "device/cuda/kernel.h"
 #include "model/cuda/ops.h"
 
-constexpr int MOST_THREADS = 256;
+constexpr int MAX_THREADS = 256;
 
-// What a lane does: packs j of the first half of head h, at row[h D + j], whose partners are `half` further on.
-// With an odd D the last partner is missing.
+// Work distribution: a lane processes packs j of the first half of head h, at row[h D + j], and their partners `half`
+// elements later. If D is odd, the last partner does not exist.
 template <typename T> struct Heads {
     static constexpr int W = PACK<T>;
-    int n_heads, D, half, lanes; // lanes of a group
-    bool aligned;                // heads and halves, and the rows of the cosines
+    int n_heads, D, half, lanes; // lanes: size of a group
+    bool aligned;                // heads, halves and RoPE table rows are aligned to 16 bytes
 
     __device__ int first() const { return static_cast<int>(threadIdx.x % lanes) * W; }
     __device__ int step() const { return lanes * W; }
 
-    // All groups go around equally often, so that all lanes come to the sums; those past the last head do nothing.
-    template <typename Visit> __device__ void each(Visit visit) const {
+    // Calls visit(h, valid) equally often in all groups, so that all lanes take part in the warp reductions; valid is
+    // false past the last head.
+    template <typename Visit> __device__ void for_each(Visit visit) const {
         int groups = static_cast<int>(blockDim.x) / lanes, group = static_cast<int>(threadIdx.x) / lanes;
         for (int h0 = 0; h0 < n_heads; h0 += groups) visit(h0 + group, h0 + group < n_heads);
     }
@@ -33,22 +34,22 @@ template <typename T> struct Heads {
         store(head + half + j, b, D - half - j, aligned);
     }
 
-    // The pairs (a, b) turned by the angles of pairs j and on, or back.
+    // Rotates the pairs (a, b) by the angles of pairs j, j + 1, ..., or by the negative angles.
     __device__ void rotate(float (&a)[W], float (&b)[W], const float *cos, const float *sin, int j,
-                           bool back) const {
+                           bool inverse) const {
         float c[W], s[W];
         load(c, cos + j, half - j, aligned);
         load(s, sin + j, half - j, aligned);
 #pragma unroll
         for (int k = 0; k < W; k++) {
-            float turn = back ? -s[k] : s[k], old = a[k];
-            a[k] = old * c[k] - b[k] * turn;
-            b[k] = b[k] * c[k] + old * turn;
+            float sine = inverse ? -s[k] : s[k], old = a[k];
+            a[k] = old * c[k] - b[k] * sine;
+            b[k] = b[k] * c[k] + old * sine;
         }
     }
 };
 
-// Where a position's row and its angles are.
+// Offsets of the block's row and of its angles.
 struct Position {
     int64_t row, angles;
     __device__ Position(const HeadsShape &shape, int half) {
@@ -62,11 +63,11 @@ template <typename T>
 static __global__ void qk_forward_kernel(T *x, float *rstd, const float *cos, const float *sin, HeadsShape shape,
                                          Heads<T> heads) {
     constexpr int W = PACK<T>;
-    const Position at(shape, heads.half);
-    heads.each([&](int h, bool there) {
-        T *head = x + at.row + static_cast<int64_t>(h) * heads.D;
+    const Position pos(shape, heads.half);
+    heads.for_each([&](int h, bool valid) {
+        T *head = x + pos.row + static_cast<int64_t>(h) * heads.D;
         float a[W], b[W], square = 0, r = 1;
-        for (int j = heads.first(); rstd && there && j < heads.half; j += heads.step()) {
+        for (int j = heads.first(); rstd && valid && j < heads.half; j += heads.step()) {
             heads.load_pair(a, b, head, j);
 #pragma unroll
             for (int k = 0; k < W; k++) square += a[k] * a[k] + b[k] * b[k];
@@ -74,29 +75,29 @@ static __global__ void qk_forward_kernel(T *x, float *rstd, const float *cos, co
         if (rstd) {
             r = 1 /
                 sqrtf(lanes_sum(square, heads.lanes) / static_cast<float>(heads.D) + static_cast<float>(shape.eps));
-            if (there && heads.first() == 0) rstd[static_cast<int64_t>(blockIdx.x) * heads.n_heads + h] = r;
+            if (valid && heads.first() == 0) rstd[static_cast<int64_t>(blockIdx.x) * heads.n_heads + h] = r;
         }
-        for (int j = heads.first(); there && j < heads.half; j += heads.step()) {
+        for (int j = heads.first(); valid && j < heads.half; j += heads.step()) {
             heads.load_pair(a, b, head, j);
 #pragma unroll
             for (int k = 0; k < W; k++) a[k] *= r, b[k] *= r;
-            if (cos) heads.rotate(a, b, cos + at.angles, sin + at.angles, j, false);
+            if (cos) heads.rotate(a, b, cos + pos.angles, sin + pos.angles, j, false);
             heads.store_pair(head, j, a, b);
         }
     });
 }
 
-// dx = rstd (g - xhat mean(g xhat)) in place of g, turned back. A rotation leaves the mean alone, so that it can be taken
-// of the rotated xhat, which the forward pass left in y, and the rotated g.
+// Overwrites g with dx = rstd (g - xhat mean(g xhat)) and rotates it back. A rotation does not change mean(g xhat), so
+// it is computed from the rotated xhat, which is the forward pass's output y, and the rotated g.
 template <typename T>
 static __global__ void qk_backward_kernel(T *dx, const T *y, const float *rstd, const float *cos, const float *sin,
                                           HeadsShape shape, Heads<T> heads) {
     constexpr int W = PACK<T>;
-    const Position at(shape, heads.half);
-    heads.each([&](int h, bool there) {
-        int64_t begin = at.row + static_cast<int64_t>(h) * heads.D;
+    const Position pos(shape, heads.half);
+    heads.for_each([&](int h, bool valid) {
+        int64_t begin = pos.row + static_cast<int64_t>(h) * heads.D;
         float a[W], b[W], p[W], q[W], sum = 0, r = 1;
-        for (int j = heads.first(); rstd && there && j < heads.half; j += heads.step()) {
+        for (int j = heads.first(); rstd && valid && j < heads.half; j += heads.step()) {
             heads.load_pair(a, b, dx + begin, j);
             heads.load_pair(p, q, y + begin, j);
 #pragma unroll
@@ -104,22 +105,22 @@ static __global__ void qk_backward_kernel(T *dx, const T *y, const float *rstd, 
         }
         if (rstd) {
             sum = lanes_sum(sum, heads.lanes) / static_cast<float>(heads.D);
-            if (there) r = rstd[static_cast<int64_t>(blockIdx.x) * heads.n_heads + h];
+            if (valid) r = rstd[static_cast<int64_t>(blockIdx.x) * heads.n_heads + h];
         }
-        for (int j = heads.first(); there && j < heads.half; j += heads.step()) {
+        for (int j = heads.first(); valid && j < heads.half; j += heads.step()) {
             heads.load_pair(a, b, dx + begin, j);
             if (rstd) {
                 heads.load_pair(p, q, y + begin, j);
 #pragma unroll
                 for (int k = 0; k < W; k++) a[k] = r * (a[k] - p[k] * sum), b[k] = r * (b[k] - q[k] * sum);
             }
-            if (cos) heads.rotate(a, b, cos + at.angles, sin + at.angles, j, true);
+            if (cos) heads.rotate(a, b, cos + pos.angles, sin + pos.angles, j, true);
             heads.store_pair(dx + begin, j, a, b);
         }
     });
 }
 
-// With halves of whole packs every head and every row of angles begins at a multiple of 16 bytes.
+// If a half is a whole number of packs, every head and every row of angles is aligned to 16 bytes.
 template <typename T> static Heads<T> heads_of(const HeadsShape &a, bool aligned) {
     int half = (a.head_dim + 1) / 2, lanes = 1;
     while (lanes < WARP && lanes * PACK<T> < half) lanes *= 2;
@@ -127,7 +128,7 @@ template <typename T> static Heads<T> heads_of(const HeadsShape &a, bool aligned
 }
 
 template <typename T> static int threads_of(const Heads<T> &heads) {
-    return block_of(static_cast<int64_t>(heads.n_heads) * heads.lanes, MOST_THREADS);
+    return block_of(static_cast<int64_t>(heads.n_heads) * heads.lanes, MAX_THREADS);
 }
 
 template <typename T> void qk_forward_cuda(Stream *s, const QkForward *a) {

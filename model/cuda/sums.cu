@@ -1,23 +1,23 @@
-// Sums of columns: gradients of biases and gains.
+// Column sums for the gradients of biases and gains.
 #include "device/cuda/kernel.h"
 #include "device/cuda/memory.h"
 #include "model/cuda/ops.h"
 #include "model/cuda/sums.h"
 
-// A block sums SLAB<T> columns of a piece of rows: a pack a lane, the rows dealt out to the warps.
+// First stage: a block sums BLOCK_COLUMNS<T> columns of one piece of rows: one pack per lane, rows spread over warps.
 constexpr int COLUMN_WARPS = 8;
-template <typename T> constexpr int SLAB = WARP *PACK<T>;
+template <typename T> constexpr int BLOCK_COLUMNS = WARP *PACK<T>;
 
-// A block of the second stage: columns, and the pieces dealt out to FOLD_ROWS threads for each.
-constexpr int FOLD_COLUMNS = 32, FOLD_ROWS = 16;
+// Second stage: a block sums REDUCE_COLUMNS columns, the pieces of each distributed over REDUCE_ROWS threads.
+constexpr int REDUCE_COLUMNS = 32, REDUCE_ROWS = 16;
 
-RowPieces row_pieces(int64_t n, int64_t least, int most) {
-    int64_t rows = ceil_div(n, most);
-    if (rows < least) rows = least;
+RowPieces row_pieces(int64_t n, int64_t min_rows, int max_pieces) {
+    int64_t rows = ceil_div(n, max_pieces);
+    if (rows < min_rows) rows = min_rows;
     return RowPieces{rows, static_cast<int>(ceil_div(n, rows))};
 }
 
-// The warps' sums of a column, in order, to partials.
+// Adds the warps' column sums in order and stores them to partials.
 template <int W>
 static __device__ void store_columns(float *partials, const float (&sum)[W], float *shared, int left,
                                      bool aligned) {
@@ -35,7 +35,7 @@ static __device__ void store_columns(float *partials, const float (&sum)[W], flo
     __syncthreads();
 }
 
-// Reads dout, and x where there is one, once.
+// Reads dout once, and x if not nullptr.
 template <typename T>
 static __global__ void column_kernel(float *partials, const T *dout, const T *x, const float *mean,
                                      const float *rstd, int64_t piece_rows, int64_t N, int C, bool aligned) {
@@ -67,35 +67,35 @@ static __global__ void column_kernel(float *partials, const T *dout, const T *x,
 template <typename T>
 void column_partials(Stream *s, float *partials, const T *dout, const T *x, const float *mean, const float *rstd,
                      RowPieces pieces, int64_t N, int C) {
-    dim3 grid(whole_grid(C, SLAB<T>), static_cast<unsigned>(pieces.pieces));
+    dim3 grid(whole_grid(C, BLOCK_COLUMNS<T>), static_cast<unsigned>(pieces.pieces));
     CUDA_LAUNCH(column_kernel<T>, grid, COLUMN_WARPS * WARP, 0, cuda_stream(s), partials, dout, x, mean, rstd,
                 pieces.rows, N, C, aligned_16(C * sizeof(T), dout, x));
     CUDA_CHECK_LAUNCH();
 }
 
-static __global__ void __launch_bounds__(FOLD_COLUMNS *FOLD_ROWS)
-    fold_kernel(float *first, float *second, const float *partials, int pieces, int n_sums, int C,
-                bool accumulate) {
-    CUDA_SHARED_ARRAY(double, shared, FOLD_ROWS *FOLD_COLUMNS);
-    int row = threadIdx.x / FOLD_COLUMNS, column = threadIdx.x % FOLD_COLUMNS;
-    int c = blockIdx.x * FOLD_COLUMNS + column;
+static __global__ void __launch_bounds__(REDUCE_COLUMNS *REDUCE_ROWS)
+    reduce_kernel(float *first, float *second, const float *partials, int pieces, int n_sums, int C,
+                  bool accumulate) {
+    CUDA_SHARED_ARRAY(double, shared, REDUCE_ROWS *REDUCE_COLUMNS);
+    int row = threadIdx.x / REDUCE_COLUMNS, column = threadIdx.x % REDUCE_COLUMNS;
+    int c = blockIdx.x * REDUCE_COLUMNS + column;
     float *out = blockIdx.y ? second : first;
     double sum = 0;
     if (out && c < C)
 #pragma unroll 4
-        for (int p = row; p < pieces; p += FOLD_ROWS)
+        for (int p = row; p < pieces; p += REDUCE_ROWS)
             sum += partials[(static_cast<int64_t>(p) * n_sums + blockIdx.y) * C + c];
     shared[threadIdx.x] = sum;
     __syncthreads();
     if (row > 0 || out == nullptr || c >= C) return;
-    for (int other = 1; other < FOLD_ROWS; other++) sum += shared[other * FOLD_COLUMNS + column];
+    for (int other = 1; other < REDUCE_ROWS; other++) sum += shared[other * REDUCE_COLUMNS + column];
     out[c] = static_cast<float>(sum) + (accumulate ? out[c] : 0);
 }
 
-void fold_partials(Stream *s, float *first, float *second, const float *partials, int pieces, int n_sums, int C,
-                   bool accumulate) {
-    CUDA_LAUNCH(fold_kernel, dim3(whole_grid(C, FOLD_COLUMNS), static_cast<unsigned>(n_sums)),
-                FOLD_COLUMNS * FOLD_ROWS, 0, cuda_stream(s), first, second, partials, pieces, n_sums, C,
+void reduce_partials(Stream *s, float *first, float *second, const float *partials, int pieces, int n_sums, int C,
+                     bool accumulate) {
+    CUDA_LAUNCH(reduce_kernel, dim3(whole_grid(C, REDUCE_COLUMNS), static_cast<unsigned>(n_sums)),
+                REDUCE_COLUMNS * REDUCE_ROWS, 0, cuda_stream(s), first, second, partials, pieces, n_sums, C,
                 accumulate);
     CUDA_CHECK_LAUNCH();
 }
@@ -112,7 +112,7 @@ template <typename T> void bias_backward_cuda(Stream *s, const BiasBackward *a) 
     RowPieces pieces = bias_pieces(a->N);
     float *partials = static_cast<float *>(cuda_scratch(s, bias_backward_scratch_cuda(a->N, a->C)));
     column_partials<T>(s, partials, static_cast<const T *>(a->dout), nullptr, nullptr, nullptr, pieces, a->N, a->C);
-    fold_partials(s, static_cast<float *>(a->dbias), nullptr, partials, pieces.pieces, 1, a->C, a->accumulate);
+    reduce_partials(s, static_cast<float *>(a->dbias), nullptr, partials, pieces.pieces, 1, a->C, a->accumulate);
 }
 
 CUDA_INSTANCES(column_partials)

@@ -14,11 +14,11 @@ template <typename T> static constexpr LayerOps layer_table() {
     return ops;
 }
 
-static constexpr LayerOps with_copy_of_weights() {
+static constexpr LayerOps with_cast_weights() {
     LayerOps ops = layer_table<__nv_bfloat16>();
     ops.cast_weights = cast_weights_cuda<__nv_bfloat16>;
     return ops;
 }
 
 const LayerOps layer_ops_cuda_f32 = layer_table<float>();
-const LayerOps layer_ops_cuda_bf16 = with_copy_of_weights();
+const LayerOps layer_ops_cuda_bf16 = with_cast_weights();

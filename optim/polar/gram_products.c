@@ -76,7 +76,7 @@ void polar_multiply(const PolarGemms *pp, void *out, const void *left, const voi
                                     .ldc = k,
                                     .stride_c = k * k,
                                     .batch = pp->batch,
-                                    .add = add,
+                                    .c_in = add,
                                     .symmetric = true});
 }
 
@@ -99,5 +99,5 @@ void polar_apply(const PolarGemms *pp, void *y, const void *x, const void *p, do
                                     .ldc = pp->cols,
                                     .stride_c = size,
                                     .batch = pp->batch,
-                                    .add = x});
+                                    .c_in = x});
 }

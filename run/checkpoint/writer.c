@@ -80,7 +80,7 @@ CheckpointWriter *checkpoint_writer_create(const CheckpointParts *parts, int kee
         free_memory(w);
         return NULL;
     }
-    error_exit_waits(wait_at_exit, w);
+    error_on_exit(wait_at_exit, w);
     return w;
 }
 
@@ -91,7 +91,7 @@ void checkpoint_writer_free(CheckpointWriter *w) {
     pthread_cond_broadcast(&w->changed);
     pthread_mutex_unlock(&w->lock);
     pthread_join(w->thread, NULL);
-    error_exit_waits(NULL, NULL);
+    error_on_exit(NULL, NULL);
     free_memory(w);
 }
 

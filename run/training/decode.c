@@ -1,7 +1,7 @@
 #include "run/training/decode.h"
 
 bool decoder_create(Decoder *d, Model *model, Stream *stream, Error *err) {
-    size_t bytes = (size_t)batch_bytes(1, model->run.T);
+    size_t bytes = (size_t)batch_bytes(1, model->shape.T);
     *d = (Decoder){.model = model, .stream = stream, .memory = device_alloc(model->device, bytes)};
     return d->memory || error_set(err, "%s has no memory left for the tokens of a sample", model->device->name);
 }
@@ -12,7 +12,7 @@ void decoder_free(Decoder *d) {
 }
 
 const void *decoder_logits(Decoder *d, const int32_t *tokens, int64_t n) {
-    int64_t window = d->model->run.T, first = n > window ? n - window : 0;
+    int64_t window = d->model->shape.T, first = n > window ? n - window : 0;
     ASSERT(n > 0);
     // A window that slides gives every token another position.
     if (first == 0 && model_can_continue(d->model) && d->cached < n) first = d->cached;

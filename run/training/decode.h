@@ -17,6 +17,6 @@ void decoder_free(Decoder *decoder);
 
 // Logits (Vp, device memory, of the model's type) of what follows the n > 0 tokens, of which the first `cached` are
 // those of the last call. Runs only the new ones through the network, or, where the model keeps no keys and values
-// or there are more tokens than fit model->run.T, the last model->run.T of all.
+// or there are more tokens than fit model->shape.T, the last model->shape.T of all.
 const void *decoder_logits(Decoder *decoder, const int32_t *tokens, int64_t n);
 #endif

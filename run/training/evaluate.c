@@ -9,14 +9,14 @@
 static const double LN2 = 0.69314718055994530942;
 
 bool forward_create(Forward *f, Model *model, Stream *stream, Error *err) {
-    size_t bytes = (size_t)batch_bytes(model->run.B, model->run.T);
+    size_t bytes = (size_t)batch_bytes(model->shape.B, model->shape.T);
     *f = (Forward){.model = model,
                    .stream = stream,
                    .host = device_alloc_host(model->device, bytes),
                    .memory = device_alloc(model->device, bytes)};
     if (f->host && f->memory) return true;
     forward_free(f);
-    return error_set(err, "out of memory for batches of %d x %d tokens", model->run.B, model->run.T);
+    return error_set(err, "out of memory for batches of %d x %d tokens", model->shape.B, model->shape.T);
 }
 
 void forward_free(Forward *f) {

@@ -7,7 +7,7 @@
 #include "model/model.h"
 #include "base/progress.h"
 
-// A model and the memory its batches pass through, each of batch_bytes(model->run.B, model->run.T).
+// A model and the memory its batches pass through, each of batch_bytes(model->shape.B, model->shape.T).
 typedef struct {
     Model *model;
     Stream *stream;

@@ -75,7 +75,7 @@ static void score_rows(double *scores, double *losses, const Forward *f, const H
 
 // Sums of the negative log-likelihoods of all endings (n_examples, 4). False when a signal ended it early.
 static bool score_all(double *scores, const Forward *f, const Hellaswag *set, Meter *meter) {
-    int64_t positions = (int64_t)f->model->run.B * f->model->run.T, done = 0, all = 0;
+    int64_t positions = (int64_t)f->model->shape.B * f->model->shape.T, done = 0, all = 0;
     int n = HELLASWAG_ENDINGS * set->n_examples, at = 0;
     Row *rows = make_rows(set);
     double *losses = malloc((size_t)positions * sizeof *losses);

@@ -46,7 +46,7 @@ MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table, const D
     if (config->diagnose) plan.diagnostics = diagnose_memory(table);
     int64_t in_passes = model_scratch(&config->model, device, type, &shape);
     int64_t in_update = optimizer_stream_scratch(device, table, config->groups, type);
-    plan.workspace = device_product_workspace(device) + (in_passes > in_update ? in_passes : in_update);
+    plan.workspace = device_gemm_workspace(device) + (in_passes > in_update ? in_passes : in_update);
     plan.total = plan.weights + plan.grads + plan.activations + plan.optimizer_state + plan.optimizer_scratch +
                  plan.batches + plan.diagnostics + plan.workspace;
     plan.available = device_memory_available(device);

@@ -45,7 +45,7 @@ bool trainer_create(Trainer *t, const RunConfig *config, const Datasets *data, D
         ok = t->diagnose != NULL;
     }
     MemoryPlan plan = plan_memory(config, table, device);
-    if (ok && !stream_reserve(t->stream, plan.workspace - device_product_workspace(device)))
+    if (ok && !stream_reserve(t->stream, plan.workspace - device_gemm_workspace(device)))
         ok = error_set(err, "out of memory: the network's operations work in %.1f MiB",
                        (double)plan.workspace / 1048576);
     if (ok && plan_copies_checkpoints(&plan)) {

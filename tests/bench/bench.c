@@ -203,7 +203,7 @@ static bool asked(char **parts, const char *part) {
 
 int main(int argc, char **argv) {
     (void)argc;
-    cpu_threads_settle(argv); // as ./train does
+    cpu_threads_limit_spin(argv); // as ./train does
     setvbuf(stdout, NULL, _IOLBF, 0);
     Error err;
     if (!device_open(&device, "cpu", 0, &err)) exit((fprintf(stderr, "error: %s\n", err.text), 1));

@@ -22,7 +22,7 @@ static void measure(const Gpu *gpu, int64_t batch, int64_t m, int64_t k, bool ad
     void *a = gpu_filled(gpu, TYPE_BF16, batch * m * k, 1);
     void *c = gpu_need(gpu, (size_t)(batch * m * m) * type_size(TYPE_BF16));
     Gemm g = {.type = TYPE_BF16, .c_type = TYPE_BF16, .transpose_b = true, .m = m, .n = m, .k = k, .alpha = 1};
-    g.a = g.b = a, g.c = c, g.lda = g.ldb = k, g.ldc = m, g.batch = batch, g.add = add ? a : NULL, g.beta = add;
+    g.a = g.b = a, g.c = c, g.lda = g.ldb = k, g.ldc = m, g.batch = batch, g.c_in = add ? a : NULL, g.beta = add;
     g.stride_a = g.stride_b = m * k, g.stride_c = m * m;
     double whole = gpu_median_ms(gpu, run_whole, &g); // not said to be symmetric: cuBLASLt
     g.symmetric = true;

@@ -82,7 +82,7 @@ errors_create_nothing() {
         refused "no file matches" --out r --train-data 'nothing*.bin' &&
         refused "not a token shard" --out r --train-data /bin/true &&
         refused "tied" --out r --train-data "$tmp/d_train_*.bin" --head-lr 1 &&
-        refused "belong to another vocabulary" --out r "${data[@]}" --vocab-size 50 "${tiny[@]:2}" &&
+        refused "belongs to another vocabulary" --out r "${data[@]}" --vocab-size 50 "${tiny[@]:2}" &&
         refused "too few for one batch" --out r --train-data "$tmp/d_val_*.bin" "${tiny[@]}" --batch-size 10000 &&
         refused "--shard-tail drop" --out r --train-data "$tmp/d_train_*.bin" "${tiny[@]}" --shard-tail drop --steps 100000 &&
         refused "of memory" --out r --train-data "$tmp/d_train_*.bin" --d-model 65536 --n-head 64 --n-layer 500 &&
@@ -261,7 +261,7 @@ byte_pairs() { # a vocabulary of its own: bytes, " l", "in", "ine"; kept absolut
         for (i = 0; i < 256; i++) printf "%s%s== %d\n", substr(d, int(i / 4) + 1, 1), substr(d, i % 4 * 16 + 1, 1), i
         print "IGw= 256\naW4= 257\naW5l 258"
     }' >"$tmp/v.tiktoken"
-    refused "no vocabulary" tokenize "${vocab[@]}" "$tmp/text.txt" && refused "--val-tokens" tokenize - || return 1
+    refused "neither a vocabulary" tokenize "${vocab[@]}" "$tmp/text.txt" && refused "--val-tokens" tokenize - || return 1
     cd "$tmp" || return 1
     expect 0 tokenize "${vocab[@]}" --name p --val-tokens 0 - <text.txt && expect 0 --out "$run" --train-data 'p_train_*.bin' \
         --val-data 'p_train_*.bin' "${tiny[@]:2}" "${vocab[@]}" --max-time 1e-9 && expect 0 sample "$run" --prompt 'a line' || {

@@ -66,7 +66,7 @@ def test_aligned_refusals(folder):
     for options, words in ((["--shard-tail", "drop"], "--shard-tail join"),
                            (["--vocab", "none", "--vocab-size", "300"], "which token begins a document"),
                            (["--document-token", "257"], "not one of the 257 tokens"),
-                           (["--vocab", "none"], "token 50256, which begins a document, is nowhere")):
+                           (["--vocab", "none"], "found no token 50256, which begins every document")):
         _, err = tiny.run(*data, "--align-documents", *options, "--out", os.path.join(folder, "run"), status=1)
         assert words in err and err.count("\n") == 1, err
         assert not os.path.exists(os.path.join(folder, "run"))

@@ -221,7 +221,7 @@ static void test_bad_shards(void **state) {
         {"huge.bin", {20240520, 1, INT32_MAX}, 1030, "need 4294968318"},
         {"wide.bin", {20240801, 7, 3}, 1030, "need 1036"},
         {"wide_version.bin", {20240801, 1, 3}, 1036, "version 1; only version 7"},
-        {"magic.bin", {-2, -2, -2}, 1030, "instead of the magic 20240520"},
+        {"magic.bin", {-2, -2, -2}, 1030, "instead of the magic number 20240520"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         unsigned char bytes[2048] = {0};

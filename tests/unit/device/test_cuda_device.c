@@ -227,7 +227,7 @@ static void check_case(const Case *c) {
                                 .ldc = ldc,
                                 .stride_c = sc,
                                 .batch = c->batch == 1 ? 0 : c->batch,
-                                .add = c->add ? there(&d) : NULL,
+                                .c_in = c->add ? there(&d) : NULL,
                                 .bias = c->bias ? there(&bias) : NULL});
     device_copy(stream, out.here, result, (size_t)y.n * type_size(c->c_type));
     stream_synchronize(stream);

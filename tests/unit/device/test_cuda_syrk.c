@@ -120,7 +120,7 @@ static void check_case(const Case *c) {
               .ldc = ldc,
               .stride_c = sc,
               .batch = c->batch,
-              .add = c->in_place ? NULL : d.device,
+              .c_in = c->in_place ? NULL : d.device,
               .symmetric = true};
     assert_true(cuda_syrk_is_supported(&g));
     size_t bytes = (size_t)out.n * type_size(c->c_type);

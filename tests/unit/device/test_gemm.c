@@ -160,7 +160,7 @@ static void check_symmetric_case(const Instance *in, const SymmetricCase *c) {
                                     .ldc = ldc,
                                     .stride_c = sc,
                                     .batch = c->batch,
-                                    .add = c->add ? typed(type, d, sc * c->batch) : NULL,
+                                    .c_in = c->add ? typed(type, d, sc * c->batch) : NULL,
                                     .symmetric = true});
     expect(in, "symmetric device_gemm", cc, ref, sc * c->batch, 2 + sqrt((double)k), 1);
     const double *out = values_of(cc, sc * c->batch);

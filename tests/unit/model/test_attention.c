@@ -1,22 +1,22 @@
-// The attention of model/ops.h on every instance against the full softmax in long double.
+// Attention on every instance against a reference that materializes the softmax, in long double.
 #include "tests/fixtures/ops_check.h"
 
-// Sizes of a case; q, k, v are packed as the network's product leaves them, or stand apart as with a cache.
+// Sizes of a case. q, k, v are packed in one array, like the output of the model's qkv GEMM, or are separate arrays.
 typedef struct {
     int B, n_head, n_kv_head, head_dim, q_len, kv_len, q_offset;
     bool packed;
     int gap;      // unused elements at the end of every row
-    bool aligned; // arrays begin at multiples of 16 bytes in every run, for what needs it to be fast
+    bool aligned; // arrays are 16-byte aligned in every run, which the vectorized paths require
 } Case;
 
 typedef struct {
     AttentionShape s;
     int64_t q_size, kv_size, out_size, rows; // elements of the arrays; rows = B n_head q_len
-    int64_t k_at, v_at;                      // packed: where k and v begin within q's array
+    int64_t k_at, v_at;                      // packed: offsets of k and v in q's array
     bool packed;
 } Layout;
 
-static Layout layout_of(const Case *c) {
+static Layout make_layout(const Case *c) {
     int64_t A = (int64_t)c->n_head * c->head_dim, K = (int64_t)c->n_kv_head * c->head_dim;
     Layout l = {.s = {.B = c->B,
                       .n_head = c->n_head,
@@ -57,13 +57,13 @@ static long double dot(const double *x, const double *y, int n) {
     return sum;
 }
 
-// Outputs of the operations, or bounds of what intermediate values in BF16 change in them, element by element.
+// Outputs of the operations, or elementwise bounds of their errors due to intermediate bf16 rounding.
 typedef struct {
     double *out, *lse, *dq, *dk, *dv;
 } Results;
 
-// The relative rounding of weights of sums (P and dS, in products of BF16 matrices) and of `out`, which the backward
-// pass reads.
+// Relative rounding errors of the attention weights (P and dS, rounded for bf16 products) and of `out`, an input of the
+// backward pass.
 typedef struct {
     double weights, out;
 } Rounding;
@@ -74,9 +74,10 @@ static Rounding rounding_of(const Instance *in, int head_dim) {
     return (Rounding){tensor_cores ? BF16_ROUNDING : 0, BF16_ROUNDING};
 }
 
-// out, lse and the gradients, from the definition: P = softmax(scale Q K^T) below the diagonal, O = P V,
-// dV = P^T dO, dS = P (dO V^T - rowsum(dO O)), dQ = scale dS K, dK = scale dS^T Q. The bounds: a weight w with
-// relative error r changes a sum by at most r |w| |term|, an error of O by r changes rowsum by r rowsum(|dO| |O|).
+// Computes out, lse and the gradients by definition: P = softmax(scale Q K^T) below the diagonal, O = P V,
+// dV = P^T dO, dS = P (dO V^T - rowsum(dO O)), dQ = scale dS K, dK = scale dS^T Q. Bounds: a relative
+// error r of a weight w changes a sum by at most r |w| |term|; a relative error r of O changes rowsum by r rowsum(|dO|
+// |O|).
 static void reference(const Results *ref, const Results *bound, Rounding rounding, const double *dout,
                       const double *q, const double *k, const double *v, const AttentionShape *s) {
     int D = s->head_dim;
@@ -130,7 +131,7 @@ static Results results_new(const Layout *l) {
     return r;
 }
 
-// A copy of the values as typed() makes it, but on 16 bytes if asked for.
+// Like typed(), but 16-byte aligned if `aligned`.
 static char *array(Type type, const double *values, int64_t n, bool aligned) {
     int pad = aligned ? 16 - run_number : 0;
     double *padded = calloc((size_t)(n + pad), sizeof *padded);
@@ -141,7 +142,7 @@ static char *array(Type type, const double *values, int64_t n, bool aligned) {
     return data + (size_t)pad * type_size(type);
 }
 
-// expect() with a bound of the error in addition to that of the arithmetic.
+// expect() with an additional elementwise error bound.
 static void expect_within(const Instance *in, const char *what, const void *data, const double *ref,
                           const double *bound, int64_t n, double factor, double floor) {
     double sum = 0;
@@ -149,13 +150,13 @@ static void expect_within(const Instance *in, const char *what, const void *data
     expect(in, what, data, ref, n, factor, floor + sqrt(sum / (double)n) / (factor * type_eps(in->type)));
 }
 
-// Where the operation leaves the mark in place (gaps between rows), the reference has it too.
+// Copies the marks to the reference where the operation must not write (gaps between rows).
 static void mark(double *ref, const double *written, const double *marks, int64_t n) {
     for (int64_t i = 0; i < n; i++)
         if (written[i] == 0) ref[i] = marks[i];
 }
 
-// 1 where a (rows, width) view with these strides lies.
+// Sets the elements of a (B, rows, width) view with these strides to 1.
 static void cover(double *to, int B, int64_t batch, int rows, int64_t row, int64_t width) {
     for (int b = 0; b < B; b++)
         for (int t = 0; t < rows; t++)
@@ -163,7 +164,7 @@ static void cover(double *to, int B, int64_t batch, int rows, int64_t row, int64
 }
 
 static void check_case(const Instance *in, const Case *c) {
-    Layout l = layout_of(c);
+    Layout l = make_layout(c);
     const AttentionShape *s = &l.s;
     int64_t A = (int64_t)s->n_head * s->head_dim, K = (int64_t)s->n_kv_head * s->head_dim;
     int64_t nq = l.q_size, nkv = l.packed ? 0 : l.kv_size, no = l.out_size;
@@ -172,7 +173,7 @@ static void check_case(const Instance *in, const Case *c) {
     Results ref = results_new(&l), bound = results_new(&l);
     reference(&ref, &bound, rounding_of(in, c->head_dim), dout, q, k, v, s);
 
-    // What lies between the rows must stay as it is.
+    // The gaps between rows must not be modified.
     double *marks = draw(nq + nkv + no, 3, 1), *written = case_doubles(nq + nkv + no);
     cover(written, s->B, s->out_batch, s->q_len, s->out_row, A);
     mark(ref.out, written, marks, no);
@@ -186,32 +187,32 @@ static void check_case(const Instance *in, const Case *c) {
         mark(ref.dv, written, marks, nkv);
     }
 
-    // A score has an error of about sqrt(head_dim) eps times its own size (a few here), a weight that
-    // relative error, and a sum over the keys adds sqrt(kv_len) eps. In dQ and dK numbers of order one cancel: all of
-    // them where there is a single key.
+    // A score has an error of about sqrt(head_dim) eps times its magnitude (a few here), which becomes the relative
+    // error of its weight, and a sum over the keys adds sqrt(kv_len) eps. In dQ and dK terms of order one cancel,
+    // completely if there is a single key.
     double forward = 2 * sqrt(s->head_dim) + sqrt(s->kv_len), backward = 2 * forward;
     for (int run = 0; run < RUNS; run++) {
         run_begin(run);
         Type type = in->type;
         size_t element = type_size(type);
-        bool on16 = c->aligned;
-        char *qq = array(type, q, nq, on16),
-             *kk = l.packed ? qq + (size_t)l.k_at * element : array(type, k, nkv, on16);
-        char *vv = l.packed ? qq + (size_t)l.v_at * element : array(type, v, nkv, on16);
-        void *out = array(type, marks, no, on16), *lse = typed(in->acc, NULL, l.rows);
+        bool aligned = c->aligned;
+        char *qq = array(type, q, nq, aligned),
+             *kk = l.packed ? qq + (size_t)l.k_at * element : array(type, k, nkv, aligned);
+        char *vv = l.packed ? qq + (size_t)l.v_at * element : array(type, v, nkv, aligned);
+        void *out = array(type, marks, no, aligned), *lse = typed(in->acc, NULL, l.rows);
         AttentionForward forward_pass = {.out = out, .lse = lse, .q = qq, .k = kk, .v = vv, .shape = *s};
         in->ops->attention_forward(in->stream, &forward_pass);
         expect_within(in, "attention_forward, out", out, ref.out, bound.out, no, forward, 0);
         expect(in, "attention_forward, lse", lse, ref.lse, l.rows, forward, 1);
 
-        char *dq = array(type, marks, nq, on16);
-        char *dk = l.packed ? dq + (size_t)l.k_at * element : array(type, marks, nkv, on16);
-        char *dv = l.packed ? dq + (size_t)l.v_at * element : array(type, marks, nkv, on16);
+        char *dq = array(type, marks, nq, aligned);
+        char *dk = l.packed ? dq + (size_t)l.k_at * element : array(type, marks, nkv, aligned);
+        char *dv = l.packed ? dq + (size_t)l.v_at * element : array(type, marks, nkv, aligned);
         AttentionBackward backward_pass = {.dq = dq,
                                            .dk = dk,
                                            .dv = dv,
                                            .delta = typed(in->acc, NULL, l.rows),
-                                           .dout = array(type, dout, no, on16),
+                                           .dout = array(type, dout, no, aligned),
                                            .q = qq,
                                            .k = kk,
                                            .v = vv,
@@ -250,24 +251,24 @@ static void check_cache(const Instance *in) {
     check_case(in, &(Case){1, 2, 2, 12, 70, 150, 75, false, 0, false});
 }
 
-// Head dimensions for which a GPU has kernels of their own, with sizes at and beside the edges of their tiles.
+// Head dimensions with tensor-core kernels, at sizes around the tile boundaries.
 static void check_tensor_cores(const Instance *in) {
     for (int aligned = 0; aligned < 2; aligned++) {
         check_case(in, &(Case){1, 1, 1, 64, 1, 1, 0, true, 0, aligned});
         check_case(in, &(Case){1, 2, 2, 64, 200, 200, 0, true, 0, aligned});
         check_case(in, &(Case){2, 4, 1, 64, 70, 70, 0, true, 8, aligned});
         check_case(in, &(Case){1, 8, 1, 64, 33, 160, 127, false, 0, aligned});
-        check_case(in, &(Case){1, 2, 2, 64, 20, 300, 65, false, 0, aligned}); // keys that nobody sees
+        check_case(in, &(Case){1, 2, 2, 64, 20, 300, 65, false, 0, aligned}); // keys that no query attends to
         check_case(in, &(Case){1, 1, 1, 128, 129, 129, 0, true, 0, aligned});
         check_case(in, &(Case){1, 2, 1, 128, 65, 193, 128, false, 8, aligned});
         check_case(in, &(Case){2, 2, 2, 128, 1, 77, 76, false, 0, aligned});
     }
 }
 
-// On a GPU a query alone, with the keys before it in a cache, has the bits that it has in its sequence.
+// On a GPU, a single query with cached keys is bitwise identical to the same query in its whole sequence.
 static void check_one_by_one(const Instance *in) {
     int T = 70, D = 64;
-    Layout l = layout_of(&(Case){1, 1, 1, D, T, T, 0, false, 0, false});
+    Layout l = make_layout(&(Case){1, 1, 1, D, T, T, 0, false, 0, false});
     run_begin(0);
     double *q = draw(l.q_size, 0.1, 1.5), *k = draw(l.kv_size, -0.2, 1.5), *v = draw(l.kv_size, 0.3, 1);
     char *qq = typed(in->type, q, l.q_size), *kk = typed(in->type, k, l.kv_size),

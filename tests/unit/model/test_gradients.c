@@ -1,10 +1,10 @@
-// Gradients against finite differences of the loss, in double: for every parameter, along its own gradient and
+// Checks gradients against finite differences of the loss, in double: for every parameter, along its own gradient and
 // along random directions.
 //
 // D(h) = (L(w + h d) - L(w - h d)) / 2h has the error h^2/6 L'''; (4 D(h/2) - D(h)) / 3 removes it and leaves terms
 // of order h^4. With h = 2e-3 and unit directions those are near 1e-11 L^(5), and rounding, a few eps L / h, is
-// near 1e-12: with derivatives of order one both stay under 1e-9, and a wrong term of any size shows. The gradients on a
-// GPU are compared with those.
+// near 1e-12: with derivatives of order one both stay under 1e-9, and any wrong term is detected. Gradients computed on
+// a GPU are compared with these.
 #include "model/model.h"
 
 #include "base/type.h"
@@ -74,7 +74,7 @@ static bool check_param(const Param *p, const double *gradient) {
         if (norm == 0) continue;
         for (int64_t i = 0; i < n; i++) slope += gradient[i] * direction[i];
         double difference = (4 * central(p, w, direction, h / 2) - central(p, w, direction, h)) / 3;
-        // Relative to the slope, or to the loss's own slope of about 0.1 per unit where it is (nearly) flat.
+        // Relative to the slope, or to 0.1, a typical slope of this loss, if it is (nearly) flat in this direction.
         if (!(fabs(difference - slope) <= tol * fmax(fabs(slope), 0.1))) {
             print_error("%s, direction %d: gradient %.12g, finite difference %.12g\n", p->name, k, slope,
                         difference);
@@ -86,8 +86,8 @@ static bool check_param(const Param *p, const double *gradient) {
     return close;
 }
 
-// A value that every type of instance holds exactly.
-static double in_every_type(double x) {
+// Rounds x to a value that is exact in fp32 and bf16.
+static double exact_in_every_type(double x) {
     uint16_t bits;
     x = (double)(float)x;
     float_type_write(&bits, TYPE_BF16, &x, 1);
@@ -95,8 +95,8 @@ static double in_every_type(double x) {
     return x;
 }
 
-// What is in the gradients of one instance and in those of another (double): relative to each tensor's norm, but to no
-// less than a thousandth of the mean norm.
+// Compares gradients with a double reference. Errors are relative to each tensor's norm, or to a thousandth of the mean
+// norm if that is larger.
 static bool same_gradients(const ParamTable *table, const float *x, const double *ref, double tol, Type type) {
     double mean = 0;
     bool close = true;
@@ -119,35 +119,36 @@ static bool same_gradients(const ParamTable *table, const float *x, const double
     return close;
 }
 
-// The same network on the GPU, if there is one, with the same weights.
+// Checks the same model with the same weights on the GPU, if there is one.
 static bool check_on_gpu(const ModelConfig *config, Type type, const double *gradients, double tol) {
     Error err;
     Device *gpu;
     Model copy;
     if (!there_is_a_gpu()) return true;
     if (!device_open(&gpu, "cuda", 0, &err)) fail_msg("%s", err.text);
-    Stream *on = stream_create(gpu);
+    Stream *gpu_stream = stream_create(gpu);
     if (!model_create(&copy, config, gpu, type, &(BatchShape){.B = B, .T = T}, &err)) fail_msg("%s", err.text);
     for (int i = 0; i < copy.table.n_params; i++) {
         const Param *p = &copy.table.params[i];
         int64_t n = param_elements(p);
         double *w = doubles(n);
-        float *narrow = (float *)w;
+        float *w_f32 = (float *)w;
         read_param(w, &model, stream, &model.table.params[i]);
-        for (int64_t j = 0; j < n; j++) narrow[j] = (float)w[j];
-        model_set_param(&copy, on, p, narrow);
+        for (int64_t j = 0; j < n; j++) w_f32[j] = (float)w[j];
+        model_set_param(&copy, gpu_stream, p, w_f32);
         free(w);
     }
-    FixedBatch moved = fixed_batch_create(gpu, on, batch.host.tokens, batch.host.targets, B, T, config->vocab_size);
-    model_forward_backward(&copy, on, &moved.device, 1.0 / (B * T), false, NULL);
-    float *found = (float *)doubles(copy.table.elements);
-    device_copy(on, found, copy.grads, (size_t)copy.table.elements * sizeof *found);
-    stream_synchronize(on);
-    bool close = same_gradients(&copy.table, found, gradients, tol, type);
-    free(found);
+    FixedBatch moved =
+        fixed_batch_create(gpu, gpu_stream, batch.host.tokens, batch.host.targets, B, T, config->vocab_size);
+    model_forward_backward(&copy, gpu_stream, &moved.device, 1.0 / (B * T), false, NULL);
+    float *on_gpu = (float *)doubles(copy.table.elements);
+    device_copy(gpu_stream, on_gpu, copy.grads, (size_t)copy.table.elements * sizeof *on_gpu);
+    stream_synchronize(gpu_stream);
+    bool close = same_gradients(&copy.table, on_gpu, gradients, tol, type);
+    free(on_gpu);
     fixed_batch_free(&moved, gpu);
     model_free(&copy);
-    stream_destroy(on);
+    stream_destroy(gpu_stream);
     device_close(gpu);
     return close;
 }
@@ -165,17 +166,17 @@ static void check_config(const ModelConfig *config) {
         targets[i] = i == 5 ? -1 : (int32_t)(random_uniform(2, RANDOM_TEST, (uint64_t)i) * config->vocab_size);
     }
     batch = fixed_batch_create(device, stream, tokens, targets, B, T, config->vocab_size);
-    // The initial zeros and ones would hide errors, and small weights make the attention flat.
+    // The default zeros and ones would hide errors, and small weights make the attention uniform.
     for (int i = 0; i < model.table.n_params; i++) {
         const Param *p = &model.table.params[i];
         double *w = doubles(param_elements(p));
-        // The second derivative of ReLU^2 jumps at zero: half of the inputs stay above it, the others below.
-        // And what a norm reads must not be small, or its derivatives are large.
+        // The second derivative of ReLU^2 is discontinuous at 0, so biases keep half of the inputs above and half
+        // below it. The embeddings, inputs of a norm, must not be small, or its derivatives are large.
         double std = p->role == ROLE_TOKEN_EMBEDDING ? 1 : 0.3;
         bool kink = config->activation == ACTIVATION_RELU2 && p->kind == PARAM_MLP_UP_BIAS;
         for (int64_t j = 0; j < p->valid_rows * p->cols; j++)
-            w[j] = in_every_type((p->role == ROLE_GAIN) + (kink ? j % 2 * 16 - 8 : 0) +
-                                 std * random_normal(3, random_stream(RANDOM_TEST, p->name), (uint64_t)j));
+            w[j] = exact_in_every_type((p->role == ROLE_GAIN) + (kink ? j % 2 * 16 - 8 : 0) +
+                                       std * random_normal(3, random_stream(RANDOM_TEST, p->name), (uint64_t)j));
         model_set_param(&model, stream, p, w);
         free(w);
     }
@@ -238,7 +239,7 @@ static void test_llama(void **state) {
     check_config(&config);
 }
 
-// The public step-count benchmark's network.
+// The model of the public step-count benchmark.
 static void test_benchmark(void **state) {
     (void)state;
     ModelConfig config = gpt2;
@@ -250,7 +251,7 @@ static void test_benchmark(void **state) {
     check_config(&config);
 }
 
-// The network of the record of October 2024, but for a soft-cap.
+// The model of modded-nanogpt's record of October 2024, plus a soft-cap.
 static void test_bare_norms(void **state) {
     (void)state;
     ModelConfig config = gpt2;
@@ -268,7 +269,7 @@ static void test_qwen(void **state) {
     check_config(&config);
 }
 
-// A tied head behind a norm of the embedding; every bias there is; normalized queries and keys that are not rotated.
+// Tied head with a norm of the embedding; all biases; query/key norm without RoPE.
 static void test_embedding_norm(void **state) {
     (void)state;
     ModelConfig config = gpt2;
@@ -281,7 +282,7 @@ static void test_embedding_norm(void **state) {
     check_config(&config);
 }
 
-// A vocabulary so large that the logits of a batch come in three chunks, against single sequences, which fit in one.
+// A vocabulary so large that a batch needs three chunks of logits, compared with single sequences, which need one.
 static void test_chunks_of_logits(void **state) {
     (void)state;
     enum { SEQUENCES = 3, LENGTH = 100, N = SEQUENCES * LENGTH };
@@ -323,7 +324,7 @@ static void test_chunks_of_logits(void **state) {
         error += (whole[i] - parts[i]) * (whole[i] - parts[i]);
         norm += whole[i] * whole[i];
     }
-    // The same numbers in another order: a few hundred terms of eps 2e-16.
+    // The same terms summed in another order: a few hundred rounding errors of 2e-16.
     assert_true(norm > 0 && sqrt(error) <= 1e-13 * sqrt(norm));
     assert_true(fabs(loss_whole - loss_parts) <= 1e-13 * loss_whole);
     free(whole), free(parts);

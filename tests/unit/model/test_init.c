@@ -1,4 +1,4 @@
-// The parameters of a network: how many there are in published ones, and how they start.
+// Parameter counts of published models, and initialization.
 #include "model/model.h"
 #include "tests/fixtures/read_model.h"
 
@@ -11,7 +11,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-// ---- how many ----
+// ---- parameter counts ----
 
 static const ModelConfig gpt2 = {.n_layer = 12,
                                  .n_head = 12,
@@ -48,7 +48,7 @@ static void test_published_sizes(void **state) {
     (void)state;
     assert_int_equal(total(&gpt2), 124439808);
 
-    ModelConfig record = gpt2; // the record of October 2024
+    ModelConfig record = gpt2; // modded-nanogpt's record of October 2024
     record.norm = NORM_RMSNORM, record.norm_gain = record.norm_bias = false, record.biases = BIASES_NONE;
     record.positions = POSITIONS_ROPE, record.rope_base = 1e4, record.activation = ACTIVATION_GELU;
     assert_int_equal(total(&record), 123532032);
@@ -60,20 +60,20 @@ static void test_published_sizes(void **state) {
     benchmark.tied_head = false, benchmark.head_bias = true;
     assert_int_equal(total(&benchmark), 162354816);
 
-    ModelConfig llama = gpt2; // NorMuon's 1.1 B
+    ModelConfig llama = gpt2; // NorMuon's 1.1B model
     llama.n_layer = llama.n_head = 16, llama.n_kv_head = 4, llama.d_model = 2048, llama.head_dim = 128;
     llama.d_ff = 8192, llama.vocab_size = llama.vocab_padded = 32000, llama.norm = NORM_RMSNORM;
     llama.norm_bias = llama.tied_head = false, llama.positions = POSITIONS_ROPE, llama.rope_base = 1e4;
     llama.activation = ACTIVATION_SWIGLU, llama.biases = BIASES_NONE;
     assert_int_equal(total(&llama), 1104218112);
 
-    ModelConfig qwen = llama; // PolarGrad's
+    ModelConfig qwen = llama; // PolarGrad's Qwen2 model
     qwen.n_layer = 12, qwen.n_kv_head = 16, qwen.d_model = 1024, qwen.head_dim = 64, qwen.d_ff = 4864;
     qwen.vocab_size = qwen.vocab_padded = 151936, qwen.rope_base = 1e6, qwen.biases = BIASES_QKV;
     assert_int_equal(total(&qwen), 540865536);
 }
 
-// ---- how they start ----
+// ---- initialization ----
 
 static ModelConfig small(InitDistribution init, double std, ResidualInit residual) {
     ModelConfig c = gpt2;
@@ -84,8 +84,8 @@ static ModelConfig small(InitDistribution init, double std, ResidualInit residua
     return c;
 }
 
-// The standard deviation that the options ask of a matrix or embedding.
-static double wanted_std(const ModelConfig *c, const Param *p) {
+// Expected standard deviation of a matrix or embedding.
+static double expected_std(const ModelConfig *c, const Param *p) {
     bool embedding = p->role == ROLE_TOKEN_EMBEDDING || p->role == ROLE_POSITION_EMBEDDING;
     bool residual = strstr(p->name, "attention.proj") || strstr(p->name, "mlp.down");
     if (embedding && c->embed_init_std > 0) return c->embed_init_std;
@@ -95,9 +95,9 @@ static double wanted_std(const ModelConfig *c, const Param *p) {
     return residual && c->residual_init == RESIDUAL_INIT_SCALED ? std / sqrt(2.0 * c->n_layer) : std;
 }
 
-// Mean and variance within 5 standard deviations of their own, extent as the distribution has it. The squares of
-// uniform numbers have the variance 4/5 std^4, those of normal ones 2 std^4.
-static void check_draws(const char *name, const double *x, int64_t n, double std, bool uniform) {
+// Checks that mean and variance are within 5 of their standard errors and that the largest value fits the distribution.
+// The variance of the squares is 4/5 std^4 for uniform samples and 2 std^4 for normal ones.
+static void check_samples(const char *name, const double *x, int64_t n, double std, bool uniform) {
     double mean = 0, variance = 0, extent = 0, count = (double)n;
     for (int64_t i = 0; i < n; i++) {
         mean += x[i] / count, variance += x[i] * x[i] / count;
@@ -107,8 +107,8 @@ static void check_draws(const char *name, const double *x, int64_t n, double std
     double spread = uniform ? 0.8 : 2;
     if (!(fabs(variance - std * std) <= 5 * sqrt(spread / count) * std * std))
         fail_msg("%s: std %g, not %g", name, sqrt(variance), std);
-    // That n normal numbers stay within 3.2 has the chance (1 - 0.00137)^n, that one is beyond 7 n 2.6e-12; that n
-    // uniform ones leave out the last part 20/n of their range e^-20.
+    // n normal samples all stay within 3.2 std with probability (1 - 0.00137)^n, and one exceeds 7 std with probability
+    // n 2.6e-12; n uniform samples all miss the last 20/n of their range with probability e^-20.
     double least = uniform ? sqrt(3) * std * (1 - 20 / count) : 3.2 * std, most = (uniform ? sqrt(3) : 7) * std;
     if (!(extent >= least && extent <= most))
         fail_msg("%s: extent %g, not within %g and %g", name, extent, least, most);
@@ -119,10 +119,10 @@ static void check_param(const ModelConfig *c, const Param *p) {
     double *x = malloc((size_t)n * sizeof *x);
     assert_non_null(x);
     param_init_values(x, p, 17, 0, n);
-    bool drawn = p->n_dims == 2 && wanted_std(c, p) > 0, embedding = strstr(p->name, "embedding") != NULL;
+    bool is_random = p->n_dims == 2 && expected_std(c, p) > 0, embedding = strstr(p->name, "embedding") != NULL;
     bool uniform = c->init == DIST_UNIFORM_FAN_IN && !(embedding && c->embed_init_std > 0);
-    if (drawn) check_draws(p->name, x, valid, wanted_std(c, p), uniform);
-    for (int64_t i = drawn ? valid : 0; i < n; i++) assert_true(x[i] == (p->role == ROLE_GAIN ? 1 : 0));
+    if (is_random) check_samples(p->name, x, valid, expected_std(c, p), uniform);
+    for (int64_t i = is_random ? valid : 0; i < n; i++) assert_true(x[i] == (p->role == ROLE_GAIN ? 1 : 0));
     free(x);
 }
 
@@ -148,7 +148,7 @@ static void test_distributions(void **state) {
         }
 }
 
-// torch.nn.Linear: uniform within 1/sqrt(fan_in).
+// torch.nn.Linear: uniform in +-1/sqrt(fan_in).
 static void test_linear_layers_of_pytorch(void **state) {
     (void)state;
     ModelConfig config = small(DIST_UNIFORM_FAN_IN, 1 / sqrt(3), RESIDUAL_INIT_SAME);
@@ -165,7 +165,7 @@ static void test_linear_layers_of_pytorch(void **state) {
     param_table_free(&table);
 }
 
-// Numbers are drawn by (seed, name, element): alone or together, whatever else the network has.
+// Initial values depend on (seed, name, element) only, not on the range requested or the rest of the model.
 static void test_reproducible(void **state) {
     (void)state;
     enum { N = 400, PART = 130, FIRST = 57 };
@@ -185,7 +185,7 @@ static void test_reproducible(void **state) {
         assert_memory_equal(part, x + FIRST, sizeof part);
         param_init_values(changed, p, 4, 0, N);
         for (int k = 0; k < N; k++) assert_true(changed[k] != x[k]);
-        for (int k = 0; k < i; k++) { // no two parameters share their numbers
+        for (int k = 0; k < i; k++) { // no two parameters have the same random numbers
             if (table.params[k].n_dims != 2) continue;
             param_init_values(changed, &table.params[k], 3, 0, N);
             assert_true(changed[0] / table.params[k].init_std != x[0] / p->init_std);
@@ -200,7 +200,7 @@ static void test_reproducible(void **state) {
     param_table_free(&other_table);
 }
 
-// A model's weights are these numbers, rounded once where its type is float.
+// The weights of a model are these values, rounded once if its type is fp32.
 static void check_model(const ModelConfig *config, Type type) {
     Error err;
     Device *device;
@@ -231,7 +231,7 @@ static void test_weights_of_a_model(void **state) {
     ModelConfig config = small(DIST_UNIFORM_FAN_IN, 1, RESIDUAL_INIT_SCALED);
     check_model(&config, TYPE_F32);
     check_model(&config, TYPE_F64);
-    // A parameter that is drawn in more than one piece.
+    // A parameter that is initialized in more than one chunk.
     config = small(DIST_NORMAL, 0.02, RESIDUAL_INIT_ZERO);
     config.vocab_size = 15001, config.vocab_padded = 15040;
     check_model(&config, TYPE_F32);

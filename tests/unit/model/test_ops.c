@@ -1,11 +1,12 @@
-// Embedding, norms of rows and of heads, rotations and sums on every instance, against references in long double. The
-// attention has tests/unit/model/test_attention.c, the rest of model/ops.h tests/unit/model/test_ops_nonlinear.c.
+// Embedding, norms, query/key norm and RoPE, and column sums on every instance, against references in long double.
+// Attention is tested in tests/unit/model/test_attention.c, the other operations of model/ops.h in
+// tests/unit/model/test_ops_nonlinear.c.
 #include "tests/fixtures/fixed_batch.h"
 #include "tests/fixtures/ops_check.h"
 
 // ---- embedding ----
 
-// Tokens with repetitions, a first and a last class, and some that never occur, in the memory of the instance's device.
+// A batch on the instance's device with repeated tokens, the first and last token, and tokens that never occur.
 static FixedBatch make_batch(const Instance *in, int B, int T, int V) {
     int32_t *tokens = calloc(2 * (size_t)(B * T), sizeof *tokens), *targets = tokens + B * T;
     assert_non_null(tokens);
@@ -80,7 +81,7 @@ static void check_embedding(const Instance *in) {
     check_embedding_case(in, 3, 7, 11, 5, true);
     check_embedding_case(in, 2, 9, 40, 33, false);
     check_embedding_case(in, 5, 61, 101, 67, true);
-    check_embedding_case(in, 5, 61, 11, 9, true); // tokens at very many positions
+    check_embedding_case(in, 5, 61, 11, 9, true); // every token occurs many times
     check_embedding_case(in, 7, 45, 2, 1040, true);
 }
 
@@ -101,7 +102,7 @@ static void check_norm_case(const Instance *in, NormKind kind, double eps, int64
     assert_true(dg && db);
     for (int64_t i = 0; i < N; i++) {
         long double mean = 0, variance = 0, a = 0, b = 0;
-        // The sum is rounded to the instance's type before it is normalized.
+        // resid is rounded to the instance's type before the norm.
         for (int64_t j = i * C; j < (i + 1) * C; j++) {
             double s = mode == RESID_NONE ? x[j] : x[j] + delta[j];
             sum_ref[j] = as_stored(in->type, s);
@@ -157,7 +158,7 @@ static void check_norm_case(const Instance *in, NormKind kind, double eps, int64
         if (center) expect(in, "norm_forward, mean", mean, mean_ref, N, terms, 2);
         expect(in, "norm_forward, rstd", rstd, rstd_ref, N, terms, 0);
 
-        // The backward pass is given the exact statistics, so that its errors are its own.
+        // The backward pass gets exact statistics, so that only its own errors count.
         void *dxx = typed(type, dx, n);
         void *dgg = typed(in->acc, accumulate ? dgain : NULL, C);
         void *dbb = typed(in->acc, accumulate ? dbias : NULL, C);
@@ -187,15 +188,15 @@ static void check_norm_case(const Instance *in, NormKind kind, double eps, int64
 static void check_norm(const Instance *in) {
     for (NormKind kind = NORM_LAYERNORM; kind <= NORM_RMSNORM; kind++) {
         check_norm_case(in, kind, 1e-5, 5, 7, true, RESID_NONE, false);
-        check_norm_case(in, kind, 0.3, 33, 24, true, RESID_OWN, true); // an eps that shows where it stands
+        check_norm_case(in, kind, 0.3, 33, 24, true, RESID_OWN, true); // large eps: shows where it is added
         check_norm_case(in, kind, 1e-6, 4, 50, false, RESID_IS_X, false);
         check_norm_case(in, kind, 1e-5, 1, 3, true, RESID_IS_DELTA, true);
         check_norm_case(in, kind, 1e-5, 307, 65, true, RESID_IS_X, false);
         check_norm_case(in, kind, 1e-5, 307, 65, true, RESID_OWN, true);
-        check_norm_case(in, kind, 1e-5, 71, 391, true, RESID_OWN, true); // several blocks of columns
+        check_norm_case(in, kind, 1e-5, 71, 391, true, RESID_OWN, true); // several column blocks
         check_norm_case(in, kind, 1e-5, 9, 1024, true, RESID_IS_DELTA, false);
-        check_norm_case(in, kind, 1e-5, 19, 1031, true, RESID_OWN, true); // rows of several warps
-        check_norm_case(in, kind, 1e-5, 9, 8203, true, RESID_OWN, true);  // longer than a GPU's registers hold
+        check_norm_case(in, kind, 1e-5, 19, 1031, true, RESID_OWN, true); // several warps per row
+        check_norm_case(in, kind, 1e-5, 9, 8203, true, RESID_OWN, true);  // rows that do not fit in registers
     }
 }
 
@@ -203,40 +204,41 @@ static void check_norm(const Instance *in) {
 
 typedef struct {
     int B, T, n_heads, head_dim, offset;
-    int gap, batch_gap; // elements after the heads of a row, and after the rows of a sequence
+    int gap, batch_gap; // unused elements after each row and after each sequence
     bool norm, rotation;
     double eps;
 } HeadsCase;
 
-// One head: y = rotation of x rstd, and dx from the gradient g of y, with x rstd as y says it after it was stored.
+// One head: y = RoPE(x rstd), and dx from the gradient g of y. xhat = x rstd is taken from y as stored, like in the
+// operation.
 static void reference_head(double *y, double *dx, double *rstd, const double *x, const double *g, const double *cos,
                            const double *sin, const HeadsCase *c, Type type) {
     int D = c->head_dim, half = D / 2;
-    long double square = 0, sum = 0, r = 1, back[128], hat[128];
+    long double square = 0, sum = 0, r = 1, unrotated[128], hat[128];
     for (int d = 0; d < D; d++) square += (long double)x[d] * x[d];
     if (c->norm) r = 1 / sqrtl(square / D + (long double)c->eps);
     *rstd = (double)r;
-    for (int d = 0; d < D; d++) y[d] = (double)(x[d] * r), back[d] = g[d];
+    for (int d = 0; d < D; d++) y[d] = (double)(x[d] * r), unrotated[d] = g[d];
     for (int j = 0; j < half && c->rotation; j++) {
         long double a = x[j] * r, b = x[j + half] * r;
         y[j] = (double)(a * cos[j] - b * sin[j]), y[j + half] = (double)(b * cos[j] + a * sin[j]);
-        back[j] = (long double)g[j] * cos[j] + (long double)g[j + half] * sin[j];
-        back[j + half] = (long double)g[j + half] * cos[j] - (long double)g[j] * sin[j];
+        unrotated[j] = (long double)g[j] * cos[j] + (long double)g[j + half] * sin[j];
+        unrotated[j + half] = (long double)g[j + half] * cos[j] - (long double)g[j] * sin[j];
     }
     for (int d = 0; d < D; d++) hat[d] = type == TYPE_BF16 ? as_stored(type, y[d]) : x[d] * r;
     for (int j = 0; j < half && c->rotation && type == TYPE_BF16; j++) {
         long double a = hat[j], b = hat[j + half];
         hat[j] = a * cos[j] + b * sin[j], hat[j + half] = b * cos[j] - a * sin[j];
     }
-    for (int d = 0; d < D; d++) sum += back[d] * hat[d];
-    for (int d = 0; d < D; d++) dx[d] = (double)(c->norm ? r * (back[d] - hat[d] * sum / D) : back[d]);
+    for (int d = 0; d < D; d++) sum += unrotated[d] * hat[d];
+    for (int d = 0; d < D; d++) dx[d] = (double)(c->norm ? r * (unrotated[d] - hat[d] * sum / D) : unrotated[d]);
 }
 
 static void check_heads_case(const Instance *in, const HeadsCase *c) {
     int D = c->head_dim, half = D / 2, context = c->offset + c->T + 3;
     int64_t row = (int64_t)c->n_heads * D + c->gap, batch = c->T * row + c->batch_gap, n = c->B * batch;
     int64_t rows = (int64_t)c->B * c->T, stats = rows * c->n_heads;
-    // What lies between the heads of different rows must stay as it is.
+    // The gaps between rows and sequences must not be modified.
     double *x = draw(n, 0.2, 1), *g = draw(n, 0, 1), *y_ref = case_doubles(n), *dx_ref = case_doubles(n);
     double *rstd_ref = case_doubles(stats), *cosines = case_doubles((int64_t)context * half);
     double *sines = case_doubles((int64_t)context * half);
@@ -264,7 +266,7 @@ static void check_heads_case(const Instance *in, const HeadsCase *c) {
         in->ops->qk_forward(in->stream, &(QkForward){.x = xx, .rstd = rstd, .cos = cc, .sin = ss, .shape = shape});
         expect(in, "qk_forward", xx, y_ref, n, terms, 1);
         if (c->norm) expect(in, "qk_forward, rstd", rstd, rstd_ref, stats, terms, 0);
-        // The backward pass is given the exact statistics and outputs, so that its errors are its own.
+        // The backward pass gets exact statistics and outputs, so that only its own errors count.
         QkBackward backward = {.dx = dx,
                                .y = c->norm ? typed(type, y_ref, n) : NULL,
                                .rstd = c->norm ? typed(in->acc, rstd_ref, stats) : NULL,
@@ -285,7 +287,7 @@ static void check_heads_case(const Instance *in, const HeadsCase *c) {
 
 static void check_heads(const Instance *in) {
     const HeadsCase cases[] = {
-        {2, 5, 3, 6, 0, 4, 0, true, true, 0.4}, // an eps that shows where it stands
+        {2, 5, 3, 6, 0, 4, 0, true, true, 0.4}, // large eps: shows where it is added
         {2, 5, 3, 6, 2, 0, 7, true, true, 1e-2},    {1, 1, 1, 2, 9, 0, 0, false, true, 0},
         {3, 7, 2, 7, 0, 5, 3, true, false, 1e-2},   {2, 9, 5, 10, 1, 3, 11, false, true, 0},
         {1, 3, 2, 1, 0, 1, 0, true, false, 0.1},    {2, 67, 4, 128, 5, 64, 33, true, true, 1e-2},
@@ -357,7 +359,7 @@ static void check_cast(const Instance *in) {
     for (int64_t n = 1; n < 5000; n = n * 7 + 3) {
         double *master = draw(n, 0, 1), *ref = case_doubles(n);
         for (int64_t i = 0; i < n; i++) {
-            master[i] += 1e-3 * master[(i + 1) % n]; // what the type does not hold
+            master[i] += 1e-3 * master[(i + 1) % n]; // not exact in the type
             ref[i] = as_stored(in->type, master[i]);
         }
         for (int run = 0; run < RUNS; run++) {

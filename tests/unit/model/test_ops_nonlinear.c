@@ -1,9 +1,9 @@
-// The operations that bend numbers one by one - activations, SwiGLU, soft-caps - and the cross-entropy, on every
-// instance, against references in long double.
+// Elementwise operations (activations, SwiGLU, soft-cap) and cross-entropy on every instance, against references in
+// long double.
 #include "tests/fixtures/ops_check.h"
 
-// |data - ref| <= factor eps size for every element: `size` is what its rounding errors are relative to. Below 1e-25
-// everything counts as zero, as floats end soon after.
+// Checks |data - ref| <= factor eps size for every element; `size` is the scale of its rounding errors. Absolute errors
+// below 1e-25, near the end of the range of floats, are ignored.
 static void expect_each(const Instance *in, const char *what, const void *data, const double *ref,
                         const double *size, int64_t n, double factor) {
     double eps = type_eps(in->type), stored = storage_error(data);
@@ -16,47 +16,48 @@ static void expect_each(const Instance *in, const char *what, const void *data, 
     }
 }
 
-// Standard normal values times std, the first ones replaced by zeros, tiny and large numbers.
-static double *draw_with_far(const Instance *in, int64_t n, double std) {
-    const double far[] = {0, -0.0, 30, -30, 1e4, -1e4, 1e-20, -1e-20, -6.5, 6.5, -2.25, -11};
+// Normal samples with standard deviation std; the first ones are replaced with zeros, tiny and large values.
+static double *draw_with_extremes(const Instance *in, int64_t n, double std) {
+    const double extremes[] = {0, -0.0, 30, -30, 1e4, -1e4, 1e-20, -1e-20, -6.5, 6.5, -2.25, -11};
     double *x = draw(n, 0, std);
-    for (int64_t i = 0; i < (int64_t)(sizeof far / sizeof *far) && i < n; i++)
-        x[i] = as_stored(in->type, (double)(float)far[i]);
+    for (int64_t i = 0; i < (int64_t)(sizeof extremes / sizeof *extremes) && i < n; i++)
+        x[i] = as_stored(in->type, (double)(float)extremes[i]);
     return x;
 }
 
-// ---- activations of one input ----
+// ---- unary activations ----
 
-// f(x), its slope, and the sizes of what is added up in them.
+// f(x), f'(x), and the sum of the absolute values of the terms of f'(x).
 typedef struct {
-    long double value, slope, slope_size;
+    long double value, derivative, derivative_size;
 } Point;
 
 static Point activation_at(ActivationKind kind, long double x) {
     const long double pi = acosl(-1), a = 0.044715L, k = 2 * sqrtl(2 / pi);
     if (kind == ACTIVATION_RELU2) return (Point){x > 0 ? x * x : 0, x > 0 ? 2 * x : 0, x > 0 ? 2 * x : 0};
-    long double gate, rise; // f = x gate, f' = gate + x rise
+    long double gate, dgate; // f = x gate, f' = gate + x dgate
     if (kind == ACTIVATION_GELU) {
         gate = erfcl(-x / sqrtl(2)) / 2;
-        rise = expl(-x * x / 2) / sqrtl(2 * pi);
+        dgate = expl(-x * x / 2) / sqrtl(2 * pi);
     } else { // (1 + tanh u) / 2 = 1 / (1 + exp(-2u))
         long double u2 = k * (x + a * x * x * x);
         gate = 1 / (1 + expl(-u2));
-        rise = gate / (1 + expl(u2)) * k * (1 + 3 * a * x * x);
+        dgate = gate / (1 + expl(u2)) * k * (1 + 3 * a * x * x);
     }
-    return (Point){x * gate, gate + x * rise, gate + fabsl(x) * rise};
+    return (Point){x * gate, gate + x * dgate, gate + fabsl(x) * dgate};
 }
 
 static void check_activation_case(const Instance *in, ActivationKind kind, int64_t n, bool in_place) {
-    double *x = draw_with_far(in, n, 2), *dout = draw(n, 0, 1), *out_ref = case_doubles(n),
+    double *x = draw_with_extremes(in, n, 2), *dout = draw(n, 0, 1), *out_ref = case_doubles(n),
            *din_ref = case_doubles(n);
     double *out_size = case_doubles(n), *din_size = case_doubles(n);
     for (int64_t i = 0; i < n; i++) {
         Point f = activation_at(kind, (long double)x[i]);
-        // The tails fall like exp(-x^2/2): the rounding of the exponent counts x^2 times, also in what is left to 1.
+        // The tails decay like exp(-x^2/2), so a relative rounding error of the exponent is amplified by x^2.
         long double tail = 1 + (x[i] * x[i] < 1000 ? (long double)(x[i] * x[i]) : 0);
         out_ref[i] = (double)f.value, out_size[i] = (double)((x[i] < 0 ? tail : 1) * fabsl(f.value));
-        din_ref[i] = (double)(dout[i] * f.slope), din_size[i] = (double)(tail * fabsl(dout[i] * f.slope_size));
+        din_ref[i] = (double)(dout[i] * f.derivative),
+        din_size[i] = (double)(tail * fabsl(dout[i] * f.derivative_size));
     }
     for (int run = 0; run < RUNS; run++) {
         run_begin(run);
@@ -85,7 +86,7 @@ static void check_activation(const Instance *in) {
 // ---- SwiGLU ----
 
 static void check_swiglu_case(const Instance *in, int64_t n, bool in_place) {
-    double *gate = draw_with_far(in, n, 2), *up = draw(n, 0.3, 1), *dout = draw(n, 0, 1);
+    double *gate = draw_with_extremes(in, n, 2), *up = draw(n, 0.3, 1), *dout = draw(n, 0, 1);
     double *out_ref = case_doubles(n), *dgate_ref = case_doubles(n), *dup_ref = case_doubles(n);
     double *out_size = case_doubles(n), *dgate_size = case_doubles(n), *dup_size = case_doubles(n);
     for (int64_t i = 0; i < n; i++) {
@@ -122,19 +123,19 @@ static void check_swiglu(const Instance *in) {
 
 // ---- soft-caps ----
 
-static long double capped(SoftcapKind kind, long double cap, long double x) {
+static long double softcapped(SoftcapKind kind, long double cap, long double x) {
     return kind == SOFTCAP_ROOT ? cap * x / sqrtl(x * x + cap * cap) : cap * tanhl(x / cap);
 }
 
-static long double cap_slope(SoftcapKind kind, long double cap, long double x) {
+static long double softcap_derivative(SoftcapKind kind, long double cap, long double x) {
     long double root = sqrtl(cap * cap / (x * x + cap * cap)), tanh = tanhl(x / cap);
     return kind == SOFTCAP_ROOT ? root * root * root : 1 - tanh * tanh;
 }
 
 static void check_softcap_case(const Instance *in, SoftcapKind kind, double cap, int64_t n) {
-    double *x = draw_with_far(in, n, 1.5 * cap), *ref = case_doubles(n), *size = case_doubles(n);
+    double *x = draw_with_extremes(in, n, 1.5 * cap), *ref = case_doubles(n), *size = case_doubles(n);
     for (int64_t i = 0; i < n; i++) {
-        ref[i] = (double)capped(kind, (long double)cap, (long double)x[i]);
+        ref[i] = (double)softcapped(kind, (long double)cap, (long double)x[i]);
         size[i] = fabs(ref[i]);
     }
     for (int run = 0; run < RUNS; run++) {
@@ -178,20 +179,21 @@ static void check_cross_entropy_case(const Instance *in, const LossCase *c) {
     for (int64_t i = 0; i < n; i++) {
         double *row = logits + i * Vp, *grad = grad_ref + i * Vp;
         targets[i] = i % 5 == 3 ? -1 : i % 7 == 1 ? V - 1 : (int32_t)(i * 13 % V);
-        // Padding would win the softmax if it took part.
+        // The padding would dominate the softmax if it were included.
         for (int64_t j = V; j < Vp; j++) row[j] = as_stored(in->type, largest);
-        for (int64_t j = 0; j < V; j++) z[j] = c->cap > 0 ? capped(c->kind, (long double)c->cap, row[j]) : row[j];
+        for (int64_t j = 0; j < V; j++)
+            z[j] = c->cap > 0 ? softcapped(c->kind, (long double)c->cap, row[j]) : row[j];
         long double max = z[0], sum = 0;
         for (int64_t j = 1; j < V; j++) max = fmaxl(max, z[j]);
         for (int64_t j = 0; j < V; j++) sum += expl(z[j] - max);
         if (targets[i] < 0) continue;
         loss_ref[i] = (double)(max + logl(sum) - z[targets[i]]);
         for (int64_t j = 0; j < V; j++) {
-            long double slope = c->cap > 0 ? cap_slope(c->kind, (long double)c->cap, row[j]) : 1;
-            grad[j] = (double)(c->scale * (expl(z[j] - max) / sum - (j == targets[i])) * slope);
+            long double derivative = c->cap > 0 ? softcap_derivative(c->kind, (long double)c->cap, row[j]) : 1;
+            grad[j] = (double)(c->scale * (expl(z[j] - max) / sum - (j == targets[i])) * derivative);
         }
     }
-    // A soft-cap adds its own rounding to the exponents, and to its slope, 1 less something near 1.
+    // The soft-cap adds rounding errors to the exponents and, by cancellation, to its derivative.
     double terms = sqrt((double)V), factor = c->cap > 0 ? 8 : 4, size = c->cap > 0 ? c->cap : largest;
     for (int run = 0; run < RUNS; run++) {
         run_begin(run);
@@ -225,12 +227,12 @@ static void check_cross_entropy(const Instance *in) {
         {9, 61, 64, 0, -500, 3, SOFTCAP_TANH, 0},
         {8, 5, 5, 1, 2000, 3, SOFTCAP_TANH, 0},
         {131, 257, 272, 1.0 / 131, 0, 3, SOFTCAP_TANH, 0},
-        {12, 2309, 2320, 1, 10, 3, SOFTCAP_TANH, 0}, // several blocks of classes
+        {12, 2309, 2320, 1, 10, 3, SOFTCAP_TANH, 0}, // several class blocks
         {9, 61, 64, 0.25, 0, 3, SOFTCAP_TANH, 2},
         {9, 61, 64, 0.25, 0, 3, SOFTCAP_ROOT, 2},
         {9, 61, 64, 0, 0, 30, SOFTCAP_TANH, 30},
         {9, 61, 64, 0, 0, 30, SOFTCAP_ROOT, 15},
-        {8, 5, 5, 1, 0, 1e6, SOFTCAP_TANH, 15}, // huge: all of them at the cap
+        {8, 5, 5, 1, 0, 1e6, SOFTCAP_TANH, 15}, // huge: all logits are at the cap
         {8, 5, 5, 1, 0, 1e6, SOFTCAP_ROOT, 15},
         {131, 257, 272, 1.0 / 131, 1, 10, SOFTCAP_TANH, 30},
         {131, 257, 272, 1.0 / 131, -1, 10, SOFTCAP_ROOT, 15},
@@ -244,7 +246,7 @@ static void check_cross_entropy(const Instance *in) {
 
 enum { NAN_N = 21, NAN_AT = 13 };
 
-// A NaN among the inputs is a NaN in its place of the output, and nowhere else.
+// A NaN in the input gives a NaN at the same index of the output and nowhere else.
 static void expect_nan(const Instance *in, const char *what, const void *out) {
     const double *x = values_of(out, NAN_N);
     for (int i = 0; i < NAN_N; i++)

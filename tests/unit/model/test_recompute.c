@@ -1,5 +1,5 @@
-// Recomputation in the backward pass: less memory and the same bits, for every fixture of a network and every instance.
-// How right the bits are is the matter of test_golden_model.c.
+// Activation recomputation: less memory and bitwise identical gradients, for every model fixture and every instance.
+// test_golden_model.c checks their accuracy.
 #include "tests/fixtures/golden_network.h"
 #include "tests/fixtures/read_model.h"
 
@@ -9,22 +9,22 @@ typedef struct {
     double *grads;
 } Result;
 
-// What no pass has written reads as NaN.
-static void spoil_activations(Run *r) {
-    void *rubbish = malloc((size_t)r->model.acts.bytes);
-    assert_non_null(rubbish);
-    memset(rubbish, 0xff, (size_t)r->model.acts.bytes);
-    device_copy(r->stream, r->model.arena, rubbish, (size_t)r->model.acts.bytes);
+// Fills the activations with NaN, so that reading one before it is written is detected.
+static void poison_activations(Run *r) {
+    void *poison = malloc((size_t)r->model.acts.bytes);
+    assert_non_null(poison);
+    memset(poison, 0xff, (size_t)r->model.acts.bytes);
+    device_copy(r->stream, r->model.arena, poison, (size_t)r->model.acts.bytes);
     stream_synchronize(r->stream);
-    free(rubbish);
+    free(poison);
 }
 
-// The whole batch, or its sequences one after the other, added up.
+// Runs the whole batch at once, or one sequence at a time with gradient accumulation.
 static Result run_with(const Fixture *f, Type type, Recompute recompute, bool one_by_one) {
     Run r;
     Result result;
     run_open(&r, f, type, 2, &(BatchShape){.B = one_by_one ? 1 : f->B, .T = f->T, .recompute = recompute});
-    spoil_activations(&r);
+    poison_activations(&r);
     model_reset_loss(&r.model, r.stream);
     if (one_by_one)
         for (int b = 0; b < f->B; b++) run_sequences(&r, f, b, 1, b > 0);
@@ -42,12 +42,12 @@ static bool same_bits(const Fixture *f, const Result *a, const Result *b, const 
     ParamTable table;
     param_table_init(&table, &f->config);
     bool same = a->loss == b->loss;
-    if (!same) print_error("%s: another loss\n", what);
+    if (!same) print_error("%s: loss differs\n", what);
     for (int i = 0; i < table.n_params; i++) {
         const Param *p = &table.params[i];
         size_t bytes = (size_t)param_elements(p) * sizeof(double);
         if (!memcmp(a->grads + p->offset, b->grads + p->offset, bytes)) continue;
-        print_error("%s: other bits in the gradient of %s\n", what, p->name);
+        print_error("%s: gradient of %s is not bitwise identical\n", what, p->name);
         same = false;
     }
     param_table_free(&table);

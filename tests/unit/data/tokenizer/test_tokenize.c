@@ -108,7 +108,7 @@ static void test_texts(void **state) {
     expect_set("made/here/t_val_000000.bin", "|89|\xFF\n", 1);
 
     // Not over what exists; with `overwrite` nothing of the old set stays.
-    refused(&config, "exists already");
+    refused(&config, "already exists");
     config.overwrite = true;
     config.shard_tokens = 1000;
     config.val_fraction = 0;
@@ -181,8 +181,8 @@ static void test_bad_json_lines(void **state) {
         {"{\"text\":[\"x\"]}", "\"text\" is an array, not a string"},
         {"{\"txt\":\"x\"}", "\"text\" is missing, null or empty"},
         {"{\"text\":null}", "\"text\" is missing, null or empty"},
-        {"[\"text\"]", "line 3: bad JSON at byte 0: a line must be an object"},
-        {"\"text\"", "a line must be an object"},
+        {"[\"text\"]", "line 3: bad JSON at byte 0: expected an object"},
+        {"\"text\"", "expected an object"},
         {"{\"text\":\"x\"}{}", "line 3"},
     };
     char out[512];
@@ -306,7 +306,7 @@ static void test_refuses(void **state) {
         TokenizeConfig config;
         const char *what;
     } cases[8] = {
-        {base, "no text file"},   {base, "--name"},    {base, "--val-fraction"}, {base, "--val-fraction"},
+        {base, "no text files"},  {base, "--name"},    {base, "--val-fraction"}, {base, "--val-fraction"},
         {base, "--shard-tokens"}, {base, "empty.txt"}, {base, "absent.txt"},     {base, "standard input"},
     };
     cases[0].config.n_files = 0;

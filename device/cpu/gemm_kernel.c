@@ -5,6 +5,7 @@
 #include "base/integers.h"
 #include "device/cpu/cpu.h"
 #include "device/cpu/gemm.h"
+#include "device/cpu/thread_buffer.h"
 #include "device/cpu/vector.h"
 
 #include <omp.h>
@@ -109,7 +110,7 @@ void OP_TABLE(gemm_builtin)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, r
             for (int64_t j = 0; j < n; j++)
                 c[i * ldc + j] = (beta == 0 ? 0 : beta * c[i * ldc + j]) + (bias ? bias[j] : 0);
     if (k == 0) return;
-    real packed_a[BLOCK] __attribute__((aligned(64))), packed_b[BLOCK] __attribute__((aligned(64)));
+    real *packed_a = cpu_thread_buffer(2 * BLOCK * sizeof(real)), *packed_b = packed_a + BLOCK;
 #pragma omp parallel if (m * n * k > 64 * CPU_PARALLEL_MIN && !omp_in_parallel())
     multiply(&g, packed_a, packed_b);
 }

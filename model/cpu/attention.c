@@ -2,12 +2,20 @@
 // (Dao, Fu, Ermon, Rudra, Re, "FlashAttention", 2022, algorithms 1 and 4). The GEMMs of a tile process blocks of MR
 // rows and skip the columns that the causal mask hides.
 #include "base/integers.h"
+#include "device/cpu/thread_buffer.h"
 #include "device/cpu/vector.h"
 #include "model/cpu/math.h"
 #include "model/cpu/ops.h"
 
 // A tile of scores is TILE_Q x TILE_K, its rows padded to multiples of PAD. DEPTH: rows of a transposed block of keys.
 enum { TILE_Q = 64, TILE_K = 128, DEPTH = 64, PAD = 16 };
+
+// The arrays of a thread: scores and (backward) their gradients, running maxima and sums of the softmax, a transposed block of
+// keys, and a zero-padded copy of the last columns of a right operand.
+typedef struct {
+    real scores[TILE_Q * TILE_K], dscores[TILE_Q * TILE_K], max[TILE_Q], sum[TILE_Q];
+    real block[DEPTH * TILE_K], edge[TILE_K * NR];
+} Workspace;
 
 typedef struct {
     const real *q, *k, *v; // first elements of this batch entry and head
@@ -32,10 +40,10 @@ static void row_pointers(const real *rows[MR], Rows a, int i, int m) {
 }
 
 // c (m, n) = alpha a (m, depth) b (depth, n) + beta c, m <= MR; uses rows [i, i + m) of a.
-static void rows_gemm(real *c, int64_t ldc, int m, int n, real alpha, real beta, Rows a, int i, const real *b,
-                      int64_t ldb, int depth) {
+static void rows_gemm(Workspace *w, real *c, int64_t ldc, int m, int n, real alpha, real beta, Rows a, int i,
+                      const real *b, int64_t ldb, int depth) {
     const real *rows[MR];
-    real edge[TILE_K * NR];
+    real *restrict edge = w->edge;
     row_pointers(rows, a, i, m);
     for (int j = 0; j < n; j += NR) {
         int columns = min_int(n - j, NR);
@@ -57,9 +65,9 @@ static int visible_keys(int diagonal, int i, int m) {
 }
 
 // scores (n, m), row stride TILE_K, = scale X Y^T for x (n, D), y (m, D). Masked elements may be left unset.
-static void tile_scores(real *scores, const real *x, int64_t x_row, int n, const real *y, int64_t y_row, int m,
-                        int D, real scale, int diagonal) {
-    real block[DEPTH * TILE_K];
+static void tile_scores(Workspace *w, real *scores, const real *x, int64_t x_row, int n, const real *y,
+                        int64_t y_row, int m, int D, real scale, int diagonal) {
+    real *block = w->block;
     for (int d = 0; d < D; d += DEPTH) {
         int depth = min_int(D - d, DEPTH);
         for (int j = 0; j < m; j += NR)
@@ -77,21 +85,21 @@ static void tile_scores(real *scores, const real *x, int64_t x_row, int n, const
 }
 
 // out (n, D) = (or +=) weights (n, m) y (m, D); masked weights are 0.
-static void add_values(real *out, int64_t out_row, const real *weights, int n, const real *y, int64_t y_row, int m,
-                       int D, int diagonal, bool add) {
+static void add_values(Workspace *w, real *out, int64_t out_row, const real *weights, int n, const real *y,
+                       int64_t y_row, int m, int D, int diagonal, bool add) {
     for (int i = 0; i < n; i += MR) {
         int rows = min_int(n - i, MR);
-        rows_gemm(out + i * out_row, out_row, rows, D, 1, add, (Rows){weights, TILE_K, 1}, i, y, y_row,
+        rows_gemm(w, out + i * out_row, out_row, rows, D, 1, add, (Rows){weights, TILE_K, 1}, i, y, y_row,
                   visible_keys(diagonal, i + rows - 1, m));
     }
 }
 
 // out (m, D) += weights^T (m, n) y (n, D).
-static void add_transposed(real *out, int64_t out_row, const real *weights, int n, const real *y, int64_t y_row,
-                           int m, int D, int diagonal) {
+static void add_transposed(Workspace *w, real *out, int64_t out_row, const real *weights, int n, const real *y,
+                           int64_t y_row, int m, int D, int diagonal) {
     for (int j = 0; j < m; j += MR) {
         int first = j - diagonal < 0 ? 0 : min_int(j - diagonal, n); // first query that attends to key j
-        rows_gemm(out + j * out_row, out_row, min_int(m - j, MR), D, 1, 1,
+        rows_gemm(w, out + j * out_row, out_row, min_int(m - j, MR), D, 1, 1,
                   (Rows){weights + first * TILE_K, 1, TILE_K}, j, y + first * y_row, y_row, n - first);
     }
 }
@@ -100,13 +108,14 @@ static void add_transposed(real *out, int64_t out_row, const real *weights, int 
 static void forward_tile(real *out, int64_t out_row, real *lse, const Head *head, const AttentionShape *a, int t,
                          int n) {
     int D = a->head_dim, keys = min_int(a->q_offset + t + n, a->kv_len);
-    real scores[TILE_Q * TILE_K], max[TILE_Q], sum[TILE_Q];
+    Workspace *w = cpu_thread_buffer(sizeof *w);
+    real *scores = w->scores, *max = w->max, *sum = w->sum;
     for (int i = 0; i < n; i++) max[i] = -(real)INFINITY, sum[i] = 0;
     for (int j = 0; j < keys; j += TILE_K) {
         int m = min_int(keys - j, TILE_K);
         int diagonal = a->q_offset + t - j;
-        tile_scores(scores, head->q + t * head->q_row, head->q_row, n, head->k + j * head->kv_row, head->kv_row, m,
-                    D, (real)a->scale, diagonal);
+        tile_scores(w, scores, head->q + t * head->q_row, head->q_row, n, head->k + j * head->kv_row, head->kv_row,
+                    m, D, (real)a->scale, diagonal);
         for (int i = 0; i < n; i++) {
             real *row = scores + i * TILE_K, new_max = max[i], total = 0;
             int visible = visible_keys(diagonal, i, m);
@@ -127,7 +136,7 @@ static void forward_tile(real *out, int64_t out_row, real *lse, const Head *head
             if (j > 0)
                 for (int d = 0; d < D; d++) out[i * out_row + d] *= rescale;
         }
-        add_values(out, out_row, scores, n, head->v + j * head->kv_row, head->kv_row, m, D, diagonal, j > 0);
+        add_values(w, out, out_row, scores, n, head->v + j * head->kv_row, head->kv_row, m, D, diagonal, j > 0);
     }
     for (int i = 0; i < n; i++) {
         real inverse = 1 / sum[i];
@@ -160,7 +169,8 @@ static void backward_head(real *dq, real *dk, real *dv, real *delta, const real 
                           const real *lse, const Head *head, const AttentionShape *a) {
     int D = a->head_dim;
     int64_t out_row = a->out_row;
-    real p[TILE_Q * TILE_K], dp[TILE_Q * TILE_K];
+    Workspace *w = cpu_thread_buffer(sizeof *w);
+    real *p = w->scores, *dp = w->dscores;
     for (int t = 0; t < a->q_len; t += TILE_Q) {
         int n = min_int(a->q_len - t, TILE_Q), keys = min_int(a->q_offset + t + n, a->kv_len);
         const real *dout_tile = dout + t * out_row;
@@ -174,8 +184,8 @@ static void backward_head(real *dq, real *dk, real *dv, real *delta, const real 
             int m = min_int(keys - j, TILE_K);
             int diagonal = a->q_offset + t - j;
             const real *q_tile = head->q + t * head->q_row, *k_tile = head->k + j * head->kv_row;
-            tile_scores(p, q_tile, head->q_row, n, k_tile, head->kv_row, m, D, (real)a->scale, diagonal);
-            tile_scores(dp, dout_tile, out_row, n, head->v + j * head->kv_row, head->kv_row, m, D, 1, diagonal);
+            tile_scores(w, p, q_tile, head->q_row, n, k_tile, head->kv_row, m, D, (real)a->scale, diagonal);
+            tile_scores(w, dp, dout_tile, out_row, n, head->v + j * head->kv_row, head->kv_row, m, D, 1, diagonal);
             for (int i = 0; i < n; i++) {
                 real *restrict row = p + i * TILE_K, *restrict drow = dp + i * TILE_K;
                 real row_lse = lse[t + i], row_delta = delta[t + i], scale = (real)a->scale;
@@ -189,9 +199,9 @@ static void backward_head(real *dq, real *dk, real *dv, real *delta, const real 
                 }
                 for (int c = padded; c < m; c++) row[c] = drow[c] = 0;
             }
-            add_values(dq + t * head->q_row, head->q_row, dp, n, k_tile, head->kv_row, m, D, diagonal, j > 0);
-            add_transposed(dk + j * head->kv_row, head->kv_row, dp, n, q_tile, head->q_row, m, D, diagonal);
-            add_transposed(dv + j * head->kv_row, head->kv_row, p, n, dout_tile, out_row, m, D, diagonal);
+            add_values(w, dq + t * head->q_row, head->q_row, dp, n, k_tile, head->kv_row, m, D, diagonal, j > 0);
+            add_transposed(w, dk + j * head->kv_row, head->kv_row, dp, n, q_tile, head->q_row, m, D, diagonal);
+            add_transposed(w, dv + j * head->kv_row, head->kv_row, p, n, dout_tile, out_row, m, D, diagonal);
         }
     }
 }

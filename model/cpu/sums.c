@@ -1,3 +1,4 @@
+#include "device/cpu/thread_buffer.h"
 #include "model/cpu/ops.h"
 #include "model/cpu/sums.h"
 
@@ -57,7 +58,8 @@ static void add_chunks(real *sums, double chunks[][COLUMN_BLOCK], int n, bool ac
 }
 
 void OP_TABLE(column_sums)(const ColumnSums *s, int64_t N, bool accumulate) {
-    double gain[CHUNKS][COLUMN_BLOCK], bias[CHUNKS][COLUMN_BLOCK];
+    double(*gain)[COLUMN_BLOCK] = cpu_thread_buffer(2 * CHUNKS * sizeof *gain),
+    (*bias)[COLUMN_BLOCK] = gain + CHUNKS;
     for (int64_t c0 = 0; c0 < s->C; c0 += COLUMN_BLOCK) {
         int n = s->C - c0 < COLUMN_BLOCK ? (int)(s->C - c0) : COLUMN_BLOCK;
 #pragma omp parallel for schedule(static) if (N * s->C > CPU_PARALLEL_MIN)

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PIECE = 1 << 16, GROUP = 4096 }; // elements that are copied, and widened, together
+enum { PIECE = 1 << 16, GROUP = 1024 }; // elements that are copied, and widened, together
 
 // The first of n numbers that is not within the limit, or -1.
 static int64_t first_bad(const double *x, int64_t n, double limit) {

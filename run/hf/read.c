@@ -140,7 +140,7 @@ static bool find_piece(Found *found, const Shards *s, const HfPiece *piece, size
 
 // The head of a network that has none of its own: it must be the embedding.
 static bool check_tied(const Found *embedding, const Safetensors *file, const SafeTensor *head, Error *err) {
-    enum { CHUNK = 4096 };
+    enum { CHUNK = 512 };
     const SafeTensor *t = embedding->tensor;
     double a[CHUNK], b[CHUNK];
     bool same = float_type_is(head->type) && head->elements == t->elements;

@@ -18,7 +18,7 @@ struct Optimizer {
     int n_views[GROUP_COUNT];
     StateTensor *tensors;
     int n_tensors;
-    char *state; // device memory, as are the two below
+    char *state; // device memory, as are scratch and report
     void *scratch;
     StepReport *report;
     InputRing inputs;
@@ -31,13 +31,13 @@ static char *element_at(const void *base, int64_t index, Type type) {
 MatrixBatch step_batch(const OptimizerStep *step, const GroupView *view, int first, int count) {
     const MatrixGroup *g = &view->view;
     int param = first / g->parts, part = first % g->parts;
-    bool cut = g->parts > 1;
-    int left = cut ? g->parts - part : g->count - first;
+    bool is_split = g->parts > 1;
+    int left = is_split ? g->parts - part : g->count - first;
     int64_t offset = g->offset + param * g->stride + part * g->rows * g->cols;
     MatrixBatch x = {.count = count < left ? count : left,
                      .rows = g->rows,
                      .cols = g->cols,
-                     .stride = cut ? g->rows * g->cols : g->stride,
+                     .stride = is_split ? g->rows * g->cols : g->stride,
                      .master = element_at(step->master, offset, step->acc_type),
                      .weights = element_at(step->weights, offset, step->type),
                      .weights_type = step->type,
@@ -46,7 +46,7 @@ MatrixBatch step_batch(const OptimizerStep *step, const GroupView *view, int fir
                      .inputs = step->inputs,
                      .report = step->report};
     for (int i = 0; i < MAX_STATE_TENSORS; i++) {
-        x.state_stride[i] = cut ? view->state_part[i] : view->state_stride[i];
+        x.state_stride[i] = is_split ? view->state_part[i] : view->state_stride[i];
         int64_t at = param * view->state_stride[i] + part * view->state_part[i];
         if (view->state[i]) x.state[i] = element_at(view->state[i], at, view->state_type[i]);
     }
@@ -76,18 +76,18 @@ int64_t optimizer_stream_scratch(const Device *device, const ParamTable *table,
     return plan.stream_scratch_bytes;
 }
 
-// The views of a kind with the parts of its state that belong to them: the rows of each matrix, or the one row for it.
+// Adds the views of a parameter kind with their slices of its state: the same rows as the view, or one row per matrix.
 static void add_views(Optimizer *o, const KindPlan *kind) {
-    int matrices = 0, seen = 0;
+    int matrices = 0, first = 0;
     for (int i = 0; i < kind->n_views; i++) matrices += kind->views[i].parts;
-    for (int i = 0; i < kind->n_views; seen += kind->views[i].parts, i++) {
+    for (int i = 0; i < kind->n_views; first += kind->views[i].parts, i++) {
         GroupView *view = &o->views[kind->group][o->n_views[kind->group]++];
         *view = (GroupView){.view = kind->views[i]};
         for (int j = 0; j < kind->n_states; j++) {
             const StateSpec *spec = &kind->specs[j];
             bool by_row = spec->rows == kind->whole.first->rows;
             ASSERT(by_row || spec->rows == matrices);
-            int64_t row = by_row ? view->view.row : seen, rows = by_row ? view->view.rows : 1;
+            int64_t row = by_row ? view->view.row : first, rows = by_row ? view->view.rows : 1;
             view->state[j] = element_at(o->state + kind->state_offset[j], row * spec->cols, spec->type);
             view->state_stride[j] = kind->state_stride[j] / (int64_t)type_size(spec->type);
             view->state_part[j] = rows * spec->cols;
@@ -99,11 +99,11 @@ static void add_views(Optimizer *o, const KindPlan *kind) {
 static const KindPlan *find_kind(const OptimizerPlan *plan, ParamKind which) {
     for (int i = 0; i < plan->n_kinds; i++)
         if (plan->kinds[i].whole.first->kind == which) return &plan->kinds[i];
-    ASSERT(!"every parameter has its plan");
+    ASSERT(!"a parameter kind without a plan");
     return NULL;
 }
 
-// The state tensors in the order of the parameters.
+// Fills o->tensors, in parameter order.
 static void list_tensors(Optimizer *o) {
     for (int i = 0; i < o->table->n_params; i++) {
         const Param *param = &o->table->params[i];
@@ -220,7 +220,8 @@ void optimizer_update(Optimizer *o, Stream *stream, void *master, void *weights,
 bool optimizer_needs_host_sync(const Optimizer *o) {
     for (int g = 0; g < GROUP_COUNT; g++) {
         const ParamGroupOptions *group = &o->plan.groups[g];
-        if (o->n_views[g] > 0 && group->def->needs_host_sync && group->def->needs_host_sync(group->values.bytes)) return true;
+        if (o->n_views[g] > 0 && group->def->needs_host_sync && group->def->needs_host_sync(group->values.bytes))
+            return true;
     }
     return false;
 }
@@ -274,7 +275,7 @@ int optimizer_matrix_count(const Optimizer *o) {
     return count;
 }
 
-// The average or sum of past gradients that a parameter's optimizer keeps, from row `row` of layer `layer` on.
+// The first moment (average or sum of past gradients) of one layer, from row `row` on; NULL: none.
 static const void *momentum_of(const Optimizer *o, const KindPlan *kind, int layer, int64_t row) {
     for (int i = 0; i < kind->n_states; i++) {
         const StateSpec *spec = &kind->specs[i];

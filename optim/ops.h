@@ -123,8 +123,8 @@ typedef enum {
 } Normalization;
 
 // O / (sqrt(v) + eps), with v = b2 v + (1 - b2) mean O^2, the mean over a row, a column or just one element
-// (state[1]: v, of matching size); or O_i / (||O_i|| + eps) for each row i. row_sums are the sums of squares of the rows
-// of O and are updated to those of the result.
+// (state[1]: v, of matching size); or O_i / (||O_i|| + eps) for each row i. row_sums are the sums of squares of the
+// rows of O and are updated to those of the result.
 typedef struct {
     void *o;
     double *row_sums;

@@ -355,8 +355,7 @@ static void update_weights(const PolarBatch *batch, void *factor) {
     RowScaling scaling = {
         .rule = o->scale, .rms = o->rms, .eps = o->eps, .power = o->nuclear_power, .row_dots = batch->dots};
     bool normalized = batch->moment != MOMENT_NONE && o->normalize == NORMALIZE_AFTER;
-    scaling.normalize =
-        normalized && batch->moment == MOMENT_ROW; // row_factors normalizes, without a pass of its own
+    scaling.normalize = normalized && batch->moment == MOMENT_ROW; // fused into row_factors
     bool needs_sums = normalized || scaling.rule == SCALE_RMS;
     double *sums = normalized && !scaling.normalize ? batch->norm_sums : batch->sums;
     RowSumSquares squares = {.sums = sums,

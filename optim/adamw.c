@@ -39,8 +39,8 @@ static WeightDecay weight_decay(const void *options) {
 static void step(const OptimizerStep *s) {
     const AdamwOptions *o = s->options;
     for (int i = 0; i < s->n_views; i++) {
-        MatrixBatch x = step_batch(s, &s->views[i], 0, s->views[i].view.count);
-        ElementUpdate update = {.batch = &x, .eps = o->eps, .weight_decay = o->weight_decay};
+        MatrixBatch batch = step_batch(s, &s->views[i], 0, s->views[i].view.count);
+        ElementUpdate update = {.batch = &batch, .eps = o->eps, .weight_decay = o->weight_decay};
         s->ops->adamw_update(s->stream, &update);
     }
 }

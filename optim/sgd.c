@@ -34,8 +34,8 @@ static void scalars(StepScalars *scalars, const void *options, int64_t t) {
 static void step(const OptimizerStep *s) {
     const SgdOptions *o = s->options;
     for (int i = 0; i < s->n_views; i++) {
-        MatrixBatch x = step_batch(s, &s->views[i], 0, s->views[i].view.count);
-        ElementUpdate update = {.batch = &x, .nesterov = o->nesterov, .weight_decay = o->weight_decay};
+        MatrixBatch batch = step_batch(s, &s->views[i], 0, s->views[i].view.count);
+        ElementUpdate update = {.batch = &batch, .nesterov = o->nesterov, .weight_decay = o->weight_decay};
         s->ops->sgd_update(s->stream, &update);
     }
 }

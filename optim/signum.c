@@ -36,8 +36,8 @@ static WeightDecay weight_decay(const void *options) {
 static void step(const OptimizerStep *s) {
     const SignumOptions *o = s->options;
     for (int i = 0; i < s->n_views; i++) {
-        MatrixBatch x = step_batch(s, &s->views[i], 0, s->views[i].view.count);
-        s->ops->signum_update(s->stream, &(ElementUpdate){.batch = &x, .weight_decay = o->weight_decay});
+        MatrixBatch batch = step_batch(s, &s->views[i], 0, s->views[i].view.count);
+        s->ops->signum_update(s->stream, &(ElementUpdate){.batch = &batch, .weight_decay = o->weight_decay});
     }
 }
 

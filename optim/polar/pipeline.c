@@ -60,7 +60,7 @@ static const OptionSpec option_rows[] = {
                   .help = "exponent of the nuclear norm, with scale nuclear"),
     OPTION_NUMBER("weight-decay", weight_decay, "0", 0, 1e9, .help = "weight decay"),
     OPTION_ONE_OF("decay", decay, "decoupled", DECAYS,
-                  .help = "weight decay of all elements, or only if it has the sign of the update"),
+                  .help = "decay all elements, or only those with the sign of their update"),
 };
 const OptionTable polar_options = OPTION_TABLE(option_rows);
 

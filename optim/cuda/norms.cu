@@ -6,17 +6,17 @@
 #define MIN_SUM 1e-30
 
 static __device__ inline double block_max_of(const double *x, int64_t n, double *shared) {
-    double max = 0;
-    for (int64_t i = threadIdx.x; i < n; i += TOTAL_BLOCK) max = larger(max, x[i]);
-    return block_max(max, shared);
+    double largest = 0;
+    for (int64_t i = threadIdx.x; i < n; i += TOTAL_BLOCK) largest = larger(largest, x[i]);
+    return block_max(largest, shared);
 }
 
 // One block per matrix.
-__global__ void norms_kernel(double *norms, const double *columns, const double *batch_rows, int64_t rows,
+__global__ void norms_kernel(double *norms, const double *column_sums, const double *row_sums, int64_t rows,
                              int64_t cols) {
     CUDA_SHARED_ARRAY(double, shared, WARP);
-    double one = block_max_of(columns + blockIdx.x * cols, cols, shared);
-    double infinity = block_max_of(batch_rows + blockIdx.x * rows, rows, shared);
+    double one = block_max_of(column_sums + blockIdx.x * cols, cols, shared);
+    double infinity = block_max_of(row_sums + blockIdx.x * rows, rows, shared);
     if (threadIdx.x != 0) return;
     norms[2 * blockIdx.x] = one;
     norms[2 * blockIdx.x + 1] = infinity;

@@ -31,7 +31,7 @@ struct PolarMethod {
     const char *summary;
     const char *source;
     int default_steps; // the source's; 0: until convergence
-    bool converges;    // takes steps = 0
+    bool converges;    // supports steps = 0: iterates until convergence
     bool solves;       // needs device_can_solve
     // Reads numbers back, or calls cuSOLVER, which does not document whether it synchronizes: cannot be captured.
     bool needs_host_sync;

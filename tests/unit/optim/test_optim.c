@@ -324,7 +324,7 @@ static void paper_update_has_the_stated_size(void **state) {
 
 // The public step-count benchmark sums its loss over 2^19 tokens. With the mean loss its steps are bitwise identical if
 // the eps added to norms and roots are divided by 2^19 too.
-static void a_mean_loss_with_its_eps_makes_the_steps_of_the_sum(void **state) {
+static void mean_loss_with_scaled_eps_equals_summed_loss(void **state) {
     (void)state;
     const double tokens = 1 << 19, eps[2][2] = {{1e-7, 1e-10}, {1e-7 / tokens, 1e-10 / tokens}};
     for (int f64 = 0; f64 < 2; f64++) {
@@ -376,7 +376,7 @@ int main(void) {
         cmocka_unit_test(signum_follows_its_equations),
         cmocka_unit_test(polar_family_follows_its_equations),
         cmocka_unit_test(paper_update_has_the_stated_size),
-        cmocka_unit_test(a_mean_loss_with_its_eps_makes_the_steps_of_the_sum),
+        cmocka_unit_test(mean_loss_with_scaled_eps_equals_summed_loss),
         cmocka_unit_test(momentum_warms_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -259,7 +259,7 @@ static void all_cases(Type type) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check_case(type, &cases[i]);
 }
 
-static void choices_follow_their_equations(void **state) {
+static void options_follow_their_equations(void **state) {
     (void)state;
     fixture_each_instance(all_cases);
 }
@@ -388,7 +388,7 @@ typedef struct {
     const char *settings, *optimizer_state; // state tensors of the tall matrix of layer 0, by name and shape
 } StateCase;
 
-static void state_is_what_the_choices_need(void **state) {
+static void state_depends_on_the_options(void **state) {
     (void)state;
     static const StateCase states[] = {
         {"polargrad polar=ns5", "momentum 17x8 "},
@@ -473,11 +473,11 @@ static void wrong_combinations_are_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(choices_follow_their_equations),
+        cmocka_unit_test(options_follow_their_equations),
         cmocka_unit_test(padding_of_the_vocabulary_does_not_matter),
         cmocka_unit_test(the_nuclear_norm_is_the_gradients),
         cmocka_unit_test(threads_do_not_change_bits),
-        cmocka_unit_test(state_is_what_the_choices_need),
+        cmocka_unit_test(state_depends_on_the_options),
         cmocka_unit_test(wrong_combinations_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

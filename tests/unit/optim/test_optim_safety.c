@@ -239,7 +239,7 @@ static void inputs_of_many_steps_are_kept_apart(void **state) {
 }
 
 // Results are bitwise identical in repeated runs and in any order of threads and blocks.
-static void runs_are_equal_to_the_bit(void **state) {
+static void runs_are_bitwise_identical(void **state) {
     (void)state;
     for (int i = 0; i < ALL_SETTINGS; i++) {
         void *first = NULL;
@@ -275,7 +275,7 @@ static int all_tests(void) {
         cmocka_unit_test(bad_steps_change_nothing),
         cmocka_unit_test(loss_is_scaled_before_it_is_judged),
         cmocka_unit_test(inputs_of_many_steps_are_kept_apart),
-        cmocka_unit_test(runs_are_equal_to_the_bit),
+        cmocka_unit_test(runs_are_bitwise_identical),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

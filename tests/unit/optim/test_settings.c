@@ -134,7 +134,7 @@ static void registry_is_consistent(void **state) {
     }
 }
 
-static void forms_fill_what_was_not_set(void **state) {
+static void form_sets_defaults_of_unset_options(void **state) {
     (void)state;
     Error err;
     ParamGroupOptions s = defaults_of("normuon");
@@ -322,7 +322,7 @@ static void nearest_names(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_settings_are_refused),         cmocka_unit_test(settings_read_back_as_written),
-        cmocka_unit_test(registry_is_consistent),           cmocka_unit_test(forms_fill_what_was_not_set),
+        cmocka_unit_test(registry_is_consistent),           cmocka_unit_test(form_sets_defaults_of_unset_options),
         cmocka_unit_test(rates_and_momentum_are_scheduled), cmocka_unit_test(routing_is_checked),
         cmocka_unit_test(states_follow_their_parameters),   cmocka_unit_test(states_do_not_depend_on_the_split),
         cmocka_unit_test(threads_do_not_change_bits),       cmocka_unit_test(nearest_names),

@@ -367,7 +367,7 @@ static void zero_matrix_gives_zero(void **state) {
     if (gpu) check_zero_matrix(gpu_stream, false);
 }
 
-static void zero_matrix_gives_zero_where_methods_solve(void **state) {
+static void zero_matrix_gives_zero_with_solvers(void **state) {
     (void)state;
     Error err;
     bool on_cpu = device_can_solve(device, &err), on_gpu = gpu && device_can_solve(gpu, &(Error){""});
@@ -405,7 +405,7 @@ int main(void) {
         cmocka_unit_test(sigma_max_is_safe),
         cmocka_unit_test(long_iterations_converge),
         cmocka_unit_test(zero_matrix_gives_zero),
-        cmocka_unit_test(zero_matrix_gives_zero_where_methods_solve),
+        cmocka_unit_test(zero_matrix_gives_zero_with_solvers),
         cmocka_unit_test(registry_is_consistent),
     };
     const struct CMUnitTest on_gpu[] = {cmocka_unit_test(factors_in_bf16)};

@@ -179,7 +179,7 @@ static void converging_methods_give_the_polar_factor(void **state) {
 }
 
 // The same bounds on a GPU, with fewer spectra: one for each kind of step.
-static void a_gpu_gives_the_polar_factor(void **state) {
+static void converging_methods_on_gpu(void **state) {
     (void)state;
     static const int some[] = {0, 2, 7};
     for (int m = 0; m < CONVERGING; m++)
@@ -270,7 +270,7 @@ static void batches_and_scales(void **state) {
     check_batches_and_scales(stream);
 }
 
-static void a_gpu_takes_batches_and_scales(void **state) {
+static void batches_and_scales_on_gpu(void **state) {
     (void)state;
     check_batches_and_scales(gpu_stream);
 }
@@ -499,8 +499,8 @@ int main(void) {
         cmocka_unit_test(published_programs_agree),
         cmocka_unit_test(published_accuracy_is_reached),
     };
-    const struct CMUnitTest on_gpu[] = {cmocka_unit_test(a_gpu_gives_the_polar_factor),
-                                        cmocka_unit_test(a_gpu_takes_batches_and_scales)};
+    const struct CMUnitTest on_gpu[] = {cmocka_unit_test(converging_methods_on_gpu),
+                                        cmocka_unit_test(batches_and_scales_on_gpu)};
     Error err;
     int failed = 0;
     if (solves_on("cpu", &err)) failed += cmocka_run_group_tests(tests, open_devices, close_device);

@@ -22,7 +22,7 @@ static bool check_group(const Param *param, ParamGroup group, const ParamGroupOp
         return error_set(err, "no optimizer for %s (%s): set --%soptimizer", param->name, role_name(param->role),
                          prefix);
     if (options->def->matrices_only && !param_is_matrix(param))
-        return error_set(err, "--%soptimizer %s takes matrices only, and %s is a vector: choose adamw or sgd",
+        return error_set(err, "--%soptimizer %s supports only matrices, but %s is a vector: use adamw or sgd",
                          prefix, options->def->name, param->name);
     if (options->def->check && !options->def->check(options->values.bytes, device, err))
         return error_prefix(err, "optimizer of group %s", group_name(group));

@@ -428,8 +428,8 @@ static void wrong_combinations_are_refused(void **state) {
         const char *settings, *vectors, *reason; // NULL: accepted
     } combinations[] = {
         {"polargrad", "adamw", NULL},
-        {"polargrad", "polargrad", "polargrad takes matrices only"},
-        {"polargrad", "rownorm", "rownorm takes matrices only"},
+        {"polargrad", "polargrad", "polargrad supports only matrices"},
+        {"polargrad", "rownorm", "rownorm supports only matrices"},
         {"polargrad momentum=0", "adamw", NULL},
         {"polargrad momentum=0 polar-first=yes", "adamw", "momentum is 0, but polar-first needs one"},
         {"polargrad momentum=0 ema=no", "adamw", "momentum is 0, but no-ema needs one"},

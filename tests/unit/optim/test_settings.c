@@ -180,7 +180,7 @@ static void routing_is_checked(void **state) {
     Error err = {""};
     assert_true(check("normuon", "adamw", &err));
     assert_false(check("adamw", "muon", &err)); // the others include vectors
-    assert_non_null(strstr(err.text, "--vector-optimizer muon takes matrices only"));
+    assert_non_null(strstr(err.text, "--vector-optimizer muon supports only matrices"));
     assert_false(check("muon polar=you5 polar-steps=6", "adamw", &err));
     assert_non_null(strstr(err.text, "hidden"));
     assert_non_null(strstr(err.text, "at most 5 steps"));

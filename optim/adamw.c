@@ -1,5 +1,5 @@
 // AdamW: Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019), in the form of llm.c.
-// Default rate and betas are those of NorMuon's auxiliary Adam, eps and decay those of the GPT-2 reproductions.
+// Default learning rate and betas are those of NorMuon's auxiliary Adam, eps and decay those of GPT-2 reproductions.
 #include "optim/registry.h"
 #include "optim/step.h"
 
@@ -12,9 +12,9 @@ static const OptionSpec rows[] = {
     OPTION_NUMBER("lr", lr, "3e-4", 0, 1e9, .help = "learning rate"),
     OPTION_NUMBER("beta1", beta1, "0.9", 0, 0.999999, .help = "decay of the first moment"),
     OPTION_NUMBER("beta2", beta2, "0.95", 0, 0.999999, .help = "decay of the second moment"),
-    OPTION_NUMBER("eps", eps, "1e-8", 1e-30, 1, .help = "added to the root of the corrected second moment"),
+    OPTION_NUMBER("eps", eps, "1e-8", 1e-30, 1, .help = "added to the square root of the corrected second moment"),
     OPTION_NUMBER("weight-decay", weight_decay, "0.1", 0, 1e9,
-                  .help = "weight decay; of gains and biases 0, unless --vector-weight-decay is given"),
+                  .help = "weight decay; 0 for gains and biases unless --vector-weight-decay is given"),
 };
 static const OptionTable table = OPTION_TABLE(rows);
 
@@ -39,8 +39,8 @@ static WeightDecay weight_decay(const void *options) {
 static void step(const OptimizerStep *s) {
     const AdamwOptions *o = s->options;
     for (int i = 0; i < s->n_views; i++) {
-        MatrixBatch x = step_batch(s, &s->views[i], 0, s->views[i].view.count);
-        ElementUpdate update = {.batch = &x, .eps = o->eps, .weight_decay = o->weight_decay};
+        MatrixBatch batch = step_batch(s, &s->views[i], 0, s->views[i].view.count);
+        ElementUpdate update = {.batch = &batch, .eps = o->eps, .weight_decay = o->weight_decay};
         s->ops->adamw_update(s->stream, &update);
     }
 }

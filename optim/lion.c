@@ -1,5 +1,5 @@
-// Lion: the sign of a momentum that the gradient goes into with a weight of its own (Chen et al. 2023, Algorithm 2). Its
-// steps are larger than Adam's, so that the paper's rates are 3 to 10 times smaller than AdamW's and its decays as much larger.
+// Lion: the sign of an interpolation between momentum and gradient (Chen et al. 2023, Algorithm 2). Its updates are
+// larger than Adam's: the paper's learning rates are 3 to 10 times smaller than AdamW's, its decays as much larger.
 #include "optim/registry.h"
 #include "optim/step.h"
 
@@ -13,7 +13,7 @@ static const OptionSpec rows[] = {
     OPTION_NUMBER("beta1", beta1, "0.9", 0, 0.999999, .help = "weight of the momentum in the update"),
     OPTION_NUMBER("beta2", beta2, "0.99", 0, 0.999999, .help = "decay of the momentum"),
     OPTION_NUMBER("weight-decay", weight_decay, "1", 0, 1e9,
-                  .help = "weight decay; of gains and biases 0, unless --vector-weight-decay is given"),
+                  .help = "weight decay; 0 for gains and biases unless --vector-weight-decay is given"),
 };
 static const OptionTable table = OPTION_TABLE(rows);
 
@@ -37,14 +37,14 @@ static WeightDecay weight_decay(const void *options) {
 static void step(const OptimizerStep *s) {
     const LionOptions *o = s->options;
     for (int i = 0; i < s->n_views; i++) {
-        MatrixBatch x = step_batch(s, &s->views[i], 0, s->views[i].view.count);
-        s->ops->lion_update(s->stream, &(ElementUpdate){.batch = &x, .weight_decay = o->weight_decay});
+        MatrixBatch batch = step_batch(s, &s->views[i], 0, s->views[i].view.count);
+        s->ops->lion_update(s->stream, &(ElementUpdate){.batch = &batch, .weight_decay = o->weight_decay});
     }
 }
 
 const OptimizerDef optimizer_lion = {
     .name = "lion",
-    .summary = "sign of the momentum and the gradient",
+    .summary = "sign of an average of momentum and gradient",
     .reference = "Chen et al. 2023, arXiv 2302.06675, Algorithm 2",
     .table = &table,
     .declare_state = declare_state,

@@ -1,4 +1,4 @@
-// Muon: the momentum of a matrix, orthogonalized (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
+// Muon: orthogonalized momentum (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
 #include "optim/polar/pipeline.h"
 #include "optim/registry.h"
 
@@ -20,7 +20,7 @@ static const OptionOffer offers[] = {{"lr", "0.02", POLAR_LR_NOTE},
 
 const OptimizerDef optimizer_muon = {
     .name = "muon",
-    .summary = "momentum, orthogonalized",
+    .summary = "orthogonalized momentum",
     .reference = "Jordan et al. 2024, kellerjordan.github.io/posts/muon",
     .offers = offers,
     .n_offers = sizeof offers / sizeof *offers,

@@ -1,8 +1,7 @@
-// NorMuon: Muon with its rows brought to equal size by a running second moment (Li et al. 2025).
-//   paper     Algorithm 1: plain average as momentum, update of root mean square 0.2
-//   official  the released code: Nesterov, the Frobenius norm given back after normalization, times
-//             sqrt(max(1, rows/cols))
-// The paper's ablations, and the public step-count benchmark's second moment of the longer side, are choices here.
+// NorMuon: Muon with row norms equalized by a running second moment (Li et al. 2025).
+//   paper     Algorithm 1: momentum is a plain average, the update has a root mean square of 0.2
+//   official  the released code: Nesterov, Frobenius norm restored after normalization, times sqrt(max(1, rows/cols))
+// The paper's ablations, and the step-count benchmark's second moment over the longer side, are options.
 #include "optim/polar/pipeline.h"
 #include "optim/registry.h"
 
@@ -41,13 +40,13 @@ static bool check(const void *options, const Device *device, Error *err) {
     const PolarOptions *o = options;
     if (o->second_moment == MOMENT_NONE &&
         (o->normalize == NORMALIZE_BEFORE || o->normalize_only == NORMALIZE_TALL))
-        return error_set(err, "second-moment is none: normalize and normalize-only need one (row, for example)");
+        return error_set(err, "second-moment is none, but normalize and normalize-only need one (for example row)");
     return polar_check(options, device, err);
 }
 
 const OptimizerDef optimizer_normuon = {
     .name = "normuon",
-    .summary = "momentum, orthogonalized, rows normalized by their second moment",
+    .summary = "orthogonalized momentum, rows normalized by their second moment",
     .reference = "Li et al. 2025, NorMuon, Algorithm 1",
     .offers = offers,
     .n_offers = sizeof offers / sizeof *offers,

@@ -18,7 +18,7 @@ struct Optimizer {
     int n_views[GROUP_COUNT];
     StateTensor *tensors;
     int n_tensors;
-    char *state; // device memory, as are the two below
+    char *state; // device memory, as are scratch and report
     void *scratch;
     StepReport *report;
     InputRing inputs;
@@ -31,26 +31,26 @@ static char *element_at(const void *base, int64_t index, Type type) {
 MatrixBatch step_batch(const OptimizerStep *step, const GroupView *view, int first, int count) {
     const MatrixGroup *g = &view->view;
     int param = first / g->parts, part = first % g->parts;
-    bool cut = g->parts > 1;
-    int left = cut ? g->parts - part : g->count - first;
+    bool is_split = g->parts > 1;
+    int left = is_split ? g->parts - part : g->count - first;
     int64_t offset = g->offset + param * g->stride + part * g->rows * g->cols;
-    MatrixBatch x = {.count = count < left ? count : left,
-                     .rows = g->rows,
-                     .cols = g->cols,
-                     .stride = cut ? g->rows * g->cols : g->stride,
-                     .master = element_at(step->master, offset, step->acc_type),
-                     .weights = element_at(step->weights, offset, step->type),
-                     .weights_type = step->type,
-                     .grads = step->grads ? element_at(step->grads, offset, step->acc_type) : NULL,
-                     .group = step->group,
-                     .inputs = step->inputs,
-                     .report = step->report};
+    MatrixBatch batch = {.count = count < left ? count : left,
+                         .rows = g->rows,
+                         .cols = g->cols,
+                         .stride = is_split ? g->rows * g->cols : g->stride,
+                         .master = element_at(step->master, offset, step->acc_type),
+                         .weights = element_at(step->weights, offset, step->type),
+                         .weights_type = step->type,
+                         .grads = step->grads ? element_at(step->grads, offset, step->acc_type) : NULL,
+                         .group = step->group,
+                         .inputs = step->inputs,
+                         .report = step->report};
     for (int i = 0; i < MAX_STATE_TENSORS; i++) {
-        x.state_stride[i] = cut ? view->state_part[i] : view->state_stride[i];
+        batch.state_stride[i] = is_split ? view->state_part[i] : view->state_stride[i];
         int64_t at = param * view->state_stride[i] + part * view->state_part[i];
-        if (view->state[i]) x.state[i] = element_at(view->state[i], at, view->state_type[i]);
+        if (view->state[i]) batch.state[i] = element_at(view->state[i], at, view->state_type[i]);
     }
-    return x;
+    return batch;
 }
 
 bool optimizer_check(const Device *device, const ParamTable *table, const ParamGroupOptions groups[GROUP_COUNT],
@@ -76,19 +76,19 @@ int64_t optimizer_stream_scratch(const Device *device, const ParamTable *table,
     return plan.stream_scratch_bytes;
 }
 
-// The views of a kind with the parts of its state that belong to them: the rows of each matrix, or the one row for it.
-static void add_views(Optimizer *o, const KindPlan *kind) {
-    int matrices = 0, seen = 0;
+// Adds the views of a parameter kind with their slices of its state: the same rows as the view, or one row per matrix.
+static void add_views(Optimizer *optimizer, const KindPlan *kind) {
+    int matrices = 0, first = 0;
     for (int i = 0; i < kind->n_views; i++) matrices += kind->views[i].parts;
-    for (int i = 0; i < kind->n_views; seen += kind->views[i].parts, i++) {
-        GroupView *view = &o->views[kind->group][o->n_views[kind->group]++];
+    for (int i = 0; i < kind->n_views; first += kind->views[i].parts, i++) {
+        GroupView *view = &optimizer->views[kind->group][optimizer->n_views[kind->group]++];
         *view = (GroupView){.view = kind->views[i]};
         for (int j = 0; j < kind->n_states; j++) {
             const StateSpec *spec = &kind->specs[j];
             bool by_row = spec->rows == kind->whole.first->rows;
             ASSERT(by_row || spec->rows == matrices);
-            int64_t row = by_row ? view->view.row : seen, rows = by_row ? view->view.rows : 1;
-            view->state[j] = element_at(o->state + kind->state_offset[j], row * spec->cols, spec->type);
+            int64_t row = by_row ? view->view.row : first, rows = by_row ? view->view.rows : 1;
+            view->state[j] = element_at(optimizer->state + kind->state_offset[j], row * spec->cols, spec->type);
             view->state_stride[j] = kind->state_stride[j] / (int64_t)type_size(spec->type);
             view->state_part[j] = rows * spec->cols;
             view->state_type[j] = spec->type;
@@ -99,207 +99,215 @@ static void add_views(Optimizer *o, const KindPlan *kind) {
 static const KindPlan *find_kind(const OptimizerPlan *plan, ParamKind which) {
     for (int i = 0; i < plan->n_kinds; i++)
         if (plan->kinds[i].whole.first->kind == which) return &plan->kinds[i];
-    ASSERT(!"every parameter has its plan");
+    ASSERT(!"a parameter kind without a plan");
     return NULL;
 }
 
-// The state tensors in the order of the parameters.
-static void list_tensors(Optimizer *o) {
-    for (int i = 0; i < o->table->n_params; i++) {
-        const Param *param = &o->table->params[i];
-        const KindPlan *kind = find_kind(&o->plan, param->kind);
+// Fills o->tensors, in parameter order.
+static void list_tensors(Optimizer *optimizer) {
+    for (int i = 0; i < optimizer->table->n_params; i++) {
+        const Param *param = &optimizer->table->params[i];
+        const KindPlan *kind = find_kind(&optimizer->plan, param->kind);
         int layer = param->layer < 0 ? 0 : param->layer;
         for (int j = 0; j < kind->n_states; j++) {
-            StateTensor *t = &o->tensors[o->n_tensors++];
+            StateTensor *t = &optimizer->tensors[optimizer->n_tensors++];
             *t = (StateTensor){.param = param,
                                .spec = kind->specs[j],
-                               .data = o->state + kind->state_offset[j] + layer * kind->state_stride[j]};
+                               .data = optimizer->state + kind->state_offset[j] + layer * kind->state_stride[j]};
             snprintf(t->name, sizeof t->name, "%s.%s", kind->specs[j].name, param->name);
         }
     }
 }
 
-static bool allocate(Optimizer *o) {
-    o->tensors = calloc((size_t)o->table->n_params * MAX_STATE_TENSORS + 1, sizeof *o->tensors);
-    o->state = device_alloc(o->device, (size_t)o->plan.state_bytes);
-    o->scratch = device_alloc(o->device, (size_t)o->plan.scratch_bytes);
-    o->report = device_alloc(o->device, sizeof *o->report);
-    return input_ring_create(&o->inputs, o->device) && o->tensors && o->state && o->scratch && o->report;
+static bool allocate(Optimizer *optimizer) {
+    optimizer->tensors =
+        calloc((size_t)optimizer->table->n_params * MAX_STATE_TENSORS + 1, sizeof *optimizer->tensors);
+    optimizer->state = device_alloc(optimizer->device, (size_t)optimizer->plan.state_bytes);
+    optimizer->scratch = device_alloc(optimizer->device, (size_t)optimizer->plan.scratch_bytes);
+    optimizer->report = device_alloc(optimizer->device, sizeof *optimizer->report);
+    return input_ring_create(&optimizer->inputs, optimizer->device) && optimizer->tensors && optimizer->state &&
+           optimizer->scratch && optimizer->report;
 }
 
 Optimizer *optimizer_create(Device *device, Type type, const ParamTable *table,
                             const ParamGroupOptions groups[GROUP_COUNT], Error *err) {
-    Optimizer *o = calloc(1, sizeof *o);
-    if (!o) {
+    Optimizer *optimizer = calloc(1, sizeof *optimizer);
+    if (!optimizer) {
         error_set(err, "out of memory for the optimizer");
         return NULL;
     }
-    o->device = device;
-    o->type = type;
-    o->acc_type = type_accumulate(type);
-    o->table = table;
-    o->ops = optim_ops(device, o->acc_type);
+    optimizer->device = device;
+    optimizer->type = type;
+    optimizer->acc_type = type_accumulate(type);
+    optimizer->table = table;
+    optimizer->ops = optim_ops(device, optimizer->acc_type);
     bool ok = optim_ops(device, type)
-                  ? optimizer_plan(&o->plan, device, table, groups, type, err)
+                  ? optimizer_plan(&optimizer->plan, device, table, groups, type, err)
                   : error_set(err, "%s has no optimizer operations for %s", device->name, type_name(type));
-    if (ok && !allocate(o))
+    if (ok && !allocate(optimizer))
         ok = error_set(err, "out of memory: the optimizer needs %.1f MiB of state and %.1f MiB of scratch",
-                       (double)o->plan.state_bytes / (1 << 20), (double)o->plan.scratch_bytes / (1 << 20));
+                       (double)optimizer->plan.state_bytes / (1 << 20),
+                       (double)optimizer->plan.scratch_bytes / (1 << 20));
     if (!ok) {
-        optimizer_free(o);
+        optimizer_free(optimizer);
         return NULL;
     }
-    for (int i = 0; i < o->plan.n_kinds; i++) add_views(o, &o->plan.kinds[i]);
-    list_tensors(o);
-    return o;
+    for (int i = 0; i < optimizer->plan.n_kinds; i++) add_views(optimizer, &optimizer->plan.kinds[i]);
+    list_tensors(optimizer);
+    return optimizer;
 }
 
-void optimizer_free(Optimizer *o) {
-    if (!o) return;
-    input_ring_free(&o->inputs, o->device);
-    device_free(o->device, o->report);
-    device_free(o->device, o->scratch);
-    device_free(o->device, o->state);
-    free(o->tensors);
-    free(o);
+void optimizer_free(Optimizer *optimizer) {
+    if (!optimizer) return;
+    input_ring_free(&optimizer->inputs, optimizer->device);
+    device_free(optimizer->device, optimizer->report);
+    device_free(optimizer->device, optimizer->scratch);
+    device_free(optimizer->device, optimizer->state);
+    free(optimizer->tensors);
+    free(optimizer);
 }
 
-static OptimizerStep group_step(Optimizer *o, Stream *stream, ParamGroup group, void *master, void *weights,
+static OptimizerStep group_step(Optimizer *optimizer, Stream *stream, ParamGroup group, void *master, void *weights,
                                 const void *grads) {
     return (OptimizerStep){.stream = stream,
-                           .ops = o->ops,
-                           .type = o->type,
-                           .acc_type = o->acc_type,
+                           .ops = optimizer->ops,
+                           .type = optimizer->type,
+                           .acc_type = optimizer->acc_type,
                            .group = group,
-                           .options = o->plan.groups[group].values.bytes,
-                           .views = o->views[group],
-                           .n_views = o->n_views[group],
+                           .options = optimizer->plan.groups[group].values.bytes,
+                           .views = optimizer->views[group],
+                           .n_views = optimizer->n_views[group],
                            .master = master,
                            .weights = weights,
                            .grads = grads,
-                           .inputs = o->inputs.device,
-                           .report = o->report,
-                           .scratch = o->scratch};
+                           .inputs = optimizer->inputs.device,
+                           .report = optimizer->report,
+                           .scratch = optimizer->scratch};
 }
 
-static void guard_step(Optimizer *o, Stream *stream, const void *grads, const double *loss) {
-    double *sums = o->scratch, *next = sums;
-    for (int i = 0; i < o->plan.n_kinds; i++) {
-        const MatrixGroup *g = &o->plan.kinds[i].whole;
+static void guard_step(Optimizer *optimizer, Stream *stream, const void *grads, const double *loss) {
+    double *sums = optimizer->scratch, *next = sums;
+    for (int i = 0; i < optimizer->plan.n_kinds; i++) {
+        const MatrixGroup *g = &optimizer->plan.kinds[i].whole;
         RowSumSquares squares = {.sums = next,
-                                 .x = element_at(grads, g->offset, o->acc_type),
+                                 .x = element_at(grads, g->offset, optimizer->acc_type),
                                  .stride = g->stride,
                                  .count = g->count,
                                  .rows = g->rows,
                                  .cols = g->cols};
-        o->ops->row_sum_squares(stream, &squares);
+        optimizer->ops->row_sum_squares(stream, &squares);
         next += g->count * g->rows;
     }
-    StepGuard guard = {
-        .report = o->report, .inputs = o->inputs.device, .row_sums = sums, .n = o->plan.n_rows, .loss = loss};
-    o->ops->step_guard(stream, &guard);
+    StepGuard guard = {.report = optimizer->report,
+                       .inputs = optimizer->inputs.device,
+                       .row_sums = sums,
+                       .n = optimizer->plan.n_rows,
+                       .loss = loss};
+    optimizer->ops->step_guard(stream, &guard);
 }
 
-void optimizer_begin(Optimizer *o, Stream *stream, int64_t t, int64_t total_steps, double max_grad_norm,
+void optimizer_begin(Optimizer *optimizer, Stream *stream, int64_t t, int64_t total_steps, double max_grad_norm,
                      double loss_scale, double loss_limit) {
     StepInputs inputs = {.max_grad_norm = max_grad_norm, .loss_scale = loss_scale, .loss_limit = loss_limit};
-    step_inputs_fill(&inputs, o->plan.groups, t, total_steps);
-    input_ring_push(&o->inputs, stream, &inputs);
+    step_inputs_fill(&inputs, optimizer->plan.groups, t, total_steps);
+    input_ring_push(&optimizer->inputs, stream, &inputs);
 }
 
-void optimizer_update(Optimizer *o, Stream *stream, void *master, void *weights, const void *grads,
+void optimizer_update(Optimizer *optimizer, Stream *stream, void *master, void *weights, const void *grads,
                       const double *loss) {
-    guard_step(o, stream, grads, loss);
+    guard_step(optimizer, stream, grads, loss);
     for (int g = 0; g < GROUP_COUNT; g++) {
-        if (o->n_views[g] == 0) continue;
-        OptimizerStep step = group_step(o, stream, (ParamGroup)g, master, weights, grads);
-        o->plan.groups[g].def->step(&step);
+        if (optimizer->n_views[g] == 0) continue;
+        OptimizerStep step = group_step(optimizer, stream, (ParamGroup)g, master, weights, grads);
+        optimizer->plan.groups[g].def->step(&step);
     }
 }
 
-bool optimizer_needs_host_sync(const Optimizer *o) {
+bool optimizer_needs_host_sync(const Optimizer *optimizer) {
     for (int g = 0; g < GROUP_COUNT; g++) {
-        const ParamGroupOptions *group = &o->plan.groups[g];
-        if (o->n_views[g] > 0 && group->def->needs_host_sync && group->def->needs_host_sync(group->values.bytes)) return true;
+        const ParamGroupOptions *group = &optimizer->plan.groups[g];
+        if (optimizer->n_views[g] > 0 && group->def->needs_host_sync &&
+            group->def->needs_host_sync(group->values.bytes))
+            return true;
     }
     return false;
 }
 
-void optimizer_step(Optimizer *o, Stream *stream, void *master, void *weights, const void *grads,
+void optimizer_step(Optimizer *optimizer, Stream *stream, void *master, void *weights, const void *grads,
                     const double *loss, int64_t t, int64_t total_steps, double max_grad_norm, double loss_scale,
                     double loss_limit) {
-    optimizer_begin(o, stream, t, total_steps, max_grad_norm, loss_scale, loss_limit);
-    optimizer_update(o, stream, master, weights, grads, loss);
+    optimizer_begin(optimizer, stream, t, total_steps, max_grad_norm, loss_scale, loss_limit);
+    optimizer_update(optimizer, stream, master, weights, grads, loss);
 }
 
-void optimizer_evaluation_weights(Optimizer *o, Stream *stream, void *master, void *weights, bool enter) {
+void optimizer_evaluation_weights(Optimizer *optimizer, Stream *stream, void *master, void *weights, bool enter) {
     for (int g = 0; g < GROUP_COUNT; g++) {
-        if (o->n_views[g] == 0 || !o->plan.groups[g].def->evaluation_weights) continue;
-        OptimizerStep step = group_step(o, stream, (ParamGroup)g, master, weights, NULL);
-        o->plan.groups[g].def->evaluation_weights(&step, enter);
+        if (optimizer->n_views[g] == 0 || !optimizer->plan.groups[g].def->evaluation_weights) continue;
+        OptimizerStep step = group_step(optimizer, stream, (ParamGroup)g, master, weights, NULL);
+        optimizer->plan.groups[g].def->evaluation_weights(&step, enter);
     }
 }
 
-StepReport optimizer_report(const Optimizer *o, Stream *stream) {
+StepReport optimizer_report(const Optimizer *optimizer, Stream *stream) {
     StepReport report;
-    device_copy(stream, &report, o->report, sizeof report);
+    device_copy(stream, &report, optimizer->report, sizeof report);
     stream_synchronize(stream);
     return report;
 }
 
-int optimizer_state_count(const Optimizer *o) {
-    return o->n_tensors;
+int optimizer_state_count(const Optimizer *optimizer) {
+    return optimizer->n_tensors;
 }
 
-StateTensor optimizer_state(const Optimizer *o, int i) {
-    ASSERT(i >= 0 && i < o->n_tensors);
-    return o->tensors[i];
+StateTensor optimizer_state(const Optimizer *optimizer, int i) {
+    ASSERT(i >= 0 && i < optimizer->n_tensors);
+    return optimizer->tensors[i];
 }
 
-double optimizer_applied(const Optimizer *o, Stream *stream) {
-    return optimizer_report(o, stream).applied;
+double optimizer_applied(const Optimizer *optimizer, Stream *stream) {
+    return optimizer_report(optimizer, stream).applied;
 }
 
-void optimizer_set_applied(Optimizer *o, Stream *stream, double applied) {
-    device_copy(stream, &o->report->applied, &applied, sizeof applied);
+void optimizer_set_applied(Optimizer *optimizer, Stream *stream, double applied) {
+    device_copy(stream, &optimizer->report->applied, &applied, sizeof applied);
     stream_synchronize(stream);
 }
 
-int optimizer_matrix_count(const Optimizer *o) {
+int optimizer_matrix_count(const Optimizer *optimizer) {
     int count = 0;
-    for (int i = 0; i < o->plan.n_kinds; i++) {
-        const KindPlan *kind = &o->plan.kinds[i];
+    for (int i = 0; i < optimizer->plan.n_kinds; i++) {
+        const KindPlan *kind = &optimizer->plan.kinds[i];
         if (param_is_matrix(kind->whole.first)) count += kind->n_views * kind->whole.count;
     }
     return count;
 }
 
-// The average or sum of past gradients that a parameter's optimizer keeps, from row `row` of layer `layer` on.
-static const void *momentum_of(const Optimizer *o, const KindPlan *kind, int layer, int64_t row) {
+// The first moment (average or sum of past gradients) of one layer, from row `row` on; NULL: none.
+static const void *momentum_of(const Optimizer *optimizer, const KindPlan *kind, int layer, int64_t row) {
     for (int i = 0; i < kind->n_states; i++) {
         const StateSpec *spec = &kind->specs[i];
         if (strcmp(spec->name, "momentum") != 0 && strcmp(spec->name, "moment1") != 0) continue;
-        ASSERT(spec->type == o->acc_type && spec->cols == kind->whole.cols);
-        return element_at(o->state + kind->state_offset[i] + layer * kind->state_stride[i], row * spec->cols,
-                          spec->type);
+        ASSERT(spec->type == optimizer->acc_type && spec->cols == kind->whole.cols);
+        return element_at(optimizer->state + kind->state_offset[i] + layer * kind->state_stride[i],
+                          row * spec->cols, spec->type);
     }
     return NULL;
 }
 
-void optimizer_matrices(OptimizerMatrix *matrices, const Optimizer *o) {
-    for (int i = 0; i < o->table->n_params; i++) {
-        const Param *param = &o->table->params[i];
-        const KindPlan *kind = find_kind(&o->plan, param->kind);
+void optimizer_matrices(OptimizerMatrix *matrices, const Optimizer *optimizer) {
+    for (int i = 0; i < optimizer->table->n_params; i++) {
+        const Param *param = &optimizer->table->params[i];
+        const KindPlan *kind = find_kind(&optimizer->plan, param->kind);
         for (int j = 0; j < kind->n_views && param_is_matrix(param); j++) {
             const MatrixGroup *view = &kind->views[j];
-            *matrices++ =
-                (OptimizerMatrix){.param = param,
-                                  .group = kind->group,
-                                  .split = kind->n_views > 1 ? param->splits[j].name : "",
-                                  .offset = param->offset + view->row * view->cols,
-                                  .rows = view->rows,
-                                  .cols = view->cols,
-                                  .momentum = momentum_of(o, kind, param->layer < 0 ? 0 : param->layer, view->row)};
+            *matrices++ = (OptimizerMatrix){
+                .param = param,
+                .group = kind->group,
+                .split = kind->n_views > 1 ? param->splits[j].name : "",
+                .offset = param->offset + view->row * view->cols,
+                .rows = view->rows,
+                .cols = view->cols,
+                .momentum = momentum_of(optimizer, kind, param->layer < 0 ? 0 : param->layer, view->row)};
         }
     }
 }

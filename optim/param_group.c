@@ -1,4 +1,4 @@
-// The options of a group of parameters: defaults, text to value and back, what follows from them at a step.
+// The options of a parameter group: defaults, parsing, formatting, scheduled learning rate.
 #include "base/suggest.h"
 #include "optim/optimizer.h"
 
@@ -30,11 +30,11 @@ void param_group_init(ParamGroupOptions *group, const OptimizerDef *def) {
 }
 
 int optimizer_option_find(const OptimizerDef *def, const char *name, Error *err) {
-    enum { MOST = 64 };
-    const char *names[MOST];
+    enum { MAX_OPTIONS = 64 };
+    const char *names[MAX_OPTIONS];
     char list[512] = "";
     int n = optimizer_option_count(def);
-    ASSERT(n <= MOST);
+    ASSERT(n <= MAX_OPTIONS);
     for (int i = 0; i < n; i++) {
         names[i] = optimizer_option(def, i).name;
         if (strcmp(names[i], name) == 0) return i;

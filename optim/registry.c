@@ -26,7 +26,7 @@ const OptimizerDef *optimizer_find(const char *name, Error *err) {
         snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", names[i]);
     }
     const char *near = suggest_name(name, names, REGISTERED);
-    error_set(err, "unknown optimizer '%s'%s%s%s: there are %s", name, near ? " (did you mean '" : "",
+    error_set(err, "unknown optimizer '%s'%s%s%s; use one of %s", name, near ? " (did you mean '" : "",
               near ? near : "", near ? "'?)" : "", list);
     return NULL;
 }

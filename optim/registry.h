@@ -1,4 +1,4 @@
-// optim/registry.h - the optimizers, each in a file of its own; optim/registry.def lists them. For the files of optim/ only.
+// optim/registry.h - declares the optimizers of optim/registry.def. Internal to optim/.
 #ifndef POLAR_OPTIM_REGISTRY_H
 #define POLAR_OPTIM_REGISTRY_H
 

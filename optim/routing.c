@@ -8,7 +8,7 @@ static int64_t aligned(int64_t bytes) {
     return (bytes + STATE_ALIGN - 1) / STATE_ALIGN * STATE_ALIGN;
 }
 
-// Padding rows have no gradient and no class: they are no part of the view, and stay zero.
+// Padding rows of the vocabulary have no gradient: views leave them out, and they stay zero.
 static MatrixGroup without_padding(MatrixGroup view) {
     int64_t valid = view.first->valid_rows - view.row;
     if (view.rows > valid) view.rows = valid;
@@ -22,7 +22,7 @@ static bool check_group(const Param *param, ParamGroup group, const ParamGroupOp
         return error_set(err, "no optimizer for %s (%s): set --%soptimizer", param->name, role_name(param->role),
                          prefix);
     if (options->def->matrices_only && !param_is_matrix(param))
-        return error_set(err, "--%soptimizer %s takes matrices only, and %s is a vector: choose adamw or sgd",
+        return error_set(err, "--%soptimizer %s supports only matrices, but %s is a vector: use adamw or sgd",
                          prefix, options->def->name, param->name);
     if (options->def->check && !options->def->check(options->values.bytes, device, err))
         return error_prefix(err, "optimizer of group %s", group_name(group));
@@ -41,7 +41,7 @@ static void plan_state(OptimizerPlan *plan, KindPlan *kind, const ParamGroupOpti
     }
 }
 
-// Of the stream's: for the norm of the gradients.
+// Bytes of the stream's workspace for the row sums of the gradient norm.
 static int64_t sum_scratch(const KindPlan *kind, const Device *device, Type type) {
     const OptimOps *ops = device ? optim_ops(device, type_accumulate(type)) : NULL;
     if (ops == NULL || ops->row_scratch == NULL) return 0;
@@ -81,7 +81,7 @@ bool optimizer_plan(OptimizerPlan *plan, const Device *device, const ParamTable 
     }
     for (int kind = 0; kind < PARAM_KIND_COUNT; kind++)
         if (!plan_kind(plan, device, table, (ParamKind)kind, type, err)) return false;
-    // The row sums of the gradient norm are done with when the optimizers start: the scratch is shared.
+    // The row sums of the gradient norm are consumed before the optimizers start, so both share the scratch.
     int64_t sums = plan->n_rows * (int64_t)sizeof(double);
     if (sums > plan->scratch_bytes) plan->scratch_bytes = sums;
     return true;

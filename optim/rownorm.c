@@ -1,4 +1,5 @@
-// Row-normalized momentum for embeddings and heads: W_i -= lr M_i / (||M_i|| + eps) (Lau and Su 2026). No polar factor.
+// Row-normalized momentum for embeddings and heads, without a polar factor: W_i -= lr M_i / (||M_i|| + eps) (Lau and
+// Su 2026).
 #include "optim/polar/pipeline.h"
 #include "optim/registry.h"
 
@@ -15,7 +16,7 @@ static void resolve(ParamGroupOptions *group) {
 
 const OptimizerDef optimizer_rownorm = {
     .name = "rownorm",
-    .summary = "momentum with rows of norm 1",
+    .summary = "row-normalized momentum",
     .reference = "Lau and Su 2026 (arXiv 2605.18106)",
     .offers = offers,
     .n_offers = sizeof offers / sizeof *offers,

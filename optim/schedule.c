@@ -12,10 +12,10 @@ const OptionChoice SCHEDULE_NAMES[] = {{"constant", SCHEDULE_CONSTANT},
 
 #define OPTIONS_OF Schedule
 static const OptionSpec options[] = {
-    OPTION_ONE_OF("schedule", kind, "constant", SCHEDULE_NAMES, .help = "of the learning rate"),
-    OPTION_INT64("warmup", warmup, "0", 0, 1e15, .help = "steps over which it rises from 0"),
-    OPTION_NUMBER("cooldown", cooldown, "0.4", 0, 1, .help = "wsd: the fraction of all steps over which it falls"),
-    OPTION_NUMBER("final-lr", final, "0", 0, 1, .help = "fraction of the learning rate it falls to"),
+    OPTION_ONE_OF("schedule", kind, "constant", SCHEDULE_NAMES, .help = "learning-rate schedule"),
+    OPTION_INT64("warmup", warmup, "0", 0, 1e15, .help = "linear warm-up steps"),
+    OPTION_NUMBER("cooldown", cooldown, "0.4", 0, 1, .help = "wsd: fraction of all steps that decays"),
+    OPTION_NUMBER("final-lr", final, "0", 0, 1, .help = "final learning rate, as a fraction of lr"),
 };
 
 const OptionTable schedule_options = OPTION_TABLE(options);

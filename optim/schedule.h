@@ -12,10 +12,10 @@ extern "C" {
 
 // After a linear warm-up over `warmup` steps (factor (t + 1) / warmup at step t, as in llm.c):
 //   constant  1
-//   linear    from 1 straight to `final` at the last step
-//   cosine    from 1 along half a cosine to `final`
+//   linear    from 1 to `final` at step `total`
+//   cosine    from 1 to `final` along half a cosine
 //   wsd       1, then linear to `final` over the last `cooldown` (a fraction of all steps)
-// all of them times decay_factor after every decay_every steps, where that is not 0.
+// All are multiplied by decay_factor every decay_every steps, unless decay_every is 0.
 typedef enum { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD, SCHEDULE_COUNT } ScheduleKind;
 extern const OptionChoice SCHEDULE_NAMES[];
 
@@ -28,7 +28,7 @@ typedef struct {
     double decay_factor;
 } Schedule;
 
-// "schedule", "warmup", "cooldown" and "final-lr" of a Schedule.
+// The options "schedule", "warmup", "cooldown" and "final-lr".
 extern const OptionTable schedule_options;
 
 // The factor for step t of `total` (0-based; at t == total it would be `final`).

@@ -10,10 +10,10 @@ typedef struct {
 #define OPTIONS_OF SgdOptions
 static const OptionSpec rows[] = {
     OPTION_NUMBER("lr", lr, "0.1", 0, 1e9, .help = "learning rate"),
-    OPTION_NUMBER("momentum", momentum, "0.9", 0, 0.999999, .help = "decay of the momentum; 0: none is kept"),
-    OPTION_FLAG("nesterov", nesterov, "no", .help = "look ahead by one gradient"),
+    OPTION_NUMBER("momentum", momentum, "0.9", 0, 0.999999, .help = "decay of the momentum; 0: no momentum"),
+    OPTION_FLAG("nesterov", nesterov, "no", .help = "Nesterov momentum"),
     OPTION_NUMBER("weight-decay", weight_decay, "0", 0, 1e9,
-                  .help = "weight decay as part of the gradient; of gains and biases 0, unless "
+                  .help = "weight decay, added to the gradient; 0 for gains and biases unless "
                           "--vector-weight-decay is given"),
 };
 static const OptionTable table = OPTION_TABLE(rows);
@@ -34,8 +34,8 @@ static void scalars(StepScalars *scalars, const void *options, int64_t t) {
 static void step(const OptimizerStep *s) {
     const SgdOptions *o = s->options;
     for (int i = 0; i < s->n_views; i++) {
-        MatrixBatch x = step_batch(s, &s->views[i], 0, s->views[i].view.count);
-        ElementUpdate update = {.batch = &x, .nesterov = o->nesterov, .weight_decay = o->weight_decay};
+        MatrixBatch batch = step_batch(s, &s->views[i], 0, s->views[i].view.count);
+        ElementUpdate update = {.batch = &batch, .nesterov = o->nesterov, .weight_decay = o->weight_decay};
         s->ops->sgd_update(s->stream, &update);
     }
 }

@@ -1,5 +1,5 @@
-// Signum: the sign of a momentum (Bernstein et al. 2018, Algorithm 2), an average as in the analysis there; signSGD with
-// --momentum 0. Weight decay is decoupled, of Lion's size at Lion's rate.
+// Signum: the sign of the momentum (Bernstein et al. 2018, Algorithm 2), an average as in their analysis; signSGD with
+// --momentum 0. Weight decay is decoupled; rate and decay have Lion's defaults.
 #include "optim/registry.h"
 #include "optim/step.h"
 
@@ -10,9 +10,9 @@ typedef struct {
 #define OPTIONS_OF SignumOptions
 static const OptionSpec rows[] = {
     OPTION_NUMBER("lr", lr, "1e-4", 0, 1e9, .help = "learning rate"),
-    OPTION_NUMBER("momentum", momentum, "0.9", 0, 0.999999, .help = "decay of the momentum; 0: none is kept"),
+    OPTION_NUMBER("momentum", momentum, "0.9", 0, 0.999999, .help = "decay of the momentum; 0: no momentum"),
     OPTION_NUMBER("weight-decay", weight_decay, "1", 0, 1e9,
-                  .help = "weight decay; of gains and biases 0, unless --vector-weight-decay is given"),
+                  .help = "weight decay; 0 for gains and biases unless --vector-weight-decay is given"),
 };
 static const OptionTable table = OPTION_TABLE(rows);
 
@@ -36,8 +36,8 @@ static WeightDecay weight_decay(const void *options) {
 static void step(const OptimizerStep *s) {
     const SignumOptions *o = s->options;
     for (int i = 0; i < s->n_views; i++) {
-        MatrixBatch x = step_batch(s, &s->views[i], 0, s->views[i].view.count);
-        s->ops->signum_update(s->stream, &(ElementUpdate){.batch = &x, .weight_decay = o->weight_decay});
+        MatrixBatch batch = step_batch(s, &s->views[i], 0, s->views[i].view.count);
+        s->ops->signum_update(s->stream, &(ElementUpdate){.batch = &batch, .weight_decay = o->weight_decay});
     }
 }
 

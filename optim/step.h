@@ -1,13 +1,13 @@
-// optim/step.h - what an optimizer's step is given. For the files of optim/ only.
+// optim/step.h - the arguments of OptimizerDef.step. Internal to optim/.
 #ifndef POLAR_OPTIM_STEP_H
 #define POLAR_OPTIM_STEP_H
 
 #include "optim/ops.h"
 #include "optim/optimizer.h"
 
-// One matrix group (or vectors: rows 1) of a group of parameters with its state. state[i] is the view's first
-// element of the i-th declared tensor; that of the next parameter stands state_stride[i] elements further, that of the
-// next part of a parameter state_part[i].
+// Equally shaped matrices (or vectors, with rows = 1) of a parameter group and their state. state[i] points to the
+// view's first element in the i-th declared state tensor; the next parameter is state_stride[i] elements further, and
+// the next part of the same parameter state_part[i].
 typedef struct {
     MatrixGroup view;
     void *state[MAX_STATE_TENSORS];
@@ -23,14 +23,14 @@ struct OptimizerStep {
     const void *options; // the optimizer's own struct
     const GroupView *views;
     int n_views;
-    void *master, *weights; // arenas; weights is master where the types are equal
+    void *master, *weights; // arenas; weights == master if the types are equal
     const void *grads;
     const StepInputs *inputs; // device memory
     const StepReport *report; // device memory
     void *scratch;
 };
 
-// The batch of `count` matrices of a view from matrix `first` on, for an operation; fewer where the view ends, or a
-// parameter of several parts.
+// The batch of up to `count` matrices of a view, from matrix `first` on. It is shorter if the view, or a parameter that
+// is split into parts, ends before.
 MatrixBatch step_batch(const OptimizerStep *step, const GroupView *view, int first, int count);
 #endif

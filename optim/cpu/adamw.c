@@ -13,54 +13,56 @@ static inline real real_sqrt(real x) {
 
 typedef struct {
     real clip_scale, lr;
-    real beta1, one_minus_beta1, inv_bias1; // of the first moment; inv_bias: 1 / bias correction
-    real beta2, one_minus_beta2, inv_bias2; // of the second
+    real beta1, one_minus_beta1, inv_bias1; // first moment; inv_bias: 1 / bias correction
+    real beta2, one_minus_beta2, inv_bias2; // second moment
     real eps, weight_decay;
 } AdamwScalars;
 
-static AdamwScalars adamw_scalars(const ElementUpdate *a) {
-    const StepInputs *in = a->batch->inputs;
-    const StepReport *report = a->batch->report;
-    int g = a->batch->group;
+static AdamwScalars adamw_scalars(const ElementUpdate *args) {
+    const StepInputs *inputs = args->batch->inputs;
+    const StepReport *report = args->batch->report;
+    int group = args->batch->group;
     return (AdamwScalars){.clip_scale = (real)report->clip_scale,
-                          .lr = (real)in->lr[g],
-                          .beta1 = (real)in->beta1[g],
-                          .one_minus_beta1 = (real)(1 - in->beta1[g]),
-                          .inv_bias1 = (real)(1 / report->bias_correction1[g]),
-                          .beta2 = (real)in->beta2[g],
-                          .one_minus_beta2 = (real)(1 - in->beta2[g]),
-                          .inv_bias2 = (real)(1 / report->bias_correction2[g]),
-                          .eps = (real)a->eps,
-                          .weight_decay = (real)a->weight_decay};
+                          .lr = (real)inputs->lr[group],
+                          .beta1 = (real)inputs->beta1[group],
+                          .one_minus_beta1 = (real)(1 - inputs->beta1[group]),
+                          .inv_bias1 = (real)(1 / report->bias_correction1[group]),
+                          .beta2 = (real)inputs->beta2[group],
+                          .one_minus_beta2 = (real)(1 - inputs->beta2[group]),
+                          .inv_bias2 = (real)(1 / report->bias_correction2[group]),
+                          .eps = (real)args->eps,
+                          .weight_decay = (real)args->weight_decay};
 }
 
 static void adamw_row(real *restrict p, real *restrict m, real *restrict v, const real *restrict grad, int64_t n,
-                      AdamwScalars k) {
+                      AdamwScalars scalars) {
     for (int64_t i = 0; i < n; i++) {
-        real g = k.clip_scale * grad[i];
-        // first moment: average of the gradient
-        real mi = k.beta1 * m[i] + k.one_minus_beta1 * g;
-        // second moment: average of its square
-        real vi = k.beta2 * v[i] + k.one_minus_beta2 * (g * g);
+        real g = scalars.clip_scale * grad[i];
+        // first moment: moving average of the gradient
+        real mi = scalars.beta1 * m[i] + scalars.one_minus_beta1 * g;
+        // second moment: moving average of its square
+        real vi = scalars.beta2 * v[i] + scalars.one_minus_beta2 * (g * g);
         m[i] = mi;
         v[i] = vi;
-        // both corrected for their start at zero; decoupled weight decay
-        p[i] -= k.lr * (mi * k.inv_bias1 / (real_sqrt(vi * k.inv_bias2) + k.eps) + k.weight_decay * p[i]);
+        // bias-corrected moments; decoupled weight decay
+        p[i] -= scalars.lr * (mi * scalars.inv_bias1 / (real_sqrt(vi * scalars.inv_bias2) + scalars.eps) +
+                              scalars.weight_decay * p[i]);
     }
 }
 
-void OP_TABLE(adamw_update)(Stream *s, const ElementUpdate *a) {
+void OP_TABLE(adamw_update)(Stream *s, const ElementUpdate *args) {
     (void)s;
-    const MatrixBatch *x = a->batch;
-    ASSERT(x->weights == x->master);
-    if (x->report->ok == 0) return;
-    AdamwScalars k = adamw_scalars(a);
-    int64_t n = x->count * x->rows, rows = x->rows, cols = x->cols;
+    const MatrixBatch *batch = args->batch;
+    ASSERT(batch->weights == batch->master);
+    if (batch->report->ok == 0) return;
+    AdamwScalars scalars = adamw_scalars(args);
+    int64_t n = batch->count * batch->rows, rows = batch->rows, cols = batch->cols;
 #pragma omp parallel for schedule(static) if (n * cols >= CPU_PARALLEL_MIN)
     for (int64_t r = 0; r < n; r++) {
-        int64_t at = row_offset(r, rows, cols, x->stride);
-        adamw_row((real *)x->master + at, (real *)x->state[0] + row_offset(r, rows, cols, x->state_stride[0]),
-                  (real *)x->state[1] + row_offset(r, rows, cols, x->state_stride[1]), (const real *)x->grads + at,
-                  cols, k);
+        int64_t at = row_offset(r, rows, cols, batch->stride);
+        adamw_row((real *)batch->master + at,
+                  (real *)batch->state[0] + row_offset(r, rows, cols, batch->state_stride[0]),
+                  (real *)batch->state[1] + row_offset(r, rows, cols, batch->state_stride[1]),
+                  (const real *)batch->grads + at, cols, scalars);
     }
 }

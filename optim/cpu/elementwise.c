@@ -1,7 +1,7 @@
-// Moves and sums of the polar methods' matrices on the CPU.
+// Elementwise operations and transposition for the polar methods on the CPU.
 #include "optim/cpu/ops.h"
 
-enum { TILE = 32 }; // rows that are transposed at once
+enum { TILE = 32 }; // rows per tile of a transposition
 
 void OP_TABLE(add_diagonal)(Stream *s, const AddDiagonal *a) {
     (void)s;

@@ -1,11 +1,10 @@
 // Centering and normalization on the CPU.
 #include "optim/cpu/rows.h"
 
-// Columns that one thread adds up at a time, from the first row to the last.
+// Columns per block; one thread adds up a block, from the first row to the last.
 enum { COLUMN_BLOCK = 64 };
 
-// What a block of columns has to do with a (rows, cols) matrix: shifts become their means, or factors those of the
-// second moments v.
+// shifts = the means of `width` columns of a (rows, cols) matrix, from x on.
 static void block_means(double *shifts, const real *x, int64_t rows, int64_t cols, int width) {
     for (int i = 0; i < width; i++) shifts[i] = 0;
     for (int64_t r = 0; r < rows; r++)
@@ -13,6 +12,7 @@ static void block_means(double *shifts, const real *x, int64_t rows, int64_t col
     for (int i = 0; i < width; i++) shifts[i] /= (double)rows;
 }
 
+// Updates the second moments v of `width` columns; factors = 1 / (sqrt(v) + eps).
 static void block_factors(double *factors, real *v, const real *x, int64_t rows, int64_t cols, int width,
                           double beta2, double eps) {
     for (int i = 0; i < width; i++) factors[i] = 0;
@@ -25,17 +25,17 @@ static void block_factors(double *factors, real *v, const real *x, int64_t rows,
     }
 }
 
-// row_sums (count, rows) = the sums of squares of o (count, rows, cols).
+// row_sums (count, rows) = sums of squares of the rows of o (count, rows, cols).
 static void sum_rows(Stream *s, double *row_sums, const void *o, int count, int64_t rows, int64_t cols) {
     RowSumSquares sums = {
         .sums = row_sums, .x = o, .stride = rows * cols, .count = count, .rows = rows, .cols = cols};
     OP_TABLE(row_sum_squares)(s, &sums);
 }
 
-void OP_TABLE(center_columns)(Stream *s, const CenterColumns *a) {
-    int64_t rows = a->rows, cols = a->cols;
-    for (int j = 0; j < a->count; j++) {
-        real *matrix = (real *)a->o + j * rows * cols;
+void OP_TABLE(center_columns)(Stream *s, const CenterColumns *args) {
+    int64_t rows = args->rows, cols = args->cols;
+    for (int j = 0; j < args->count; j++) {
+        real *matrix = (real *)args->o + j * rows * cols;
 #pragma omp parallel for schedule(static) if (rows * cols >= CPU_PARALLEL_MIN)
         for (int64_t first = 0; first < cols; first += COLUMN_BLOCK) {
             double shifts[COLUMN_BLOCK];
@@ -46,7 +46,7 @@ void OP_TABLE(center_columns)(Stream *s, const CenterColumns *a) {
                     matrix[r * cols + first + i] = (real)((double)matrix[r * cols + first + i] - shifts[i]);
         }
     }
-    sum_rows(s, a->row_sums, a->o, a->count, rows, cols);
+    sum_rows(s, args->row_sums, args->o, args->count, rows, cols);
 }
 
 static void normalize_columns(real *o, real *v, int64_t rows, int64_t cols, double beta2, double eps) {
@@ -61,7 +61,7 @@ static void normalize_columns(real *o, real *v, int64_t rows, int64_t cols, doub
     }
 }
 
-// The moments are used as they are before they are rounded: a square that a float cannot hold is not lost.
+// Divides by the moment in double, before it is rounded: the square may be out of the range of a float.
 static void normalize_elements(real *restrict o, real *restrict v, int64_t n, double beta2, double eps) {
     for (int64_t i = 0; i < n; i++) {
         double moment = beta2 * (double)v[i] + (1 - beta2) * ((double)o[i] * (double)o[i]);
@@ -74,28 +74,28 @@ static void scale_row(real *row, int64_t cols, double factor) {
     for (int64_t i = 0; i < cols; i++) row[i] = (real)((double)row[i] * factor);
 }
 
-void OP_TABLE(normalize)(Stream *s, const Normalize *a) {
-    const MatrixBatch *x = a->batch;
-    if (x->report->ok == 0) return;
-    double beta2 = x->inputs->beta2[x->group];
-    int64_t n = x->count * x->rows, rows = x->rows, cols = x->cols;
-    for (int j = 0; a->by == NORMALIZE_COLUMNS && j < x->count; j++)
-        normalize_columns((real *)a->o + j * rows * cols, (real *)x->state[1] + j * x->state_stride[1], rows, cols,
-                          beta2, a->eps);
+void OP_TABLE(normalize)(Stream *s, const Normalize *args) {
+    const MatrixBatch *batch = args->batch;
+    if (batch->report->ok == 0) return;
+    double beta2 = batch->inputs->beta2[batch->group];
+    int64_t n = batch->count * batch->rows, rows = batch->rows, cols = batch->cols;
+    for (int j = 0; args->by == NORMALIZE_COLUMNS && j < batch->count; j++)
+        normalize_columns((real *)args->o + j * rows * cols, (real *)batch->state[1] + j * batch->state_stride[1],
+                          rows, cols, beta2, args->eps);
 #pragma omp parallel for schedule(static) if (n * cols >= CPU_PARALLEL_MIN)
     for (int64_t r = 0; r < n; r++) {
-        real *row = (real *)a->o + r * cols;
-        if (a->by == NORMALIZE_ROWS) {
-            real *v = (real *)x->state[1] + row_offset(r, rows, 1, x->state_stride[1]);
-            double moment = beta2 * (double)*v + (1 - beta2) * (a->row_sums[r] / (double)cols);
+        real *row = (real *)args->o + r * cols;
+        if (args->by == NORMALIZE_ROWS) {
+            real *v = (real *)batch->state[1] + row_offset(r, rows, 1, batch->state_stride[1]);
+            double moment = beta2 * (double)*v + (1 - beta2) * (args->row_sums[r] / (double)cols);
             *v = (real)moment;
-            scale_row(row, cols, 1 / (sqrt(moment) + a->eps));
-        } else if (a->by == NORMALIZE_ELEMENTS) {
-            real *v = (real *)x->state[1] + row_offset(r, rows, cols, x->state_stride[1]);
-            normalize_elements(row, v, cols, beta2, a->eps);
-        } else if (a->by == NORMALIZE_ROW_NORMS) {
-            scale_row(row, cols, 1 / (sqrt(a->row_sums[r]) + a->eps));
+            scale_row(row, cols, 1 / (sqrt(moment) + args->eps));
+        } else if (args->by == NORMALIZE_ELEMENTS) {
+            real *v = (real *)batch->state[1] + row_offset(r, rows, cols, batch->state_stride[1]);
+            normalize_elements(row, v, cols, beta2, args->eps);
+        } else if (args->by == NORMALIZE_ROW_NORMS) {
+            scale_row(row, cols, 1 / (sqrt(args->row_sums[r]) + args->eps));
         }
     }
-    sum_rows(s, a->row_sums, a->o, x->count, rows, cols);
+    sum_rows(s, args->row_sums, args->o, batch->count, rows, cols);
 }

@@ -1,35 +1,35 @@
-// Norms of the polar methods' matrices and what scales them, on the CPU.
+// Matrix norms, scaling and distances for the polar methods on the CPU.
 #include "optim/cpu/ops.h"
 
 #include <math.h>
 
-enum { TILE = 32 }; // columns that are summed at once
+enum { TILE = 32 }; // columns summed at a time
 
-// Of a row or column of a matrix of almost nothing: its factor stays within float.
+// Lower bound of a sum, so that its factor stays within the range of a float.
 static const double MIN_SUM = 1e-30;
 
-// The larger one; once it is NaN, it stays.
-static double larger(double a, double b) {
+// The larger number; NaN propagates.
+static double max_nan(double a, double b) {
     return b > a || isnan(b) ? b : a;
 }
 
 static double largest_column_sum(const real *x, int64_t rows, int64_t cols) {
-    double most = 0;
+    double max = 0;
 #pragma omp parallel if (rows * cols >= CPU_PARALLEL_MIN)
     {
-        double mine = 0;
+        double thread_max = 0;
 #pragma omp for schedule(static)
         for (int64_t first = 0; first < cols; first += TILE) {
             double sums[TILE] = {0};
             int64_t n = cols - first < TILE ? cols - first : TILE;
             for (int64_t r = 0; r < rows; r++)
                 for (int64_t c = 0; c < n; c++) sums[c] += fabs((double)x[r * cols + first + c]);
-            for (int64_t c = 0; c < n; c++) mine = larger(mine, sums[c]);
+            for (int64_t c = 0; c < n; c++) thread_max = max_nan(thread_max, sums[c]);
         }
 #pragma omp critical(largest_column_sum)
-        most = larger(most, mine);
+        max = max_nan(max, thread_max);
     }
-    return most;
+    return max;
 }
 
 static double row_sum(const real *row, int64_t n) {
@@ -39,16 +39,16 @@ static double row_sum(const real *row, int64_t n) {
 }
 
 static double largest_row_sum(const real *x, int64_t rows, int64_t cols) {
-    double most = 0;
+    double max = 0;
 #pragma omp parallel if (rows * cols >= CPU_PARALLEL_MIN)
     {
-        double mine = 0;
+        double thread_max = 0;
 #pragma omp for schedule(static)
-        for (int64_t r = 0; r < rows; r++) mine = larger(mine, row_sum(x + r * cols, cols));
+        for (int64_t r = 0; r < rows; r++) thread_max = max_nan(thread_max, row_sum(x + r * cols, cols));
 #pragma omp critical(largest_row_sum)
-        most = larger(most, mine);
+        max = max_nan(max, thread_max);
     }
-    return most;
+    return max;
 }
 
 void OP_TABLE(matrix_norms)(Stream *s, const MatrixNorms *a) {
@@ -77,7 +77,7 @@ void OP_TABLE(inverse_root_sums)(Stream *s, const InverseRootSums *a) {
     int64_t n = a->n;
 #pragma omp parallel for schedule(static) if (a->count * n * n >= CPU_PARALLEL_MIN)
     for (int64_t r = 0; r < a->count * n; r++)
-        a->factors[r] = 1 / sqrt(larger(MIN_SUM, row_sum((const real *)a->a + r * n, n)));
+        a->factors[r] = 1 / sqrt(max_nan(MIN_SUM, row_sum((const real *)a->a + r * n, n)));
 }
 
 void OP_TABLE(scale_sides)(Stream *s, const ScaleSides *a) {

@@ -1,6 +1,5 @@
-// optim/cpu/rows.h - what the optimizers' operations on the CPU share. Work is cut by rows; what one row computes does not
-// depend on the thread that does it. Sums of squares run in LANES double lanes of fixed order, whatever the width of the
-// vectors.
+// optim/cpu/rows.h - helpers of the optimizer operations on the CPU. Work is divided by rows; the result of a row does
+// not depend on the thread. Sums are accumulated in LANES double lanes in a fixed order, whatever the SIMD width.
 #ifndef POLAR_OPTIM_CPU_ROWS_H
 #define POLAR_OPTIM_CPU_ROWS_H
 
@@ -31,12 +30,12 @@ static inline double sum_in_order(const double *x, int64_t n) {
     return sum;
 }
 
-// 0 of 0, NaN of NaN.
+// The sign of x: 0 for 0, NaN for NaN.
 static inline real sign_of(real x) {
     return x > 0 ? 1 : x < 0 ? -1 : x;
 }
 
-// Row r of all rows of a batch stands in matrix r / rows at row r % rows.
+// Offset of row r of a batch: row r % rows of matrix r / rows.
 static inline int64_t row_offset(int64_t r, int64_t rows, int64_t cols, int64_t stride) {
     return r / rows * stride + r % rows * cols;
 }

@@ -1,28 +1,29 @@
-// Sums over rows, and what the sums of all gradients decide.
+// Row sums, and the bad-step check with the clip scale, on the CPU.
 #include "optim/cpu/rows.h"
 
-void OP_TABLE(row_sum_squares)(Stream *s, const RowSumSquares *a) {
+void OP_TABLE(row_sum_squares)(Stream *s, const RowSumSquares *args) {
     (void)s;
-    int64_t n = a->count * a->rows;
-#pragma omp parallel for schedule(static) if (n * a->cols >= CPU_PARALLEL_MIN)
+    int64_t n = args->count * args->rows;
+#pragma omp parallel for schedule(static) if (n * args->cols >= CPU_PARALLEL_MIN)
     for (int64_t r = 0; r < n; r++)
-        a->sums[r] = sum_squares((const real *)a->x + row_offset(r, a->rows, a->cols, a->stride), a->cols);
+        args->sums[r] =
+            sum_squares((const real *)args->x + row_offset(r, args->rows, args->cols, args->stride), args->cols);
 }
 
-void OP_TABLE(row_dots)(Stream *s, const RowDots *a) {
+void OP_TABLE(row_dots)(Stream *s, const RowDots *args) {
     (void)s;
-    int64_t n = a->count * a->rows, cols = a->cols;
+    int64_t n = args->count * args->rows, cols = args->cols;
 #pragma omp parallel for schedule(static) if (n * cols >= CPU_PARALLEL_MIN)
     for (int64_t r = 0; r < n; r++)
-        a->sums[r] = dot((const real *)a->a + r * cols, (const real *)a->b + r * cols, cols);
+        args->sums[r] = dot((const real *)args->a + r * cols, (const real *)args->b + r * cols, cols);
 }
 
-void OP_TABLE(step_guard)(Stream *s, const StepGuard *a) {
+void OP_TABLE(step_guard)(Stream *s, const StepGuard *args) {
     (void)s;
-    const StepInputs *inputs = a->inputs;
-    StepReport *report = a->report;
-    report->grad_norm = sqrt(sum_in_order(a->row_sums, a->n));
-    report->loss = *a->loss * inputs->loss_scale;
+    const StepInputs *inputs = args->inputs;
+    StepReport *report = args->report;
+    report->grad_norm = sqrt(sum_in_order(args->row_sums, args->n));
+    report->loss = *args->loss * inputs->loss_scale;
     bool ok = isfinite(report->grad_norm) && isfinite(report->loss) && report->loss <= inputs->loss_limit;
     report->clip_scale =
         inputs->max_grad_norm > 0 && ok ? fmin(1, inputs->max_grad_norm / (report->grad_norm + 1e-6)) : 1;

@@ -1,4 +1,4 @@
-// The tables of one instance of the optimizers' operations.
+// The operation tables of one instance (type and instruction set).
 #include "optim/cpu/ops.h"
 
 const PolarOps OP_TABLE(polar_ops) = {

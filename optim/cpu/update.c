@@ -1,10 +1,10 @@
-// From the polar factor to the weights on the CPU: the factors of its rows, decay and update.
+// From the polar factor to the weights on the CPU: row factors, decay and update.
 #include "optim/cpu/rows.h"
 
-// Keeps a factor within float: rows of denormal numbers would ask for more.
+// Keeps factors within the range of a float: rows of denormal numbers would exceed it.
 static const double MAX_FACTOR = 1e30;
 
-// v and the unscaled factors 1 / (sqrt(v) + eps) of one matrix.
+// Updates v and computes the factors 1 / (sqrt(v) + eps) of one matrix.
 static void normalize_rows(double *factors, real *v, const double *row_sums, int64_t rows, int64_t cols,
                            double beta2, double eps) {
     for (int64_t r = 0; r < rows; r++) {
@@ -13,7 +13,7 @@ static void normalize_rows(double *factors, real *v, const double *row_sums, int
     }
 }
 
-// The factor of a rule on a matrix with the norm of its polar factor; matrix j of its batch.
+// The scale rule of matrix j of a batch, without SCALE_RMS.
 static double rule_factor(const RowScaling *scaling, int64_t rows, int64_t cols, int j) {
     double m = (double)rows, n = (double)cols;
     switch (scaling->rule) {
@@ -32,7 +32,7 @@ static double rule_factor(const RowScaling *scaling, int64_t rows, int64_t cols,
     }
 }
 
-// The factor on the whole matrix once its rows carry `factors`; norm_sums: of what its norm shall be, if not its own.
+// The factor on the whole matrix after the row factors. norm_sums: row sums of squares whose norm is restored, or NULL.
 static double matrix_scale(const double *factors, const double *row_sums, const double *norm_sums, int64_t rows,
                            int64_t cols, double shape, const RowScaling *scaling) {
     if (row_sums == NULL) return shape;
@@ -41,28 +41,28 @@ static double matrix_scale(const double *factors, const double *row_sums, const 
     double norm = sqrt(squares);
     if (norm == 0) return 0;
     if (scaling->rule == SCALE_RMS) return scaling->rms * sqrt((double)rows * (double)cols) / norm;
-    // The released code adds this eps; it matters to none but matrices of almost nothing.
+    // The released code adds this eps; it only matters for matrices of nearly zero norm.
     return norm_sums ? shape * sqrt(sum_in_order(norm_sums, rows)) / (norm + 1e-10) : shape;
 }
 
-void OP_TABLE(row_factors)(Stream *s, const RowFactors *a) {
+void OP_TABLE(row_factors)(Stream *s, const RowFactors *args) {
     (void)s;
-    const MatrixBatch *x = a->batch;
-    const RowScaling *scaling = &a->scaling;
-    const double *row_sums = a->row_sums;
-    double *factors = a->factors;
+    const MatrixBatch *batch = args->batch;
+    const RowScaling *scaling = &args->scaling;
+    const double *row_sums = args->row_sums;
+    double *factors = args->factors;
     ASSERT(row_sums || (scaling->rule != SCALE_RMS && !scaling->normalize && !scaling->norm_sums));
     ASSERT(!scaling->normalize || !scaling->norm_sums);
-    if (x->report->ok == 0) return;
-    int64_t rows = x->rows, cols = x->cols;
-    for (int j = 0; j < x->count; j++, factors += rows) {
+    if (batch->report->ok == 0) return;
+    int64_t rows = batch->rows, cols = batch->cols;
+    for (int j = 0; j < batch->count; j++, factors += rows) {
         const double *sums = row_sums ? row_sums + j * rows : NULL;
         const double *norm_sums = scaling->normalize   ? sums
                                   : scaling->norm_sums ? scaling->norm_sums + j * rows
                                                        : NULL;
         if (scaling->normalize) {
-            real *v = (real *)x->state[1] + j * x->state_stride[1];
-            normalize_rows(factors, v, sums, rows, cols, x->inputs->beta2[x->group], scaling->eps);
+            real *v = (real *)batch->state[1] + j * batch->state_stride[1];
+            normalize_rows(factors, v, sums, rows, cols, batch->inputs->beta2[batch->group], scaling->eps);
         } else {
             for (int64_t r = 0; r < rows; r++) factors[r] = 1;
         }
@@ -70,7 +70,7 @@ void OP_TABLE(row_factors)(Stream *s, const RowFactors *a) {
         double scale = matrix_scale(factors, sums, norm_sums, rows, cols, shape, scaling);
         for (int64_t r = 0; r < rows; r++) {
             double factor = factors[r] * scale;
-            factors[r] = factor > MAX_FACTOR ? MAX_FACTOR : factor; // fmin would hide a NaN
+            factors[r] = factor > MAX_FACTOR ? MAX_FACTOR : factor; // fmin would drop a NaN
         }
     }
 }
@@ -81,24 +81,24 @@ static void update_row(real *restrict p, const real *restrict o, int64_t n, real
 
 static void update_row_cautious(real *restrict p, const real *restrict o, int64_t n, real scale, real decay) {
     for (int64_t i = 0; i < n; i++) {
-        real here = o[i] * p[i] >= 0 ? decay : 0;
-        p[i] -= here * p[i] + scale * o[i];
+        real element_decay = o[i] * p[i] >= 0 ? decay : 0;
+        p[i] -= element_decay * p[i] + scale * o[i];
     }
 }
 
-void OP_TABLE(polar_update)(Stream *s, const PolarUpdate *a) {
+void OP_TABLE(polar_update)(Stream *s, const PolarUpdate *args) {
     (void)s;
-    const MatrixBatch *x = a->batch;
-    ASSERT(x->weights == x->master);
-    if (x->report->ok == 0) return;
-    double lr = x->inputs->lr[x->group];
-    real decay = (real)(lr * a->weight_decay);
-    int64_t n = x->count * x->rows, rows = x->rows, cols = x->cols;
+    const MatrixBatch *batch = args->batch;
+    ASSERT(batch->weights == batch->master);
+    if (batch->report->ok == 0) return;
+    double lr = batch->inputs->lr[batch->group];
+    real decay = (real)(lr * args->weight_decay);
+    int64_t n = batch->count * batch->rows, rows = batch->rows, cols = batch->cols;
 #pragma omp parallel for schedule(static) if (n * cols >= CPU_PARALLEL_MIN)
     for (int64_t r = 0; r < n; r++) {
-        real *p = (real *)x->master + row_offset(r, rows, cols, x->stride);
-        const real *row = (const real *)a->o + r * cols;
-        if (a->cautious) update_row_cautious(p, row, cols, (real)(lr * a->factors[r]), decay);
-        else update_row(p, row, cols, (real)(lr * a->factors[r]), decay);
+        real *p = (real *)batch->master + row_offset(r, rows, cols, batch->stride);
+        const real *row = (const real *)args->o + r * cols;
+        if (args->cautious) update_row_cautious(p, row, cols, (real)(lr * args->factors[r]), decay);
+        else update_row(p, row, cols, (real)(lr * args->factors[r]), decay);
     }
 }

@@ -1,52 +1,53 @@
-// Moves and sums of the polar methods' matrices on CUDA.
+// Elementwise operations and transposition for the polar methods on CUDA.
 #include "optim/cuda/ops.h"
 #include "optim/cuda/rows.h"
 
-template <typename T> __global__ void add_diagonal_kernel(T *x, double value, int64_t lines, int64_t n) {
-    for (int64_t r = grid_thread(); r < lines; r += grid_threads()) {
+template <typename T> __global__ void add_diagonal_kernel(T *x, double value, int64_t batch_rows, int64_t n) {
+    for (int64_t r = grid_thread(); r < batch_rows; r += grid_threads()) {
         T *at = x + r * n + r % n;
         narrow_to(*at, static_cast<Acc<T>>(static_cast<double>(widened(*at)) + value));
     }
 }
 
 template <typename T> void add_diagonal_cuda(Stream *s, const AddDiagonal *a) {
-    int64_t lines = a->count * a->n;
-    CUDA_LAUNCH(add_diagonal_kernel<T>, grid_of(lines, BLOCK), BLOCK, 0, cuda_stream(s), static_cast<T *>(a->x),
-                a->value, lines, a->n);
+    int64_t batch_rows = a->count * a->n;
+    CUDA_LAUNCH(add_diagonal_kernel<T>, grid_of(batch_rows, BLOCK), BLOCK, 0, cuda_stream(s),
+                static_cast<T *>(a->x), a->value, batch_rows, a->n);
     CUDA_CHECK_LAUNCH();
 }
 
 template <typename T>
-__global__ void stack_identity_kernel(T *y, const T *x, double a, double b, int64_t rows, Cut cut) {
-    for (int64_t i = first_piece(); i < cut.n; i += piece_step()) {
-        Piece piece = piece_at(cut, i);
-        int64_t at = piece.row * cut.cols;
-        for (int64_t c = first_column(piece); c < piece.end; c += STRIDE) {
-            int64_t left = piece.end - c;
+__global__ void stack_identity_kernel(T *y, const T *x, double a, double b, int64_t rows, Tiling tiling) {
+    for (int64_t i = grid_warp(); i < tiling.n; i += grid_warps()) {
+        RowTile tile = tile_at(tiling, i);
+        int64_t at = tile.row * tiling.cols;
+        for (int64_t c = first_column(tile); c < tile.end; c += STRIDE) {
+            int64_t left = tile.end - c;
             Acc<T> out[VECTOR] = {};
-            if (piece.row < rows) load(out, x + at + c, left);
+            if (tile.row < rows) load(out, x + at + c, left);
             for (int e = 0; e < VECTOR; e++)
-                out[e] = static_cast<Acc<T>>(piece.row < rows            ? a * static_cast<double>(out[e])
-                                             : c + e == piece.row - rows ? b
-                                                                         : 0);
+                out[e] = static_cast<Acc<T>>(tile.row < rows            ? a * static_cast<double>(out[e])
+                                             : c + e == tile.row - rows ? b
+                                                                        : 0);
             store(y + at + c, out, left);
         }
     }
 }
 
 template <typename T> void stack_identity_cuda(Stream *s, const StackIdentity *a) {
-    Cut cut = cut_rows(1, a->rows + a->cols, a->cols, ELEMENT_PIECE);
-    CUDA_LAUNCH(stack_identity_kernel<T>, cut_grid(cut), BLOCK, 0, cuda_stream(s), static_cast<T *>(a->y),
-                static_cast<const T *>(a->x), a->a, a->b, a->rows, cut);
+    Tiling tiling = tile_rows(1, a->rows + a->cols, a->cols, ELEMENT_TILE);
+    CUDA_LAUNCH(stack_identity_kernel<T>, tiling_grid(tiling), BLOCK, 0, cuda_stream(s), static_cast<T *>(a->y),
+                static_cast<const T *>(a->x), a->a, a->b, a->rows, tiling);
     CUDA_CHECK_LAUNCH();
 }
 
-// Also the change of type to double (a = 1, b = 0, Y = double) and back.
-template <typename Y, typename X> __global__ void axpby_kernel(Y *y, double a, const X *x, double b, Cut cut) {
-    for (int64_t i = first_piece(); i < cut.n; i += piece_step()) {
-        Piece piece = piece_at(cut, i);
-        for (int64_t c = first_column(piece); c < piece.end; c += STRIDE) {
-            int64_t left = piece.end - c;
+// Also converts types, to double (a = 1, b = 0, Y = double) and back.
+template <typename Y, typename X>
+__global__ void axpby_kernel(Y *y, double a, const X *x, double b, Tiling tiling) {
+    for (int64_t i = grid_warp(); i < tiling.n; i += grid_warps()) {
+        RowTile tile = tile_at(tiling, i);
+        for (int64_t c = first_column(tile); c < tile.end; c += STRIDE) {
+            int64_t left = tile.end - c;
             Acc<X> from[VECTOR];
             Acc<Y> to[VECTOR] = {};
             load(from, x + c, left);
@@ -61,9 +62,9 @@ template <typename Y, typename X> __global__ void axpby_kernel(Y *y, double a, c
 
 template <typename Y, typename X>
 static void launch_axpby(Stream *s, void *y, double a, const void *x, double b, int64_t n) {
-    Cut cut = cut_rows(1, 1, n, ELEMENT_PIECE);
-    CUDA_LAUNCH((axpby_kernel<Y, X>), cut_grid(cut), BLOCK, 0, cuda_stream(s), static_cast<Y *>(y), a,
-                static_cast<const X *>(x), b, cut);
+    Tiling tiling = tile_rows(1, 1, n, ELEMENT_TILE);
+    CUDA_LAUNCH((axpby_kernel<Y, X>), tiling_grid(tiling), BLOCK, 0, cuda_stream(s), static_cast<Y *>(y), a,
+                static_cast<const X *>(x), b, tiling);
     CUDA_CHECK_LAUNCH();
 }
 
@@ -81,15 +82,15 @@ template <typename T> void narrow_cuda(Stream *s, const Narrow *a) {
 
 enum { TILE = 32, TILE_ROWS = BLOCK / TILE };
 
-// A block turns a tile of (32, 32) over in shared memory, whose rows are one longer to be read by columns without conflict.
+// A block transposes a (32, 32) tile in shared memory; rows are padded by one element to avoid bank conflicts.
 template <typename T>
 __global__ void transpose_tiles_kernel(T *y, const T *x, int64_t count, int64_t rows, int64_t cols) {
     CUDA_SHARED_ARRAY(T, tile, TILE * (TILE + 1));
     int64_t across = (cols + TILE - 1) / TILE, down = (rows + TILE - 1) / TILE;
     int column = static_cast<int>(threadIdx.x) % TILE, first = static_cast<int>(threadIdx.x) / TILE;
     for (int64_t i = blockIdx.x; i < count * down * across; i += gridDim.x) {
-        int64_t line = i / across, matrix = line / down;
-        int64_t r0 = (line - matrix * down) * TILE, c0 = (i - line * across) * TILE;
+        int64_t batch_row = i / across, matrix = batch_row / down;
+        int64_t r0 = (batch_row - matrix * down) * TILE, c0 = (i - batch_row * across) * TILE;
         const T *from = x + matrix * rows * cols;
         T *to = y + matrix * rows * cols;
         for (int r = first; r < TILE; r += TILE_ROWS)

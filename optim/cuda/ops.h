@@ -1,7 +1,7 @@
-// optim/cuda/ops.h - the optimizers' operations on CUDA: their tables, by the type of the polar factors, and for .cu files
-// their declarations, adamw_update_cuda<T> and so on. T is the type of the polar factors, Acc<T> that of states, gradients
-// and master weights. The tables for double are for what is computed in double whatever the network's type: ZOLO-PD, and
-// the matrix problems' measurements.
+// optim/cuda/ops.h - the optimizer operations on CUDA: their tables, by the type of the polar factors, and for .cu
+// files their declarations, adamw_update_cuda<T> and so on. T is the type of the polar factors, Acc<T> that of states,
+// gradients and master weights. The tables for double serve what is always computed in double: ZOLO-PD, and the
+// measurements of the matrix problems.
 #ifndef POLAR_OPTIM_CUDA_OPS_H
 #define POLAR_OPTIM_CUDA_OPS_H
 
@@ -25,7 +25,7 @@ extern const PolarOps polar_ops_cuda_f32, polar_ops_cuda_bf16, polar_ops_cuda_f6
 int64_t row_scratch_cuda(int64_t count, int64_t rows, int64_t cols);
 int64_t normalize_scratch_cuda(int64_t count, int64_t rows, int64_t cols, bool columns);
 
-// The instances of a function template, where it is defined.
+// Instantiates a function template for all types, after its definition.
 #define CUDA_INSTANCES(function)                                                                                   \
     template decltype(function<float>) function<float>;                                                            \
     template decltype(function<double>) function<double>;                                                          \

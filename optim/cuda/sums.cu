@@ -1,4 +1,4 @@
-// Sums over rows and columns on CUDA, and what the sums of all gradients decide. Every element is read once.
+// Row and column sums, and the bad-step check with the clip scale, on CUDA. Every element is read once.
 #include "optim/cuda/ops.h"
 #include "optim/cuda/rows.h"
 
@@ -20,18 +20,18 @@ template <typename A> __device__ inline double term_of(Term term, A x, A y) {
     }
 }
 
-// Sums of the pieces of x; y, where the term has one, is dense.
+// sums[i] = the sum over row tile i of x; y is dense and only read by terms of two operands.
 template <typename T, Term TERM>
-__global__ void piece_sums_kernel(double *sums, const T *x, const T *y, int64_t stride, Cut cut) {
-    for (int64_t i = first_piece(); i < cut.n; i += piece_step()) {
-        Piece piece = piece_at(cut, i);
-        const T *row = x + row_at(cut, piece, stride), *other = y + piece.line * cut.cols;
+__global__ void tile_sums_kernel(double *sums, const T *x, const T *y, int64_t stride, Tiling tiling) {
+    for (int64_t i = grid_warp(); i < tiling.n; i += grid_warps()) {
+        RowTile tile = tile_at(tiling, i);
+        const T *row = x + row_offset(tiling, tile, stride), *other = y + tile.batch_row * tiling.cols;
         LaneSums lane;
 #pragma unroll 4
-        for (int64_t c = first_column(piece); c < piece.end; c += STRIDE) {
+        for (int64_t c = first_column(tile); c < tile.end; c += STRIDE) {
             Acc<T> a[VECTOR], b[VECTOR] = {};
-            load(a, row + c, piece.end - c);
-            if constexpr (TERM >= TERM_PRODUCT) load(b, other + c, piece.end - c);
+            load(a, row + c, tile.end - c);
+            if constexpr (TERM >= TERM_PRODUCT) load(b, other + c, tile.end - c);
             for (int v = 0; v < VECTOR; v++) lane.at[v] += term_of(TERM, a[v], b[v]);
         }
         double total = warp_total(lane);
@@ -39,58 +39,58 @@ __global__ void piece_sums_kernel(double *sums, const T *x, const T *y, int64_t 
     }
 }
 
-__global__ void fold_pieces_kernel(double *row_sums, const double *partial, int64_t lines, int64_t pieces) {
-    for (int64_t r = grid_thread(); r < lines; r += grid_threads()) {
+__global__ void fold_tiles_kernel(double *row_sums, const double *partial, int64_t batch_rows, int64_t per_row) {
+    for (int64_t r = grid_thread(); r < batch_rows; r += grid_threads()) {
         double sum = 0;
-        for (int64_t k = 0; k < pieces; k++) sum += partial[r * pieces + k];
+        for (int64_t k = 0; k < per_row; k++) sum += partial[r * per_row + k];
         row_sums[r] = sum;
     }
 }
 
-void row_sums_fold(Stream *s, double *row_sums, const double *partial, const Cut &cut) {
-    if (cut.pieces == 1) return;
-    int64_t lines = cut.n / cut.pieces;
-    CUDA_LAUNCH(fold_pieces_kernel, grid_of(lines, BLOCK), BLOCK, 0, cuda_stream(s), row_sums, partial, lines,
-                cut.pieces);
+void row_sums_fold(Stream *s, double *row_sums, const double *partial, const Tiling &tiling) {
+    if (tiling.per_row == 1) return;
+    int64_t batch_rows = tiling.n / tiling.per_row;
+    CUDA_LAUNCH(fold_tiles_kernel, grid_of(batch_rows, BLOCK), BLOCK, 0, cuda_stream(s), row_sums, partial,
+                batch_rows, tiling.per_row);
     CUDA_CHECK_LAUNCH();
 }
 
 template <typename T, Term TERM>
 static void launch_row_sums(Stream *s, double *sums, double *partial, const T *x, const T *y, int64_t stride,
-                            const Cut &cut) {
-    CUDA_LAUNCH((piece_sums_kernel<T, TERM>), cut_grid(cut), BLOCK, 0, cuda_stream(s),
-                cut.pieces > 1 ? partial : sums, x, y, stride, cut);
+                            const Tiling &tiling) {
+    CUDA_LAUNCH((tile_sums_kernel<T, TERM>), tiling_grid(tiling), BLOCK, 0, cuda_stream(s),
+                tiling.per_row > 1 ? partial : sums, x, y, stride, tiling);
     CUDA_CHECK_LAUNCH();
-    row_sums_fold(s, sums, partial, cut);
+    row_sums_fold(s, sums, partial, tiling);
 }
 
 template <typename T>
 void row_term_sums(Stream *s, double *sums, double *partial, Term term, const T *x, const T *y, int64_t stride,
-                   const Cut &cut) {
+                   const Tiling &tiling) {
     switch (term) {
     case TERM_ABSOLUTE:
-        return launch_row_sums<T, TERM_ABSOLUTE>(s, sums, partial, x, y, stride, cut);
+        return launch_row_sums<T, TERM_ABSOLUTE>(s, sums, partial, x, y, stride, tiling);
     case TERM_SQUARE:
-        return launch_row_sums<T, TERM_SQUARE>(s, sums, partial, x, y, stride, cut);
+        return launch_row_sums<T, TERM_SQUARE>(s, sums, partial, x, y, stride, tiling);
     case TERM_PRODUCT:
-        return launch_row_sums<T, TERM_PRODUCT>(s, sums, partial, x, y, stride, cut);
+        return launch_row_sums<T, TERM_PRODUCT>(s, sums, partial, x, y, stride, tiling);
     case TERM_DISTANCE:
-        return launch_row_sums<T, TERM_DISTANCE>(s, sums, partial, x, y, stride, cut);
+        return launch_row_sums<T, TERM_DISTANCE>(s, sums, partial, x, y, stride, tiling);
     default:
-        ASSERT(!"a term that rows are asked for");
+        ASSERT(!"not a term of row sums");
     }
 }
 
 template <typename T> void row_sum_squares_cuda(Stream *s, const RowSumSquares *a) {
     const T *from = static_cast<const T *>(a->x);
-    Cut cut = cut_rows(a->count, a->rows, a->cols, SUM_PIECE);
-    row_term_sums<T>(s, a->sums, row_partial(s, cut), TERM_SQUARE, from, from, a->stride, cut);
+    Tiling tiling = tile_rows(a->count, a->rows, a->cols, SUM_TILE);
+    row_term_sums<T>(s, a->sums, row_partial(s, tiling), TERM_SQUARE, from, from, a->stride, tiling);
 }
 
 template <typename T> void row_dots_cuda(Stream *s, const RowDots *a) {
-    Cut cut = cut_rows(a->count, a->rows, a->cols, SUM_PIECE);
-    row_term_sums<T>(s, a->sums, row_partial(s, cut), TERM_PRODUCT, static_cast<const T *>(a->a),
-                     static_cast<const T *>(a->b), a->rows * a->cols, cut);
+    Tiling tiling = tile_rows(a->count, a->rows, a->cols, SUM_TILE);
+    row_term_sums<T>(s, a->sums, row_partial(s, tiling), TERM_PRODUCT, static_cast<const T *>(a->a),
+                     static_cast<const T *>(a->b), a->rows * a->cols, tiling);
 }
 
 // ---- matrices ----
@@ -113,31 +113,31 @@ void matrix_totals(Stream *s, double *totals, const double *row_sums, int count,
 
 // ---- columns ----
 
-enum { CHUNK = 64 }; // rows that a lane adds up of its column
+enum { CHUNK_ROWS = 64 }; // rows per partial column sum
 
-static int64_t chunks_of(int64_t rows) {
-    return ceil_div(rows, CHUNK);
+static int64_t chunk_count(int64_t rows) {
+    return ceil_div(rows, CHUNK_ROWS);
 }
 
 int64_t row_scratch_cuda(int64_t count, int64_t rows, int64_t cols) {
-    int64_t partial = row_partial_bytes(cut_rows(count, rows, cols, SUM_PIECE));
-    int64_t norms = count * static_cast<int64_t>(sizeof(double)); // of polar_scale
+    int64_t partial = row_partial_bytes(tile_rows(count, rows, cols, SUM_TILE));
+    int64_t norms = count * static_cast<int64_t>(sizeof(double)); // for polar_scale
     return partial > norms ? partial : norms;
 }
 
 size_t column_partial_bytes(int64_t count, int64_t rows, int64_t cols) {
-    return static_cast<size_t>(count * chunks_of(rows) * cols) * sizeof(double);
+    return static_cast<size_t>(count * chunk_count(rows) * cols) * sizeof(double);
 }
 
-// partial (count, chunks, cols): a warp has 32 columns of a chunk of rows.
+// partial (count, chunks, cols): a warp handles 32 columns of a chunk of rows.
 template <typename T, Term TERM>
 __global__ void chunk_sums_kernel(double *partial, const T *x, int64_t count, int64_t rows, int64_t cols) {
-    int64_t chunks = ceil_div(rows, CHUNK), tiles = ceil_div(cols, WARP);
-    for (int64_t i = first_piece(); i < count * chunks * tiles; i += piece_step()) {
-        int64_t line = i / tiles, c = (i - line * tiles) * WARP + lane_index();
+    int64_t chunks = ceil_div(rows, CHUNK_ROWS), tiles = ceil_div(cols, WARP);
+    for (int64_t i = grid_warp(); i < count * chunks * tiles; i += grid_warps()) {
+        int64_t batch_row = i / tiles, c = (i - batch_row * tiles) * WARP + lane_index();
         if (c >= cols) continue;
-        int64_t matrix = line / chunks, first = (line - matrix * chunks) * CHUNK;
-        int64_t end = first + CHUNK < rows ? first + CHUNK : rows;
+        int64_t matrix = batch_row / chunks, first = (batch_row - matrix * chunks) * CHUNK_ROWS;
+        int64_t end = first + CHUNK_ROWS < rows ? first + CHUNK_ROWS : rows;
         const T *from = x + matrix * rows * cols + c;
         double sum = 0;
 #pragma unroll 8
@@ -145,7 +145,7 @@ __global__ void chunk_sums_kernel(double *partial, const T *x, int64_t count, in
             Acc<T> value = widened(from[r * cols]);
             sum += term_of(TERM, value, value);
         }
-        partial[line * cols + c] = sum;
+        partial[batch_row * cols + c] = sum;
     }
 }
 
@@ -163,7 +163,7 @@ __global__ void column_fold_kernel(double *sums, const double *partial, int64_t 
 
 template <typename T, Term TERM>
 static void launch_chunk_sums(Stream *s, double *partial, const T *x, int64_t count, int64_t rows, int64_t cols) {
-    int64_t warps = count * chunks_of(rows) * ceil_div(cols, WARP);
+    int64_t warps = count * chunk_count(rows) * ceil_div(cols, WARP);
     CUDA_LAUNCH((chunk_sums_kernel<T, TERM>), grid_of(warps, BLOCK_WARPS), BLOCK, 0, cuda_stream(s), partial, x,
                 count, rows, cols);
     CUDA_CHECK_LAUNCH();
@@ -176,7 +176,7 @@ void column_term_sums(Stream *s, double *sums, double *partial, Term term, const
     else if (term == TERM_ABSOLUTE) launch_chunk_sums<T, TERM_ABSOLUTE>(s, partial, x, count, rows, cols);
     else launch_chunk_sums<T, TERM_SQUARE>(s, partial, x, count, rows, cols);
     CUDA_LAUNCH(column_fold_kernel, grid_of(count * cols, BLOCK), BLOCK, 0, cuda_stream(s), sums, partial, count,
-                chunks_of(rows), cols, divisor);
+                chunk_count(rows), cols, divisor);
     CUDA_CHECK_LAUNCH();
 }
 

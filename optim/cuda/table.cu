@@ -1,4 +1,4 @@
-// The tables of the optimizers' operations on CUDA.
+// The tables of the optimizer operations on CUDA.
 #include "device/cuda/launch.h"
 #include "optim/cuda/ops.h"
 

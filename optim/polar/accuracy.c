@@ -5,17 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Host doubles that a measurement works on, and room for what of them is on the device.
+// The arrays of a measurement, in double on the host, and device buffers for the operands of one operation.
 typedef struct {
     Stream *stream;
-    int64_t m, n;      // tall
-    double *on[3];     // (m, n) each, device memory
-    double *on_values; // (n), device memory
+    int64_t m, n;          // tall
+    double *buffers[3];    // (m, n) each, device memory
+    double *device_values; // (n), device memory
     double *a, *u;
     double *left, *right, *values; // (m, n), (n, n), (n): the SVD of A
     double *w;                     // (m, rank)
     double *h;                     // (n, n)
-} Measure;
+} Measurement;
 
 static double *doubles(int64_t n) {
     double *x = calloc((size_t)n, sizeof *x);
@@ -23,12 +23,12 @@ static double *doubles(int64_t n) {
     return x;
 }
 
-// c (m, n) = op(a) op(b), dense; none is larger than the matrix that is measured.
-static void product(const Measure *x, double *c, bool ta, const double *a, bool tb, const double *b, int64_t m,
-                    int64_t n, int64_t k) {
-    Stream *stream = x->stream;
-    device_copy(stream, x->on[0], a, (size_t)(m * k) * sizeof *a);
-    device_copy(stream, x->on[1], b, (size_t)(k * n) * sizeof *b);
+// c (m, n) = op(a) op(b), dense host arrays, none larger than the measured matrix.
+static void gemm(const Measurement *work, double *c, bool ta, const double *a, bool tb, const double *b, int64_t m,
+                 int64_t n, int64_t k) {
+    Stream *stream = work->stream;
+    device_copy(stream, work->buffers[0], a, (size_t)(m * k) * sizeof *a);
+    device_copy(stream, work->buffers[1], b, (size_t)(k * n) * sizeof *b);
     device_gemm(stream, &(Gemm){.type = TYPE_F64,
                                 .c_type = TYPE_F64,
                                 .transpose_a = ta,
@@ -37,26 +37,27 @@ static void product(const Measure *x, double *c, bool ta, const double *a, bool 
                                 .n = n,
                                 .k = k,
                                 .alpha = 1,
-                                .a = x->on[0],
+                                .a = work->buffers[0],
                                 .lda = ta ? m : k,
-                                .b = x->on[1],
+                                .b = work->buffers[1],
                                 .ldb = tb ? k : n,
-                                .c = x->on[2],
+                                .c = work->buffers[2],
                                 .ldc = n});
-    device_copy(stream, c, x->on[2], (size_t)(m * n) * sizeof *c);
+    device_copy(stream, c, work->buffers[2], (size_t)(m * n) * sizeof *c);
     stream_synchronize(stream);
 }
 
-// a (m, n), m >= n, = left diag(values) right; left and right may be NULL, both.
-static void decompose(const Measure *x, double *values, double *left, double *right, const double *a, int64_t m,
-                      int64_t n) {
-    Stream *stream = x->stream;
-    device_copy(stream, x->on[0], a, (size_t)(m * n) * sizeof *a);
-    device_svd(stream, x->on_values, left ? x->on[1] : NULL, left ? x->on[2] : NULL, x->on[0], TYPE_F64, m, n);
-    device_copy(stream, values, x->on_values, (size_t)n * sizeof *values);
+// SVD of a (m, n), m >= n: a = left diag(values) right. left and right may both be NULL: values only.
+static void svd(const Measurement *work, double *values, double *left, double *right, const double *a, int64_t m,
+                int64_t n) {
+    Stream *stream = work->stream;
+    device_copy(stream, work->buffers[0], a, (size_t)(m * n) * sizeof *a);
+    device_svd(stream, work->device_values, left ? work->buffers[1] : NULL, left ? work->buffers[2] : NULL,
+               work->buffers[0], TYPE_F64, m, n);
+    device_copy(stream, values, work->device_values, (size_t)n * sizeof *values);
     if (left) {
-        device_copy(stream, left, x->on[1], (size_t)(m * n) * sizeof *left);
-        device_copy(stream, right, x->on[2], (size_t)(n * n) * sizeof *right);
+        device_copy(stream, left, work->buffers[1], (size_t)(m * n) * sizeof *left);
+        device_copy(stream, right, work->buffers[2], (size_t)(n * n) * sizeof *right);
     }
     stream_synchronize(stream);
 }
@@ -73,7 +74,7 @@ static double sum_of(const double *x, int64_t n) {
     return sum;
 }
 
-// A host copy of x (rows, cols) in double, tall.
+// Returns a host copy of x (rows, cols) in double, transposed if wide.
 static double *tall_copy(Stream *stream, const void *x, Type type, int64_t rows, int64_t cols) {
     size_t bytes = (size_t)(rows * cols) * type_size(type);
     void *typed = malloc(bytes);
@@ -91,29 +92,29 @@ static double *tall_copy(Stream *stream, const void *x, Type type, int64_t rows,
     return out;
 }
 
-// W = U R_r and what is seen of it.
-static void measure_w(PolarReport *report, const Measure *x) {
-    int64_t m = x->m, n = x->n, r = report->rank;
+// Computes W = U R_r, its orthogonality, forward error and singular values.
+static void measure_w(PolarReport *report, const Measurement *work) {
+    int64_t m = work->m, n = work->n, r = report->rank;
     double *gram = doubles(r * r), *values = doubles(r), error = 0;
-    product(x, x->w, false, x->u, true, x->right, m, r, n); // the first r rows of right
-    product(x, gram, true, x->w, false, x->w, r, r, m);
+    gemm(work, work->w, false, work->u, true, work->right, m, r, n); // the first r rows of right
+    gemm(work, gram, true, work->w, false, work->w, r, r, m);
     for (int64_t i = 0; i < r; i++) gram[i * r + i] -= 1;
     report->orthogonality = norm(gram, r * r) / sqrt((double)r);
     for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < r; j++) error += pow(x->w[i * r + j] - x->left[i * n + j], 2);
+        for (int64_t j = 0; j < r; j++) error += pow(work->w[i * r + j] - work->left[i * n + j], 2);
     report->forward_error = sqrt(error / (double)r);
-    decompose(x, values, NULL, NULL, x->w, m, r);
+    svd(work, values, NULL, NULL, work->w, m, r);
     report->sigma_max = values[0];
     report->sigma_min = values[r - 1];
     free(gram), free(values);
 }
 
-// H and what is seen of it; ||A||_2 is 1.
-static void measure_h(PolarReport *report, const Measure *x) {
-    int64_t m = x->m, n = x->n;
-    double *values = doubles(n), *back = doubles(m * n), *h = x->h;
-    double nuclear = sum_of(x->values, n), scale = norm(x->a, m * n), asymmetry = 0, trace = 0;
-    product(x, h, true, x->u, false, x->a, n, n, m);
+// Computes H, its asymmetry, negative eigenvalues, nuclear ratio and the backward error. ||A||_2 must be 1.
+static void measure_h(PolarReport *report, const Measurement *work) {
+    int64_t m = work->m, n = work->n;
+    double *values = doubles(n), *back = doubles(m * n), *h = work->h;
+    double nuclear = sum_of(work->values, n), scale = norm(work->a, m * n), asymmetry = 0, trace = 0;
+    gemm(work, h, true, work->u, false, work->a, n, n, m);
     for (int64_t i = 0; i < n; i++) {
         for (int64_t j = 0; j < i; j++) {
             double half = (h[i * n + j] - h[j * n + i]) / 2;
@@ -124,10 +125,10 @@ static void measure_h(PolarReport *report, const Measure *x) {
     }
     report->asymmetry = sqrt(asymmetry) / scale;
     report->nuclear_ratio = trace / nuclear;
-    decompose(x, values, NULL, NULL, h, n, n);
+    svd(work, values, NULL, NULL, h, n, n);
     report->negative = fmax(0, (sum_of(values, n) - trace) / 2 / nuclear);
-    product(x, back, false, x->u, false, h, m, n, n);
-    for (int64_t i = 0; i < m * n; i++) back[i] -= x->a[i];
+    gemm(work, back, false, work->u, false, h, m, n, n);
+    for (int64_t i = 0; i < m * n; i++) back[i] -= work->a[i];
     report->backward_error = norm(back, m * n) / scale;
     free(values), free(back);
 }
@@ -138,52 +139,52 @@ static bool all_finite(const double *x, int64_t n) {
     return true;
 }
 
-static bool allocate_on_device(Measure *x, Error *err) {
-    Device *device = x->stream->device;
-    size_t bytes = (size_t)(x->m * x->n) * sizeof(double);
-    for (int i = 0; i < 3; i++) x->on[i] = device_alloc(device, bytes);
-    x->on_values = device_alloc(device, (size_t)x->n * sizeof(double));
-    if (x->on[0] && x->on[1] && x->on[2] && x->on_values) return true;
+static bool allocate_on_device(Measurement *work, Error *err) {
+    Device *device = work->stream->device;
+    size_t bytes = (size_t)(work->m * work->n) * sizeof(double);
+    for (int i = 0; i < 3; i++) work->buffers[i] = device_alloc(device, bytes);
+    work->device_values = device_alloc(device, (size_t)work->n * sizeof(double));
+    if (work->buffers[0] && work->buffers[1] && work->buffers[2] && work->device_values) return true;
     return error_set(
         err,
-        "out of memory: to measure the polar factor of %lld x %lld takes %.1f MiB more; take a smaller "
+        "out of memory: measuring the polar factor of a %lld x %lld matrix needs %.1f MiB more; use a smaller "
         "matrix",
-        (long long)x->m, (long long)x->n, 3 * (double)bytes / 1048576);
+        (long long)work->m, (long long)work->n, 3 * (double)bytes / 1048576);
 }
 
-static void measure(PolarReport *report, Measure *x, Type type) {
-    int64_t m = x->m, n = x->n;
+static void measure(PolarReport *report, Measurement *work, Type type) {
+    int64_t m = work->m, n = work->n;
     *report = (PolarReport){0};
-    if (!all_finite(x->a, m * n) || !all_finite(x->u, m * n)) {
+    if (!all_finite(work->a, m * n) || !all_finite(work->u, m * n)) {
         *report = (PolarReport){0, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
         return;
     }
-    decompose(x, x->values, x->left, x->right, x->a, m, n);
-    double largest = x->values[0], least = 4 * (type == TYPE_F64 ? DBL_EPSILON : (double)FLT_EPSILON);
+    svd(work, work->values, work->left, work->right, work->a, m, n);
+    double largest = work->values[0], least = 4 * (type == TYPE_F64 ? DBL_EPSILON : (double)FLT_EPSILON);
     if (largest == 0) return;
-    for (int64_t i = 0; i < m * n; i++) x->a[i] /= largest;
-    for (int64_t i = 0; i < n; i++) report->rank += (x->values[i] /= largest) > least;
-    measure_w(report, x);
-    measure_h(report, x);
+    for (int64_t i = 0; i < m * n; i++) work->a[i] /= largest;
+    for (int64_t i = 0; i < n; i++) report->rank += (work->values[i] /= largest) > least;
+    measure_w(report, work);
+    measure_h(report, work);
 }
 
 bool polar_measure(PolarReport *report, Stream *stream, const void *a, const void *u, Type type, int64_t rows,
                    int64_t cols, Error *err) {
     int64_t m = rows > cols ? rows : cols, n = rows > cols ? cols : rows;
-    Measure x = {.stream = stream,
-                 .m = m,
-                 .n = n,
-                 .a = tall_copy(stream, a, type, rows, cols),
-                 .u = tall_copy(stream, u, type, rows, cols),
-                 .left = doubles(m * n),
-                 .right = doubles(n * n),
-                 .values = doubles(n),
-                 .w = doubles(m * n),
-                 .h = doubles(n * n)};
-    bool ok = allocate_on_device(&x, err);
-    if (ok) measure(report, &x, type);
-    for (int i = 0; i < 3; i++) device_free(stream->device, x.on[i]);
-    device_free(stream->device, x.on_values);
-    free(x.a), free(x.u), free(x.left), free(x.right), free(x.values), free(x.w), free(x.h);
+    Measurement work = {.stream = stream,
+                        .m = m,
+                        .n = n,
+                        .a = tall_copy(stream, a, type, rows, cols),
+                        .u = tall_copy(stream, u, type, rows, cols),
+                        .left = doubles(m * n),
+                        .right = doubles(n * n),
+                        .values = doubles(n),
+                        .w = doubles(m * n),
+                        .h = doubles(n * n)};
+    bool ok = allocate_on_device(&work, err);
+    if (ok) measure(report, &work, type);
+    for (int i = 0; i < 3; i++) device_free(stream->device, work.buffers[i]);
+    device_free(stream->device, work.device_values);
+    free(work.a), free(work.u), free(work.left), free(work.right), free(work.values), free(work.w), free(work.h);
     return ok;
 }

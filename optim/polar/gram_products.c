@@ -57,7 +57,7 @@ void polar_gram(const PolarGemms *pp, void *gram, const void *x, double alpha) {
 void polar_multiply(const PolarGemms *pp, void *out, const void *left, const void *right, double alpha,
                     const void *add, double beta) {
     int64_t k = pp->k;
-    // right is its own transpose: so A A is seen to be A A^T, which costs half.
+    // right is symmetric. Passing it transposed lets device_gemm recognize A A^T if left == right, which costs half.
     device_gemm(pp->stream, &(Gemm){.type = pp->type,
                                     .c_type = pp->type,
                                     .transpose_b = true,
@@ -90,7 +90,7 @@ void polar_apply(const PolarGemms *pp, void *y, const void *x, const void *p, do
                                     .alpha = alpha,
                                     .beta = beta,
                                     .a = pp->wide ? p : x,
-                                    .lda = k, // the columns of x are k where it stands on the left
+                                    .lda = k, // also for x: a tall x has k columns
                                     .stride_a = pp->wide ? k * k : size,
                                     .b = pp->wide ? x : p,
                                     .ldb = pp->cols,

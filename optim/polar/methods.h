@@ -1,11 +1,11 @@
-// optim/polar/methods.h - the methods of the registry (optim/polar/polar.c), each the functions of a PolarMethod. For the
-// files of optim/ only. steps_taken is never NULL here.
+// optim/polar/methods.h - the functions of the registered methods (optim/polar/polar.c), as PolarMethod documents them.
+// steps_taken is never NULL here. Internal to optim/.
 #ifndef POLAR_OPTIM_POLAR_METHODS_H
 #define POLAR_OPTIM_POLAR_METHODS_H
 
 #include "optim/polar/gram_products.h"
 
-// optim/polar/newton_schulz.c: polynomials of fixed steps, batched, nothing read back.
+// optim/polar/newton_schulz.c: a fixed number of polynomial steps, batched, without host synchronization.
 int64_t polar_newton_schulz_scratch(const PolarProblem *p);
 double polar_newton_schulz_flops(const PolarProblem *p, int steps);
 void *polar_newton_schulz(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken);
@@ -15,12 +15,12 @@ int64_t polar_gram_ns_scratch(const PolarProblem *p);
 double polar_gram_ns_flops(const PolarProblem *p, int steps);
 void *polar_gram_ns(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken);
 
-// optim/polar/precond.c: Newton-Schulz until it has converged; a distance is read back every step.
+// optim/polar/precond.c: Newton-Schulz until convergence; reads a distance back in every step.
 int64_t polar_precond_ns_scratch(const PolarProblem *p);
 double polar_precond_ns_flops(const PolarProblem *p, int steps);
 void *polar_precond_ns(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken);
 
-// optim/polar/qdwh.c, zolo.c, svd.c: by solves, one matrix after the other.
+// optim/polar/qdwh.c, zolo.c, svd.c: by QR, Cholesky or SVD, one matrix at a time.
 int64_t polar_qdwh_scratch(const PolarProblem *p);
 double polar_qdwh_flops(const PolarProblem *p, int steps);
 void *polar_qdwh(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken);

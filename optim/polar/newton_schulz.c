@@ -1,4 +1,4 @@
-// The Newton-Schulz iterations: plain, with Almost-Orthogonal Layer scaling, on the Gram matrix, and preconditioned.
+// Newton-Schulz iterations: plain, with Almost-Orthogonal Layer scaling (Turbo-Muon), and on the Gram matrix.
 #include "optim/polar/methods.h"
 
 int64_t polar_newton_schulz_scratch(const PolarProblem *p) {
@@ -16,7 +16,7 @@ double polar_newton_schulz_flops(const PolarProblem *p, int steps) {
 
 typedef struct {
     PolarGemms pp;
-    void *x, *y;       // X and where the next X goes
+    void *x, *y;       // current and next X
     void *gram, *poly; // (batch, k, k): A and b A + c A^2
 } Iteration;
 
@@ -27,7 +27,7 @@ static Iteration iteration_of(const PolarProblem *p, void *x, void *scratch) {
     return it;
 }
 
-// X <- a X + (b A + c A^2) X, the Gram matrix A given.
+// X <- a X + (b A + c A^2) X, with the Gram matrix A in it->gram.
 static void quintic_step(Iteration *it, PolarTriple t) {
     if (t.c != 0) {
         polar_multiply(&it->pp, it->poly, it->gram, it->gram, t.c, it->gram, t.b);
@@ -68,8 +68,8 @@ int64_t polar_turbo_muon_scratch(const PolarProblem *p) {
 }
 
 // Turbo-Muon: the first Gram matrix A gives the scaling S = diag(1 / sqrt(sum_j |A_ij|)) of AOL (Prach and Lampert
-// 2022), after which no singular value of S X is above 1; S A S is the Gram matrix of the first step. The division
-// by the Frobenius norm cancels: it only keeps squares in range.
+// 2022), after which no singular value of S X exceeds 1; S A S is the Gram matrix of the first step. The division by
+// the Frobenius norm cancels out; it only keeps squares in range.
 void *polar_turbo_muon(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken) {
     Iteration it = iteration_of(p, x, scratch);
     const PolarOps *ops = p->ops->polar;
@@ -102,7 +102,7 @@ int64_t polar_gram_ns_scratch(const PolarProblem *p) {
     return polar_matrix_bytes(&pp) + 4 * polar_gram_bytes(&pp);
 }
 
-enum { RESTART = 2 }; // the step before which the product Q is applied and R made anew
+enum { RESTART = 2 }; // before this step Q is applied to X and R is recomputed
 
 double polar_gram_ns_flops(const PolarProblem *p, int steps) {
     if (p->rows == p->cols) return polar_newton_schulz_flops(p, steps);
@@ -110,16 +110,16 @@ double polar_gram_ns_flops(const PolarProblem *p, int steps) {
     double flops = 0;
     for (int step = 0; step < steps; step++) {
         bool first = step == 0 || step == RESTART, last = step + 1 == steps || step + 1 == RESTART;
-        int products = 1 + (first ? 0 : 1) + (last ? 0 : 2);
-        flops += (first + last) * polar_gram_flops(&pp) + products * polar_multiply_flops(&pp);
+        int gemms = 1 + (first ? 0 : 1) + (last ? 0 : 2);
+        flops += (first + last) * polar_gram_flops(&pp) + gemms * polar_multiply_flops(&pp);
     }
     return flops;
 }
 
 // Gram Newton-Schulz: with R = X X^T and X_t = Q_t X, a step is a polynomial of R,
 //   Z = b R + c R^2,  Q <- Q Z + a Q,  R <- (a I + Z) R (a I + Z) = Z (R Z + a R) + a (R Z + a R),
-// so that only the (k, k) matrices are multiplied. Rounding makes small eigenvalues of R negative, and steps make
-// negative ones grow: hence the restart. a I is never added to Z, which would round it.
+// so that only (k, k) matrices are multiplied. Rounding makes small eigenvalues of R negative, and the steps amplify
+// negative ones: hence the restart. a I is never added to Z, because that would round Z.
 void *polar_gram_ns(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken) {
     PolarGemms pp = polar_gemms(p);
     if (p->rows == p->cols) return polar_newton_schulz(p, x, row_sums, scratch, steps_taken);

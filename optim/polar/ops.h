@@ -1,8 +1,8 @@
-// optim/polar/ops.h - the operations of the polar methods (optim/polar/) beside products and solves: their arguments and
-// what they compute. optim/polar/ops.def lists them; they are reached through OptimOps.
+// optim/polar/ops.h - the operations of the polar methods other than GEMMs and solvers: their arguments and equations.
+// optim/polar/ops.def lists them; OptimOps.polar is their table.
 //
-// x is (count, rows, cols), dense and row-major, of the type of the table. Sums are double and in an order that the
-// device fixes, as those of OptimOps: they do not depend on the number of threads. What is not finite comes out as such.
+// x is (count, rows, cols), dense and row-major, of the type of the table. Sums are accumulated in double in an order
+// fixed by the device, as in OptimOps: they do not depend on the number of threads. NaN and infinities propagate.
 #ifndef POLAR_OPTIM_POLAR_OPS_H
 #define POLAR_OPTIM_POLAR_OPS_H
 
@@ -20,7 +20,7 @@ typedef struct {
     int64_t rows, cols;
 } MatrixNorms;
 
-// Every matrix divided by sqrt(||X||_1 ||X||_inf), which is no less than ||X||_2. A zero matrix stays zero.
+// Divides every matrix by sqrt(||X||_1 ||X||_inf), an upper bound of ||X||_2. A zero matrix stays zero.
 typedef struct {
     void *x;
     const double *norms;
@@ -36,7 +36,7 @@ typedef struct {
     int64_t n;
 } InverseRootSums;
 
-// x = diag(left) X diag(right), left (count, rows), right (count, cols); either may be NULL: ones.
+// X <- diag(left) X diag(right), left (count, rows), right (count, cols); either may be NULL: all ones.
 typedef struct {
     void *x;
     const double *left, *right;
@@ -60,7 +60,7 @@ typedef struct {
     int64_t n;
 } AddDiagonal;
 
-// y (rows + cols, cols) = [a X; b I] of one matrix x (rows, cols).
+// y (rows + cols, cols) = [a X; b I], for one matrix x (rows, cols).
 typedef struct {
     void *y;
     const void *x;
@@ -68,7 +68,7 @@ typedef struct {
     int64_t rows, cols;
 } StackIdentity;
 
-// y = a x + b y, n elements; y is not read where b is 0.
+// y = a x + b y, n elements; y is not read if b is 0.
 typedef struct {
     void *y;
     double a;
@@ -85,7 +85,7 @@ typedef struct {
     int64_t rows, cols;
 } Transpose;
 
-// Column i of u (rows, k) becomes zero where values[i] <= tolerance values[0].
+// Zeroes column i of u (rows, k) if values[i] <= tolerance values[0].
 typedef struct {
     void *u;
     const void *values;
@@ -93,7 +93,7 @@ typedef struct {
     int64_t rows, k;
 } DropSmall;
 
-// n elements of the table's type to double and back.
+// Converts n elements from the table's type to double, and back.
 typedef struct {
     double *y;
     const void *x;

@@ -14,13 +14,12 @@ static const OptionChoice FORMS[] = {{"paper", FORM_PAPER}, {"official", FORM_OF
 #define OPTIONS_OF PolarOptions
 static const OptionSpec option_rows[] = {
     OPTION_NUMBER("lr", lr, "0.02", 0, 1e9, .help = "learning rate"),
-    OPTION_NUMBER("momentum", momentum, "0.95", 0, 0.999999, .help = "decay of the momentum; 0: none"),
-    OPTION_INT64("momentum-warmup", momentum_warmup, "0", 0, 1e15,
-                 .help = "steps over which the momentum grows to its value"),
+    OPTION_NUMBER("momentum", momentum, "0.95", 0, 0.999999, .help = "decay of the momentum; 0: no momentum"),
+    OPTION_INT64("momentum-warmup", momentum_warmup, "0", 0, 1e15, .help = "warm-up steps of the momentum"),
     OPTION_NUMBER("momentum-start", momentum_start, "0.85", 0, 0.999999,
-                  .help = "momentum at step 0 of its warm-up"),
+                  .help = "momentum at the start of its warm-up"),
     OPTION_FLAG("ema", ema, "yes", .help = "M = b M + (1 - b) G rather than b M + G"),
-    OPTION_FLAG("nesterov", nesterov, "no", .help = "look ahead by one gradient"),
+    OPTION_FLAG("nesterov", nesterov, "no", .help = "Nesterov momentum"),
     {.name = "polar",
      .kind = KIND_ENTRY_OF,
      .offset = offsetof(PolarOptions, polar),
@@ -28,40 +27,40 @@ static const OptionSpec option_rows[] = {
      .entry_size = sizeof *POLAR_METHODS,
      .help = "method for the polar factor"},
     OPTION_INT("polar-steps", polar_steps, "0", 0, 100,
-               .help = "steps of that method (its own number); 0: until it converges"),
+               .help = "steps of the method (default: by method); 0: until convergence"),
     OPTION_NUMBER("polar-eps", polar_eps, "1e-30", 1e-30, 1,
-                  .help = "added to the norm that the momentum is divided by before that method (its own number)"),
-    OPTION_FLAG("split-qkv", split_qkv, "no", .help = "query, key and value rows are matrices of their own"),
-    OPTION_FLAG("split-heads", split_heads, "no", .help = "so are the rows of each of their heads"),
+                  .help = "added to the Frobenius norm before the division by it (default: by method)"),
+    OPTION_FLAG("split-qkv", split_qkv, "no",
+                .help = "treat the rows of query, key and value as separate matrices"),
+    OPTION_FLAG("split-heads", split_heads, "no", .help = "treat the rows of each head as separate matrices"),
     OPTION_FLAG("polar-first", polar_first, "no",
-                .help = "average polar factors of gradients rather than take that of the average"),
+                .help = "momentum of the polar factors of gradients, not polar factor of the momentum"),
     OPTION_FLAG("center-columns", center_columns, "no",
                 .help =
-                    "take its mean over the rows from every column, before all else and after row norms (a head's "
-                    "logits do not see it)"),
-    OPTION_FLAG("row-norms", row_norms, "no", .help = "divide rows by their norms first"),
+                    "subtract from every column its mean over the rows, first and again after row-norms (does not "
+                    "change a head's softmax)"),
+    OPTION_FLAG("row-norms", row_norms, "no", .help = "divide rows by their norms before the polar factor"),
     OPTION_NUMBER("row-eps", row_eps, "1e-8", 1e-30, 1, .help = "added to the norms of the rows"),
     OPTION_ONE_OF("form", form, "paper", FORMS, .help = "Algorithm 1 of the paper, or the released code"),
     OPTION_NUMBER("beta2", beta2, "0", 0, 0.999999, .help = "decay of the second moment"),
-    OPTION_NUMBER("eps", eps, "1e-10", 1e-30, 1, .help = "added to the root of the second moment"),
+    OPTION_NUMBER("eps", eps, "1e-10", 1e-30, 1, .help = "added to the square root of the second moment"),
     OPTION_ONE_OF("second-moment", second_moment, "none", MOMENTS,
-                  .help =
-                      "what has one: each row (output neuron), each column, whichever of the two are more, each "
-                      "element, nothing"),
-    OPTION_ONE_OF("normalize", normalize, "after", WHEN, .help = "by it after or before orthogonalization"),
+                  .help = "one per row (output neuron), per column, per row or column of the longer side, per "
+                          "element, or none"),
+    OPTION_ONE_OF("normalize", normalize, "after", WHEN,
+                  .help = "normalize by the second moment after or before orthogonalization"),
     OPTION_ONE_OF("normalize-only", normalize_only, "all", ONLY,
-                  .help = "all matrices, or those with more rows than columns: the others have Muon's update"),
+                  .help = "normalize all matrices, or only those with more rows than columns"),
     OPTION_ONE_OF("scale", scale, "frobenius", SCALES,
-                  .help =
-                      "factor on the polar factor: sqrt(max(1, rows/cols)); what makes its root mean square --rms; "
-                      "--rms sqrt(max(rows, cols)); sqrt(rows/cols); 1; the nuclear norm of its matrix"),
+                  .help = "factor on the polar factor: sqrt(max(1, rows/cols)); to a root mean square of --rms; "
+                          "--rms sqrt(max(rows, cols)); sqrt(rows/cols); 1; the nuclear norm"),
     OPTION_NUMBER("rms", rms, "0.2", 0, 1e9,
-                  .help = "root mean square of the update at lr 1, for the scales rms and max"),
+                  .help = "root mean square of the update at lr 1, with scale rms or max"),
     OPTION_NUMBER("nuclear-power", nuclear_power, "1", 0, 10,
-                  .help = "power of the nuclear norm, for the scale nuclear"),
+                  .help = "exponent of the nuclear norm, with scale nuclear"),
     OPTION_NUMBER("weight-decay", weight_decay, "0", 0, 1e9, .help = "weight decay"),
     OPTION_ONE_OF("decay", decay, "decoupled", DECAYS,
-                  .help = "on every element, or only where it helps the update"),
+                  .help = "decay all elements, or only those with the sign of their update"),
 };
 const OptionTable polar_options = OPTION_TABLE(option_rows);
 
@@ -77,15 +76,16 @@ bool polar_check(const void *options, const Device *device, Error *err) {
     const PolarOptions *o = options;
     int max = polar_max_steps(o->polar);
     if (o->polar_steps > max)
-        return error_set(err,
-                         "polar-steps is %d, but %s takes at most %d steps: take fewer, or a method that goes on "
-                         "(ns5, polar-express, simple)",
-                         o->polar_steps, o->polar->name, max);
+        return error_set(
+            err,
+            "polar-steps is %d, but %s supports at most %d steps: use fewer, or a method without a limit "
+            "(ns5, polar-express, simple)",
+            o->polar_steps, o->polar->name, max);
     if (o->polar_steps == 0 && !o->polar->converges)
-        return error_set(err, "polar-steps is 0, but %s does not see when it has converged: give a number of steps",
+        return error_set(err, "polar-steps is 0, but %s has no convergence test: give a number of steps",
                          o->polar->name);
     if (o->split_heads && !o->split_qkv)
-        return error_set(err, "split-heads needs split-qkv: turn one off or the other on");
+        return error_set(err, "split-heads needs split-qkv: turn split-heads off or split-qkv on");
     if (o->polar->solves && device && !device_can_solve(device, err))
         return error_prefix(err, "polar %s", o->polar->name);
     return true;
@@ -101,7 +101,7 @@ bool polar_needs_host_sync(const void *options) {
     return o->polar && o->polar->needs_host_sync;
 }
 
-// The momentum grows linearly from momentum-start over the first momentum-warmup steps (modded-nanogpt).
+// The momentum is warmed up linearly from momentum-start over momentum-warmup steps (modded-nanogpt).
 void polar_scalars(StepScalars *scalars, const void *options, int64_t t) {
     const PolarOptions *o = options;
     *scalars = (StepScalars){.lr = o->lr, .momentum = o->momentum, .beta2 = o->beta2};
@@ -119,7 +119,7 @@ static bool has_momentum(const PolarOptions *o) {
     return o->momentum > 0 || o->momentum_warmup > 0;
 }
 
-// The moment of one (rows, cols) matrix: `longer` is that of the side with more entries, the rows of a square.
+// The second moment of a (rows, cols) matrix; resolves MOMENT_LONGER and normalize-only.
 static SecondMoment matrix_moment(const PolarOptions *o, int64_t rows, int64_t cols) {
     if (o->normalize_only == NORMALIZE_TALL && rows <= cols) return MOMENT_NONE;
     if (o->second_moment == MOMENT_LONGER) return rows >= cols ? MOMENT_ROW : MOMENT_COLUMN;
@@ -159,17 +159,16 @@ int polar_declare_state(StateSpec specs[MAX_STATE_TENSORS], const Param *param, 
     return n;
 }
 
-// Scratch of one chunk: sums, factors and dots of rows in double, U, what it was before the polar factor was taken of it
-// (for nuclear norms), and what the iteration needs.
+// Scratch of one batch: row sums, dots and factors in double, U, a copy of U (the input of the polar factor, for
+// nuclear norms), and the scratch of the polar method.
 typedef struct {
-    int64_t sums, norm_sums, dots, factors, u, before, iteration, end; // byte offsets
-} ChunkLayout;
+    int64_t sums, norm_sums, dots, factors, u, input, method, end; // byte offsets
+} ScratchLayout;
 
 static int64_t aligned(int64_t bytes) {
     return (bytes + 63) / 64 * 64;
 }
 
-// What is asked of the polar method for `batch` matrices.
 static PolarProblem polar_problem(const PolarOptions *o, Type type, int64_t rows, int64_t cols, int batch) {
     return (PolarProblem){.method = o->polar,
                           .type = type,
@@ -180,14 +179,14 @@ static PolarProblem polar_problem(const PolarOptions *o, Type type, int64_t rows
                           .batch = batch};
 }
 
-static ChunkLayout chunk_layout(const PolarOptions *o, Type type, int64_t rows, int64_t cols, int batch) {
+static ScratchLayout scratch_layout(const PolarOptions *o, Type type, int64_t rows, int64_t cols, int batch) {
     int64_t doubles = aligned(batch * rows * (int64_t)sizeof(double));
     int64_t matrix = aligned(batch * rows * cols * (int64_t)type_size(type));
-    ChunkLayout l = {
+    ScratchLayout l = {
         .sums = 0, .norm_sums = doubles, .dots = 2 * doubles, .factors = 3 * doubles, .u = 4 * doubles};
-    l.before = l.u + matrix;
-    l.iteration = l.before + (o->scale == SCALE_NUCLEAR ? matrix : 0);
-    l.end = l.iteration;
+    l.input = l.u + matrix;
+    l.method = l.input + (o->scale == SCALE_NUCLEAR ? matrix : 0);
+    l.end = l.method;
     if (o->polar) {
         PolarProblem p = polar_problem(o, type, rows, cols, batch);
         l.end += aligned(polar_scratch_bytes(&p));
@@ -195,31 +194,31 @@ static ChunkLayout chunk_layout(const PolarOptions *o, Type type, int64_t rows, 
     return l;
 }
 
-// The type of U, of the polar factor and of what is between them.
+// The type of U, of the polar factor and of the GEMMs between them.
 static Type factor_type(const PolarOptions *o, Type type) {
     return o->polar ? polar_factor_type(o->polar, type) : type_accumulate(type);
 }
 
-enum { CHUNK_BYTES = 1 << 29 }; // of U, on a GPU
+enum { MAX_BATCH_BYTES = 1 << 29 }; // of U, on a GPU
 
-// Matrices of a view that are worked on at once. On the CPU every product uses all threads, so that more would only cost
-// memory; a GPU takes a whole view where it can. Methods that stop by their data would go on until all have converged.
-static int chunk_count(const PolarOptions *o, const Device *device, Type type, const MatrixGroup *view) {
+// Number of matrices of a view per batch. On the CPU every GEMM uses all threads, so a larger batch would only cost
+// memory; a GPU takes the whole view if it fits. Methods with a convergence test take one matrix, because a batch would
+// iterate until all have converged.
+static int batch_count(const PolarOptions *o, const Device *device, Type type, const MatrixGroup *view) {
     bool cpu = device == NULL || device->kind == DEVICE_CPU;
     if (cpu || (o->polar && o->polar->converges)) return 1;
     int64_t bytes = view->rows * view->cols * (int64_t)type_size(factor_type(o, type));
-    int64_t fit = CHUNK_BYTES / bytes, all = view->parts > 1 ? view->parts : view->count;
+    int64_t fit = MAX_BATCH_BYTES / bytes, all = view->parts > 1 ? view->parts : view->count;
     return fit < 1 ? 1 : (int)(fit < all ? fit : all);
 }
 
-// Of the stream's scratch, for `count` matrices.
-static int64_t chunk_stream_scratch(const PolarOptions *o, const OptimOps *ops, int count, int64_t rows,
-                                    int64_t cols) {
+// Bytes of the stream's workspace for a batch of `count` matrices.
+static int64_t stream_scratch(const PolarOptions *o, const OptimOps *ops, int count, int64_t rows, int64_t cols) {
     if (ops == NULL || ops->row_scratch == NULL) return 0;
     SecondMoment moment = matrix_moment(o, rows, cols);
-    bool in_update = moment == MOMENT_ROW && o->normalize == NORMALIZE_AFTER; // by row_factors
+    bool in_row_factors = moment == MOMENT_ROW && o->normalize == NORMALIZE_AFTER;
     int64_t bytes = ops->row_scratch(count, rows, cols), other = 0;
-    if (o->row_norms || (moment != MOMENT_NONE && !in_update))
+    if (o->row_norms || (moment != MOMENT_NONE && !in_row_factors))
         other = ops->normalize_scratch(count, rows, cols, moment == MOMENT_COLUMN);
     if (other > bytes) bytes = other;
     if (o->center_columns) other = ops->normalize_scratch(count, rows, cols, true);
@@ -231,133 +230,153 @@ OptimizerScratch polar_step_scratch(const MatrixGroup *groups, int n_groups, con
     const PolarOptions *o = options;
     Type u_type = factor_type(o, type);
     const OptimOps *ops = device ? optim_ops(device, u_type) : NULL;
-    OptimizerScratch most = {0};
+    OptimizerScratch max = {0};
     for (int i = 0; i < n_groups; i++) {
-        int count = chunk_count(o, device, type, &groups[i]);
-        int64_t own = chunk_layout(o, u_type, groups[i].rows, groups[i].cols, count).end;
-        int64_t stream = chunk_stream_scratch(o, ops, count, groups[i].rows, groups[i].cols);
-        if (own > most.own) most.own = own;
-        if (stream > most.stream) most.stream = stream;
+        int count = batch_count(o, device, type, &groups[i]);
+        int64_t own = scratch_layout(o, u_type, groups[i].rows, groups[i].cols, count).end;
+        int64_t stream = stream_scratch(o, ops, count, groups[i].rows, groups[i].cols);
+        if (own > max.own) max.own = own;
+        if (stream > max.stream) max.stream = stream;
     }
-    return most;
+    return max;
 }
 
-// What the stations of one chunk share. Its states stand at fixed places: 0 momentum, 1 second moments.
+// One batch on its way through the stages. matrices.state[0] is the momentum (NULL: none), state[1] the second moments.
 typedef struct {
     const OptimizerStep *step;
     const PolarOptions *options;
-    Type type; // of u, before and the polar factor
+    Type type; // of u, input and the polar factor
     const OptimOps *ops;
-    MatrixBatch x;
+    MatrixBatch matrices;
     SecondMoment moment;
     double *sums, *norm_sums, *dots, *factors;
-    void *u, *before, *iteration;
-} Chunk;
+    void *u, *input, *method_scratch;
+} PolarBatch;
 
-static Chunk chunk_begin(const OptimizerStep *step, const MatrixBatch *x) {
+static PolarBatch polar_batch(const OptimizerStep *step, const MatrixBatch *matrices) {
     const PolarOptions *o = step->options;
     Type type = factor_type(o, step->type);
-    ChunkLayout l = chunk_layout(o, type, x->rows, x->cols, x->count);
+    ScratchLayout l = scratch_layout(o, type, matrices->rows, matrices->cols, matrices->count);
     char *scratch = step->scratch;
-    Chunk k = {.step = step,
-               .options = o,
-               .type = type,
-               .ops = optim_ops(step->stream->device, type),
-               .x = *x,
-               .moment = matrix_moment(o, x->rows, x->cols),
-               .sums = (double *)(void *)(scratch + l.sums),
-               .norm_sums = (double *)(void *)(scratch + l.norm_sums),
-               .dots = (double *)(void *)(scratch + l.dots),
-               .factors = (double *)(void *)(scratch + l.factors),
-               .u = scratch + l.u,
-               .before = scratch + l.before,
-               .iteration = scratch + l.iteration};
-    if (!has_momentum(o)) {
-        k.x.state[1] = x->state[0], k.x.state_stride[1] = x->state_stride[0];
-        k.x.state[0] = NULL;
+    PolarBatch batch = {.step = step,
+                        .options = o,
+                        .type = type,
+                        .ops = optim_ops(step->stream->device, type),
+                        .matrices = *matrices,
+                        .moment = matrix_moment(o, matrices->rows, matrices->cols),
+                        .sums = (double *)(void *)(scratch + l.sums),
+                        .norm_sums = (double *)(void *)(scratch + l.norm_sums),
+                        .dots = (double *)(void *)(scratch + l.dots),
+                        .factors = (double *)(void *)(scratch + l.factors),
+                        .u = scratch + l.u,
+                        .input = scratch + l.input,
+                        .method_scratch = scratch + l.method};
+    if (!has_momentum(o)) { // the second moments are the first declared state
+        batch.matrices.state[1] = matrices->state[0];
+        batch.matrices.state_stride[1] = matrices->state_stride[0];
+        batch.matrices.state[0] = NULL;
     }
-    return k;
+    return batch;
 }
 
-static void normalize_by_moment(const Chunk *k, void *o, double *row_sums) {
+static void normalize_by_moment(const PolarBatch *batch, void *o, double *row_sums) {
     static const Normalization by[MOMENT_COUNT] = {
         [MOMENT_ROW] = NORMALIZE_ROWS, [MOMENT_COLUMN] = NORMALIZE_COLUMNS, [MOMENT_ELEMENT] = NORMALIZE_ELEMENTS};
-    Normalize normalize = {
-        .o = o, .row_sums = row_sums, .batch = &k->x, .by = by[k->moment], .eps = k->options->eps};
-    k->ops->normalize(k->step->stream, &normalize);
+    Normalize normalize = {.o = o,
+                           .row_sums = row_sums,
+                           .batch = &batch->matrices,
+                           .by = by[batch->moment],
+                           .eps = batch->options->eps};
+    batch->ops->normalize(batch->step->stream, &normalize);
 }
 
-// U, from the gradient to what the polar factor is taken of.
-static void chunk_momentum(const Chunk *k) {
-    const PolarOptions *o = k->options;
-    const OptimOps *ops = k->ops;
-    Stream *s = k->step->stream;
-    const MatrixBatch *x = &k->x;
-    MatrixBatch gradient = *x;
+// Computes U, the input of the polar factor, from the gradient.
+static void compute_input(const PolarBatch *batch) {
+    const PolarOptions *o = batch->options;
+    const OptimOps *ops = batch->ops;
+    Stream *s = batch->step->stream;
+    const MatrixBatch *matrices = &batch->matrices;
+    MatrixBatch gradient = *matrices; // without momentum
     gradient.state[0] = NULL;
-    PolarMomentum momentum = {.u = k->u,
-                              .row_sums = k->sums,
-                              .batch = o->polar_first ? &gradient : x,
+    PolarMomentum momentum = {.u = batch->u,
+                              .row_sums = batch->sums,
+                              .batch = o->polar_first ? &gradient : matrices,
                               .ema = o->ema,
                               .nesterov = o->nesterov};
     ops->polar_momentum(s, &momentum);
-    CenterColumns center = {.o = k->u, .row_sums = k->sums, .count = x->count, .rows = x->rows, .cols = x->cols};
+    CenterColumns center = {.o = batch->u,
+                            .row_sums = batch->sums,
+                            .count = matrices->count,
+                            .rows = matrices->rows,
+                            .cols = matrices->cols};
     if (o->center_columns) ops->center_columns(s, &center);
     if (o->row_norms) {
-        Normalize normalize = {
-            .o = k->u, .row_sums = k->sums, .batch = x, .by = NORMALIZE_ROW_NORMS, .eps = o->row_eps};
+        Normalize normalize = {.o = batch->u,
+                               .row_sums = batch->sums,
+                               .batch = matrices,
+                               .by = NORMALIZE_ROW_NORMS,
+                               .eps = o->row_eps};
         ops->normalize(s, &normalize);
         if (o->center_columns) ops->center_columns(s, &center);
     }
-    if (k->moment != MOMENT_NONE && o->normalize == NORMALIZE_BEFORE) normalize_by_moment(k, k->u, k->sums);
+    if (batch->moment != MOMENT_NONE && o->normalize == NORMALIZE_BEFORE)
+        normalize_by_moment(batch, batch->u, batch->sums);
 }
 
-static void *chunk_factor(const Chunk *k) {
-    const OptimizerStep *step = k->step;
-    const PolarOptions *options = k->options;
-    const MatrixBatch *x = &k->x;
-    if (!options->polar) return k->u;
+// Returns the polar factor of U, or its momentum with polar-first.
+static void *compute_factor(const PolarBatch *batch) {
+    const OptimizerStep *step = batch->step;
+    const PolarOptions *options = batch->options;
+    const MatrixBatch *matrices = &batch->matrices;
+    if (!options->polar) return batch->u;
     bool nuclear = options->scale == SCALE_NUCLEAR;
-    size_t bytes = (size_t)(x->count * x->rows * x->cols) * type_size(k->type);
-    if (nuclear) device_copy(step->stream, k->before, k->u, bytes);
-    PolarProblem p = polar_problem(options, k->type, x->rows, x->cols, x->count);
-    p.stream = step->stream, p.ops = k->ops;
-    void *o = polar_factor(&p, k->u, k->sums, k->iteration, NULL);
-    RowDots dots = {.sums = k->dots, .a = k->before, .b = o, .count = x->count, .rows = x->rows, .cols = x->cols};
-    if (nuclear) k->ops->row_dots(step->stream, &dots);
+    size_t bytes = (size_t)(matrices->count * matrices->rows * matrices->cols) * type_size(batch->type);
+    if (nuclear) device_copy(step->stream, batch->input, batch->u, bytes);
+    PolarProblem p = polar_problem(options, batch->type, matrices->rows, matrices->cols, matrices->count);
+    p.stream = step->stream, p.ops = batch->ops;
+    void *o = polar_factor(&p, batch->u, batch->sums, batch->method_scratch, NULL);
+    RowDots dots = {.sums = batch->dots,
+                    .a = batch->input,
+                    .b = o,
+                    .count = matrices->count,
+                    .rows = matrices->rows,
+                    .cols = matrices->cols};
+    if (nuclear) batch->ops->row_dots(step->stream, &dots);
     if (options->polar_first)
-        k->ops->polar_average(step->stream, &(PolarAverage){.o = o, .batch = x, .ema = options->ema});
+        batch->ops->polar_average(step->stream, &(PolarAverage){.o = o, .batch = matrices, .ema = options->ema});
     return o;
 }
 
-static void chunk_update(const Chunk *k, void *factor) {
-    const PolarOptions *o = k->options;
-    const OptimOps *ops = k->ops;
-    Stream *s = k->step->stream;
-    const MatrixBatch *x = &k->x;
+static void update_weights(const PolarBatch *batch, void *factor) {
+    const PolarOptions *o = batch->options;
+    const OptimOps *ops = batch->ops;
+    Stream *s = batch->step->stream;
+    const MatrixBatch *matrices = &batch->matrices;
     RowScaling scaling = {
-        .rule = o->scale, .rms = o->rms, .eps = o->eps, .power = o->nuclear_power, .row_dots = k->dots};
-    bool normalized = k->moment != MOMENT_NONE && o->normalize == NORMALIZE_AFTER;
-    scaling.normalize = normalized && k->moment == MOMENT_ROW; // by row_factors, in one pass with the update
+        .rule = o->scale, .rms = o->rms, .eps = o->eps, .power = o->nuclear_power, .row_dots = batch->dots};
+    bool normalized = batch->moment != MOMENT_NONE && o->normalize == NORMALIZE_AFTER;
+    scaling.normalize = normalized && batch->moment == MOMENT_ROW; // fused into row_factors
     bool needs_sums = normalized || scaling.rule == SCALE_RMS;
-    double *sums = normalized && !scaling.normalize ? k->norm_sums : k->sums;
+    double *sums = normalized && !scaling.normalize ? batch->norm_sums : batch->sums;
     RowSumSquares squares = {.sums = sums,
                              .x = factor,
-                             .stride = x->rows * x->cols,
-                             .count = x->count,
-                             .rows = x->rows,
-                             .cols = x->cols};
+                             .stride = matrices->rows * matrices->cols,
+                             .count = matrices->count,
+                             .rows = matrices->rows,
+                             .cols = matrices->cols};
     if (needs_sums) ops->row_sum_squares(s, &squares);
-    if (sums == k->norm_sums) {
-        normalize_by_moment(k, factor, k->sums);
-        scaling.norm_sums = k->norm_sums;
+    if (sums == batch->norm_sums) {
+        normalize_by_moment(batch, factor, batch->sums);
+        scaling.norm_sums = batch->norm_sums;
     }
-    RowFactors factors = {
-        .factors = k->factors, .row_sums = needs_sums ? k->sums : NULL, .batch = x, .scaling = scaling};
+    RowFactors factors = {.factors = batch->factors,
+                          .row_sums = needs_sums ? batch->sums : NULL,
+                          .batch = matrices,
+                          .scaling = scaling};
     ops->row_factors(s, &factors);
-    PolarUpdate update = {.batch = x,
+    PolarUpdate update = {.batch = matrices,
                           .o = factor,
-                          .factors = k->factors,
+                          .factors = batch->factors,
                           .weight_decay = o->weight_decay,
                           .cautious = o->decay == DECAY_CAUTIOUS};
     ops->polar_update(s, &update);
@@ -367,13 +386,13 @@ void polar_step(const OptimizerStep *step) {
     const PolarOptions *o = step->options;
     for (int i = 0; i < step->n_views; i++) {
         const GroupView *view = &step->views[i];
-        int count = chunk_count(o, step->stream->device, step->type, &view->view);
+        int count = batch_count(o, step->stream->device, step->type, &view->view);
         for (int first = 0; first < view->view.count;) {
-            MatrixBatch x = step_batch(step, view, first, count);
-            Chunk k = chunk_begin(step, &x);
-            chunk_momentum(&k);
-            chunk_update(&k, chunk_factor(&k));
-            first += x.count;
+            MatrixBatch matrices = step_batch(step, view, first, count);
+            PolarBatch batch = polar_batch(step, &matrices);
+            compute_input(&batch);
+            update_weights(&batch, compute_factor(&batch));
+            first += matrices.count;
         }
     }
 }

@@ -1,8 +1,8 @@
 #include "optim/polar/methods.h"
 
-// Coefficients as published. What was left out: Polar Express without a safety factor, which diverges for 1.0001; and
-// the later four triples of Turbo-Muon, (4.0098, -7.0585, 2.4635) and on, which turn the sign of singular values above
-// 0.8837: with its own scaling too a single row, or rows that are orthogonal already, have the singular value 1.
+// Coefficients as published. Left out: Polar Express without a safety factor, which diverges for a singular value of
+// 1.0001; and the later four triples of Turbo-Muon, (4.0098, -7.0585, 2.4635) and following, which flip the sign of
+// singular values above 0.8837: even with its own scaling, a single row or orthogonal rows have the singular value 1.
 static const PolarTriple NS5[] = {{3.4445, -4.7750, 2.0315}};
 
 static const PolarTriple SIMPLE[] = {{2, -1.5, 0.5}};
@@ -58,12 +58,12 @@ static const PolarTriple TURBO_MUON[] = {
     .scratch_bytes = polar_newton_schulz_scratch, .factor = polar_newton_schulz, .flops = polar_newton_schulz_flops
 #define TRIPLES(list) NEWTON_SCHULZ, .triples = list, .n_triples = sizeof list / sizeof *list
 
-// Methods that divide by no norm still name an eps, the least that the option takes.
+// The eps of methods that do not divide by a norm: the smallest value that the option accepts.
 #define NO_EPS 1e-30
 
 const PolarMethod POLAR_METHODS[] = {
     {.name = "ns5",
-     .summary = "five equal quintic steps, singular values to about 0.7..1.2",
+     .summary = "five equal quintic steps; singular values end in about 0.7..1.2",
      .source = "Jordan et al. 2024, Muon",
      TRIPLES(NS5),
      .repeat_last = true,
@@ -82,7 +82,7 @@ const PolarMethod POLAR_METHODS[] = {
      .norm_eps = 1e-7,
      .sigma_max = 1.05},
     {.name = "polar-express",
-     .summary = "minimax step by step, safety factor 1.01; more steps converge to the polar factor",
+     .summary = "minimax-optimal steps, safety factor 1.01; converges with more steps",
      .source = "Amsel et al. 2025, arXiv 2505.16932",
      TRIPLES(POLAR_EXPRESS),
      .repeat_last = true,
@@ -92,7 +92,7 @@ const PolarMethod POLAR_METHODS[] = {
      .norm_eps = 1e-7,
      .sigma_max = 1.02},
     {.name = "polar-express-nanogpt",
-     .summary = "Polar Express computed for five steps with a safety factor of 1.02",
+     .summary = "Polar Express optimized for five steps, safety factor 1.02",
      .source = "modded-nanogpt, dion, nanochat",
      TRIPLES(POLAR_EXPRESS_NANOGPT),
      .default_steps = 5,
@@ -101,7 +101,7 @@ const PolarMethod POLAR_METHODS[] = {
      .norm_eps = 1e-6,
      .sigma_max = 1.04},
     {.name = "polar-express-1.05",
-     .summary = "Polar Express, five steps, safety factor 1.05 without enlarging the norm",
+     .summary = "Polar Express, five steps, safety factor 1.05, norm not enlarged",
      .source = "Gram Newton-Schulz (Dao-AILab)",
      NEWTON_SCHULZ,
      .triples = POLAR_EXPRESS,
@@ -121,7 +121,7 @@ const PolarMethod POLAR_METHODS[] = {
      .norm_eps = 1e-7,
      .sigma_max = 1.000009},
     {.name = "cubic5",
-     .summary = "five cubic steps: two products a step instead of three",
+     .summary = "five cubic steps: two GEMMs per step instead of three",
      .source = "arXiv 2606.00371, in NVIDIA Emerging-Optimizers",
      TRIPLES(CUBIC5),
      .default_steps = 5,
@@ -130,7 +130,7 @@ const PolarMethod POLAR_METHODS[] = {
      .norm_eps = 1e-7,
      .sigma_max = 1.0035},
     {.name = "deepseek-v4",
-     .summary = "eight steps of ns5 and two that converge",
+     .summary = "eight steps of ns5, then two that converge",
      .source = "DeepSeek-V4, in NVIDIA Emerging-Optimizers",
      TRIPLES(DEEPSEEK_V4),
      .default_steps = 10,
@@ -139,7 +139,7 @@ const PolarMethod POLAR_METHODS[] = {
      .norm_eps = 1e-7,
      .sigma_max = 1.05},
     {.name = "simple",
-     .summary = "twelve slow steps that converge",
+     .summary = "twelve slow steps; converges",
      .source = "modded-nanogpt, track 3",
      TRIPLES(SIMPLE),
      .repeat_last = true,
@@ -149,7 +149,7 @@ const PolarMethod POLAR_METHODS[] = {
      .norm_eps = 1e-7,
      .sigma_max = 1.05},
     {.name = "gram-ns",
-     .summary = "polar-express-1.05 in products of the short side alone, restarted after two steps",
+     .summary = "polar-express-1.05 on the Gram matrix of the short side, restarted after two steps",
      .source = "Gram Newton-Schulz (Dao-AILab)",
      .scratch_bytes = polar_gram_ns_scratch,
      .factor = polar_gram_ns,
@@ -162,8 +162,7 @@ const PolarMethod POLAR_METHODS[] = {
      .norm_eps = 1e-7,
      .sigma_max = 1.05},
     {.name = "turbo-muon",
-     .summary =
-         "rows (of tall matrices, columns) evened out first, so that four steps do; not the polar factor of X",
+     .summary = "four steps after scaling rows (of tall matrices, columns); not the polar factor of X",
      .source = "arXiv 2512.04632, coefficients of flash-newton-schulz",
      .scratch_bytes = polar_turbo_muon_scratch,
      .factor = polar_turbo_muon,
@@ -176,7 +175,7 @@ const PolarMethod POLAR_METHODS[] = {
      .norm_eps = 1e-7,
      .sigma_max = 1.01},
     {.name = "precond-ns",
-     .summary = "cubic steps until it has converged, products alone",
+     .summary = "cubic steps until convergence, GEMMs only",
      .source = "Lewis 2022",
      .scratch_bytes = polar_precond_ns_scratch,
      .factor = polar_precond_ns,
@@ -186,7 +185,7 @@ const PolarMethod POLAR_METHODS[] = {
      .max_steps = 100,
      .norm_eps = NO_EPS},
     {.name = "qdwh",
-     .summary = "by QR and Cholesky; converges in 5 or 6 steps; PolarGrad's published rates are for 2",
+     .summary = "QR and Cholesky; converges in 5 or 6 steps; PolarGrad's published rates are for 2",
      .source = "Nakatsukasa, Bai, Gygi 2010",
      .scratch_bytes = polar_qdwh_scratch,
      .factor = polar_qdwh,
@@ -197,7 +196,7 @@ const PolarMethod POLAR_METHODS[] = {
      .max_steps = 100,
      .norm_eps = NO_EPS},
     {.name = "zolo-pd",
-     .summary = "two steps of high degree, by QR and Cholesky in double",
+     .summary = "two steps of high degree, QR and Cholesky in double",
      .source = "Nakatsukasa and Freund 2016",
      .scratch_bytes = polar_zolo_scratch,
      .factor = polar_zolo,
@@ -225,7 +224,7 @@ const PolarMethod *polar_methods(int *count) {
 }
 
 Type polar_factor_type(const PolarMethod *method, Type type) {
-    const double bf16_eps = 0x1p-8; // largest relative error of two roundings: of X and of its Gram matrix
+    const double bf16_eps = 0x1p-8; // relative error bound of two roundings: of X and of its Gram matrix
     if (type == TYPE_BF16 && method->n_triples > 0 && method->sigma_max > 1 + bf16_eps) return TYPE_BF16;
     return type_accumulate(type);
 }

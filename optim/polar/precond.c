@@ -1,7 +1,7 @@
-// Newton-Schulz preconditioned so that it converges from any condition number (Lewis 2022): cubic steps
+// Preconditioned Newton-Schulz, which converges for any condition number (Lewis 2022): cubic steps
 //   X <- a X - (4/27) a^3 X X^T X
-// that keep (0, 1] in (0, 1] and multiply the smallest singular values by a = 1.5 sqrt(3) - 0.1, until one of the size
-// of the rounding error would have reached 0.1; then X <- 1.5 X - 0.5 X X^T X until X stands still.
+// that map (0, 1] into (0, 1] and multiply the smallest singular values by a = 1.5 sqrt(3) - 0.1, until one of the size
+// of the rounding error would have reached 0.1; then X <- 1.5 X - 0.5 X X^T X until X no longer changes.
 #include "optim/polar/methods.h"
 
 #include <float.h>
@@ -75,7 +75,7 @@ void *polar_precond_ns(const PolarProblem *p, void *x, const double *row_sums, v
         polar_gram(&pp, l.gram, x, 1);
         polar_apply(&pp, l.y, x, l.gram, lifting ? b : -0.5, lifting ? a : 1.5);
         if (lifting) least = a * least + b * least * least * least;
-        else moving = largest_distance(p, &l, x, l.y) > tolerance; // NaN: no
+        else moving = largest_distance(p, &l, x, l.y) > tolerance; // false for NaN
         void *swap = x;
         x = l.y, l.y = swap;
     }

@@ -1,32 +1,32 @@
 // QDWH: the QR-based dynamically weighted Halley iteration (Nakatsukasa, Bai, Gygi 2010)
 //   u <- u (a I + b u^T u) (I + c u^T u)^-1 = (b/c) u + (a - b/c) u (I + c u^T u)^-1
-// whose weights depend only on l, a lower bound of the singular values that starts at the rounding error; and Halley's
-// own (a, b, c) = (3, 1, 3) after them. As in the published PolarGrad code, a Newton-Schulz step comes at the end even
-// where the budget of steps was too small: its learning rates are tuned to that.
+// with weights that depend only on l, a lower bound of the singular values that starts at the rounding error, followed
+// by Halley's own (a, b, c) = (3, 1, 3). As in the published PolarGrad code, a final Newton-Schulz step is taken even
+// if the number of steps was too small to converge: its learning rates are tuned to that.
 #include "optim/polar/methods.h"
 #include "optim/polar/solves.h"
 
 #include <float.h>
 #include <math.h>
 
-static const double CHOLESKY_MAX_C = 100; // above it a step is taken by QR
-enum { CONVERGED_STEPS = 10 };            // of a matrix with singular values below the rounding error: 9
+static const double CHOLESKY_MAX_C = 100; // steps with a larger c use QR
+enum { CONVERGED_STEPS = 10 };            // 9 suffice even for singular values below the rounding error
 
-// One matrix at work.
+// The workspace of one matrix.
 typedef struct {
     PolarSolve solve;
     double *norms, *distance, *sums;
-    char *tall, *before; // the transpose of a wide matrix, and the iterate before
+    char *tall, *previous; // the transpose of a wide matrix, and the previous iterate
     int64_t bytes;
 } Work;
 
 static Work work_of(const PolarProblem *p, char *scratch) {
     Work w = {.solve = polar_solve_init(p, p->type), .norms = (double *)(void *)scratch};
-    int64_t matrix = polar_matrix_bytes(&w.solve.products), doubles = (3 + w.solve.products.rows + 7) / 8 * 64;
+    int64_t matrix = polar_matrix_bytes(&w.solve.gemms), doubles = (3 + w.solve.gemms.rows + 7) / 8 * 64;
     w.distance = w.norms + 2;
     w.sums = w.norms + 3;
-    w.before = scratch + doubles;
-    w.tall = w.before + matrix;
+    w.previous = scratch + doubles;
+    w.tall = w.previous + matrix;
     w.bytes = doubles + 2 * matrix + polar_solve_memory(&w.solve, w.tall + matrix);
     return w;
 }
@@ -36,17 +36,17 @@ int64_t polar_qdwh_scratch(const PolarProblem *p) {
     return work_of(p, none).bytes;
 }
 
-// A QR step is a QR of (m + n, n), its Q and a product; a Cholesky step a Gram product, n^3 / 3 and two triangular
-// solves. The first two steps are by QR in either type.
+// A QR step: the QR of an (m + n, n) matrix, forming Q, and a GEMM. A Cholesky step: a Gram matrix, n^3 / 3 for the
+// factorization, and two triangular solves. The first two steps use QR in either type.
 double polar_qdwh_flops(const PolarProblem *p, int steps) {
     PolarSolve s = polar_solve_init(p, p->type);
-    double m = (double)s.products.rows, n = (double)s.products.cols, product = 2 * m * n * n;
-    double qr = 4 * (m + n) * n * n - 4 * n * n * n / 3 + product, cholesky = 2 * product + n * n * n / 3;
+    double m = (double)s.gemms.rows, n = (double)s.gemms.cols, gemm = 2 * m * n * n;
+    double qr = 4 * (m + n) * n * n - 4 * n * n * n / 3 + gemm, cholesky = 2 * gemm + n * n * n / 3;
     int by_qr = steps < 2 ? steps : 2;
-    return by_qr * qr + (steps - by_qr) * cholesky + 2 * product;
+    return by_qr * qr + (steps - by_qr) * cholesky + 2 * gemm;
 }
 
-// The weights for l, which becomes the bound after the step.
+// The weights for the lower bound *l, which is updated to the bound after the step.
 static PolarTriple weights(double *l) {
     double l2 = *l * *l, d = cbrt(4 * (1 / l2 - 1) / l2), root = sqrt(1 + d);
     PolarTriple t;
@@ -57,12 +57,12 @@ static PolarTriple weights(double *l) {
     return t;
 }
 
-static double moved(const PolarProblem *p, const Work *w, const void *u) {
-    const PolarGemms *pp = &w->solve.products;
+static double step_distance(const PolarProblem *p, const Work *w, const void *u) {
+    const PolarGemms *pp = &w->solve.gemms;
     double d;
     Distance distance = {.distances = w->distance,
                          .row_sums = w->sums,
-                         .x = w->before,
+                         .x = w->previous,
                          .y = u,
                          .count = 1,
                          .rows = pp->rows,
@@ -73,11 +73,11 @@ static double moved(const PolarProblem *p, const Work *w, const void *u) {
     return d;
 }
 
-// u (rows, cols) tall becomes nearly orthonormal; returns the steps.
+// Overwrites the tall u (rows, cols); its polar factor is left in w->solve.matrix. Returns the number of steps.
 static int iterate(const PolarProblem *p, const Work *w, void *u) {
-    const PolarGemms *pp = &w->solve.products;
+    const PolarGemms *pp = &w->solve.gemms;
     double eps = p->type == TYPE_F64 ? DBL_EPSILON : (double)FLT_EPSILON;
-    double l = eps, still = cbrt(5 * eps);
+    double l = eps, tolerance = cbrt(5 * eps);
     int limit = p->steps ? p->steps : CONVERGED_STEPS, step = 0;
     MatrixNorms norms = {.norms = w->norms, .x = u, .count = 1, .rows = pp->rows, .cols = pp->cols};
     w->solve.ops->matrix_norms(p->stream, &norms);
@@ -88,9 +88,9 @@ static int iterate(const PolarProblem *p, const Work *w, void *u) {
         PolarTriple t = weighted ? weights(&l) : (PolarTriple){3, 1, 3};
         bool qr = t.c > CHOLESKY_MAX_C, last_weighted = weighted && !(l + 5 * eps < 1);
         bool test = !qr && (!weighted || last_weighted);
-        if (test) device_copy(p->stream, w->before, u, (size_t)(pp->rows * pp->cols) * type_size(pp->type));
+        if (test) device_copy(p->stream, w->previous, u, (size_t)(pp->rows * pp->cols) * type_size(pp->type));
         polar_solve_term(&w->solve, u, u, t.c, 1, t.a - t.b / t.c, t.b / t.c, qr);
-        if (test) moving = moved(p, w, u) > still; // NaN: no
+        if (test) moving = step_distance(p, w, u) > tolerance; // false for NaN
     }
     polar_solve_polish(&w->solve, u);
     return step;

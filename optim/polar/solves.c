@@ -8,22 +8,22 @@ PolarSolve polar_solve_init(const PolarProblem *p, Type type) {
     tall.cols = p->rows > p->cols ? p->cols : p->rows;
     tall.type = type;
     tall.batch = 1;
-    PolarSolve s = {.products = polar_gemms(&tall)};
-    s.products.wide = false; // square ones are taken as tall
+    PolarSolve s = {.gemms = polar_gemms(&tall)};
+    s.gemms.wide = false; // square matrices are treated as tall
     return s;
 }
 
 int64_t polar_solve_memory(PolarSolve *s, void *memory) {
-    int64_t matrix = polar_matrix_bytes(&s->products);
+    int64_t matrix = polar_matrix_bytes(&s->gemms);
     s->matrix = memory;
     s->stack = memory ? (char *)memory + matrix : NULL;
-    return 2 * matrix + polar_gram_bytes(&s->products);
+    return 2 * matrix + polar_gram_bytes(&s->gemms);
 }
 
 // out = alpha Q1 Q2^T + beta out with [sqrt(c) u; sqrt(d) I] = [Q1; Q2] R: Q1 Q2^T = sqrt(c d) u (c u^T u + d I)^-1.
 static void term_by_qr(const PolarSolve *s, void *out, const void *u, double c, double d, double alpha,
                        double beta) {
-    const PolarGemms *pp = &s->products;
+    const PolarGemms *pp = &s->gemms;
     int64_t m = pp->rows, n = pp->cols;
     StackIdentity stack = {.y = s->stack, .x = u, .a = sqrt(c), .b = sqrt(d), .rows = m, .cols = n};
     s->ops->stack_identity(pp->stream, &stack);
@@ -46,7 +46,7 @@ static void term_by_qr(const PolarSolve *s, void *out, const void *u, double c, 
 
 void polar_solve_term(const PolarSolve *s, void *out, const void *u, double c, double d, double alpha, double beta,
                       bool qr) {
-    const PolarGemms *pp = &s->products;
+    const PolarGemms *pp = &s->gemms;
     int64_t m = pp->rows, n = pp->cols;
     if (qr) {
         term_by_qr(s, out, u, c, d, alpha, beta);
@@ -60,6 +60,6 @@ void polar_solve_term(const PolarSolve *s, void *out, const void *u, double c, d
 }
 
 void polar_solve_polish(const PolarSolve *s, const void *u) {
-    polar_gram(&s->products, s->stack, u, 1);
-    polar_apply(&s->products, s->matrix, u, s->stack, -0.5, 1.5);
+    polar_gram(&s->gemms, s->stack, u, 1);
+    polar_apply(&s->gemms, s->matrix, u, s->stack, -0.5, 1.5);
 }

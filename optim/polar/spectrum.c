@@ -10,7 +10,7 @@ static bool parse_parameter(double *value, const char *text, const char *name, d
     char *end;
     *value = strtod(text, &end);
     if (end != text && *end == 0 && *value >= min && *value <= max) return true;
-    return error_set(err, "spectrum %s:%s needs a number from %g to %g", name, text, min, max);
+    return error_set(err, "spectrum %s:%s: expected a number from %g to %g", name, text, min, max);
 }
 
 bool spectrum_parse(Spectrum *spectrum, const char *text, Error *err) {
@@ -36,12 +36,12 @@ bool spectrum_parse(Spectrum *spectrum, const char *text, Error *err) {
     }
     return error_set(
         err,
-        "'%s' is no spectrum; there are gaussian, heavy-tailed, half-rank, rank-2, two-large, log:1e-10, "
+        "unknown spectrum '%s'; use gaussian, heavy-tailed, half-rank, rank-2, two-large, log:1e-10 or "
         "condition:1e6",
         text);
 }
 
-// Singular value i of k.
+// Singular value i (0-based) of k.
 static double singular_value(Spectrum spectrum, int64_t i, int64_t k) {
     switch (spectrum.kind) {
     case SPECTRUM_HALF_RANK:
@@ -55,8 +55,8 @@ static double singular_value(Spectrum spectrum, int64_t i, int64_t k) {
     }
 }
 
-// q (m, k), in device memory, becomes orthonormal columns, each scaled by its singular value where wanted; host (m, k) is room
-// to work in.
+// Fills q (m, k), in device memory, with random orthonormal columns, scaled by the singular values of `scaled` unless
+// NULL. host (m, k) is scratch.
 static void random_columns(double *q, double *host, Stream *stream, const Spectrum *scaled, int64_t m, int64_t k,
                            uint64_t seed, uint64_t first) {
     for (int64_t i = 0; i < m * k; i++) host[i] = random_normal(seed, RANDOM_TEST, first + (uint64_t)i);
@@ -77,7 +77,8 @@ bool spectrum_matrix(double *a, Stream *stream, Spectrum spectrum, int64_t rows,
     if (spectrum.kind == SPECTRUM_GAUSSIAN || spectrum.kind == SPECTRUM_HEAVY_TAILED) {
         for (int64_t i = 0; i < size; i++) {
             a[i] = random_normal(seed, RANDOM_TEST, (uint64_t)i);
-            if (spectrum.kind == SPECTRUM_HEAVY_TAILED) // t with two degrees: over the root of an exponential
+            if (spectrum.kind ==
+                SPECTRUM_HEAVY_TAILED) // Student t, 2 degrees: divide by the root of an exponential
                 a[i] /= sqrt(-log1p(-random_uniform(seed, RANDOM_TEST, (uint64_t)(size + i))) + 1e-12);
         }
         return true;
@@ -108,7 +109,7 @@ bool spectrum_matrix(double *a, Stream *stream, Spectrum spectrum, int64_t rows,
         device_copy(stream, a, out, (size_t)size * sizeof *a);
         stream_synchronize(stream);
     } else {
-        error_set(err, "out of memory to make a matrix of %lld x %lld with these singular values", (long long)rows,
+        error_set(err, "out of memory for a %lld x %lld matrix with these singular values", (long long)rows,
                   (long long)cols);
     }
     device_free(device, u);

@@ -1,5 +1,5 @@
-// The polar factor from the singular value decomposition: U V^T without the directions whose singular values are
-// rounding error, which are arbitrary: rows and columns of zeros stay zero.
+// The polar factor by singular value decomposition: U V^T without the directions whose singular values are rounding
+// errors, because those are arbitrary. Zero rows and columns thus stay zero.
 #include "optim/polar/methods.h"
 
 #include <float.h>

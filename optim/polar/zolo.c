@@ -2,9 +2,9 @@
 // [-con, -1] u [1, con] (Zolotarev), in partial fractions that are independent of each other:
 //   U <- (U - sum_i a_i U (U^T U + c_{2i-1} I)^-1) / f(1),   f(x) = x prod_j (x^2 + c_{2j}) / (x^2 + c_{2j-1}),
 //   c_i = (sn / cn)^2 (i K / (2 r + 1)) of complementary modulus 1 / con.
-// Always in double. Changed from the published code for the sake of robustness: an upper bound of the norm in place
-// of an estimate from a random vector, con no larger than 1e16, the highest degree where the first step did not do,
-// and c_{2r+1-i} = con^2 / c_i rather than sn / cn close to K, where they cancel.
+// Always in double. Changes from the published code, for robustness: an upper bound of the norm instead of an estimate
+// from a random vector, con at most 1e16, the highest degree if the first step did not suffice, and
+// c_{2r+1-i} = con^2 / c_i instead of sn / cn close to K, where they cancel.
 #include "optim/polar/methods.h"
 #include "optim/polar/solves.h"
 
@@ -14,7 +14,7 @@
 enum { MAX_DEGREE = 8, MAX_AGM = 40 };
 static const double MAX_CON = 1e16;
 
-// ---- the function ----
+// ---- the Zolotarev function ----
 
 typedef struct {
     int r;
@@ -35,7 +35,7 @@ static int choose_degree(double con, bool second) {
     return MAX_DEGREE;
 }
 
-// (sn / cn)^2 at the fraction x of the quarter period, complementary modulus kc: descending Landen transformations.
+// (sn / cn)^2 at the fraction x of the quarter period, complementary modulus kc, by descending Landen transformations.
 static double tangent_squared(double x, double kc) {
     double a[MAX_AGM], c[MAX_AGM], b = kc;
     int n = 0;
@@ -78,7 +78,7 @@ static Zolotarev zolotarev(double con, bool second) {
 
 // ---- the iteration ----
 
-// One matrix at work, its iterates in double.
+// The workspace of one matrix; iterates are double.
 typedef struct {
     PolarSolve solve;
     double *norms;
@@ -89,7 +89,7 @@ typedef struct {
 
 static Work work_of(const PolarProblem *p, char *scratch) {
     Work w = {.solve = polar_solve_init(p, TYPE_F64), .norms = (double *)(void *)scratch};
-    int64_t matrix = polar_matrix_bytes(&w.solve.products);
+    int64_t matrix = polar_matrix_bytes(&w.solve.gemms);
     w.tall = scratch + 64;
     w.u = w.tall + matrix;
     w.sum = w.u + matrix;
@@ -102,18 +102,18 @@ int64_t polar_zolo_scratch(const PolarProblem *p) {
     return work_of(p, none).bytes;
 }
 
-// The 1-norm and the infinity-norm of x, on the host.
+// Reads back the 1-norm and the infinity-norm of x.
 static void read_norms(const Work *w, double norms[2], const void *x, int64_t rows, int64_t cols) {
-    Stream *stream = w->solve.products.stream;
+    Stream *stream = w->solve.gemms.stream;
     MatrixNorms of_x = {.norms = w->norms, .x = x, .count = 1, .rows = rows, .cols = cols};
     w->solve.ops->matrix_norms(stream, &of_x);
     device_copy(stream, norms, w->norms, 2 * sizeof *norms);
     stream_synchronize(stream);
 }
 
-// An upper bound of ||u||_2 times ||u^-1||_2: 1 / l with l = 1 / (||R^-1||_1 sqrt(n)) from u = Q R, ||u||_2 <= 1.
+// An upper bound of the condition number of w->u, ||u||_2 <= 1: ||R^-1||_1 sqrt(n) from u = Q R.
 static double condition(const Work *w) {
-    const PolarGemms *pp = &w->solve.products;
+    const PolarGemms *pp = &w->solve.gemms;
     int64_t m = pp->rows, n = pp->cols;
     double norms[2];
     device_copy(pp->stream, w->solve.stack, w->u, (size_t)(m * n) * sizeof(double));
@@ -134,12 +134,12 @@ static double condition(const Work *w) {
     device_trtri(pp->stream, w->sum, TYPE_F64, n);
     read_norms(w, norms, w->sum, n, n);
     double con = norms[0] * sqrt((double)n);
-    return con < MAX_CON ? fmax(con, 1) : MAX_CON; // singular: NaN, infinity
+    return con < MAX_CON ? fmax(con, 1) : MAX_CON; // a singular u gives NaN or infinity
 }
 
-// sum = the next iterate of u; the two change places.
+// Computes the next iterate into w->sum, then swaps w->u and w->sum.
 static void step(Work *w, const Zolotarev *z, bool qr) {
-    const PolarGemms *pp = &w->solve.products;
+    const PolarGemms *pp = &w->solve.gemms;
     int64_t size = pp->rows * pp->cols;
     double scale = 1 / z->at_one;
     w->solve.ops->axpby(pp->stream, &(Axpby){.y = w->sum, .a = scale, .x = w->u, .n = size});
@@ -149,14 +149,14 @@ static void step(Work *w, const Zolotarev *z, bool qr) {
     w->u = w->sum, w->sum = swap;
 }
 
-// w->u, tall, becomes its polar factor, in solve.matrix; returns the steps.
+// Computes the polar factor of the tall w->u into w->solve.matrix. Returns the number of steps.
 static int iterate(const PolarProblem *p, Work *w) {
-    const PolarGemms *pp = &w->solve.products;
+    const PolarGemms *pp = &w->solve.gemms;
     int64_t size = pp->rows * pp->cols;
     double norms[2];
     read_norms(w, norms, w->u, pp->rows, pp->cols);
     double bound = sqrt(norms[0]) * sqrt(norms[1]);
-    if (bound == 0 || !isfinite(bound)) { // zero stays; NaN and infinities become NaN
+    if (bound == 0 || !isfinite(bound)) { // zero stays zero; NaN and infinities give NaN
         Axpby constant = {.y = w->solve.matrix, .a = bound == 0 ? 0 : (double)NAN, .x = w->u, .n = size};
         w->solve.ops->axpby(p->stream, &constant);
         return 0;
@@ -166,8 +166,8 @@ static int iterate(const PolarProblem *p, Work *w) {
     double con = condition(w);
     int limit = con < 2 ? 1 : 2, taken = 0;
     if (p->steps && p->steps < limit) limit = p->steps;
-    Axpby grow = {.y = w->u, .x = w->u, .b = con, .n = size};
-    w->solve.ops->axpby(p->stream, &grow); // singular values in [1, con]
+    Axpby scale_up = {.y = w->u, .x = w->u, .b = con, .n = size};
+    w->solve.ops->axpby(p->stream, &scale_up); // singular values in [1, con]
     for (; taken < limit; taken++) {
         Zolotarev z = zolotarev(con, taken > 0);
         step(w, &z, taken == 0 && z.c[2 * z.r - 2] > 100);

@@ -22,7 +22,7 @@ static const OptionChoice type_words[] = {{"f32", TYPE_F32}, {"f64", TYPE_F64}, 
 #define OPTIONS_OF CommandOptions
 static const OptionSpec specs[] = {
     OPTION_TEXT("method", method, "all", .value = "NAMES",
-                .help = "methods of --polar, separated by format_thousands, or all"),
+                .help = "methods of --polar, separated by commas, or all"),
     OPTION_TEXT("shape", shape, "256x256,256x1024", .value = "MxN,...", .help = "of the matrices"),
     OPTION_TEXT("spectrum", spectrum, "gaussian", .value = "NAMES",
                 .help =

@@ -284,7 +284,7 @@ polar_command() { # the table, lines of JSON, refusals; solves that are not ther
         refused "at most 1" --dry-run "${tiny[@]}" --optimizer muon --polar svd --polar-steps 2 &&
         refused "did you mean 'ns5'" polar --method nsx && refused "ROWSxCOLS" polar --shape 3x &&
         refused "ROWSxCOLS" polar --shape 0x3 && refused "ROWSxCOLS" polar --shape 3x99999999999999999999 &&
-        refused "is no spectrum" polar --spectrum log && refused "from 1 to" polar --spectrum condition:0.5 &&
+        refused "unknown spectrum" polar --spectrum log && refused "from 1 to" polar --spectrum condition:0.5 &&
         refused "number from" polar --spectrum log:nan && refused "empty entry" polar --method ns5, &&
         refused "at most 5" polar --method cans5 --steps 6 && refused "has converged" polar --method ns5 --steps 0 &&
         refused "unexpected" polar extra || return 1

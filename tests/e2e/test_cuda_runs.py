@@ -392,7 +392,7 @@ def solves_are_tested_without_lapack(_):
     program = os.path.join(os.path.dirname(EMULATOR), "tests/unit/optim/polar/test_polar_methods")
     result = subprocess.run([program], env=tiny.ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert result.returncode == 0, result.stdout
-    for line in (r"\[ +OK \] a_gpu_gives_the_polar_factor", r"skipped qdwh_takes_the_known_steps: .*LAPACK.*"):
+    for line in (r"\[ +OK \] converging_methods_on_gpu", r"skipped qdwh_takes_the_known_steps: .*LAPACK.*"):
         assert re.search(f"^{line}$", result.stdout, re.M), result.stdout
 
 

@@ -1,9 +1,9 @@
 // The optimizers against the published implementations: single steps from recorded states, by tests/golden/optim.py.
 //
-// Before each of the ten steps parameters and state are loaded from the fixture, so that errors do not add up. What
-// is compared is the update, after minus before. The published code in float32 is itself within 7.2e-6 of float64
-// (the script prints it; Newton-Schulz magnifies rounding, and p - lr u rounds at the size of p), and so may we be: 2e-5;
-// in double, where only that factor times the smaller eps is left, 1e-11.
+// Parameters and state are loaded from the fixture before each of the ten steps, so that errors do not accumulate. The
+// test compares the update, after minus before. The published code in float32 is itself within 7.2e-6 of float64 (the
+// script prints it; Newton-Schulz amplifies rounding, and p - lr u rounds at the size of p), so the tolerance is 2e-5;
+// in double, with the same amplification of a smaller eps, 1e-11.
 #include "tests/fixtures/golden.h"
 #include "tests/fixtures/gpu_required.h"
 
@@ -88,7 +88,7 @@ static void set(ParamGroupOptions *settings, const char *option, const char *val
     if (!param_group_set(settings, option, value, &err)) fail_msg("%s", err.text);
 }
 
-// The settings that the fixture was made with: tensors setting.CASE.GROUP.OPTION.
+// Reads the options of the fixture, from its tensors setting.CASE.GROUP.OPTION.
 static void load_settings(ParamGroupOptions settings[GROUP_COUNT], const Safetensors *file, const Case *c) {
     for (ParamGroup group = 0; group < GROUP_COUNT; group++) {
         Error err;
@@ -116,7 +116,7 @@ static int count_tensors(const Safetensors *file, const char *prefix) {
     return count;
 }
 
-// Every recorded parameter and state tensor exists here, so that comparing ours misses none.
+// Checks that every recorded parameter and state tensor exists here, so that none is left uncompared.
 static void check_counts(const Run *r, const Case *c) {
     char all[64], params[64], f64[64];
     snprintf(all, sizeof all, "%s.", c->name);
@@ -173,7 +173,7 @@ static void run_close(Run *r) {
     safetensors_close(&r->file);
 }
 
-// n values of a device array as doubles, from element `first`; freed by the caller. And back.
+// Returns n elements of a device array as doubles, from element `first` on; the caller frees them.
 static double *read_device(const Run *r, const void *data, int64_t first, int64_t n) {
     size_t element = type_size(r->type);
     double *out = calloc((size_t)n, sizeof *out);
@@ -196,7 +196,7 @@ static void write_device(const Run *r, void *data, int64_t first, const double *
     free(raw);
 }
 
-// Entry `index` of a recorded series (count, n) as doubles; freed by the caller.
+// Returns entry `index` of a recorded series (count, n) as doubles; the caller frees them.
 static double *recorded(const Safetensors *file, Type type, int index, int count, int64_t n,
                         const char *case_prefix, const char *what, const char *param) {
     const char *data = golden_data(file, type, count * n, "%s%s.%s", case_prefix, what, param);
@@ -226,7 +226,7 @@ static void load_step(const Run *r, const char *prefix, int t) {
     optimizer_set_applied(r->optimizer, r->stream, t);
 }
 
-// The results of step t: entry `index` of the series of this type, made by prefix.
+// Compares the results of step t with entry `index` of the recorded series `prefix`.
 static bool check_step(const Run *r, const char *prefix, const char *before_prefix, int t, int index, int count,
                        Type recorded_type, double tol) {
     bool close = true;

@@ -1,4 +1,4 @@
-// The optimizers against plain transcriptions of their equations in double, on every instruction set.
+// The optimizers against plain double-precision references, on every instruction set.
 #include "tests/fixtures/optim_fixture.h"
 
 #include <math.h>
@@ -37,8 +37,8 @@ static void adamw_case(Type type) {
             }
         }
     }
-    // An update is at most about lr per element and a few roundings off; the sums m and v hold no cancellation worse
-    // than their terms, each at most 10 times the result's size here.
+    // An update is at most about lr per element, with an error of a few roundings; the terms of m and v are at most 10
+    // times the size of their sums, which bounds the cancellation.
     for (int i = 0; i < f.table.n_params; i++) {
         const Param *p = &f.table.params[i];
         double n = sqrt((double)param_elements(p)), size = fixture_norm(f.ref + p->offset, param_elements(p));
@@ -91,8 +91,8 @@ static void sgd_follows_its_equations(void **state) {
     fixture_each_instance(sgd_cases);
 }
 
-// Lion's momentum beta2 and weight of it in the update beta1; Signum's momentum is both of its betas, the update being the
-// sign of the new momentum. As PyTorch computes them: torch.sign, whose value at 0 is 0.
+// Lion: beta2 is the decay of the momentum, beta1 its weight in the update. Signum: both betas are its momentum, and
+// the update is the sign of the new momentum. The sign is that of torch.sign, 0 at 0.
 static void sign_case(Type type, const char *text, double beta1, double beta2, double wd, bool signum) {
     const double lr = 0.01;
     Fixture f;
@@ -112,8 +112,9 @@ static void sign_case(Type type, const char *text, double beta1, double beta2, d
             }
         }
     }
-    // Every step adds a few roundings of weights of about 0.5 and updates of 0.01: 4 are enough of the weights of each step.
-    // A momentum that rounding gives the other sign (one in about 1e6) would be off by 2 lr = 0.02, far above all of it.
+    // Every step adds a few roundings of weights of about 0.5 and of updates of 0.01; 4 roundings of the weights per
+    // step suffice. A momentum whose sign is flipped by rounding (one in about 1e6) would give an error of 2 lr =
+    // 0.02.
     for (int i = 0; i < f.table.n_params; i++) {
         const Param *p = &f.table.params[i];
         expect_close(&f, p, STEPS * 4 * fixture_epsilon(type) * fixture_norm(f.ref + p->offset, param_elements(p)));
@@ -144,14 +145,14 @@ static void lion_follows_its_equations(void **state) {
 
 // ---- the polar family ----
 
-// A case: the settings as the user gives them, and what they must mean.
+// A test case: options as the user writes them, and their expected meaning.
 typedef struct {
     const char *settings;
     double lr, momentum, wd, rms, max,
-        eps;    // max: rms sqrt(max(rows, cols)); eps: of the norm, 0 for the method's own
-    int simple; // steps of (2, -1.5, 0.5) in place of ns5
+        eps;    // max: scale rms sqrt(max(rows, cols)); eps: polar-eps, 0: default of the method
+    int simple; // number of steps of (2, -1.5, 0.5); 0: ns5
     bool heavy_ball, nesterov, unsplit, cautious;
-    bool normalize, keep_norm, shape; // NorMuon; give back the Frobenius norm; sqrt(max(1, rows/cols))
+    bool normalize, keep_norm, shape; // NorMuon; restore the Frobenius norm; sqrt(max(1, rows/cols))
 } PolarCase;
 
 static const PolarCase polar_cases[] = {
@@ -187,7 +188,7 @@ static void transpose(double *y, const double *x, int64_t m, int64_t n) {
 }
 
 // c (m, n) = a (m, k) b (k, n).
-static void product(double *c, const double *a, const double *b, int64_t m, int64_t n, int64_t k) {
+static void matmul(double *c, const double *a, const double *b, int64_t m, int64_t n, int64_t k) {
     for (int64_t i = 0; i < m; i++) {
         for (int64_t j = 0; j < n; j++) {
             double sum = 0;
@@ -199,7 +200,7 @@ static void product(double *c, const double *a, const double *b, int64_t m, int6
 
 enum { MAX_SIDE = 64 };
 
-// Newton-Schulz always from the left, the textbook's way: X <- a X + (b A + c A A) X, A = X X^T.
+// Textbook Newton-Schulz, always applied from the left: X <- a X + (b A + c A A) X, A = X X^T.
 static void reference_polar(double *o, const double *u, int64_t m, int64_t n, const PolarCase *c) {
     static double xt[MAX_SIDE * MAX_SIDE], a[MAX_SIDE * MAX_SIDE], aa[MAX_SIDE * MAX_SIDE], bx[MAX_SIDE * MAX_SIDE];
     const double ns5[] = {3.4445, -4.7750, 2.0315}, simple[] = {2, -1.5, 0.5}, *k = c->simple ? simple : ns5;
@@ -207,10 +208,10 @@ static void reference_polar(double *o, const double *u, int64_t m, int64_t n, co
     for (int64_t i = 0; i < m * n; i++) o[i] = u[i] / norm;
     for (int step = 0; step < (c->simple ? c->simple : 5); step++) {
         transpose(xt, o, m, n);
-        product(a, o, xt, m, m, n);
-        product(aa, a, a, m, m, m);
+        matmul(a, o, xt, m, m, n);
+        matmul(aa, a, a, m, m, m);
         for (int64_t i = 0; i < m * m; i++) a[i] = k[1] * a[i] + k[2] * aa[i];
-        product(bx, a, o, m, n, m);
+        matmul(bx, a, o, m, n, m);
         for (int64_t i = 0; i < m * n; i++) o[i] = k[0] * o[i] + bx[i];
     }
 }
@@ -257,9 +258,10 @@ static void reference_step(Fixture *f, double *m, double *v, const PolarCase *c)
     }
 }
 
-// U is c eps off, which the iteration multiplies by at most its slope at 0, a^steps (relative to the norm of U). That error
-// of O reaches the weights times lr and the scale: the update's norm over that of O, which is at least 0.7 and may
-// be concentrated in one row by normalization (hence the root of the rows). Every step rounds the weights once.
+// U has an error of c eps, which the iteration multiplies by at most its slope at 0, a^steps (relative to the norm of
+// U). That error of O reaches the weights times lr and the scale: the norm of the update over that of O, which is at
+// least 0.7; normalization may concentrate it in one row (hence the root of rows). Every step rounds the weights
+// once.
 static double polar_bound(const Fixture *f, const Param *p, const PolarCase *c) {
     double target = c->rms + c->max, slope = c->simple ? pow(2, c->simple) : pow(3.4445, 5);
     double rms = target > 0 ? target * sqrt((double)param_elements(p)) : sqrt((double)p->rows);
@@ -271,7 +273,7 @@ static double polar_bound(const Fixture *f, const Param *p, const PolarCase *c) 
 static void polar_case(Type type) {
     for (size_t i = 0; i < sizeof polar_cases / sizeof *polar_cases; i++) {
         const PolarCase *c = &polar_cases[i];
-        if (type == TYPE_BF16 && c->cautious) continue; // rounding turns the signs of small elements
+        if (type == TYPE_BF16 && c->cautious) continue; // rounding flips the signs of small elements
         Fixture f;
         fixture_open(&f, type, WIDTH, c->settings, "sgd lr=0");
         fixture_fill(&f, f.master, f.ref, 0.5, 1);
@@ -295,8 +297,8 @@ static void polar_family_follows_its_equations(void **state) {
     fixture_each_instance(polar_case);
 }
 
-// NorMuon, Algorithm 1, line 10: whatever the shape, the update's root mean square is 0.2 lr; the padding of the
-// vocabulary is no part of the matrix.
+// NorMuon, Algorithm 1, line 10: the root mean square of the update is 0.2 lr for any shape, not counting the padding
+// rows of the vocabulary.
 static void paper_update_has_the_stated_size(void **state) {
     (void)state;
     Fixture f;
@@ -313,16 +315,16 @@ static void paper_update_has_the_stated_size(void **state) {
             const Param *p = &f.table.params[i];
             if (!param_is_matrix(p)) continue;
             double rms = fixture_error(&f, p) / sqrt((double)(p->valid_rows * p->cols));
-            // Roundings of weights of 0.5 against updates of 0.006.
+            // Rounding of weights of 0.5 relative to updates of 0.006.
             if (!(fabs(rms / (0.2 * 0.03) - 1) < 1e-12)) fail_msg("%s: rms %.17g", p->name, rms);
         }
     }
     fixture_close(&f);
 }
 
-// The public step-count benchmark sums its loss over 2^19 tokens. On the mean loss its steps are the same, to the bit,
-// when what is added to norms and roots is divided by 2^19 too.
-static void a_mean_loss_with_its_eps_makes_the_steps_of_the_sum(void **state) {
+// The public step-count benchmark sums its loss over 2^19 tokens. With the mean loss its steps are bitwise identical if
+// the eps added to norms and roots are divided by 2^19 too.
+static void mean_loss_with_scaled_eps_equals_summed_loss(void **state) {
     (void)state;
     const double tokens = 1 << 19, eps[2][2] = {{1e-7, 1e-10}, {1e-7 / tokens, 1e-10 / tokens}};
     for (int f64 = 0; f64 < 2; f64++) {
@@ -334,7 +336,7 @@ static void a_mean_loss_with_its_eps_makes_the_steps_of_the_sum(void **state) {
             snprintf(adamw, sizeof adamw, "adamw lr=0.3 eps=%.17g weight-decay=0.001", eps[mean][1]);
             fixture_open(&f[mean], f64 ? TYPE_F64 : TYPE_F32, WIDTH, muon, adamw);
             fixture_fill(&f[mean], f[mean].master, f[mean].ref, 0.5, 1);
-            for (int t = 0; t < STEPS; t++) { // gradients so small that every eps matters
+            for (int t = 0; t < STEPS; t++) { // gradients small enough for every eps to matter
                 fixture_fill(&f[mean], f[mean].grads, f[mean].ref_grads, 1e-8 / (mean ? tokens : 1),
                              100 + (uint64_t)t);
                 fixture_step(&f[mean], t, STEPS, 0);
@@ -345,7 +347,7 @@ static void a_mean_loss_with_its_eps_makes_the_steps_of_the_sum(void **state) {
     }
 }
 
-// Momentum grows from 0.85 to 0.95 over 4 steps; with plain averaging the state itself shows it.
+// Momentum is warmed up from 0.85 to 0.95 over 4 steps; with plain averaging the state itself shows it.
 static void momentum_warms_up(void **state) {
     (void)state;
     Fixture f;
@@ -374,7 +376,7 @@ int main(void) {
         cmocka_unit_test(signum_follows_its_equations),
         cmocka_unit_test(polar_family_follows_its_equations),
         cmocka_unit_test(paper_update_has_the_stated_size),
-        cmocka_unit_test(a_mean_loss_with_its_eps_makes_the_steps_of_the_sum),
+        cmocka_unit_test(mean_loss_with_scaled_eps_equals_summed_loss),
         cmocka_unit_test(momentum_warms_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

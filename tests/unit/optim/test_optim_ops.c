@@ -1,5 +1,5 @@
-// The optimizers' operations one by one on every instance, on matrices that are one element, rows of several pieces and
-// batches with gaps between them, against references in double.
+// Each optimizer operation on every instance (type, instruction set, device), against references in double: single
+// elements, rows of several tiles, batches with gaps between matrices.
 #include "optim/ops.h"
 #include "tests/fixtures/ops_check.h"
 
@@ -21,7 +21,7 @@ static const StepInputs inputs = {.lr = {[GROUP_HIDDEN] = 0.01, [GROUP_HEAD] = 9
 static const StepReport report = {
     .applied = 3, .bias_correction1 = {0.488}, .bias_correction2 = {0.142625}, .clip_scale = 0.75, .ok = 1};
 
-// One batch in doubles; arrays of (count) matrices at a stride, and U or O dense.
+// One batch in double: arrays of `count` matrices with a stride; o is dense.
 typedef struct {
     Shape shape;
     int64_t stride, n, dense;
@@ -38,7 +38,7 @@ static Case make_case(Shape shape) {
 }
 
 static const OptimOps *ops_of(const Instance *in) {
-    return optim_ops(in->stream->device, in->type); // for_each_instance has set the instruction set
+    return optim_ops(in->stream->device, in->type); // for_each_instance selected the instruction set
 }
 
 static MatrixBatch batch_of(const Instance *in, const Case *c) {
@@ -57,7 +57,7 @@ static MatrixBatch batch_of(const Instance *in, const Case *c) {
     return x;
 }
 
-// Element i of a dense array stands here in one with gaps.
+// Index, in an array with gaps, of element i of a dense array.
 static int64_t in_batch(const Case *c, int64_t i) {
     int64_t size = c->shape.rows * c->shape.cols;
     return i / size * c->stride + i % size;
@@ -69,7 +69,7 @@ static double *copy_of(const double *x, int64_t n) {
     return y;
 }
 
-// Where weights are copies of another type, those of all matrices are the master weights rounded to nearest.
+// Checks that weights of another type are the master weights rounded to nearest.
 static void expect_copies(const Instance *in, const Case *c, const MatrixBatch *x) {
     if (x->weights == x->master) return;
     const double *master = values_of(x->master, c->n), *weights = values_of(x->weights, c->n);
@@ -79,7 +79,7 @@ static void expect_copies(const Instance *in, const Case *c, const MatrixBatch *
     }
 }
 
-// Doubles that an operation gives whatever the type of the instance; the sums are of at most `terms` terms.
+// Compares sums of at most `terms` terms, which are double for every instance.
 static void expect_sums(const Instance *in, const char *what, const double *data, const double *ref, int64_t n,
                         int64_t terms) {
     Instance doubles = *in;
@@ -87,7 +87,7 @@ static void expect_sums(const Instance *in, const char *what, const double *data
     expect(&doubles, what, data, ref, n, (double)terms + 8, 0);
 }
 
-// Sums over rows of squares of what an array holds now.
+// Row sums of squares of the current contents of an array.
 static double *squares_of(const void *data, int64_t lines, int64_t cols) {
     const double *x = values_of(data, lines * cols);
     double *sums = case_doubles(lines);
@@ -95,7 +95,7 @@ static double *squares_of(const void *data, int64_t lines, int64_t cols) {
     return sums;
 }
 
-// ---- updates element by element ----
+// ---- elementwise updates ----
 
 static void check_adamw(const Instance *in) {
     const double eps = 1e-3, decay = 0.1;
@@ -113,7 +113,7 @@ static void check_adamw(const Instance *in) {
             run_begin(run);
             MatrixBatch x = batch_of(in, &c);
             ops_of(in)->adamw_update(in->stream, &(ElementUpdate){.batch = &x, .eps = eps, .weight_decay = decay});
-            // Each is a few roundings of numbers of about 1; the quotient, at most a few hundred, comes in times 0.01.
+            // Each has a few roundings of numbers near 1; the quotient, at most a few hundred, is multiplied by 0.01.
             expect(in, "adamw m", x.state[0], m, c.n, 4, 1);
             expect(in, "adamw v", x.state[1], v, c.n, 4, 1);
             expect(in, "adamw p", x.master, p, c.n, 20, 1);
@@ -127,19 +127,19 @@ static void check_adamw(const Instance *in) {
 static void check_sgd(const Instance *in) {
     for (int kind = 0; kind < 3 * SHAPES; kind++) { // plain, momentum, Nesterov
         Case c = make_case(shapes[kind / 3]);
-        bool keeps = kind % 3 > 0, nesterov = kind % 3 == 2;
+        bool has_momentum = kind % 3 > 0, nesterov = kind % 3 == 2;
         double *p = copy_of(c.master, c.n), *b = copy_of(c.first, c.n);
         for (int64_t k = 0; k < c.dense; k++) {
             int64_t at = in_batch(&c, k);
             double d = report.clip_scale * c.grads[at] + 0.1 * p[at];
-            if (keeps) b[at] = 0.9 * b[at] + d;
-            p[at] -= 0.01 * (!keeps ? d : nesterov ? d + 0.9 * b[at] : b[at]);
+            if (has_momentum) b[at] = 0.9 * b[at] + d;
+            p[at] -= 0.01 * (!has_momentum ? d : nesterov ? d + 0.9 * b[at] : b[at]);
         }
         for (int run = 0; run < RUNS; run++) {
             run_begin(run);
             MatrixBatch x = batch_of(in, &c);
             void *state = x.state[0];
-            if (!keeps) x.state[0] = NULL;
+            if (!has_momentum) x.state[0] = NULL;
             ops_of(in)->sgd_update(in->stream,
                                    &(ElementUpdate){.batch = &x, .nesterov = nesterov, .weight_decay = 0.1});
             expect(in, "sgd b", state, b, c.n, 4, 2);
@@ -151,8 +151,8 @@ static void check_sgd(const Instance *in) {
     }
 }
 
-// Signs of a sum that rounding decides cannot be compared: such an element gets another momentum, and the first one has none
-// of either, whose sign is 0.
+// Changes elements whose sign would be decided by rounding, and zeroes momentum and gradient of the first, whose sign
+// is then 0.
 static void make_signs_certain(Case *c, double momentum, double gradient) {
     for (int64_t k = 0; k < c->dense; k++) {
         int64_t at = in_batch(c, k);
@@ -161,7 +161,6 @@ static void make_signs_certain(Case *c, double momentum, double gradient) {
     c->grads[0] = c->first[0] = 0;
 }
 
-// Updates of the sign alone.
 static void check_lion(const Instance *in) {
     for (int i = 0; i < SHAPES; i++) {
         Case c = make_case(shapes[i]);
@@ -189,20 +188,20 @@ static void check_lion(const Instance *in) {
 static void check_signum(const Instance *in) {
     for (int kind = 0; kind < 2 * SHAPES; kind++) { // without momentum, with
         Case c = make_case(shapes[kind / 2]);
-        bool keeps = kind % 2;
+        bool has_momentum = kind % 2;
         make_signs_certain(&c, 0.9, 0.1);
         double *p = copy_of(c.master, c.n), *m = copy_of(c.first, c.n);
         for (int64_t k = 0; k < c.dense; k++) {
             int64_t at = in_batch(&c, k);
             double g = report.clip_scale * c.grads[at], u = g;
-            if (keeps) u = m[at] = 0.9 * m[at] + 0.1 * g;
+            if (has_momentum) u = m[at] = 0.9 * m[at] + 0.1 * g;
             p[at] -= 0.01 * ((u > 0) - (u < 0) + 0.1 * p[at]);
         }
         for (int run = 0; run < RUNS; run++) {
             run_begin(run);
             MatrixBatch x = batch_of(in, &c);
             void *state = x.state[0];
-            if (!keeps) x.state[0] = NULL;
+            if (!has_momentum) x.state[0] = NULL;
             ops_of(in)->signum_update(in->stream, &(ElementUpdate){.batch = &x, .weight_decay = 0.1});
             expect(in, "signum m", state, m, c.n, 4, 1);
             expect(in, "signum p", x.master, p, c.n, 4, 1);
@@ -286,12 +285,12 @@ static void check_scale(const Instance *in) {
             ops_of(in)->row_dots(
                 in->stream,
                 &(RowDots){.sums = dots, .a = o, .b = b, .count = x.count, .rows = x.rows, .cols = cols});
-            Instance doubles = *in; // sums that cancel: of terms of about 1
+            Instance doubles = *in; // the sums may cancel; terms are about 1
             doubles.type = TYPE_F64;
             expect(&doubles, "row_dots", dots, dots_ref, lines, (double)cols, (double)cols);
             ops_of(in)->polar_average(
                 in->stream,
-                &(PolarAverage){.o = b, .batch = &x, .ema = true}); // of another factor: into the state alone
+                &(PolarAverage){.o = b, .batch = &x, .ema = true}); // a different factor; only updates the state
             void *again = typed(in->type, c.o, c.dense);
             MatrixBatch y = batch_of(in, &c);
             ops_of(in)->polar_average(in->stream, &(PolarAverage){.o = again, .batch = &y, .ema = true});
@@ -304,7 +303,7 @@ static void check_scale(const Instance *in) {
                                                               .cols = cols,
                                                               .factor = 1.02,
                                                               .eps = 0.125});
-            // In double the sums over rows of up to 8300 terms, in 16 lanes or more, show too.
+            // In double the error of row sums of up to 8300 terms, in 16 or more lanes, counts too.
             expect(in, "polar_scale", o, scaled, c.dense, in->type == TYPE_F64 ? 4 + (double)cols / 16 : 4, 0);
             run_end();
         }
@@ -312,7 +311,7 @@ static void check_scale(const Instance *in) {
     }
 }
 
-// The factors of one matrix; v changes where it normalizes.
+// Row factors of one matrix; updates v if it normalizes.
 static void reference_factors(double *factors, double *v, const double *sums, const double *dots,
                               const double *norm_sums, int64_t rows, int64_t cols, const RowScaling *s) {
     double squares = 0, given = 0, dot = 0, scale = sqrt(fmax(1, (double)rows / (double)cols));
@@ -356,7 +355,7 @@ static void check_factors(const Instance *in) {
                                                               .row_sums = typed(TYPE_F64, sums, lines),
                                                               .batch = &x,
                                                               .scaling = s});
-            // The rounded moments are what the factors are made of.
+            // The factors are computed from the rounded moments.
             expect(in, "row_factors", factors, ref, lines, 4, 0);
             expect(in, "row_factors v", x.state[1], v, c.n, 2, 0);
             run_end();
@@ -458,13 +457,13 @@ static void check_normalize(const Instance *in) {
 
 // ---- the step ----
 
-// A loss within the limit, one that is none, one above it; and gradients whose squares a float cannot hold, which are
-// applied only where clipping makes them small.
+// A loss within the limit, NaN, above the limit; and gradients whose squares overflow a float, which are accepted only
+// if clipping makes them small.
 static void check_guard(const Instance *in) {
     enum { N = 3000 };
     const struct {
         double loss, row_sum, max_grad_norm;
-        bool finite, ok; // finite: of use, so that clipping is worked out
+        bool finite, ok; // finite: the clip scale is computed
     } cases[] = {{4, 2, 1, true, true},
                  {NAN, 2, 1, false, false},
                  {40, 2, 1, false, false},
@@ -496,7 +495,7 @@ static void check_guard(const Instance *in) {
             for (size_t k = 0; k < sizeof ref / sizeof(double); k++)
                 if (!(fabs(got[k] - wanted[k]) <= N * DBL_EPSILON * fabs(wanted[k])) &&
                     !(isnan(got[k]) && isnan(wanted[k])))
-                    fail_msg("%s, case %d: number %d of the report is %.17g, not %.17g", in->name, (int)i, (int)k,
+                    fail_msg("%s, case %d: field %d of the report is %.17g, not %.17g", in->name, (int)i, (int)k,
                              got[k], wanted[k]);
             run_end();
         }
@@ -504,7 +503,7 @@ static void check_guard(const Instance *in) {
     }
 }
 
-// A row that is not a number does not become a large factor by the bound on factors.
+// A NaN row sum stays NaN: the bound on factors does not hide it.
 static void check_bad_row(const Instance *in) {
     Case c = make_case(shapes[1]);
     int64_t lines = c.shape.count * c.shape.rows;
@@ -522,8 +521,8 @@ static void check_bad_row(const Instance *in) {
     case_end();
 }
 
-// What a batch gives is what its matrices give alone, bit for bit: the stations of a polar step one after the other.
-static void run_stations(const Instance *in, const MatrixBatch *x, void *u, double *sums, double *factors) {
+// All stages of a polar step, for the test that a batch is bitwise identical to its matrices one by one.
+static void run_stages(const Instance *in, const MatrixBatch *x, void *u, double *sums, double *factors) {
     const OptimOps *ops = ops_of(in);
     RowScaling scaling = {.rule = SCALE_RMS, .rms = 0.2, .normalize = true, .eps = 1e-10};
     ops->polar_momentum(in->stream,
@@ -556,7 +555,7 @@ static void run_stations(const Instance *in, const MatrixBatch *x, void *u, doub
 static void expect_same(const char *what, const void *a, const void *b, size_t bytes) {
     char *bits[2] = {malloc(bytes), malloc(bytes)};
     read_bits(bits[0], a, bytes), read_bits(bits[1], b, bytes);
-    if (memcmp(bits[0], bits[1], bytes)) fail_msg("%s: not the bits of the batch", what);
+    if (memcmp(bits[0], bits[1], bytes)) fail_msg("%s: differs bitwise from the batch", what);
     free(bits[0]), free(bits[1]);
 }
 
@@ -574,7 +573,7 @@ static void check_batch(const Instance *in) {
         double *sums[2], *factors[2];
         for (int k = 0; k < 2; k++)
             sums[k] = typed(TYPE_F64, NULL, lines), factors[k] = typed(TYPE_F64, NULL, lines);
-        run_stations(in, &all, u, sums[0], factors[0]);
+        run_stages(in, &all, u, sums[0], factors[0]);
         for (int j = 0; j < c.shape.count; j++) {
             MatrixBatch one = apart;
             one.count = 1;
@@ -582,7 +581,7 @@ static void check_batch(const Instance *in) {
             one.weights = element(apart.weights, j * c.stride, in->type);
             one.grads = element(apart.grads, j * c.stride, in->acc);
             for (int k = 0; k < 2; k++) one.state[k] = element(apart.state[k], j * c.stride, in->acc);
-            run_stations(in, &one, element(v, j * size, in->type), sums[1] + j * rows, factors[1] + j * rows);
+            run_stages(in, &one, element(v, j * size, in->type), sums[1] + j * rows, factors[1] + j * rows);
         }
         expect_same("u", u, v, (size_t)c.dense * type_size(in->type));
         expect_same("sums", sums[0], sums[1], (size_t)lines * sizeof(double));
@@ -594,7 +593,7 @@ static void check_batch(const Instance *in) {
     }
 }
 
-// Also in double on a GPU, which the network has no table for.
+// Also in double on a GPU, which no model uses.
 static void each(void (*check)(const Instance *in)) {
     for_each_instance(check);
     if (gpu == NULL) return;

@@ -1,4 +1,4 @@
-// PolarGrad, its relatives and NorMuon's ablations against plain transcriptions of their equations in double.
+// PolarGrad, its variants and NorMuon's ablations against plain double-precision references.
 #include "tests/fixtures/optim_fixture.h"
 
 #include "optim/ops.h"
@@ -16,16 +16,16 @@ enum { STEPS = 5, MAX_SIDE = 32 };
 typedef enum { NO_MOMENT, ROW, COLUMN, LONGER, ELEMENT } Moment;
 typedef enum { NUCLEAR, SHAPE, RMS, MAX, SPECTRAL, FROBENIUS } Rule;
 
-// A case: the settings as the user gives them, and what they must mean.
+// A test case: options as the user writes them, and their expected meaning.
 typedef struct {
     const char *settings;
     double lr, momentum, wd, rms;
-    double power; // of the nuclear norm
+    double power; // exponent of the nuclear norm
     Rule rule;
     Moment moment;
     bool heavy_ball, nesterov, polar_first, no_polar, center, row_norms;
-    bool whole, heads; // rather than by q, k and v
-    bool before, tall; // where the second moment acts, and on which matrices
+    bool whole, heads; // no splits; split by heads instead of q, k and v
+    bool before, tall; // normalize before the polar factor; only tall matrices
 } PolarCase;
 
 #define NUCLEAR_DEFAULTS .lr = 1e-3, .momentum = 0.5, .power = 1
@@ -53,7 +53,7 @@ static const PolarCase cases[] = {
      .no_polar = true, .row_norms = true},
     {"rownorm center-columns=yes momentum=0", .whole = true, .lr = 0.02, .rule = FROBENIUS, .no_polar = true,
      .row_norms = true, .center = true},
-    // NorMuon's ablations: what has a second moment
+    // NorMuon's ablations: granularity of the second moment
     {"normuon second-moment=row", NORMUON_DEFAULTS, .moment = ROW},
     {"normuon second-moment=column", NORMUON_DEFAULTS, .moment = COLUMN},
     {"normuon second-moment=longer", NORMUON_DEFAULTS, .moment = LONGER},
@@ -66,7 +66,7 @@ static const PolarCase cases[] = {
     {"normuon second-moment=column scale=frobenius", .lr = 0.02, .momentum = 0.95, .wd = 0.1, .rule = FROBENIUS,
      .moment = COLUMN},
     {"normuon scale=nuclear", .lr = 1e-3, .momentum = 0.95, .wd = 0.1, .power = 1, .moment = ROW},
-    // where and on which matrices
+    // where it is applied, and to which matrices
     {"normuon normalize=before", NORMUON_DEFAULTS, .moment = ROW, .before = true},
     {"normuon normalize=before second-moment=column", NORMUON_DEFAULTS, .moment = COLUMN, .before = true},
     {"normuon normalize=before second-moment=element ema=no", NORMUON_DEFAULTS, .moment = ELEMENT, .before = true,
@@ -75,10 +75,10 @@ static const PolarCase cases[] = {
      .moment = ROW, .tall = true},
     {"normuon form=official normalize-only=tall split-qkv=no", .whole = true, .lr = 0.02, .momentum = 0.95,
      .rule = SHAPE, .nesterov = true, .moment = ROW, .tall = true},
-    // Muon with a fixed norm, and by fan-out over fan-in
+    // Muon with a fixed norm, and scaled by fan-out over fan-in
     {"muon scale=rms rms=1", .lr = 4e-4, .momentum = 0.95, .rule = RMS, .rms = 1, .nesterov = true},
     {"muon scale=spectral", .lr = 0.02, .momentum = 0.95, .rule = SPECTRAL, .nesterov = true},
-    // a matrix for every head
+    // one matrix per head
     {"muon split-heads=yes", .lr = 0.02, .momentum = 0.95, .rule = SHAPE, .nesterov = true, .heads = true},
     {"normuon split-heads=yes", NORMUON_DEFAULTS, .moment = ROW, .heads = true},
     {"normuon split-heads=yes second-moment=column", NORMUON_DEFAULTS, .moment = COLUMN, .heads = true},
@@ -90,12 +90,12 @@ static const PolarCase cases[] = {
 #undef NUCLEAR_DEFAULTS
 #undef NORMUON_DEFAULTS
 
-// The three arrays of a matrix of the reference; v has room for a moment per element.
+// Weights, momentum, second moments (at most one per element) and gradient of a reference matrix.
 typedef struct {
     double w[MAX_SIDE * MAX_SIDE], m[MAX_SIDE * MAX_SIDE], v[MAX_SIDE * MAX_SIDE], g[MAX_SIDE * MAX_SIDE];
 } Matrix;
 
-// ns5, always from the left: X <- a X + (b A + c A A) X, A = X X^T.
+// ns5, always applied from the left: X <- a X + (b A + c A A) X, A = X X^T.
 static void reference_polar(double *x, const double *u, int m, int n) {
     static double a[MAX_SIDE][MAX_SIDE], b[MAX_SIDE][MAX_SIDE], y[MAX_SIDE * MAX_SIDE];
     double norm = fixture_norm(u, m * n) + 1e-7;
@@ -127,7 +127,7 @@ static void reference_center(double *u, int m, int n) {
     }
 }
 
-// Returns the largest number that an element was multiplied by.
+// Returns the largest factor.
 static double reference_normalize(double *o, double *v, int m, int n, Moment by) {
     double largest = 0;
     static double mean[MAX_SIDE * MAX_SIDE];
@@ -140,7 +140,7 @@ static double reference_normalize(double *o, double *v, int m, int n, Moment by)
             if (by == COLUMN) mean[j] += square / m;
             if (by == ELEMENT) mean[i * n + j] = square;
         }
-    for (int i = 0; i < m * n; i++) v[i] = 0.95 * v[i] + 0.05 * mean[i]; // beyond the means v stays 0
+    for (int i = 0; i < m * n; i++) v[i] = 0.95 * v[i] + 0.05 * mean[i]; // beyond the length of the means v stays 0
     for (int i = 0; i < m; i++)
         for (int j = 0; j < n; j++) {
             double factor = 1 / (sqrt(v[by == ROW ? i : by == COLUMN ? j : i * n + j]) + 1e-10);
@@ -150,7 +150,7 @@ static double reference_normalize(double *o, double *v, int m, int n, Moment by)
     return largest;
 }
 
-// One step of an (m, n) matrix. Returns how far at most an error of O moves the weights, per unit of its norm.
+// One step of an (m, n) matrix. Returns an upper bound of the weight error per unit error norm of O.
 static double reference_update(Matrix *x, int m, int n, const PolarCase *c) {
     static double u[MAX_SIDE * MAX_SIDE], o[MAX_SIDE * MAX_SIDE];
     double b = c->momentum, weight = c->heavy_ball ? 1 : 1 - b, factor = 1, nuclear = 0;
@@ -184,7 +184,7 @@ static double reference_update(Matrix *x, int m, int n, const PolarCase *c) {
     return c->lr * scale * factor;
 }
 
-// One matrix of the table and what stands for it in the reference.
+// One matrix of the parameter table and its reference.
 typedef struct {
     const Param *param;
     int64_t offset;
@@ -213,14 +213,14 @@ static int track(Tracked *out, const Fixture *f, const PolarCase *c) {
 }
 
 // Queries of four heads (8, 8), keys and values of two (4, 8), a tall and a wide matrix.
-static ModelConfig network(void) {
+static ModelConfig model_config(void) {
     ModelConfig config = fixture_config(8);
     config.n_head = 4, config.n_kv_head = 2, config.head_dim = 2;
     return config;
 }
 
-// O is c eps off, which the iteration multiplies by at most its slope at 0; from there reference_update says how far.
-// A rounding of the weights a step.
+// U has an error of c eps, which the iteration multiplies by at most its slope at 0; `gain`, from reference_update,
+// bounds the effect on the weights. Every step rounds the weights once.
 static void check_matrix(const Fixture *f, const Tracked *t, double gain, const char *settings) {
     double slope = pow(3.4445, 5), eps = fixture_epsilon(f->type), squares = 0;
     int n = t->rows * t->cols;
@@ -235,7 +235,7 @@ static void check_matrix(const Fixture *f, const Tracked *t, double gain, const 
 
 static void check_case(Type type, const PolarCase *c) {
     Fixture f;
-    fixture_open_network(&f, type, network(), c->settings, "sgd lr=0");
+    fixture_open_network(&f, type, model_config(), c->settings, "sgd lr=0");
     fixture_fill(&f, f.master, f.ref, 0.5, 1);
     Tracked *tracked = calloc(64, sizeof *tracked);
     double gain[64] = {0};
@@ -259,13 +259,13 @@ static void all_cases(Type type) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check_case(type, &cases[i]);
 }
 
-static void choices_follow_their_equations(void **state) {
+static void options_follow_their_equations(void **state) {
     (void)state;
     fixture_each_instance(all_cases);
 }
 
-// Embedding and head of any optimizer of the family: their padding is no part of the matrix, so that what is computed
-// is what it would be without.
+// Embedding and head with optimizers of the family: padding rows are not part of the matrix, so results are the same as
+// without padding.
 static void padding_of_the_vocabulary_does_not_matter(void **state) {
     (void)state;
     static const char *const settings[] = {
@@ -281,7 +281,7 @@ static void padding_of_the_vocabulary_does_not_matter(void **state) {
         Fixture f[2];
         for (int padded = 0; padded < 2; padded++) {
             ParamGroupOptions groups[GROUP_COUNT];
-            ModelConfig config = network();
+            ModelConfig config = model_config();
             if (!padded) config.vocab_padded = config.vocab_size;
             fixture_open_network(&f[padded], TYPE_F64, config, "sgd", "sgd");
             fixture_settings(groups, settings[i], "sgd lr=0");
@@ -306,13 +306,13 @@ static void padding_of_the_vocabulary_does_not_matter(void **state) {
     }
 }
 
-// Without momentum PolarGrad's update is proportional to the gradient's size: it vanishes with the gradient, where
-// Muon's does not. And its nuclear norm is that of the gradient: for a diagonal the sum of its entries.
+// Without momentum PolarGrad's update is proportional to the size of the gradient, so it vanishes with the gradient,
+// unlike Muon's. Its scale is the nuclear norm of the gradient: for a diagonal matrix the sum of the entries.
 static void the_nuclear_norm_is_the_gradients(void **state) {
     (void)state;
     for (double size = 1; size > 1e-9; size *= 1e-3) {
         Fixture f;
-        fixture_open_network(&f, TYPE_F64, network(), "polargrad momentum=0 lr=1 polar=simple polar-steps=60",
+        fixture_open_network(&f, TYPE_F64, model_config(), "polargrad momentum=0 lr=1 polar=simple polar-steps=60",
                              "sgd lr=0");
         const Param *p = param_find(&f.table, PARAM_ATTENTION_PROJ_WEIGHT, 0);
         double nuclear = 0;
@@ -321,7 +321,7 @@ static void the_nuclear_norm_is_the_gradients(void **state) {
             nuclear += size * (double)(i + 1);
         }
         fixture_step(&f, 0, 10, 0);
-        // 60 steps of the cubic have converged but for the eps of the norm, 1e-7, whose effect they make up for too.
+        // 60 steps have converged; they also undo the effect of the eps of the norm, 1e-7.
         for (int64_t i = 0; i < 64; i++) {
             double w = fixture_get(&f, f.master, p->offset + i), expected = i % 9 == 0 ? -nuclear : 0;
             if (!(fabs(w - expected) <= 1e-12 * nuclear)) fail_msg("size %g: %.17g, not %.17g", size, w, expected);
@@ -330,7 +330,7 @@ static void the_nuclear_norm_is_the_gradients(void **state) {
     }
 }
 
-// One run of the operations over two matrices, whose bits must not depend on the threads.
+// Runs the operations on two matrices; results must not depend on the number of threads.
 typedef struct {
     double *u, *m, *v, *sums, *dots;
 } Work;
@@ -385,10 +385,10 @@ static void threads_do_not_change_bits(void **state) {
 }
 
 typedef struct {
-    const char *settings, *optimizer_state; // its tensors for the tall matrix of layer 0, by name and shape
+    const char *settings, *optimizer_state; // state tensors of the tall matrix of layer 0, by name and shape
 } StateCase;
 
-static void state_is_what_the_choices_need(void **state) {
+static void state_depends_on_the_options(void **state) {
     (void)state;
     static const StateCase states[] = {
         {"polargrad polar=ns5", "momentum 17x8 "},
@@ -407,7 +407,7 @@ static void state_is_what_the_choices_need(void **state) {
         Fixture f;
         char found[256] = "";
         bool wide_has_moment = false;
-        fixture_open_network(&f, TYPE_F32, network(), states[i].settings, "sgd");
+        fixture_open_network(&f, TYPE_F32, model_config(), states[i].settings, "sgd");
         for (int j = 0; j < optimizer_state_count(f.optimizer); j++) {
             StateTensor t = optimizer_state(f.optimizer, j);
             size_t used = strlen(found);
@@ -428,19 +428,19 @@ static void wrong_combinations_are_refused(void **state) {
         const char *settings, *vectors, *reason; // NULL: accepted
     } combinations[] = {
         {"polargrad", "adamw", NULL},
-        {"polargrad", "polargrad", "polargrad takes matrices only"},
-        {"polargrad", "rownorm", "rownorm takes matrices only"},
+        {"polargrad", "polargrad", "polargrad supports only matrices"},
+        {"polargrad", "rownorm", "rownorm supports only matrices"},
         {"polargrad momentum=0", "adamw", NULL},
-        {"polargrad momentum=0 polar-first=yes", "adamw", "momentum is 0: polar-first needs one"},
-        {"polargrad momentum=0 ema=no", "adamw", "momentum is 0: no-ema needs one"},
-        {"polargrad momentum=0 nesterov=yes", "adamw", "momentum is 0: nesterov needs one"},
-        {"polargrad polar-first=yes nesterov=yes", "adamw", "turn one of the two off"},
+        {"polargrad momentum=0 polar-first=yes", "adamw", "momentum is 0, but polar-first needs one"},
+        {"polargrad momentum=0 ema=no", "adamw", "momentum is 0, but no-ema needs one"},
+        {"polargrad momentum=0 nesterov=yes", "adamw", "momentum is 0, but nesterov needs one"},
+        {"polargrad polar-first=yes nesterov=yes", "adamw", "turn one of them off"},
         {"polargrad polar=ns5 polar-steps=0", "adamw", "polar-steps is 0"},
         {"muon split-heads=yes split-qkv=no", "adamw", "split-heads needs split-qkv"},
         {"normuon second-moment=none normalize=before", "adamw", "second-moment is none"},
         {"normuon second-moment=none normalize-only=tall", "adamw", "second-moment is none"},
     };
-    ModelConfig config = network();
+    ModelConfig config = model_config();
     ParamTable table;
     param_table_init(&table, &config);
     for (size_t i = 0; i < sizeof combinations / sizeof *combinations; i++) {
@@ -473,11 +473,11 @@ static void wrong_combinations_are_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(choices_follow_their_equations),
+        cmocka_unit_test(options_follow_their_equations),
         cmocka_unit_test(padding_of_the_vocabulary_does_not_matter),
         cmocka_unit_test(the_nuclear_norm_is_the_gradients),
         cmocka_unit_test(threads_do_not_change_bits),
-        cmocka_unit_test(state_is_what_the_choices_need),
+        cmocka_unit_test(state_depends_on_the_options),
         cmocka_unit_test(wrong_combinations_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-// What holds for every optimizer: nothing but good steps changes anything, and no gradient makes a bad number.
+// Invariants of every optimizer: bad steps change nothing, and finite gradients never give non-finite weights.
 #include "tests/fixtures/optim_fixture.h"
 
 #include "optim/ops.h"
@@ -12,7 +12,7 @@
 
 enum { WIDTH = 9 };
 
-static Type type = TYPE_F32; // of the network
+static Type type = TYPE_F32; // of the model
 
 static const char *const all_settings[][2] = {
     {"adamw", "adamw"},
@@ -39,14 +39,14 @@ static void zero_gradients_are_harmless(void **state) {
         fixture_open(&f, type, WIDTH, all_settings[i][0], all_settings[i][1]);
         fixture_fill(&f, f.master, f.ref, 0.5, 1);
         for (int t = 0; t < 3; t++) fixture_step(&f, t, 10, 1);
-        for (int64_t j = 0; j < f.table.elements; j++) // nothing but weight decay has moved them
+        for (int64_t j = 0; j < f.table.elements; j++) // only weight decay changed them
             assert_true(fabs(fixture_get(&f, f.master, j)) <= fabs(f.ref[j]));
         assert_true(optimizer_report(f.optimizer, f.stream).grad_norm == 0);
         fixture_close(&f);
     }
 }
 
-// What divides by the norm of the matrix must not make infinities of it when there is none.
+// Divisions by the norm of a zero matrix must not give infinities.
 static void factors_of_a_zero_matrix_are_finite(void **state) {
     (void)state;
     Fixture f;
@@ -87,7 +87,7 @@ static void factors_of_a_zero_matrix_are_finite(void **state) {
     fixture_close(&f);
 }
 
-// Rows of almost nothing ask for factors beyond float; the update must stay finite and no larger than others.
+// Denormal rows would need factors beyond the range of a float; the update must stay finite and of normal size.
 static void denormal_gradients_are_harmless(void **state) {
     (void)state;
     for (int i = 2; i < ALL_SETTINGS; i++) {
@@ -122,7 +122,7 @@ static void padding_and_gaps_stay_zero(void **state) {
     }
 }
 
-// sgd without momentum shows the clipped gradient: the step's norm is lr times the limit, or that of the gradient.
+// SGD without momentum exposes the clipped gradient: the norm of the step is lr times the limit or the gradient norm.
 static void gradients_are_clipped_by_the_global_norm(void **state) {
     (void)state;
     for (int below = 0; below < 2; below++) {
@@ -164,7 +164,7 @@ static Snapshot snapshot(const Fixture *f) {
     return s;
 }
 
-// Whether nothing has changed since; frees the snapshot.
+// Returns true if nothing changed since the snapshot; frees it.
 static bool unchanged(const Fixture *f, Snapshot *s) {
     bool same = memcmp(s->master, f->master, fixture_bytes(f)) == 0 &&
                 s->applied == optimizer_applied(f->optimizer, f->stream);
@@ -206,7 +206,7 @@ static void bad_steps_change_nothing(void **state) {
     }
 }
 
-// The loss limit looks at the mean: the sum times loss_scale.
+// The loss limit applies to the mean: the sum times loss_scale.
 static void loss_is_scaled_before_it_is_judged(void **state) {
     (void)state;
     Fixture f;
@@ -218,7 +218,7 @@ static void loss_is_scaled_before_it_is_judged(void **state) {
     fixture_close(&f);
 }
 
-// More steps than there are slots for their inputs, every one with a rate of its own.
+// More steps than the ring has slots for inputs, each with its own learning rate.
 static void inputs_of_many_steps_are_kept_apart(void **state) {
     (void)state;
     Fixture f;
@@ -238,8 +238,8 @@ static void inputs_of_many_steps_are_kept_apart(void **state) {
     fixture_close(&f);
 }
 
-// Results are no other in another order of threads and blocks, or a second time.
-static void runs_are_equal_to_the_bit(void **state) {
+// Results are bitwise identical in repeated runs and in any order of threads and blocks.
+static void runs_are_bitwise_identical(void **state) {
     (void)state;
     for (int i = 0; i < ALL_SETTINGS; i++) {
         void *first = NULL;
@@ -256,7 +256,7 @@ static void runs_are_equal_to_the_bit(void **state) {
                 first = malloc(fixture_bytes(&f));
                 memcpy(first, f.master, fixture_bytes(&f));
             } else if (memcmp(first, f.master, fixture_bytes(&f))) {
-                fail_msg("%s: other bits in run %d", all_settings[i][0], run);
+                fail_msg("%s: run %d differs bitwise", all_settings[i][0], run);
             }
             fixture_close(&f);
         }
@@ -275,7 +275,7 @@ static int all_tests(void) {
         cmocka_unit_test(bad_steps_change_nothing),
         cmocka_unit_test(loss_is_scaled_before_it_is_judged),
         cmocka_unit_test(inputs_of_many_steps_are_kept_apart),
-        cmocka_unit_test(runs_are_equal_to_the_bit),
+        cmocka_unit_test(runs_are_bitwise_identical),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

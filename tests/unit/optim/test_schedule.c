@@ -34,7 +34,7 @@ static void linear_reaches_final(void **state) {
     near(schedule_factor(&s, 20, 120), 1);
     near(schedule_factor(&s, 70, 120), 0.55);
     near(schedule_factor(&s, 120, 120), 0.1);
-    near(schedule_factor(&s, 500, 120), 0.1); // training on past the end
+    near(schedule_factor(&s, 500, 120), 0.1); // training past the end
 }
 
 // llm.c: warm-up 700, cosine to 0 at the last of 19560 steps.

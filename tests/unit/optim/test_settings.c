@@ -1,4 +1,4 @@
-// Settings, registry, routing, the plan of states, and bits that do not depend on threads.
+// Optimizer options, registry, routing, state layout, and results that do not depend on the number of threads.
 #include "tests/fixtures/optim_fixture.h"
 
 #include "base/suggest.h"
@@ -22,42 +22,42 @@ static ParamGroupOptions defaults_of(const char *name) {
     return s;
 }
 
-static void refused(ParamGroupOptions *s, const char *name, const char *value, const char *text) {
+static void expect_error(ParamGroupOptions *s, const char *name, const char *value, const char *text) {
     Error err = {""};
     ParamGroupOptions before = *s;
     assert_false(param_group_set(s, name, value, &err));
     assert_memory_equal(&before, s, sizeof before);
-    if (!strstr(err.text, text)) fail_msg("\"%s\" says nothing of \"%s\"", err.text, text);
+    if (!strstr(err.text, text)) fail_msg("\"%s\" does not contain \"%s\"", err.text, text);
     assert_null(strchr(err.text, '\n'));
 }
 
 static void bad_settings_are_refused(void **state) {
     (void)state;
     ParamGroupOptions s = defaults_of("normuon");
-    refused(&s, "nestrov", "1", "did you mean 'nesterov'");
-    refused(&s, "beta1", "0.9", "did you mean 'beta2'");
-    refused(&s, "completely-else", "0.9", "it has lr, momentum");
-    refused(&s, "lr", "-1", "between 0 and");
-    refused(&s, "lr", "fast", "must be a number");
-    refused(&s, "lr", "", "must be a number");
-    refused(&s, "lr", "1e-3x", "must be a number");
-    refused(&s, "lr", " 1", "must be a number");
-    refused(&s, "lr", "nan", "must be a number");
-    refused(&s, "lr", "inf", "must be a number");
-    refused(&s, "momentum", "1", "between 0 and");
-    refused(&s, "polar-steps", "-1", "between 0 and 100");
-    refused(&s, "polar-steps", "2.5", "must be a whole number");
-    refused(&s, "momentum-warmup", "99999999999999999999", "between 0 and");
-    refused(&s, "form", "papr", "did you mean 'paper'");
-    refused(&s, "polar", "polar-expres", "did you mean 'polar-express'");
-    refused(&s, "scale", "zzz", "must be one of shape, rms");
-    refused(&s, "nesterov", "maybe", "yes or no");
+    expect_error(&s, "nestrov", "1", "did you mean 'nesterov'");
+    expect_error(&s, "beta1", "0.9", "did you mean 'beta2'");
+    expect_error(&s, "completely-else", "0.9", "it has lr, momentum");
+    expect_error(&s, "lr", "-1", "between 0 and");
+    expect_error(&s, "lr", "fast", "must be a number");
+    expect_error(&s, "lr", "", "must be a number");
+    expect_error(&s, "lr", "1e-3x", "must be a number");
+    expect_error(&s, "lr", " 1", "must be a number");
+    expect_error(&s, "lr", "nan", "must be a number");
+    expect_error(&s, "lr", "inf", "must be a number");
+    expect_error(&s, "momentum", "1", "between 0 and");
+    expect_error(&s, "polar-steps", "-1", "between 0 and 100");
+    expect_error(&s, "polar-steps", "2.5", "must be a whole number");
+    expect_error(&s, "momentum-warmup", "99999999999999999999", "between 0 and");
+    expect_error(&s, "form", "papr", "did you mean 'paper'");
+    expect_error(&s, "polar", "polar-expres", "did you mean 'polar-express'");
+    expect_error(&s, "scale", "zzz", "must be one of shape, rms");
+    expect_error(&s, "nesterov", "maybe", "yes or no");
     Error err;
     assert_null(optimizer_find("nromuon", &err));
     assert_non_null(strstr(err.text, "did you mean 'normuon'"));
 }
 
-// A value within the range of an option that is not its default.
+// A valid value of an option other than its default.
 static void other_value(char text[64], const OptionSpec *option, int i) {
     switch (option->kind) {
     case KIND_NUMBER:
@@ -122,7 +122,7 @@ static void registry_is_consistent(void **state) {
             assert_true(o.def && o.help);
             for (int k = 0; k < j; k++) assert_string_not_equal(o.name, optimizer_option(d, k).name);
         }
-        // The defaults shown are those of the default form.
+        // The defaults in the help are those of the default form.
         ParamGroupOptions s = defaults_of(d->name), resolved = s;
         if (d->resolve) d->resolve(&resolved);
         for (int j = 0; j < optimizer_option_count(d); j++) {
@@ -134,7 +134,7 @@ static void registry_is_consistent(void **state) {
     }
 }
 
-static void forms_fill_what_was_not_set(void **state) {
+static void form_sets_defaults_of_unset_options(void **state) {
     (void)state;
     Error err;
     ParamGroupOptions s = defaults_of("normuon");
@@ -148,7 +148,7 @@ static void forms_fill_what_was_not_set(void **state) {
     assert_string_equal(group_value(&s, "polar-steps").text, "12");
 }
 
-// What the kernels, the log and the diagnostics read.
+// The values that the kernels, the log and the diagnostics use.
 static void rates_and_momentum_are_scheduled(void **state) {
     (void)state;
     Error err;
@@ -179,8 +179,8 @@ static void routing_is_checked(void **state) {
     (void)state;
     Error err = {""};
     assert_true(check("normuon", "adamw", &err));
-    assert_false(check("adamw", "muon", &err)); // vectors are among the others
-    assert_non_null(strstr(err.text, "--vector-optimizer muon takes matrices only"));
+    assert_false(check("adamw", "muon", &err)); // the others include vectors
+    assert_non_null(strstr(err.text, "--vector-optimizer muon supports only matrices"));
     assert_false(check("muon polar=you5 polar-steps=6", "adamw", &err));
     assert_non_null(strstr(err.text, "hidden"));
     assert_non_null(strstr(err.text, "at most 5 steps"));
@@ -200,7 +200,7 @@ static void states_follow_their_parameters(void **state) {
         assert_int_equal(s.spec.rows, s.param->rows);
         assert_int_equal(s.spec.cols, strcmp(s.spec.name, "row_moment") ? s.param->cols : 1);
         bytes += s.spec.rows * s.spec.cols * (int64_t)type_size(s.spec.type);
-        // Every byte of it can be written: the address sanitizer looks on.
+        // Every byte is writable (checked by the address sanitizer).
         memset(s.data, 0, (size_t)(s.spec.rows * s.spec.cols) * type_size(s.spec.type));
         for (int j = 0; j < i; j++) assert_string_not_equal(s.name, optimizer_state(f.optimizer, j).name);
     }
@@ -215,7 +215,7 @@ static void states_follow_their_parameters(void **state) {
     fixture_close(&f);
 }
 
-// Splitting q, k, v is a matter of views: what a checkpoint holds has the same names, shapes and momentum.
+// q, k, v splits are only views: state tensors in a checkpoint keep their names, shapes and momentum.
 static void states_do_not_depend_on_the_split(void **state) {
     (void)state;
     Fixture f[2];
@@ -233,8 +233,8 @@ static void states_do_not_depend_on_the_split(void **state) {
     for (int i = 0; i < 2; i++) fixture_close(&f[i]);
 }
 
-// AdamW and SGD, the gradient norm, and the polar family's own operations, at sizes that wake the threads. (The
-// products between them are the library's, and are not looked at.)
+// AdamW and SGD, the gradient norm, and the operations of the polar family, at sizes that run in parallel. (The GEMMs
+// between them belong to the BLAS library and are not tested.)
 static void threads_do_not_change_bits(void **state) {
     (void)state;
     enum { W = 130 };
@@ -322,7 +322,7 @@ static void nearest_names(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_settings_are_refused),         cmocka_unit_test(settings_read_back_as_written),
-        cmocka_unit_test(registry_is_consistent),           cmocka_unit_test(forms_fill_what_was_not_set),
+        cmocka_unit_test(registry_is_consistent),           cmocka_unit_test(form_sets_defaults_of_unset_options),
         cmocka_unit_test(rates_and_momentum_are_scheduled), cmocka_unit_test(routing_is_checked),
         cmocka_unit_test(states_follow_their_parameters),   cmocka_unit_test(states_do_not_depend_on_the_split),
         cmocka_unit_test(threads_do_not_change_bits),       cmocka_unit_test(nearest_names),

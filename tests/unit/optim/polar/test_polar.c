@@ -1,5 +1,5 @@
-// The Newton-Schulz iterations against what they do to singular values: a matrix U S V^T goes in, U p(S) V^T must
-// come out, with p composed of the method's triples in double.
+// The Newton-Schulz iterations against their effect on singular values: for an input U S V^T the result must be
+// U p(S) V^T, with p the composition of the method's triples, evaluated in double.
 #include "optim/polar/polar.h"
 
 #include "base/type.h"
@@ -35,7 +35,7 @@ static double derivative(const PolarMethod *method, int steps, double s) {
     return slope;
 }
 
-// At 0 for most methods; at 1 for those without a margin there.
+// The largest slope on [0, 1]: at 0 for most methods, at 1 for those without a margin there.
 static double steepest(const PolarMethod *method, int steps) {
     double most = 0;
     for (int i = 0; i <= 100000; i++) most = fmax(most, fabs(derivative(method, steps, i * 1e-5)));
@@ -81,7 +81,7 @@ static void compose(double *x, const double *u, const double *s, const double *v
     }
 }
 
-// Device memory with n elements of a type, and back.
+// Returns device memory with n elements of x, converted to a type.
 static void *upload(Stream *on, const double *x, Type type, int64_t n) {
     size_t bytes = (size_t)n * type_size(type);
     void *host = malloc(bytes), *memory = device_alloc(on->device, bytes);
@@ -119,8 +119,8 @@ static PolarProblem problem(Stream *on, const PolarMethod *method, int steps, Ty
                           .batch = batch};
 }
 
-// Runs `steps` on two matrices at once, with singular values from `most` to `least`, and returns the largest Frobenius error
-// against U p(S) V^T.
+// Runs `steps` on a batch of two matrices with singular values from `most` to `least`; returns the larger Frobenius
+// error against U p(S) V^T.
 static double iteration_error(Stream *on, const PolarMethod *method, int steps, int64_t rows, int64_t cols,
                               Type type, double most, double least) {
     enum { BATCH = 2 };
@@ -131,7 +131,7 @@ static double iteration_error(Stream *on, const PolarMethod *method, int steps, 
     double *sums = calloc((size_t)(BATCH * rows), sizeof *sums), worst = 0;
     PolarProblem p = problem(on, method, steps, type, rows, cols, BATCH);
     for (int b = 0; b < BATCH; b++) {
-        sums[b * rows] = pow((1 - method->norm_eps) / method->norm_factor, 2); // so that x is divided by 1
+        sums[b * rows] = pow((1 - method->norm_eps) / method->norm_factor, 2); // makes the divisor of x 1
         random_rows(u, k, rows, 11 + (uint64_t)b);
         random_rows(v, k, cols, 23 + (uint64_t)b);
         for (int64_t i = 0; i < k; i++) s[i] = most * (k == 1 ? 1 : pow(least / most, (double)i / (double)(k - 1)));
@@ -155,12 +155,12 @@ static double iteration_error(Stream *on, const PolarMethod *method, int steps, 
     return worst;
 }
 
-// Whether the method is the polynomial of its triples: not those without any, nor Turbo-Muon, which scales first.
-static bool of_singular_values(const PolarMethod *method) {
+// Returns true if the method is the polynomial of its triples: not without triples, nor Turbo-Muon, which scales first.
+static bool is_polynomial(const PolarMethod *method) {
     return method->n_triples > 0 && strcmp(method->name, "turbo-muon") != 0;
 }
 
-// Steps from .. to - 1 of a singular value.
+// Applies steps from .. to - 1 to a singular value.
 static double steps_between(const PolarMethod *method, int from, int to, double s) {
     for (int i = from; i < to; i++) {
         PolarTriple t = polar_triple(method, i);
@@ -169,10 +169,10 @@ static double steps_between(const PolarMethod *method, int from, int to, double 
     return s;
 }
 
-// How much larger an error of R = X X^T can be in Q X, where Q = q(R) is made of R alone in the steps from .. to - 1 and R has
-// eigenvalues s^2 for s up to `range`: with U the eigenvectors, Q changes by U (q[s_i^2, s_j^2] (U^T dR U)_ij) U^T, divided
-// differences of q(s^2) = p(s) / s, and X multiplies by s_j. (Larger than p's slope: R has lost what its small eigenvalues
-// were, and q is steep there.)
+// Largest amplification of an error of R = X X^T in Q X, where Q = q(R) is a polynomial of R, computed in steps
+// from .. to - 1, and R has eigenvalues s^2 for s up to `range`: with U the eigenvectors, Q changes by
+// U (q[s_i^2, s_j^2] (U^T dR U)_ij) U^T, divided differences of q(s^2) = p(s) / s, and X multiplies by s_j. (It exceeds
+// the slope of p: small eigenvalues of R are lost in rounding, and q is steep there.)
 static double gram_gain(const PolarMethod *method, int from, int to, double range) {
     enum { N = 400 };
     double s[N], q[N], most = 0;
@@ -186,8 +186,8 @@ static double gram_gain(const PolarMethod *method, int from, int to, double rang
     return most;
 }
 
-// The same at the end of all steps, for the worse of the pieces before and after the restart at step 2 (which an error of the
-// first passes by at most the slope of the second).
+// The same at the end of all steps: the larger of the gains of the parts before and after the restart at step 2 (an
+// error of the first part is multiplied by at most the slope of the second).
 static double gram_error_gain(const PolarMethod *method, int steps) {
     enum { RESTART = 2 };
     double range = 0, slope = 0, h = 1e-6;
@@ -201,9 +201,9 @@ static double gram_error_gain(const PolarMethod *method, int steps) {
     return fmax(gram_gain(method, 0, RESTART, 1) * slope, gram_gain(method, RESTART, steps, range) * range * range);
 }
 
-// A rounding error of c eps in X comes out multiplied by at most the steepest slope of the composed polynomial;
-// those of later steps by less. c = 8 covers the sums of a few dozen terms and the number of steps. An error of the Gram
-// matrix, from which gram-ns makes all steps until its restart, has a gain of its own.
+// A rounding error of c eps in X is multiplied by at most the steepest slope of the composed polynomial; errors of
+// later steps by less. c = 8 covers sums of a few dozen terms and the number of steps. An error of the Gram matrix,
+// on which gram-ns iterates until its restart, has its own gain.
 static const int64_t shapes[][2] = {{12, 12}, {9, 30}, {30, 9}, {1, 7}, {7, 1}, {1, 1}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -222,7 +222,7 @@ static void singular_values_follow_the_polynomial(void **state) {
     int count;
     const PolarMethod *methods = polar_methods(&count);
     for (int m = 0; m < count; m++) {
-        if (!of_singular_values(&methods[m])) continue;
+        if (!is_polynomial(&methods[m])) continue;
         for (int i = 0; i < SHAPES; i++) {
             int64_t rows = shapes[i][0], cols = shapes[i][1];
             check_polynomial(stream, &methods[m], rows, cols, TYPE_F32);
@@ -232,8 +232,8 @@ static void singular_values_follow_the_polynomial(void **state) {
     }
 }
 
-// How much larger an error of the iterate before step `from` can be at the end, where singular values began in [0.2, 0.8]:
-// by the slope of the remaining polynomial, or by what it makes of a number over that.
+// Largest amplification until the end of an error of the iterate before step `from`, for singular values that start in
+// [0.2, 0.8]: the slope of the remaining polynomial, or the ratio of its value to its argument.
 static double gain(const PolarMethod *method, int steps, int from) {
     double most = 0;
     for (double start = 0.2; start <= 0.8; start += 1e-4) {
@@ -248,9 +248,9 @@ static double gain(const PolarMethod *method, int steps, int from) {
     return most;
 }
 
-// Every step rounds X, its Gram matrix A and the polynomial P of that to bf16, by at most 2^-9 of each element and
-// independently of the others, so that squares add up. At a singular value s the three move the result of the step by 2^-9
-// times a s, |b| s^3 + 2 |c| s^5 and |b s^2 + c s^4| s. Singular values that are smaller than 0.2 would be lost in the first.
+// Every step rounds X, its Gram matrix A and the polynomial P of A to bf16, by at most 2^-9 of each element and
+// independently, so that squared errors add. At a singular value s the three change the result of the step by 2^-9
+// times a s, |b| s^3 + 2 |c| s^5 and |b s^2 + c s^4| s. Singular values below 0.2 would be lost in the first rounding.
 static void check_bf16(const PolarMethod *method, int64_t rows, int64_t cols) {
     int steps = method->default_steps;
     int64_t k = rows < cols ? rows : cols;
@@ -278,13 +278,14 @@ static void factors_in_bf16(void **state) {
     for (int m = 0; m < count; m++) {
         if (polar_factor_type(&methods[m], TYPE_BF16) != TYPE_BF16) continue;
         in_bf16++;
-        for (int i = 0; i < SHAPES && of_singular_values(&methods[m]); i++)
+        for (int i = 0; i < SHAPES && is_polynomial(&methods[m]); i++)
             check_bf16(&methods[m], shapes[i][0], shapes[i][1]);
     }
     assert_int_equal(in_bf16, 9); // all polynomials but cans5 and cubic5, which have no margin above 1
 }
 
-// What is known of the sets: slope at 0, smallest s that reaches 0.7, and the range from there to 1.
+// Known properties of the coefficients: slope at 0, smallest s that reaches 0.7, and the range of values from there
+// to 1.
 static void ranges_are_the_published_ones(void **state) {
     (void)state;
     const struct {
@@ -314,7 +315,7 @@ static void ranges_are_the_published_ones(void **state) {
     }
 }
 
-// Up to sigma_max, in units of the divided norm, every method stays bounded and keeps the sign.
+// Up to sigma_max, relative to the divisor of the norm, every method stays bounded and keeps the sign.
 static void sigma_max_is_safe(void **state) {
     (void)state;
     int count;
@@ -329,7 +330,7 @@ static void sigma_max_is_safe(void **state) {
     }
 }
 
-// The methods that go on converge to the polar factor itself.
+// Methods with unlimited steps converge to the exact polar factor.
 static void long_iterations_converge(void **state) {
     (void)state;
     const struct {
@@ -341,7 +342,7 @@ static void long_iterations_converge(void **state) {
             assert_true(fabs(polynomial(method_named(cases[i].name), cases[i].steps, s) - 1) < 1e-12);
 }
 
-// Of the methods that solve, or of the others. Device memory is zero at first.
+// For the methods that need a solver, or for the others. Device memory is initially zero.
 static void check_zero_matrix(Stream *on, bool solves) {
     int count;
     const PolarMethod *methods = polar_methods(&count);
@@ -366,7 +367,7 @@ static void zero_matrix_gives_zero(void **state) {
     if (gpu) check_zero_matrix(gpu_stream, false);
 }
 
-static void zero_matrix_gives_zero_where_methods_solve(void **state) {
+static void zero_matrix_gives_zero_with_solvers(void **state) {
     (void)state;
     Error err;
     bool on_cpu = device_can_solve(device, &err), on_gpu = gpu && device_can_solve(gpu, &(Error){""});
@@ -389,7 +390,7 @@ static void registry_is_consistent(void **state) {
         assert_non_null(methods[m].source);
     }
     assert_null(methods[count].name);
-    // The eighth triple of Polar Express is the limit and is not divided.
+    // The eighth triple of Polar Express is the limit and is not divided by the safety factor.
     PolarTriple last = polar_triple(method_named("polar-express"), 7),
                 more = polar_triple(method_named("polar-express"), 20);
     assert_true(last.a == 1.875 && last.b == -1.25 && last.c == 0.375);
@@ -404,7 +405,7 @@ int main(void) {
         cmocka_unit_test(sigma_max_is_safe),
         cmocka_unit_test(long_iterations_converge),
         cmocka_unit_test(zero_matrix_gives_zero),
-        cmocka_unit_test(zero_matrix_gives_zero_where_methods_solve),
+        cmocka_unit_test(zero_matrix_gives_zero_with_solvers),
         cmocka_unit_test(registry_is_consistent),
     };
     const struct CMUnitTest on_gpu[] = {cmocka_unit_test(factors_in_bf16)};

@@ -1,6 +1,6 @@
-// The methods that are no plain polynomial of the singular values, on matrices with every kind of spectrum: those that
-// converge against the polar factor, Turbo-Muon against its equations, QDWH and the polynomials against what the
-// authors' programs make of the same matrices.
+// The methods that are not a plain polynomial of the singular values, on matrices with every kind of spectrum:
+// converging methods against the polar factor, Turbo-Muon against its equations, QDWH and the polynomials against the
+// results of the authors' programs for the same matrices.
 #include "optim/polar/accuracy.h"
 
 #include "base/random.h"
@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static Stream *exact; // where matrices are made and factors measured: the CPU, or where it cannot solve the GPU
+static Stream *exact; // creates matrices and measures factors: the CPU, or the GPU if the CPU has no solver
 
 static int open_devices(void **state) {
     int status = open_device(state);
@@ -36,7 +36,7 @@ static const PolarMethod *method_named(const char *name) {
     return NULL;
 }
 
-// ---- one call ----
+// ---- calling a method ----
 
 typedef struct {
     Stream *on; // NULL: the CPU's
@@ -61,7 +61,7 @@ static void put(void *x, int64_t i, Type type, double value) {
     else ((float *)x)[i] = (float)value;
 }
 
-// Scratch is full of NaN: what a method does not write it must not read.
+// Scratch is filled with NaN, to detect reads of scratch that was not written.
 static void call(Call *c, const double *matrix) {
     int64_t n = c->batch * c->rows * c->cols;
     size_t bytes = (size_t)n * type_size(c->type);
@@ -129,15 +129,15 @@ static const int64_t shapes[][2] = {{24, 24}, {50, 20}, {17, 45}, {1, 9}, {9, 1}
 static const char *const converging[] = {"precond-ns", "qdwh", "zolo-pd", "svd"};
 enum { SPECTRA = 9, SHAPES = 7, CONVERGING = 4 };
 
-// ---- the exact ones ----
+// ---- exact methods ----
 
-// Every product and solve adds an error of sqrt(l) eps for sums of l terms; the iterations contract what earlier steps
-// left, so that those of the last few remain: c = 6. The measure adds a step of its own in double.
+// Every GEMM and solve adds an error of sqrt(l) eps for sums of l terms; the iterations contract earlier errors, so
+// that only those of the last few steps remain: c = 6. The measurement adds its own error in double.
 static void expect_polar_factor(const Call *c, const char *spectrum) {
     PolarReport r = measured(c->a, c->u, c->type, c->rows, c->cols);
     double bound = 6 * sqrt((double)(c->rows + c->cols)) * eps_of(c->type);
-    double least = 4 * eps_of(c->type); // of the singular values that are measured, against the largest
-    // Where singular values go on below the one that svd cuts at, those next to it lose a part to what is cut.
+    double least = 4 * eps_of(c->type); // smallest measured singular value, relative to the largest
+    // If singular values continue below the cut-off of svd, those next to it lose a part to the dropped ones.
     bool cut =
         !strcmp(c->method->name, "svd") && (!strcmp(spectrum, "log:1e-10") || !strcmp(spectrum, "condition:1e15"));
     double orthogonal = cut ? 1e-3 : bound;
@@ -152,7 +152,7 @@ static void expect_polar_factor(const Call *c, const char *spectrum) {
     double condition = 1 / least;
     if (!strcmp(spectrum, "half-rank") || !strcmp(spectrum, "rank-2")) condition = 1;
     if (!strcmp(spectrum, "two-large") || !strcmp(spectrum, "log:1e-3")) condition = 1e3;
-    // The factor that it is compared with comes from an SVD in double, with an error of its own.
+    // The reference factor comes from an SVD in double, which has its own error.
     double reference = 6 * sqrt((double)(c->rows + c->cols)) * DBL_EPSILON;
     if (!(r.forward_error <= (bound + reference) * condition))
         fail_msg("%s, %s, (%d, %d), %s: forward error %g", c->method->name, spectrum, (int)c->rows, (int)c->cols,
@@ -178,8 +178,8 @@ static void converging_methods_give_the_polar_factor(void **state) {
                 }
 }
 
-// On a GPU the same within the same bounds; fewer spectra, of which each kind of step has one.
-static void a_gpu_gives_the_polar_factor(void **state) {
+// The same bounds on a GPU, with fewer spectra: one for each kind of step.
+static void converging_methods_on_gpu(void **state) {
     (void)state;
     static const int some[] = {0, 2, 7};
     for (int m = 0; m < CONVERGING; m++)
@@ -200,7 +200,7 @@ static void a_gpu_gives_the_polar_factor(void **state) {
                 }
 }
 
-// The number of steps, of matrices that are not small: 5 in float and 6 in double for conditions up to 1e6.
+// Number of steps for matrices that are not small: 5 in float, 6 in double for condition numbers up to 1e6.
 static void qdwh_takes_the_known_steps(void **state) {
     (void)state;
     for (Type type = TYPE_F32; type <= TYPE_F64; type++) {
@@ -213,7 +213,7 @@ static void qdwh_takes_the_known_steps(void **state) {
     }
 }
 
-// ||x - y|| / ||y|| of factors in float.
+// ||x - y|| / ||y|| of float factors.
 static double distance_of(const void *x, const void *y, int64_t n) {
     double error = 0, norm = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -223,8 +223,8 @@ static double distance_of(const void *x, const void *y, int64_t n) {
     return sqrt(error / norm);
 }
 
-// A batch gives what its matrices alone give, bit for bit (on a GPU but for rounding: its library chooses how it multiplies
-// by the number of matrices too); and a scale that squares leave the range of floats for changes nothing but rounding.
+// A batch is bitwise identical to its matrices one by one (on a GPU up to rounding: its library chooses algorithms by
+// the batch size too); and a scale whose squares leave the range of a float changes only rounding.
 static void check_batches_and_scales(Stream *on) {
     int count;
     const PolarMethod *methods = polar_methods(&count);
@@ -243,10 +243,11 @@ static void check_batches_and_scales(Stream *on) {
         one.batch = 1;
         call(&both, pair);
         call(&one, first);
-        // Until all have converged, the first goes on with the second.
-        bool alike = strcmp(methods[m].name, "precond-ns") != 0;
-        if (alike && on->device->kind == DEVICE_CPU) assert_memory_equal(both.u, one.u, SIZE * sizeof(float));
-        if (alike && !(distance_of(both.u, one.u, SIZE) <= 1e3 * FLT_EPSILON)) // slopes of at most 1e3, as below
+        // A batch iterates until all matrices have converged.
+        bool same_steps = strcmp(methods[m].name, "precond-ns") != 0;
+        if (same_steps && on->device->kind == DEVICE_CPU) assert_memory_equal(both.u, one.u, SIZE * sizeof(float));
+        if (same_steps &&
+            !(distance_of(both.u, one.u, SIZE) <= 1e3 * FLT_EPSILON)) // slopes of at most 1e3, as below
             fail_msg("%s, batch: %g", methods[m].name, distance_of(both.u, one.u, SIZE));
         for (int tiny = 0; tiny < 2; tiny++) {
             if (tiny && methods[m].n_triples > 0) continue; // norm_eps is larger
@@ -269,7 +270,7 @@ static void batches_and_scales(void **state) {
     check_batches_and_scales(stream);
 }
 
-static void a_gpu_takes_batches_and_scales(void **state) {
+static void batches_and_scales_on_gpu(void **state) {
     (void)state;
     check_batches_and_scales(gpu_stream);
 }
@@ -284,7 +285,7 @@ static void zero_columns_stay_zero(void **state) {
         expect_polar_factor(&c, "zero column");
         for (int r = 0; r < 12; r++)
             if (!(fabs(get(c.u, r * 5 + 2, TYPE_F64)) <= 1e-14))
-                fail_msg("%s: a zero column came alive", converging[m]);
+                fail_msg("%s: a zero column became nonzero", converging[m]);
         call_free(&c);
         free(a);
     }
@@ -330,7 +331,7 @@ static void multiply(long double *out, const long double *a, const long double *
         }
 }
 
-// X <- p(X) of a wide matrix.
+// X <- p(X) for a wide matrix.
 static void polynomial_step(long double *x, PolarTriple t, int k, int n) {
     long double xt[400], gram[400], square[400], next[400];
     for (int i = 0; i < k; i++)
@@ -371,7 +372,7 @@ static void turbo_muon_scales_by_its_gram_matrix(void **state) {
     }
 }
 
-// One row, or rows that are orthogonal, have the singular value 1 after the scaling; the sign stays.
+// A single row or orthogonal rows have the singular value 1 after the scaling; the sign must not flip.
 static void turbo_muon_keeps_the_sign(void **state) {
     (void)state;
     const double row[6] = {3, 0, 0, 0, 5, 0};
@@ -402,17 +403,17 @@ static void square_gram_ns_is_the_plain_one(void **state) {
     free(a);
 }
 
-// ---- against the authors' programs ----
+// ---- the authors' programs ----
 
 typedef struct {
     double orthogonality, forward, nuclear, low, high;
 } Published;
 
-// What github.com/timlautk/polargrad (2026-08) makes of these matrices in float, to four digits; its Newton-Schulz and
-// Polar Express with float in the place of bfloat16. The same numbers for a draw of its own, with bfloat16, are .195,
-// .105, .898, [.803, .996] (first row), .445, .255, .746, [.736, .761] (500 x 5), .183, .097, .905, [.836, .980]
-// (1000 x 100): eight draws of 500 x 100 spread from .184 to .195. Only .421, .189 and .0087 instead of .406, .174 and
-// 2e-7 (orthogonality of ns5 and of Polar Express with 5 and 8 steps) are rounding in bfloat16.
+// Results of github.com/timlautk/polargrad (2026-08) for these matrices in float, to four digits; its Newton-Schulz and
+// Polar Express with float instead of bfloat16. For its own random matrices, with bfloat16, it gives .195, .105, .898,
+// [.803, .996] (first row), .445, .255, .746, [.736, .761] (500 x 5), .183, .097, .905, [.836, .980] (1000 x 100):
+// eight samples of 500 x 100 range from .184 to .195. Only .421, .189 and .0087 instead of .406, .174 and 2e-7
+// (orthogonality of ns5 and of Polar Express with 5 and 8 steps) are due to rounding in bfloat16.
 static void published_programs_agree(void **state) {
     (void)state;
     const struct {
@@ -443,7 +444,7 @@ static void published_programs_agree(void **state) {
         call(&c, a);
         PolarReport r = measured(c.a, c.u, TYPE_F32, c.rows, c.cols);
         const Published *k = &cases[i].known;
-        // half a unit of the last digit given, and as much for rounding
+        // half a unit of the last given digit, and as much for rounding
         if (!(fabs(r.orthogonality / k->orthogonality - 1) < 1e-3 &&
               fabs(r.forward_error / k->forward - 1) < 1e-3 && fabs(r.nuclear_ratio - k->nuclear) < 2e-5 &&
               fabs(r.sigma_min - k->low) < 1e-4 && fabs(r.sigma_max - k->high) < 1e-4))
@@ -455,10 +456,10 @@ static void published_programs_agree(void **state) {
     }
 }
 
-// The cells of the exact ones, QDWH with 5 steps in float and ZOLO-PD in double: rounding, which is not the same in
-// every BLAS (OpenBLAS's kernels for Zen 4, Haswell, Sandy Bridge and Nehalem reach 1.8e-7 to 3.2e-7 and 2e-15). c = 6 as above,
-// for norms that are relative to sqrt(columns) without the sqrt(l) of the worst element, ZOLO-PD's two parts of a step counted
-// both; a factor's own error grows by the condition number, of which the smallest singular value alone takes all.
+// Published accuracy of the exact methods, QDWH with 5 steps in float and ZOLO-PD in double: rounding, which depends on
+// the BLAS (OpenBLAS's kernels for Zen 4, Haswell, Sandy Bridge and Nehalem reach 1.8e-7 to 3.2e-7 and 2e-15). c = 6 as
+// above, without the sqrt(l) of the worst element because norms are relative to sqrt(columns), and doubled for the two
+// parts of a step of ZOLO-PD; the forward error grows by the condition number, fully for the smallest singular value.
 static void published_accuracy_is_reached(void **state) {
     (void)state;
     const char *const names[] = {"gaussian", "condition:1e6"};
@@ -498,8 +499,8 @@ int main(void) {
         cmocka_unit_test(published_programs_agree),
         cmocka_unit_test(published_accuracy_is_reached),
     };
-    const struct CMUnitTest on_gpu[] = {cmocka_unit_test(a_gpu_gives_the_polar_factor),
-                                        cmocka_unit_test(a_gpu_takes_batches_and_scales)};
+    const struct CMUnitTest on_gpu[] = {cmocka_unit_test(converging_methods_on_gpu),
+                                        cmocka_unit_test(batches_and_scales_on_gpu)};
     Error err;
     int failed = 0;
     if (solves_on("cpu", &err)) failed += cmocka_run_group_tests(tests, open_devices, close_device);

@@ -3,10 +3,10 @@
 #include "tests/fixtures/ops_check.h"
 
 static const PolarOps *ops_of(const Instance *in) {
-    return optim_ops(in->stream->device, in->type)->polar; // for_each_instance has set the instruction set
+    return optim_ops(in->stream->device, in->type)->polar; // for_each_instance selected the instruction set
 }
 
-// Doubles that an operation gives whatever the type of the instance.
+// Compares results that are double for every instance.
 static void expect_doubles(const Instance *in, const char *what, const double *data, const double *ref, int64_t n,
                            double factor) {
     Instance doubles = *in;
@@ -14,7 +14,7 @@ static void expect_doubles(const Instance *in, const char *what, const double *d
     expect(&doubles, what, data, ref, n, factor, 0);
 }
 
-// The last one, of rows in several pieces, is too long to be a side of a square.
+// The last one has rows of several tiles and is too long for the tests of square matrices.
 static const int64_t shapes[][2] = {{1, 1}, {3, 5}, {70, 33}, {130, 70}, {2, 8300}};
 enum { ALL_SHAPES = 5, SHAPES = 4, COUNT = 2 };
 
@@ -53,7 +53,7 @@ static void check_norms(const Instance *in) {
         }
         case_end();
     }
-    // Zero stays zero, NaN comes through.
+    // Zero stays zero, NaN propagates.
     double zero[4] = {0}, with_nan[4] = {1, NAN, 2, 3};
     run_begin(0);
     void *data = typed(in->type, zero, 4), *bad = typed(in->type, with_nan, 4);
@@ -75,7 +75,7 @@ static void check_scaling(const Instance *in) {
         double *right = draw(COUNT * cols, 0, 1), *scaled = case_doubles(n),
                *factors_ref = case_doubles(COUNT * cols);
         double *shifted = case_doubles(squares);
-        for (int64_t k = 0; k < cols; k++) a[k] = 0; // a row of nothing
+        for (int64_t k = 0; k < cols; k++) a[k] = 0; // a zero row
         double *by_left = case_doubles(n), *by_right = case_doubles(n);
         for (int64_t k = 0; k < n; k++) {
             by_left[k] = x[k] * left[k / cols];
@@ -176,7 +176,7 @@ static void check_moves(const Instance *in) {
     }
 }
 
-// Also in double on a GPU, which the network has no table for.
+// Also in double on a GPU, which no model uses.
 static void each(void (*check)(const Instance *in)) {
     for_each_instance(check);
     if (gpu == NULL) return;

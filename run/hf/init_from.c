@@ -57,8 +57,8 @@ bool init_from_options(ConfigSources *sources, Error *err) {
     RunConfig *from = calloc(2, sizeof *from);
     char *name = strdup(dir->text); // adding settings moves them
     ASSERT(from && name);
-    bool ok = network_config(from, name, err) ? add_options(sources, from, from + 1, name, err)
-                                              : error_prefix(err, "--init-from");
+    bool ok = pretrained_config(from, name, err) ? add_options(sources, from, from + 1, name, err)
+                                                 : error_prefix(err, "--init-from");
     free(name);
     free(from);
     return ok;
@@ -81,8 +81,8 @@ bool init_from_weights(Model *model, Stream *stream, const RunConfig *config, Er
     int64_t step;
     RunConfig *from = calloc(1, sizeof *from);
     ASSERT(from);
-    bool ok = network_config(from, dir, err) && check_network(config, from, err) &&
-              network_weights(&step, model, stream, dir, err);
+    bool ok = pretrained_config(from, dir, err) && check_network(config, from, err) &&
+              pretrained_weights(&step, model, stream, dir, err);
     free(from);
     return ok || error_prefix(err, "--init-from");
 }

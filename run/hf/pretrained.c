@@ -22,7 +22,7 @@ static bool describe_directory(RunConfig *config, const char *dir, Error *err) {
     return true;
 }
 
-bool network_config(RunConfig *config, const char *path, Error *err) {
+bool pretrained_config(RunConfig *config, const char *path, Error *err) {
     char file[PATH_BYTES];
     *config = (RunConfig){0};
     if (hf_is_directory(path)) return describe_directory(config, path, err);
@@ -32,16 +32,16 @@ bool network_config(RunConfig *config, const char *path, Error *err) {
     return config_load_run(config, path, err);
 }
 
-bool network_info(NetworkInfo *info, const char *path, Error *err) {
+bool pretrained_info(PretrainedInfo *info, const char *path, Error *err) {
     RunConfig *config = malloc(sizeof *config);
     ASSERT(config);
-    bool ok = network_config(config, path, err);
+    bool ok = pretrained_config(config, path, err);
     if (ok) {
-        *info = (NetworkInfo){.model = config->model,
-                              .dtype = (DtypeChoice)config->dtype,
-                              .val_tokens = config->val_tokens,
-                              .seq_len = config->seq_len,
-                              .micro_batch = config->micro_batch};
+        *info = (PretrainedInfo){.model = config->model,
+                                 .dtype = (DtypeChoice)config->dtype,
+                                 .val_tokens = config->val_tokens,
+                                 .seq_len = config->seq_len,
+                                 .micro_batch = config->micro_batch};
         snprintf(info->path, sizeof info->path, "%s", path);
         strcpy(info->vocab, config->vocab);
         strcpy(info->val_data, config->val_data);
@@ -50,7 +50,7 @@ bool network_info(NetworkInfo *info, const char *path, Error *err) {
     return ok;
 }
 
-bool network_weights(int64_t *step, Model *model, Stream *stream, const char *path, Error *err) {
+bool pretrained_weights(int64_t *step, Model *model, Stream *stream, const char *path, Error *err) {
     RunState state;
     bool found;
     char note[1024];
@@ -64,7 +64,7 @@ bool network_weights(int64_t *step, Model *model, Stream *stream, const char *pa
     return true;
 }
 
-static bool open_vocab(Network *n, const NetworkInfo *info, Error *err) {
+static bool open_vocab(Pretrained *n, const PretrainedInfo *info, Error *err) {
     n->vocab = vocab_open(info->vocab, err);
     if (!n->vocab) return error_prefix(err, "--vocab");
     if (vocab_size(n->vocab) <= info->model.vocab_size) return true;
@@ -72,9 +72,9 @@ static bool open_vocab(Network *n, const NetworkInfo *info, Error *err) {
                      info->vocab, vocab_size(n->vocab), info->path, info->model.vocab_size);
 }
 
-bool load_network(Network *n, const NetworkInfo *info, const BatchShape *run, const char *device, int threads,
-                  Error *err) {
-    *n = (Network){0};
+bool pretrained_open(Pretrained *n, const PretrainedInfo *info, const BatchShape *run, const char *device,
+                     int threads, Error *err) {
+    *n = (Pretrained){0};
     bool ok = open_vocab(n, info, err) && device_open(&n->device, device, threads, err);
     if (ok) {
         n->stream = stream_create(n->device);
@@ -84,16 +84,16 @@ bool load_network(Network *n, const NetworkInfo *info, const BatchShape *run, co
         ok = config_check_device(&info->model, dtype, n->device, err) &&
              model_create(&n->model, &info->model, n->device, config_type(dtype, n->device), run, err);
         if (!ok) n->model = (Model){0};
-        ok = ok && network_weights(&n->step, &n->model, n->stream, info->path, err);
+        ok = ok && pretrained_weights(&n->step, &n->model, n->stream, info->path, err);
     }
-    if (!ok) network_close(n);
+    if (!ok) pretrained_close(n);
     return ok;
 }
 
-void network_close(Network *n) {
+void pretrained_close(Pretrained *n) {
     if (n->model.device) model_free(&n->model);
     if (n->stream) stream_destroy(n->stream);
     if (n->device) device_close(n->device);
     vocab_close(n->vocab);
-    *n = (Network){0};
+    *n = (Pretrained){0};
 }

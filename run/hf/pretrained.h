@@ -8,10 +8,10 @@
 #include "run/options/config.h"
 
 // The configuration of the run, or defaults with the network of the directory.
-bool network_config(RunConfig *config, const char *path, Error *err);
+bool pretrained_config(RunConfig *config, const char *path, Error *err);
 
 // Reads the weights into a model made from that configuration. *step is the checkpoint's; -1: a directory has none.
-bool network_weights(int64_t *step, Model *model, Stream *stream, const char *path, Error *err);
+bool pretrained_weights(int64_t *step, Model *model, Stream *stream, const char *path, Error *err);
 
 // What is known of a network before it is loaded.
 typedef struct {
@@ -22,9 +22,9 @@ typedef struct {
     char val_data[OPTION_TEXT_MAX]; // its own validation: shards ("" if none), tokens, sequence, sequences at once
     int64_t val_tokens;
     int seq_len, micro_batch;
-} NetworkInfo;
+} PretrainedInfo;
 
-bool network_info(NetworkInfo *info, const char *path, Error *err);
+bool pretrained_info(PretrainedInfo *info, const char *path, Error *err);
 
 typedef struct {
     Device *device;
@@ -32,11 +32,11 @@ typedef struct {
     Vocab *vocab;
     Model model;
     int64_t step; // of the checkpoint; -1: a Hugging Face directory has none
-} Network;
+} Pretrained;
 
 // Opens the device and the vocabulary, and loads the weights into a model made for `run`. What the user should know
 // (a checkpoint that was passed over) goes to standard error. Nothing stays open after an error.
-bool load_network(Network *network, const NetworkInfo *info, const BatchShape *run, const char *device, int threads,
-                  Error *err);
-void network_close(Network *network);
+bool pretrained_open(Pretrained *pretrained, const PretrainedInfo *info, const BatchShape *run, const char *device,
+                     int threads, Error *err);
+void pretrained_close(Pretrained *pretrained);
 #endif

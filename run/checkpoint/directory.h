@@ -14,8 +14,8 @@ void checkpoint_path(char out[PATH_BYTES], const char *run, int64_t step, bool t
 // directory).
 int checkpoint_list(int64_t **steps, const char *run);
 
-// Removes a checkpoint atomically: it is renamed first, so a partly removed one is never visible. Removing one that does
-// not exist is no error.
+// Removes a checkpoint atomically: it is renamed first, so a partly removed one is never visible. Removing one that
+// does not exist is no error.
 bool checkpoint_remove(const char *run, int64_t step, Error *err);
 
 // Removes leftovers of an interrupted save or removal. Best effort.

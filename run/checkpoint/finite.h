@@ -5,8 +5,8 @@
 #include "run/checkpoint/tensors.h"
 
 // Checks elements [first, first + n) of a tensor, given in host memory at `values`. Returns false at the first that is
-// not finite: "LABEL is not finite (row 3, column 7)". Weights whose square overflows a float are rejected too: "LABEL is
-// as large as 2e+30 (row 3, column 7)".
+// not finite: "LABEL is not finite (row 3, column 7)". Weights whose square overflows a float are rejected too: "LABEL
+// is as large as 2e+30 (row 3, column 7)".
 bool check_finite_values(const char *label, const CheckpointTensor *tensor, const void *values, int64_t first,
                          int64_t n, Error *err);
 

@@ -1,5 +1,5 @@
-// run/checkpoint/snapshot.h - a copy of a checkpoint's tensors in host memory. It takes one device-to-host transfer and can
-// be checked and written while the device continues.
+// run/checkpoint/snapshot.h - a copy of a checkpoint's tensors in host memory. It takes one device-to-host transfer and
+// can be checked and written while the device continues.
 #ifndef POLAR_RUN_CHECKPOINT_SNAPSHOT_H
 #define POLAR_RUN_CHECKPOINT_SNAPSHOT_H
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Conv1D of GPT-2 keeps its matrices as (in, out), with q | k | v side by side.
+// GPT-2's Conv1D stores its matrices as (in, out), with q | k | v concatenated along the columns.
 static const HfTensor gpt2_tensors[] = {
     {PARAM_TOKEN_EMBEDDING, HF_WHOLE, false, "wte.weight"},
     {PARAM_POSITION_EMBEDDING, HF_WHOLE, false, "wpe.weight"},
@@ -27,7 +27,7 @@ static const HfTensor gpt2_tensors[] = {
     {.name = NULL},
 };
 
-// The rotation pairs dimension j with j + head_dim / 2, as ours does: nothing is permuted. The biases are Qwen2's.
+// RoPE rotates dimension j with j + head_dim / 2, as ours does, so no permutation is needed. The biases are Qwen2's.
 static const HfTensor llama_tensors[] = {
     {PARAM_TOKEN_EMBEDDING, HF_WHOLE, false, "embed_tokens.weight"},
     {PARAM_NORM1_GAIN, HF_WHOLE, false, "input_layernorm.weight"},
@@ -90,7 +90,7 @@ static const HfSwitch llama_switches[] = {
 static const char *const gpt2_ignored[] = {".attn.bias", ".attn.masked_bias", NULL};
 static const char *const llama_ignored[] = {".rotary_emb.inv_freq", NULL};
 
-// Rates of dropout; ours has none.
+// Dropout probabilities; our model has no dropout.
 static const char *const gpt2_dropouts[] = {"resid_pdrop", "embd_pdrop", "attn_pdrop", NULL};
 static const char *const llama_dropouts[] = {"attention_dropout", NULL};
 
@@ -144,7 +144,7 @@ static HfPiece make_piece(const HfArch *arch, const HfTensor *t, const Param *p,
     HfPiece piece = {.param = p, .rows = p->valid_rows, .cols = p->cols, .transposed = t->transposed};
     piece_name(&piece, arch, t, p);
     if (t->split == HF_WHOLE) return piece;
-    // The elements of a bias are split like the rows of its matrix.
+    // A bias is split like the rows of its matrix.
     const RowSplit *s = &param_find(table, PARAM_QKV_WEIGHT, p->layer)->splits[t->split];
     piece.first = s->row * (p->n_dims == 2 ? p->cols : 1);
     if (p->n_dims == 2) piece.rows = s->rows;

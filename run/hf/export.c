@@ -1,4 +1,4 @@
-// A model into a directory of transformers.
+// Exports a model as a Hugging Face transformers directory.
 #include "run/hf/arch.h"
 
 #include "base/file.h"
@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// The architecture that a network's positions and biases point to, else its positions alone; NULL: none.
+// The architecture that matches the model's positions and biases, else its positions alone; NULL if none does.
 static const HfArch *nearest_arch(const ModelConfig *c) {
     const HfArch *near = NULL;
     for (int i = hf_n_archs - 1; i >= 0; i--) {
@@ -29,7 +29,7 @@ static bool choose_arch(const HfArch **arch, const ModelConfig *c, Error *err) {
     *arch = nearest_arch(c);
     if (*arch == NULL) error_set(err, "its --positions fit no architecture");
     else if (c->n_head * c->head_dim != c->d_model)
-        error_set(err, "%s: --head-dim %d does not fit, it has d-model / n-head", (*arch)->name, c->head_dim);
+        error_set(err, "%s: --head-dim %d does not fit; it has d-model / n-head", (*arch)->name, c->head_dim);
     else ok = hf_arch_fits(*arch, c, err);
     if (ok) return true;
     char what[256], all[512] = "";
@@ -38,12 +38,12 @@ static bool choose_arch(const HfArch **arch, const ModelConfig *c, Error *err) {
         size_t used = strlen(all);
         snprintf(all + used, sizeof all - used, "%s%s (%s)", i ? ", " : "", hf_archs[i].name, hf_archs[i].summary);
     }
-    return error_set(err, "this network cannot be exported: %s; there are %s", what, all);
+    return error_set(err, "this model cannot be exported: %s; supported are %s", what, all);
 }
 
 // ------------------------------------------------------------------------------------------------------- weights
 
-// The numbers of a piece in their order; values are those of the whole parameter.
+// Copies the elements of a slice, transposed if needed; `values` are those of the whole parameter.
 static void collect(double *out, const HfPiece *piece, const double *values) {
     const double *from = values + piece->first;
     if (!piece->transposed) {
@@ -54,7 +54,7 @@ static void collect(double *out, const HfPiece *piece, const double *values) {
         for (int64_t r = 0; r < piece->rows; r++) out[c * piece->rows + r] = from[r * piece->cols + c];
 }
 
-// All numbers of a tensor.
+// Reads a whole tensor as double.
 static void read_values(double *values, void *scratch, const CheckpointTensor *t, Stream *stream) {
     device_copy(stream, scratch, t->data, (size_t)t->bytes);
     stream_synchronize(stream);
@@ -63,7 +63,7 @@ static void read_values(double *values, void *scratch, const CheckpointTensor *t
 
 static bool write_pieces(SafetensorsWriter *w, const HfPiece *pieces, int n, const Model *model, Stream *stream,
                          Type type, Error *err) {
-    CheckpointTensors weights = checkpoint_tensors(model, NULL); // in the order of the table's parameters
+    CheckpointTensors weights = checkpoint_tensors(model, NULL); // in parameter-table order
     int64_t largest = 0;
     for (int i = 0; i < n; i++)
         if (param_elements(pieces[i].param) > largest) largest = param_elements(pieces[i].param);
@@ -75,7 +75,7 @@ static bool write_pieces(SafetensorsWriter *w, const HfPiece *pieces, int n, con
         if (i == 0 || piece->param != pieces[i - 1].param)
             read_values(values, scratch, &weights.items[piece->param - model->table.params], stream);
         collect(scratch, piece, values);
-        float_type_write(scratch, type, scratch, elements); // in place: narrower numbers overtake nothing
+        float_type_write(scratch, type, scratch, elements); // in place: the output type is narrower
         ok = safetensors_write_data(w, scratch, elements * (int64_t)type_size(type), err);
     }
     free(values);
@@ -120,7 +120,7 @@ static bool write_files(const char *dir, const HfArch *arch, const Model *model,
            (!bpe || hf_write_tokenizer(dir, bpe, model->config.context, err));
 }
 
-// Files of an export, with which it may be replaced.
+// Returns true for the names that an export consists of: a directory with no others may be replaced.
 static bool is_exported(const char *name) {
     static const char *const names[] = {".",
                                         "..",
@@ -136,7 +136,7 @@ static bool is_exported(const char *name) {
     return false;
 }
 
-// What is in the way: nothing, or an earlier export that may be replaced.
+// Checks that the target does not exist, or is an earlier export that may be replaced.
 static bool check_target(bool *exists, const char *dir, bool overwrite, Error *err) {
     struct stat st;
     *exists = lstat(dir, &st) == 0;
@@ -144,8 +144,8 @@ static bool check_target(bool *exists, const char *dir, bool overwrite, Error *e
     if (!overwrite) return error_set(err, "--out %s exists; --overwrite replaces an earlier export", dir);
     DIR *folder = S_ISDIR(st.st_mode) && hf_is_directory(dir) ? opendir(dir) : NULL;
     if (!folder)
-        return error_set(err, "--out %s is no earlier export (a folder with config.json), so it is not replaced",
-                         dir);
+        return error_set(
+            err, "--out %s is not an earlier export (a directory with config.json), so it is not replaced", dir);
     bool ok = true;
     for (struct dirent *e; ok && (e = readdir(folder));)
         if (!is_exported(e->d_name))
@@ -154,7 +154,7 @@ static bool check_target(bool *exists, const char *dir, bool overwrite, Error *e
     return ok;
 }
 
-// Puts `made` in the place of `dir`. What was there is taken away first, as a whole, and removed last.
+// Renames `made` to `dir`. An existing directory is first renamed away as a whole, and removed last.
 static bool move_into_place(const char *made, const char *dir, bool exists, Error *err) {
     char old[PATH_BYTES + 8];
     snprintf(old, sizeof old, "%s.old", made);

@@ -10,9 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { EVAL_SEQUENCE = 1024, EVAL_TOKENS = 4096 }; // of a directory that says nothing of it
+enum { EVAL_SEQUENCE = 1024, EVAL_TOKENS = 4096 }; // evaluation batches of a Hugging Face directory
 
-// What a run's configuration would say of a Hugging Face directory.
+// A run configuration for a Hugging Face directory.
 static bool describe_directory(RunConfig *config, const char *dir, Error *err) {
     options_init(config, &run_options);
     if (!hf_read_config(&config->model, dir, err)) return false;
@@ -68,7 +68,7 @@ static bool open_vocab(Pretrained *n, const PretrainedInfo *info, Error *err) {
     n->vocab = vocab_open(info->vocab, err);
     if (!n->vocab) return error_prefix(err, "--vocab");
     if (vocab_size(n->vocab) <= info->model.vocab_size) return true;
-    return error_set(err, "--vocab %s has %d tokens, but the network of %s only %d: it belongs to another one",
+    return error_set(err, "--vocab %s has %d tokens, but the model of %s has only %d: it belongs to another model",
                      info->vocab, vocab_size(n->vocab), info->path, info->model.vocab_size);
 }
 
@@ -78,9 +78,9 @@ bool pretrained_open(Pretrained *n, const PretrainedInfo *info, const BatchShape
     bool ok = open_vocab(n, info, err) && device_open(&n->device, device, threads, err);
     if (ok) {
         n->stream = stream_create(n->device);
-        // A run of a type that this device has not is read in the device's own.
-        bool has = layer_ops(n->device, config_type(info->dtype, n->device)) != NULL;
-        DtypeChoice dtype = has ? info->dtype : DTYPE_AUTO;
+        // If this device does not support the run's dtype, use the device's default.
+        bool supported = layer_ops(n->device, config_type(info->dtype, n->device)) != NULL;
+        DtypeChoice dtype = supported ? info->dtype : DTYPE_AUTO;
         ok = config_check_device(&info->model, dtype, n->device, err) &&
              model_create(&n->model, &info->model, n->device, config_type(dtype, n->device), run, err);
         if (!ok) n->model = (Model){0};

@@ -9,7 +9,7 @@ bool problem_run_create(ProblemRun *r, const ProblemConfig *c, Device *device, E
     Error unsolvable;
     r->config = c;
     if (c->diagnose && !device_can_solve(device, &unsolvable))
-        return error_set(err, "condition numbers (--diagnose): %s; or --diagnose 0", unsolvable.text);
+        return error_set(err, "--diagnose needs singular values: %s; or use --diagnose 0", unsolvable.text);
     if (!problem_create(&r->problem, c->def, &c->sizes, (uint64_t)c->seed, (Type)c->type, device, err))
         return false;
     r->optimizer = optimizer_create(device, r->problem.type, &r->problem.table, c->groups, err);
@@ -41,7 +41,7 @@ static void write_spectra(JsonWriter *w, char text[128], ProblemRun *r) {
     json_end_object(w);
 }
 
-// The record of a step, and a line at every tenth of the run.
+// Writes the record of a step, and prints a line ten times per run.
 static bool report(ProblemRun *r, double loss, Error *err) {
     const ProblemConfig *c = r->config;
     Problem *p = &r->problem;
@@ -74,7 +74,7 @@ static void zero_gradient(Problem *p, int i) {
                 (size_t)param_elements(&p->table.params[i]) * type_size(p->type));
 }
 
-// One step from the gradient that is there; false where it was not finite and nothing was changed.
+// One step from the current gradient. Returns false if it is not finite; nothing is changed then.
 static bool step(ProblemRun *r) {
     const ProblemConfig *c = r->config;
     Problem *p = &r->problem;
@@ -111,7 +111,7 @@ bool problem_run_steps(ProblemRun *r, Error *err) {
             return write_end(r, "signal", err) &&
                    error_set(err,
                              "stopped by %s after step %" PRId64
-                             "; problems do not resume: start again with --overwrite",
+                             "; problems cannot be resumed: start over with --overwrite",
                              signals_name(signals_received()), r->step);
         start = seconds_now();
         bool ok = step(r);
@@ -119,8 +119,8 @@ bool problem_run_steps(ProblemRun *r, Error *err) {
         if (!ok)
             return write_end(r, "diverged", err) &&
                    error_set(err,
-                             "step %" PRId64 ": the loss or its gradient is not finite: it diverged; use a lower "
-                             "--lr, or the --polar-steps that the rate was chosen for",
+                             "step %" PRId64 ": diverged: the loss or its gradient is not finite; use a lower "
+                             "--lr, or the --polar-steps that the rate was tuned for",
                              r->step + 1);
     }
 }

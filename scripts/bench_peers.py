@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""A training step with AdamW by ./train, by PyTorch (eager, f32) and by llm.c's train_gpt2 on this machine, one after the
-other in every round: the median and the best of all their steps.
+"""Times a training step with AdamW of ./train, PyTorch (eager, f32) and llm.c's train_gpt2 on this machine. Every round runs
+each of them in turn; prints the median and the best of all steps.
 
   scripts/bench_peers.py [--network demo|gpt2] [--rounds 3] [--threads 2]
 
-PyTorch takes part where a Python has it; llm.c where LLMC_DIR names a checkout whose train_gpt2 is built
+PyTorch is included if a Python has it; llm.c if LLMC_DIR is a checkout with train_gpt2 built
 (gcc -Ofast -march=native -fopenmp train_gpt2.c -lm -o train_gpt2).
 """
 import json
@@ -21,19 +21,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 
 from cli import ROOT, Parser, print_rows  # noqa: E402
 
-# n_layer, n_head, d_model, vocabulary, batch, tokens, steps of a round (the first two are not counted)
+# n_layer, n_head, d_model, vocabulary, batch, tokens, steps per round (the first two are warm-up)
 NETWORKS = {"demo": (4, 2, 128, 257, 32, 128, 14), "gpt2": (12, 12, 768, 50257, 4, 64, 6)}
-SKIPPED = 2
+WARMUP = 2
 
 
 def write_tokens(path, n, vocab):
-    """A shard in llm.c's format: a fixed sequence that has every token."""
+    """Writes a shard in llm.c's format: a fixed sequence that contains every token."""
     with open(path, "wb") as file:
         file.write(struct.pack("<256i", 20240520, 1, n, *[0] * 253))
         file.write(struct.pack(f"<{n}H", *(i * i * 31 % vocab for i in range(n))))
 
 
-def ours(folder, network, threads):
+def our_steps(folder, network, threads):
     n_layer, n_head, d_model, vocab, batch, tokens, steps = network
     out = folder / "run"
     padded = (vocab + 15) // 16 * 16 if vocab < 1000 else 50304
@@ -60,7 +60,7 @@ def torch_steps(python, network, threads):
 
 
 def write_llmc_files(folder):
-    """What train_gpt2 reads: a checkpoint of GPT-2 124M (its numbers do not matter to the time) and tokens."""
+    """Writes the inputs of train_gpt2: a GPT-2 124M checkpoint (its values do not affect the time) and tokens."""
     data = folder / "dev/data/tinyshakespeare"
     data.mkdir(parents=True)
     for name in ("train", "val"):
@@ -93,7 +93,7 @@ def compare(name, rounds, threads):
     with tempfile.TemporaryDirectory(prefix="polar_peers_") as temporary:
         folder = Path(temporary)
         write_tokens(folder / "tokens.bin", 1 << 18, network[3])
-        programs = {"train": lambda: ours(folder, network, threads)}
+        programs = {"train": lambda: our_steps(folder, network, threads)}
         if python:
             programs["PyTorch eager"] = lambda: torch_steps(python, network, threads)
         if name == "gpt2" and os.environ.get("LLMC_DIR"):
@@ -102,16 +102,16 @@ def compare(name, rounds, threads):
         times = {program: [] for program in programs}
         for _ in range(rounds):
             for program, run in programs.items():
-                times[program] += run()[SKIPPED:]
+                times[program] += run()[WARMUP:]
     base, best = statistics.median(times["train"]), min(times["train"])
-    print_rows([f"{name}, AdamW, {network[4]} x {network[5]} tokens", "median ms", "best ms", "of ours: median", "best"],
+    print_rows([f"{name}, AdamW, {network[4]} x {network[5]} tokens", "median ms", "best ms", "relative: median", "best"],
                [[program, f"{statistics.median(t):.1f}", f"{min(t):.1f}", f"{statistics.median(t) / base:.2f}",
                  f"{min(t) / best:.2f}"] for program, t in times.items()])
 
 
 def main():
     parser = Parser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--network", choices=sorted(NETWORKS), action="append", help="both unless given")
+    parser.add_argument("--network", choices=sorted(NETWORKS), action="append", help="default: both")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     args = parser.parse_args()

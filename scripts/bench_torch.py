@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A training step of GPT-2 in PyTorch, eager, f32, on the CPU: what scripts/bench_peers.py compares ./train with. Prints the
-milliseconds of every step.
+"""Times training steps of GPT-2 in PyTorch (eager, f32, CPU), for scripts/bench_peers.py. Prints the milliseconds of every
+step.
 
   scripts/bench_torch.py N_LAYER N_HEAD D_MODEL VOCAB BATCH TOKENS STEPS THREADS
 """

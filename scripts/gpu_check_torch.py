@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""GPT-2 124M in PyTorch, for a comparison of speed: gpu_check_torch.py [adamw] [muon] [normuon]
+"""Measures the speed of GPT-2 124M in PyTorch for comparison: gpu_check_torch.py [adamw] [muon] [normuon]
 
-The same network and batch as configs/gpt2_124m.conf: T = 1024, 50,304 classes, bf16 autocast, torch.compile, flash attention
-and no other. Muon and NorMuon as published (Jordan et al. 2024; Li et al. 2025), five Newton-Schulz iterations in bf16, matrices
-of one shape in one batch; not compiled, which would take longer than all steps. Prints lines "name: value".
+The same model and batch as configs/gpt2_124m.conf: T = 1024, 50,304 classes, bf16 autocast, torch.compile, flash attention
+only. Muon and NorMuon as published (Jordan et al. 2024; Li et al. 2025): five Newton-Schulz iterations in bf16, matrices of
+the same shape batched; not compiled, since compilation would take longer than all steps. Prints lines "name: value".
 """
 import statistics
 import sys
@@ -60,7 +60,7 @@ def orthogonalize(x):  # (n, rows, cols), rows <= cols
 
 
 class Muon:
-    """Nesterov momentum and orthogonalization; with `rows`, NorMuon's normalization of each row by its second moment."""
+    """Nesterov momentum and orthogonalization; with `rows`, NorMuon's row normalization by the second moment."""
 
     def __init__(self, matrices, lr=1e-3, momentum=0.95, rows=False):
         shapes = {}
@@ -111,7 +111,7 @@ def measure(network, forward, name, tokens, steps):
                 loss = forward(x[i], y[i]) / accumulate
             loss.backward()
         marks[1].record()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)  # a part of ./train's optimizer time too
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)  # ./train's optimizer time includes it too
         for optimizer in optimizers:
             optimizer.step()
         marks[2].record()
@@ -129,10 +129,10 @@ def main():
     forward = torch.compile(network)
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
         start = time.time()
-        for tokens, steps in ((524288, 4), (65536, 12)):  # what matters most first, if time runs out
+        for tokens, steps in ((524288, 4), (65536, 12)):  # most important first, in case time runs out
             for name in sys.argv[1:] or ["adamw", "muon", "normuon"]:
                 measure(network, forward, name, tokens, steps)
-    print(f"PyTorch version: {torch.__version__}, {time.time() - start:.0f} s with compiling")
+    print(f"PyTorch version: {torch.__version__}, {time.time() - start:.0f} s including compilation")
 
 
 main()

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 from cli import ROOT, Parser, print_rows  # noqa: E402
 
 # n_layer, n_head, d_model, vocabulary, batch, tokens, steps per round (the first two are warm-up)
-NETWORKS = {"demo": (4, 2, 128, 257, 32, 128, 14), "gpt2": (12, 12, 768, 50257, 4, 64, 6)}
+MODELS = {"demo": (4, 2, 128, 257, 32, 128, 14), "gpt2": (12, 12, 768, 50257, 4, 64, 6)}
 WARMUP = 2
 
 
@@ -33,8 +33,8 @@ def write_tokens(path, n, vocab):
         file.write(struct.pack(f"<{n}H", *(i * i * 31 % vocab for i in range(n))))
 
 
-def our_steps(folder, network, threads):
-    n_layer, n_head, d_model, vocab, batch, tokens, steps = network
+def our_steps(folder, model, threads):
+    n_layer, n_head, d_model, vocab, batch, tokens, steps = model
     out = folder / "run"
     padded = (vocab + 15) // 16 * 16 if vocab < 1000 else 50304
     subprocess.run([ROOT / "train", "--n-layer", str(n_layer), "--n-head", str(n_head), "--d-model", str(d_model),
@@ -53,8 +53,8 @@ def find_torch():
     return None
 
 
-def torch_steps(python, network, threads):
-    command = [python, ROOT / "scripts/bench_torch.py", *map(str, network), str(threads)]
+def torch_steps(python, model, threads):
+    command = [python, ROOT / "scripts/bench_torch.py", *map(str, model), str(threads)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return [float(line) for line in printed.split()]
 
@@ -87,15 +87,15 @@ def llmc_steps(folder, steps, threads):
 
 
 def compare(name, rounds, threads):
-    network = NETWORKS[name]
-    steps = network[-1]
+    model = MODELS[name]
+    steps = model[-1]
     python = find_torch()
     with tempfile.TemporaryDirectory(prefix="polar_peers_") as temporary:
         folder = Path(temporary)
-        write_tokens(folder / "tokens.bin", 1 << 18, network[3])
-        programs = {"train": lambda: our_steps(folder, network, threads)}
+        write_tokens(folder / "tokens.bin", 1 << 18, model[3])
+        programs = {"train": lambda: our_steps(folder, model, threads)}
         if python:
-            programs["PyTorch eager"] = lambda: torch_steps(python, network, threads)
+            programs["PyTorch eager"] = lambda: torch_steps(python, model, threads)
         if name == "gpt2" and os.environ.get("LLMC_DIR"):
             write_llmc_files(folder)
             programs["llm.c train_gpt2"] = lambda: llmc_steps(folder, steps, threads)
@@ -104,18 +104,18 @@ def compare(name, rounds, threads):
             for program, run in programs.items():
                 times[program] += run()[WARMUP:]
     base, best = statistics.median(times["train"]), min(times["train"])
-    print_rows([f"{name}, AdamW, {network[4]} x {network[5]} tokens", "median ms", "best ms", "relative: median", "best"],
+    print_rows([f"{name}, AdamW, {model[4]} x {model[5]} tokens", "median ms", "best ms", "relative: median", "best"],
                [[program, f"{statistics.median(t):.1f}", f"{min(t):.1f}", f"{statistics.median(t) / base:.2f}",
                  f"{min(t) / best:.2f}"] for program, t in times.items()])
 
 
 def main():
     parser = Parser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--network", choices=sorted(NETWORKS), action="append", help="default: both")
+    parser.add_argument("--network", choices=sorted(MODELS), action="append", help="default: both")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     args = parser.parse_args()
-    for name in args.network or NETWORKS:
+    for name in args.network or MODELS:
         compare(name, args.rounds, args.threads)
 
 

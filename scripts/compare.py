@@ -350,8 +350,8 @@ def write_report(out, title, series, report, more_sections=()):
     for name, plot in (("target", plot_target), ("curves", plot_curves)):
         pictures[name] = {theme: plot(series, report, title, theme) for theme in ("light", "dark")}
         (out / f"{name}.png").write_bytes(pictures[name]["light"])
-    words = pair_lines(report) + caption_lines(report)[1:]
-    write_page(out / "report.html", title, report, *table_rows(report), words, pictures, more_sections)
+    captions = pair_lines(report) + caption_lines(report)[1:]
+    write_page(out / "report.html", title, report, *table_rows(report), captions, pictures, more_sections)
 
 
 def parse_arguments(arguments):

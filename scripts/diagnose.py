@@ -75,7 +75,7 @@ def build_report(series, name, step):
 
 
 def table_rows(report):
-    header = ["series", "matrices"] + [f"{of} {words(key)}" for of, key, _ in COLUMNS]
+    header = ["series", "matrices"] + [f"{of} {column_label(key)}" for of, key, _ in COLUMNS]
     rows = []
     for row in report["medians"]:
         cells = [row["series"], row["matrices"] + (f" ({row['count']})" if row["count"] > 1 else "")]
@@ -86,7 +86,7 @@ def table_rows(report):
     return header, rows
 
 
-def words(key):
+def column_label(key):
     return {"condition": "κ", "nuclear": "nuclear norm", "stable_rank": "stable rank", "row_norm_cv": "row CV"}.get(key, key)
 
 

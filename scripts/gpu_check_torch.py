@@ -32,7 +32,7 @@ class Block(nn.Module):
         return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
 
 
-class Network(nn.Module):
+class GPT(nn.Module):
     def __init__(self):
         super().__init__()
         self.tokens, self.positions = nn.Embedding(CLASSES, WIDTH), nn.Embedding(LENGTH, WIDTH)
@@ -88,16 +88,16 @@ class Muon:
             torch._foreach_add_(g["p"], list(o.unbind()), alpha=-scale)
 
 
-def optimizers_of(network, name):
-    matrices = [p for n, p in network.named_parameters() if p.ndim == 2 and n.startswith("blocks.")]
+def optimizers_of(model, name):
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and n.startswith("blocks.")]
     chosen = {id(p) for p in matrices} if name != "adamw" else set()
-    rest = [p for p in network.parameters() if id(p) not in chosen]
+    rest = [p for p in model.parameters() if id(p) not in chosen]
     adamw = torch.optim.AdamW(rest, lr=6e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
     return [adamw] + ([Muon(matrices, rows=name == "normuon")] if name != "adamw" else [])
 
 
-def measure(network, forward, name, tokens, steps):
-    optimizers = optimizers_of(network, name)
+def measure(model, forward, name, tokens, steps):
+    optimizers = optimizers_of(model, name)
     accumulate = tokens // (MICRO * LENGTH)
     x, y = torch.randint(50257, (2, accumulate, MICRO, LENGTH), device="cuda")
     whole, update = [], []
@@ -105,13 +105,13 @@ def measure(network, forward, name, tokens, steps):
     for step in range(steps):
         marks = [torch.cuda.Event(enable_timing=True) for _ in range(3)]
         marks[0].record()
-        network.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         for i in range(accumulate):
             with torch.autocast("cuda", torch.bfloat16):
                 loss = forward(x[i], y[i]) / accumulate
             loss.backward()
         marks[1].record()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)  # ./train's optimizer time includes it too
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # ./train's optimizer time includes it too
         for optimizer in optimizers:
             optimizer.step()
         marks[2].record()
@@ -125,13 +125,13 @@ def measure(network, forward, name, tokens, steps):
 
 def main():
     torch.manual_seed(1)
-    network = Network().cuda()
-    forward = torch.compile(network)
+    model = GPT().cuda()
+    forward = torch.compile(model)
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
         start = time.time()
         for tokens, steps in ((524288, 4), (65536, 12)):  # most important first, in case time runs out
             for name in sys.argv[1:] or ["adamw", "muon", "normuon"]:
-                measure(network, forward, name, tokens, steps)
+                measure(model, forward, name, tokens, steps)
     print(f"PyTorch version: {torch.__version__}, {time.time() - start:.0f} s including compilation")
 
 

@@ -64,36 +64,37 @@ bool pretrained_weights(int64_t *step, Model *model, Stream *stream, const char 
     return true;
 }
 
-static bool open_vocab(Pretrained *n, const PretrainedInfo *info, Error *err) {
-    n->vocab = vocab_open(info->vocab, err);
-    if (!n->vocab) return error_prefix(err, "--vocab");
-    if (vocab_size(n->vocab) <= info->model.vocab_size) return true;
+static bool open_vocab(Pretrained *pretrained, const PretrainedInfo *info, Error *err) {
+    pretrained->vocab = vocab_open(info->vocab, err);
+    if (!pretrained->vocab) return error_prefix(err, "--vocab");
+    if (vocab_size(pretrained->vocab) <= info->model.vocab_size) return true;
     return error_set(err, "--vocab %s has %d tokens, but the model of %s has only %d: it belongs to another model",
-                     info->vocab, vocab_size(n->vocab), info->path, info->model.vocab_size);
+                     info->vocab, vocab_size(pretrained->vocab), info->path, info->model.vocab_size);
 }
 
-bool pretrained_open(Pretrained *n, const PretrainedInfo *info, const BatchShape *run, const char *device,
+bool pretrained_open(Pretrained *pretrained, const PretrainedInfo *info, const BatchShape *run, const char *device,
                      int threads, Error *err) {
-    *n = (Pretrained){0};
-    bool ok = open_vocab(n, info, err) && device_open(&n->device, device, threads, err);
+    *pretrained = (Pretrained){0};
+    bool ok = open_vocab(pretrained, info, err) && device_open(&pretrained->device, device, threads, err);
     if (ok) {
-        n->stream = stream_create(n->device);
+        pretrained->stream = stream_create(pretrained->device);
         // If this device does not support the run's dtype, use the device's default.
-        bool supported = layer_ops(n->device, config_type(info->dtype, n->device)) != NULL;
+        bool supported = layer_ops(pretrained->device, config_type(info->dtype, pretrained->device)) != NULL;
         DtypeChoice dtype = supported ? info->dtype : DTYPE_AUTO;
-        ok = config_check_device(&info->model, dtype, n->device, err) &&
-             model_create(&n->model, &info->model, n->device, config_type(dtype, n->device), run, err);
-        if (!ok) n->model = (Model){0};
-        ok = ok && pretrained_weights(&n->step, &n->model, n->stream, info->path, err);
+        ok = config_check_device(&info->model, dtype, pretrained->device, err) &&
+             model_create(&pretrained->model, &info->model, pretrained->device,
+                          config_type(dtype, pretrained->device), run, err);
+        if (!ok) pretrained->model = (Model){0};
+        ok = ok && pretrained_weights(&pretrained->step, &pretrained->model, pretrained->stream, info->path, err);
     }
-    if (!ok) pretrained_close(n);
+    if (!ok) pretrained_close(pretrained);
     return ok;
 }
 
-void pretrained_close(Pretrained *n) {
-    if (n->model.device) model_free(&n->model);
-    if (n->stream) stream_destroy(n->stream);
-    if (n->device) device_close(n->device);
-    vocab_close(n->vocab);
-    *n = (Pretrained){0};
+void pretrained_close(Pretrained *pretrained) {
+    if (pretrained->model.device) model_free(&pretrained->model);
+    if (pretrained->stream) stream_destroy(pretrained->stream);
+    if (pretrained->device) device_close(pretrained->device);
+    vocab_close(pretrained->vocab);
+    *pretrained = (Pretrained){0};
 }

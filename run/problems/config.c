@@ -56,9 +56,9 @@ static bool parse_size(int *size, const char *name, int def, const ProblemDef *p
     return true;
 }
 
-static bool parse_sizes(ProblemConfig *c, Error *err) {
-    ProblemSizes *s = &c->sizes;
-    const ProblemDef *def = c->def;
+static bool parse_sizes(ProblemConfig *config, Error *err) {
+    ProblemSizes *s = &config->sizes;
+    const ProblemDef *def = config->def;
     const ProblemSizes *d = &def->sizes;
     if (s->mask > 0 && d->mask == 0) return error_set(err, "--mask does not apply to the problem %s", def->name);
     if (s->mask == 0) s->mask = d->mask;
@@ -70,18 +70,18 @@ static bool parse_sizes(ProblemConfig *c, Error *err) {
 }
 
 // Finds the problem by the word after the command or in a file; if both are given, they must agree.
-static bool parse_problem(ProblemConfig *c, const Settings *file, const Settings *arguments, Error *err) {
+static bool parse_problem(ProblemConfig *config, const Settings *file, const Settings *arguments, Error *err) {
     const Setting *here = settings_find(arguments, "problem"), *there = settings_find(file, "problem");
-    if (!c->problem[0])
+    if (!config->problem[0])
         return error_set(err, "no problem given: train problem quadratic, logistic or completion; see --help");
-    c->def = problem_find(c->problem, err);
-    if (!c->def) return setting_error(err, here ? here : there);
+    config->def = problem_find(config->problem, err);
+    if (!config->def) return setting_error(err, here ? here : there);
     if (here && there && strcmp(here->text, there->text) != 0) {
         error_set(err, "is for the problem %s, not for %s", there->text, here->text);
         return setting_error(err, there);
     }
-    if (c->steps == 0) c->steps = c->def->steps;
-    return parse_sizes(c, err);
+    if (config->steps == 0) config->steps = config->def->steps;
+    return parse_sizes(config, err);
 }
 
 // Rejects options of embeddings, heads and vectors, which would be ignored silently.
@@ -113,52 +113,53 @@ static Direction parse_baseline(Settings *settings) {
     return direction;
 }
 
-static bool parse_optimizer(ProblemConfig *c, Settings *file, Settings *arguments, Error *err) {
+static bool parse_optimizer(ProblemConfig *config, Settings *file, Settings *arguments, Error *err) {
     Direction in_file = parse_baseline(file), here = parse_baseline(arguments);
-    c->direction = settings_find(arguments, "optimizer") ? here : in_file;
-    if (c->direction == DIRECTION_NEWTON && !c->def->newton)
-        return error_set(err, "--optimizer newton works only with the problem quadratic, not %s", c->def->name);
-    if (c->direction == DIRECTION_ALTERNATING && !c->def->alternating)
+    config->direction = settings_find(arguments, "optimizer") ? here : in_file;
+    if (config->direction == DIRECTION_NEWTON && !config->def->newton)
+        return error_set(err, "--optimizer newton works only with the problem quadratic, not %s",
+                         config->def->name);
+    if (config->direction == DIRECTION_ALTERNATING && !config->def->alternating)
         return error_set(err,
                          "--optimizer altgd alternates between two matrices and %s has one; use it with completion",
-                         c->def->name);
+                         config->def->name);
     bool momentum = settings_find(file, "momentum") || settings_find(arguments, "momentum");
-    if (c->direction != DIRECTION_GRADIENT && !momentum &&
+    if (config->direction != DIRECTION_GRADIENT && !momentum &&
         !settings_add(arguments, &names, "momentum", "0", "", err))
         return false;
 
-    if (!groups_resolve(c->groups, c->note, file, arguments, err)) return false;
-    ParamGroupOptions *options = &c->groups[GROUP_HIDDEN];
-    options->schedule.decay_every = c->decay_every;
-    options->schedule.decay_factor = c->decay_factor;
-    if (c->direction != DIRECTION_GRADIENT) {
-        c->baseline = *options->def;
-        c->baseline.name = c->direction == DIRECTION_NEWTON ? "newton" : "altgd";
-        options->def = &c->baseline;
+    if (!groups_resolve(config->groups, config->note, file, arguments, err)) return false;
+    ParamGroupOptions *options = &config->groups[GROUP_HIDDEN];
+    options->schedule.decay_every = config->decay_every;
+    options->schedule.decay_factor = config->decay_factor;
+    if (config->direction != DIRECTION_GRADIENT) {
+        config->baseline = *options->def;
+        config->baseline.name = config->direction == DIRECTION_NEWTON ? "newton" : "altgd";
+        options->def = &config->baseline;
     }
     return true;
 }
 
-static bool build(ProblemConfig *c, Settings *file, Settings *arguments, Error *err) {
-    return settings_apply(c, file, err) && settings_apply(c, arguments, err) &&
-           parse_problem(c, file, arguments, err) && check_groups(file, err) && check_groups(arguments, err) &&
-           parse_optimizer(c, file, arguments, err);
+static bool build(ProblemConfig *config, Settings *file, Settings *arguments, Error *err) {
+    return settings_apply(config, file, err) && settings_apply(config, arguments, err) &&
+           parse_problem(config, file, arguments, err) && check_groups(file, err) && check_groups(arguments, err) &&
+           parse_optimizer(config, file, arguments, err);
 }
 
-bool problem_config_load(ProblemConfig *c, int argc, const char *const *argv, Error *err) {
+bool problem_config_load(ProblemConfig *config, int argc, const char *const *argv, Error *err) {
     Settings file = {0}, arguments = {0};
     int n_words;
     const char **words = malloc((size_t)(argc + 1) * sizeof *words);
     ASSERT(words);
-    *c = (ProblemConfig){0};
-    options_init(c, &problem_options);
+    *config = (ProblemConfig){0};
+    options_init(config, &problem_options);
     bool ok = settings_from_arguments(&arguments, words, &n_words, argc, argv, &names, err);
     if (ok && settings_find(&arguments, "help")) {
-        c->help = true;
+        config->help = true;
     } else if (ok) {
         if (n_words > 1) ok = error_set(err, "unexpected '%s': one problem at a time", words[1]);
         if (n_words == 1) ok = settings_add(&arguments, &names, "problem", words[0], "", err);
-        ok = ok && config_read_files(&file, &arguments, &names, err) && build(c, &file, &arguments, err);
+        ok = ok && config_read_files(&file, &arguments, &names, err) && build(config, &file, &arguments, err);
     }
     settings_free(&file);
     settings_free(&arguments);
@@ -166,8 +167,8 @@ bool problem_config_load(ProblemConfig *c, int argc, const char *const *argv, Er
     return ok;
 }
 
-void problem_config_print(FILE *out, const ProblemConfig *c) {
-    config_print_table(out, c, &problem_options);
+void problem_config_print(FILE *out, const ProblemConfig *config) {
+    config_print_table(out, config, &problem_options);
     fprintf(out, "\n# Optimizer\n");
-    group_print(out, &c->groups[GROUP_HIDDEN], GROUP_HIDDEN);
+    group_print(out, &config->groups[GROUP_HIDDEN], GROUP_HIDDEN);
 }

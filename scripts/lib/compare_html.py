@@ -25,7 +25,7 @@ and “less time” are 1 − (series / baseline), which papers call training ef
 evaluation and checkpoints, on the machine below.</p>"""
 
 
-def write_page(path, title, report, header, rows, words, pictures, more_sections):
+def write_page(path, title, report, header, rows, captions, pictures, more_sections):
     summary = (f"Target: validation loss {report['target_val_loss']:.4f} ({report['target_is']}); "
                f"savings against {report['baseline']}.")
     notes = "".join(f"<li>{escape(note)}.</li>" for note in report["notes"])
@@ -34,7 +34,7 @@ def write_page(path, title, report, header, rows, words, pictures, more_sections
         picture(pictures["target"], "Validation loss against steps, and where each series reaches the target"),
         results_table(report, header, rows),
         ABOUT,
-        "".join(f"<p>{escape(line)}</p>" for line in words),
+        "".join(f"<p>{escape(line)}</p>" for line in captions),
         f"<ul>{notes}</ul>" if notes else "",
         *more_sections,
         "<h2>All curves</h2>",
@@ -58,9 +58,9 @@ def data_uri(png):
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
-def picture(themes, words):
+def picture(themes, alt):
     return (f"<picture><source media=\"(prefers-color-scheme: dark)\" srcset=\"{data_uri(themes['dark'])}\">"
-            f"<img src=\"{data_uri(themes['light'])}\" alt=\"{escape(words)}\"></picture>")
+            f"<img src=\"{data_uri(themes['light'])}\" alt=\"{escape(alt)}\"></picture>")
 
 
 def table(header, rows, kind="", row_classes=None):

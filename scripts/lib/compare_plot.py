@@ -55,12 +55,12 @@ def mark_crossing(ax, report, i, step, height, theme):
     row, target = report["series"][i], report["target_val_loss"]
     ax.plot([step, step], [height, target], color=colour, linewidth=1, zorder=4)
     ax.plot([step], [target], "o", color=colour, markersize=8, markeredgecolor=PAPER[theme], zorder=5)
-    words = f"{row['label']}: step {step:,.0f}"
+    label = f"{row['label']}: step {step:,.0f}"
     saving = row["saving_steps_percent"]
     if row["label"] != report["baseline"] and saving is not None:
-        words += f", {abs(saving):.0f} % {'fewer' if saving >= 0 else 'more'}"
+        label += f", {abs(saving):.0f} % {'fewer' if saving >= 0 else 'more'}"
     left = step > 0.35 * ax.get_xlim()[1]
-    ax.annotate(words, (step, height), xytext=(-5 if left else 5, 0), textcoords="offset points",
+    ax.annotate(label, (step, height), xytext=(-5 if left else 5, 0), textcoords="offset points",
                 ha="right" if left else "left", va="center", color=colour, fontsize=10, fontweight="bold", zorder=6,
                 bbox={"boxstyle": "square,pad=0.1", "facecolor": PAPER[theme], "edgecolor": "none"})
 
@@ -74,7 +74,7 @@ def plot_curves(series, report, title, theme):
     figure, axes = new_figure(2, 3, (15, 8.6), theme)
     unit, per_unit = time_unit(max(np.nanmax(one.elapsed) for one in series))
     kinds = [("step", "step", 1), ("tokens", "tokens", 1), ("elapsed", f"training time ({unit})", per_unit)]
-    for column, (name, words, scale) in enumerate(kinds):
+    for column, (name, label, scale) in enumerate(kinds):
         above, below = axes[0, column], axes[1, column]
         train_ends, val_ends = [], []
         for i, one in enumerate(series):
@@ -88,7 +88,7 @@ def plot_curves(series, report, title, theme):
         for ax, ends in ((above, train_ends), (below, val_ends)):
             right = np.nanmax([x for x, _ in ends] + [0])
             ax.set_xlim(0, (right or 1) * 1.24)
-            ax.set_xlabel(words)
+            ax.set_xlabel(label)
             ax.xaxis.set_major_locator(MaxNLocator(6))
             if name == "tokens":
                 ax.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -67,7 +67,7 @@ void problem_download(Problem *p, double *to, const void *from, Type type, int64
     free(chunk);
 }
 
-void problem_fill_random(Problem *p, void *out, const char *name, double (*draw)(uint64_t, uint64_t, uint64_t),
+void problem_fill_random(Problem *p, void *out, const char *name, double (*sample)(uint64_t, uint64_t, uint64_t),
                          int64_t n) {
     uint64_t seed = p->seed, stream = random_stream(RANDOM_PROBLEM, name);
     double *chunk = malloc(CHUNK * sizeof *chunk);
@@ -75,7 +75,7 @@ void problem_fill_random(Problem *p, void *out, const char *name, double (*draw)
     for (int64_t i = 0; i < n && !p->out_of_memory; i += CHUNK) {
         int64_t count = n - i < CHUNK ? n - i : CHUNK;
 #pragma omp parallel for schedule(static)
-        for (int64_t j = 0; j < count; j++) chunk[j] = draw(seed, stream, (uint64_t)(i + j));
+        for (int64_t j = 0; j < count; j++) chunk[j] = sample(seed, stream, (uint64_t)(i + j));
         problem_upload(p, (char *)out + i * (int64_t)type_size(p->type), p->type, chunk, count);
     }
     free(chunk);

@@ -99,8 +99,8 @@ void *problem_alloc(Problem *p, int64_t elements, Type type);
 void problem_upload(Problem *p, void *to, Type type, const double *from, int64_t n);
 void problem_download(Problem *p, double *to, const void *from, Type type, int64_t n);
 
-// Fills out (n) with draw(seed, random stream of the name, element), in the problem's type.
-void problem_fill_random(Problem *p, void *out, const char *name, double (*draw)(uint64_t, uint64_t, uint64_t),
+// Fills out (n) with sample(seed, random stream of the name, element), in the problem's type.
+void problem_fill_random(Problem *p, void *out, const char *name, double (*sample)(uint64_t, uint64_t, uint64_t),
                          int64_t n);
 
 // GEMM of contiguous matrices: c (m, n) = alpha op(a) op(b) + beta c; op(a) is (m, k).

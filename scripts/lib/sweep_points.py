@@ -53,8 +53,8 @@ def edge_notes(points, best, axes):
     for name, point in best.items():
         for option, value in point.point.items():
             tried = {as_number(p.point.get(option, "")) for p in points if p.optimizer == name}
-            drawn = option in axes[name] and axes[name][option].values is None
-            if None in tried or len(tried) < 2 or drawn or as_number(value) not in (min(tried), max(tried)):
+            sampled = option in axes[name] and axes[name][option].values is None
+            if None in tried or len(tried) < 2 or sampled or as_number(value) not in (min(tried), max(tried)):
                 continue
             side, word = ("smallest", "lower") if as_number(value) == min(tried) else ("largest", "higher")
             notes.append(f"{name}: its best {option}, {value}, is the {side} that was tried; the minimum may be {word}")

@@ -36,7 +36,7 @@ syntax_is_right() {
 
 scripts_can_be_run() {
     local script
-    for script in scripts/*.sh scripts/{compare,tune,sweep,runs,to_tensorboard,to_wandb}.py .ci/run; do
+    for script in scripts/*.sh scripts/{compare,tune,sweep,lib/runs,to_tensorboard,to_wandb}.py .ci/run; do
         [ -x "$script" ] || { echo "$script is not executable" && return 1; }
     done
 }

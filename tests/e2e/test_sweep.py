@@ -89,7 +89,7 @@ def test_grid_of_two_optimizers(folder):
     assert "times are those of a shared machine" in done.stdout
     assert (folder / "out/report/sweep.png").stat().st_size > 10000
     page = (folder / "out/report/report.html").read_text()
-    assert "All settings" in page and page.count("<img") == 3 and "flatters" in page
+    assert "All settings" in page and page.count("<img") == 3 and "optimistic" in page
 
 
 def test_nothing_is_repeated_and_more_can_be_added(folder):

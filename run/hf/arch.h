@@ -36,6 +36,7 @@ typedef struct {
     bool position;
 } HfSwitch;
 
+// An architecture and its tables.
 typedef struct {
     const char *name;       // "GPT2LMHeadModel"
     const char *model_type; // "gpt2"
@@ -83,12 +84,12 @@ typedef struct {
     int64_t first;      // its first element within the parameter
     int64_t rows, cols; // in our layout, without the vocabulary padding; a vector has one row
     bool transposed;
-} HfPiece;
+} HfSlice;
 
-// Lists the slices of all parameters, in parameter order. Returns their number; the caller frees *pieces.
-int hf_pieces(HfPiece **pieces, const HfArch *arch, const ParamTable *table);
+// Lists the slices of all parameters, in parameter order. Returns their number; the caller frees *slices.
+int hf_slices(HfSlice **slices, const HfArch *arch, const ParamTable *table);
 
 // The shape of the Hugging Face tensor; returns the number of dimensions.
-int hf_piece_shape(int64_t shape[2], const HfPiece *piece);
+int hf_slice_shape(int64_t shape[2], const HfSlice *slice);
 
 #endif

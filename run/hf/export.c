@@ -44,14 +44,14 @@ static bool choose_arch(const HfArch **arch, const ModelConfig *c, Error *err) {
 // ------------------------------------------------------------------------------------------------------- weights
 
 // Copies the elements of a slice, transposed if needed; `values` are those of the whole parameter.
-static void collect(double *out, const HfPiece *piece, const double *values) {
-    const double *from = values + piece->first;
-    if (!piece->transposed) {
-        memcpy(out, from, (size_t)(piece->rows * piece->cols) * sizeof *out);
+static void collect(double *out, const HfSlice *slice, const double *values) {
+    const double *from = values + slice->first;
+    if (!slice->transposed) {
+        memcpy(out, from, (size_t)(slice->rows * slice->cols) * sizeof *out);
         return;
     }
-    for (int64_t c = 0; c < piece->cols; c++)
-        for (int64_t r = 0; r < piece->rows; r++) out[c * piece->rows + r] = from[r * piece->cols + c];
+    for (int64_t c = 0; c < slice->cols; c++)
+        for (int64_t r = 0; r < slice->rows; r++) out[c * slice->rows + r] = from[r * slice->cols + c];
 }
 
 // Reads a whole tensor as double.
@@ -61,20 +61,20 @@ static void read_values(double *values, void *scratch, const CheckpointTensor *t
     float_type_read(values, t->type, scratch, t->bytes / (int64_t)type_size(t->type));
 }
 
-static bool write_pieces(SafetensorsWriter *w, const HfPiece *pieces, int n, const Model *model, Stream *stream,
+static bool write_slices(SafetensorsWriter *w, const HfSlice *slices, int n, const Model *model, Stream *stream,
                          Type type, Error *err) {
     CheckpointTensors weights = checkpoint_tensors(model, NULL); // in parameter-table order
     int64_t largest = 0;
     for (int i = 0; i < n; i++)
-        if (param_elements(pieces[i].param) > largest) largest = param_elements(pieces[i].param);
+        if (param_elements(slices[i].param) > largest) largest = param_elements(slices[i].param);
     double *values = malloc((size_t)largest * sizeof *values), *scratch = malloc((size_t)largest * sizeof *values);
     bool ok = (values && scratch) || error_set(err, "out of memory for the largest tensor");
     for (int i = 0; i < n && ok; i++) {
-        const HfPiece *piece = &pieces[i];
-        int64_t elements = piece->rows * piece->cols;
-        if (i == 0 || piece->param != pieces[i - 1].param)
-            read_values(values, scratch, &weights.items[piece->param - model->table.params], stream);
-        collect(scratch, piece, values);
+        const HfSlice *slice = &slices[i];
+        int64_t elements = slice->rows * slice->cols;
+        if (i == 0 || slice->param != slices[i - 1].param)
+            read_values(values, scratch, &weights.items[slice->param - model->table.params], stream);
+        collect(scratch, slice, values);
         float_type_write(scratch, type, scratch, elements); // in place: the output type is narrower
         ok = safetensors_write_data(w, scratch, elements * (int64_t)type_size(type), err);
     }
@@ -86,21 +86,21 @@ static bool write_pieces(SafetensorsWriter *w, const HfPiece *pieces, int n, con
 
 static bool write_weights(const char *path, const HfArch *arch, const Model *model, Stream *stream, Type type,
                           Error *err) {
-    HfPiece *pieces;
+    HfSlice *slices;
     SafetensorsWriter w;
     uint32_t crc;
-    int n = hf_pieces(&pieces, arch, &model->table);
+    int n = hf_slices(&slices, arch, &model->table);
     SafeTensor *tensors = calloc((size_t)n, sizeof *tensors);
     ASSERT(tensors);
     for (int i = 0; i < n; i++) {
-        memcpy(tensors[i].name, pieces[i].name, sizeof pieces[i].name);
+        memcpy(tensors[i].name, slices[i].name, sizeof slices[i].name);
         tensors[i].type = type;
-        tensors[i].n_dims = hf_piece_shape(tensors[i].shape, &pieces[i]);
+        tensors[i].n_dims = hf_slice_shape(tensors[i].shape, &slices[i]);
     }
     bool ok = safetensors_write_begin(&w, path, tensors, n, err) &&
-              write_pieces(&w, pieces, n, model, stream, type, err) && safetensors_write_finish(&w, &crc, err);
+              write_slices(&w, slices, n, model, stream, type, err) && safetensors_write_finish(&w, &crc, err);
     free(tensors);
-    free(pieces);
+    free(slices);
     return ok;
 }
 

@@ -119,10 +119,10 @@ static void format_shape(char text[64], int n_dims, const int64_t *shape) {
 }
 
 // Finds the tensor of a slice and checks its type and shape. `skip`: length of the name prefix that the files lack.
-static bool find_piece(Found *found, const Shards *s, const HfPiece *piece, size_t skip, Error *err) {
-    const char *name = piece->name + (piece->param->kind == PARAM_HEAD_WEIGHT ? 0 : skip);
+static bool find_slice(Found *found, const Shards *s, const HfSlice *slice, size_t skip, Error *err) {
+    const char *name = slice->name + (slice->param->kind == PARAM_HEAD_WEIGHT ? 0 : skip);
     int64_t shape[2];
-    int n_dims = hf_piece_shape(shape, piece);
+    int n_dims = hf_slice_shape(shape, slice);
     found->tensor = shards_find(&found->file, s, name);
     if (!found->tensor) return error_set(err, "tensor %s is missing", name);
     const SafeTensor *t = found->tensor;
@@ -178,39 +178,39 @@ static bool check_rest(const HfArch *arch, const Shards *s, const Found *found, 
     return true;
 }
 
-static bool find_all(Found *found, const HfArch *arch, const Shards *s, const HfPiece *pieces, int n, bool tied,
+static bool find_all(Found *found, const HfArch *arch, const Shards *s, const HfSlice *slices, int n, bool tied,
                      Error *err) {
     const Safetensors *file;
-    ASSERT(pieces[0].param->kind == PARAM_TOKEN_EMBEDDING); // check_rest compares a tied head with it
-    size_t skip = shards_find(&file, s, pieces[0].name) ? 0 : strlen(arch->prefix);
+    ASSERT(slices[0].param->kind == PARAM_TOKEN_EMBEDDING); // check_rest compares a tied head with it
+    size_t skip = shards_find(&file, s, slices[0].name) ? 0 : strlen(arch->prefix);
     for (int i = 0; i < n; i++)
-        if (!find_piece(&found[i], s, &pieces[i], skip, err)) return false;
+        if (!find_slice(&found[i], s, &slices[i], skip, err)) return false;
     return check_rest(arch, s, found, n, tied, err);
 }
 
 // Reads a tensor into its slice of the parameter.
-static bool read_slice(double *values, const HfPiece *piece, const Found *found, double *scratch, Error *err) {
-    int64_t n = piece->rows * piece->cols;
-    double *read = piece->transposed ? scratch : values + piece->first;
+static bool read_slice(double *values, const HfSlice *slice, const Found *found, double *scratch, Error *err) {
+    int64_t n = slice->rows * slice->cols;
+    double *read = slice->transposed ? scratch : values + slice->first;
     if (!safetensors_read(read, found->file, found->tensor, 0, n, err)) return false;
-    if (!piece->transposed) return true;
-    for (int64_t r = 0; r < piece->rows; r++)
-        for (int64_t c = 0; c < piece->cols; c++)
-            values[piece->first + r * piece->cols + c] = scratch[c * piece->rows + r];
+    if (!slice->transposed) return true;
+    for (int64_t r = 0; r < slice->rows; r++)
+        for (int64_t c = 0; c < slice->cols; c++)
+            values[slice->first + r * slice->cols + c] = scratch[c * slice->rows + r];
     return true;
 }
 
-static bool load_all(Model *model, Stream *stream, const HfPiece *pieces, const Found *found, int n, Error *err) {
+static bool load_all(Model *model, Stream *stream, const HfSlice *slices, const Found *found, int n, Error *err) {
     int64_t largest = 0;
     for (int i = 0; i < n; i++)
-        if (param_elements(pieces[i].param) > largest) largest = param_elements(pieces[i].param);
+        if (param_elements(slices[i].param) > largest) largest = param_elements(slices[i].param);
     double *values = malloc((size_t)largest * sizeof *values), *scratch = malloc((size_t)largest * sizeof *values);
     bool ok = (values && scratch) || error_set(err, "out of memory for the largest tensor");
     for (int i = 0; i < n && ok;) {
-        const Param *p = pieces[i].param;
+        const Param *p = slices[i].param;
         memset(values, 0, (size_t)param_elements(p) * sizeof *values); // for the vocabulary padding
-        for (; i < n && ok && pieces[i].param == p; i++)
-            ok = read_slice(values, &pieces[i], &found[i], scratch, err);
+        for (; i < n && ok && slices[i].param == p; i++)
+            ok = read_slice(values, &slices[i], &found[i], scratch, err);
         if (!ok) break;
         float_type_write(scratch, model->acc_type, values, param_elements(p));
         model_set_param(model, stream, p, scratch);
@@ -222,18 +222,18 @@ static bool load_all(Model *model, Stream *stream, const HfPiece *pieces, const 
 
 static bool read_weights(Model *model, Stream *stream, const HfArch *arch, const char *dir, Error *err) {
     Shards shards;
-    HfPiece *pieces;
-    int n = hf_pieces(&pieces, arch, &model->table);
+    HfSlice *slices;
+    int n = hf_slices(&slices, arch, &model->table);
     Found *found = calloc((size_t)n, sizeof *found);
     ASSERT(found);
     bool ok = shards_open(&shards, dir, err);
     if (ok)
-        ok = (find_all(found, arch, &shards, pieces, n, model->config.tied_head, err) &&
-              load_all(model, stream, pieces, found, n, err)) ||
+        ok = (find_all(found, arch, &shards, slices, n, model->config.tied_head, err) &&
+              load_all(model, stream, slices, found, n, err)) ||
              error_prefix(err, "%s", dir);
     shards_close(&shards);
     free(found);
-    free(pieces);
+    free(slices);
     return ok;
 }
 

@@ -1,5 +1,5 @@
-"""What the scripts' command lines share: an error is one line on standard error and exit status 1; a script goes on under
-a Python that has what it needs."""
+"""Shared command-line code of the scripts: errors are one line on standard error with exit status 1, and a script restarts
+itself with a Python that has the modules it needs."""
 import argparse
 import importlib.util
 import os
@@ -17,7 +17,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def print_rows(header, rows):
-    """A table of texts: the first column to the left, the others to the right."""
+    """Prints a table of strings: first column left-aligned, the others right-aligned."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     for row in [header, ["-" * w for w in widths], *rows]:
         print("  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:])]).rstrip())
@@ -28,7 +28,7 @@ def has_modules(*modules):
 
 
 def use_python_with_matplotlib():
-    """Goes on under a Python that has numpy and matplotlib when this one does not (pyenv, conda, venv)."""
+    """Restarts with a Python that has numpy and matplotlib if this one (pyenv, conda, venv) does not."""
     if has_modules("numpy", "matplotlib"):
         return
     found = subprocess.run(["bash", str(ROOT / "scripts/find_python.sh")], stdout=subprocess.PIPE, text=True, check=False)
@@ -39,11 +39,11 @@ def use_python_with_matplotlib():
 
 
 def use_python_with(module):
-    """Goes on under the Python of .venv when this one does not have the module; the end where neither has it."""
+    """Restarts with the Python of .venv if this one lacks the module; exits with an error if both do."""
     if has_modules(module):
         return
     python = ROOT / ".venv/bin/python"
-    # In .venv sys.executable is that very path, though it is a link to another Python.
+    # Inside .venv sys.executable is this very path, although it is a symbolic link.
     if python.exists() and Path(sys.executable) != python:
         os.execv(python, [str(python), *sys.argv])
     sys.exit(f"error: the Python package {module} is not installed; pip install {module}, or scripts/setup.sh peers")

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Gets the six novels of Jane Austen (public domain, 4.03 MB) as plain text, one file each: a corpus for a first run.
+"""Downloads the six novels of Jane Austen (public domain, 4.03 MB) as plain text, one file each: a corpus for a first run.
 
 usage: austen.py OUT_DIR
 
 Sources, in this order: the Debian package r-cran-janeaustenr (installed, else downloaded with apt-get and unpacked
-without installing it; no R is needed), then Project Gutenberg. Does nothing where the files are there already.
+without installing it; no R is needed), then Project Gutenberg. Does nothing if the files exist.
 Needs only Python's standard library.
 """
 
@@ -19,7 +19,7 @@ import zlib
 PACKAGE = "r-cran-janeaustenr"
 DATABASE = "usr/lib/R/site-library/janeaustenr/data/Rdata.rdb"
 
-# file name: (title as the text begins, number at Project Gutenberg, least plausible size in bytes)
+# file name: (title in the first line, number at Project Gutenberg, smallest plausible size in bytes)
 NOVELS = {
     "emma": ("EMMA", 158, 850_000),
     "mansfield_park": ("MANSFIELD PARK", 141, 850_000),
@@ -31,11 +31,11 @@ NOVELS = {
 
 
 class Unavailable(Exception):
-    """A source that cannot be used, and why."""
+    """The reason why a source cannot be used."""
 
 
 class RReader:
-    """As much of R's serialization format (XDR, versions 2 and 3) as vectors of strings need."""
+    """Reads string vectors in R's serialization format (XDR, versions 2 and 3)."""
 
     def __init__(self, data):
         self.data, self.at = data, 0
@@ -49,7 +49,7 @@ class RReader:
 
     def take(self, n):
         if n < 0 or self.at + n > len(self.data):
-            raise Unavailable("a serialization that is cut short")
+            raise Unavailable("a truncated serialization")
         self.at += n
         return self.data[self.at - n : self.at]
 
@@ -68,23 +68,23 @@ class RReader:
         flags = self.int()
         if flags & 255 != 16:
             raise Unavailable(f"an R object of type {flags & 255} where a vector of strings was expected")
-        return [self.chars() for _ in range(self.int())]  # attributes may follow; nothing after them is wanted
+        return [self.chars() for _ in range(self.int())]  # attributes may follow; they are ignored
 
 
 def read_database(data):
-    """The vectors of strings of an R lazy-load database: (big-endian length, zlib stream) after one another."""
+    """The string vectors of an R lazy-load database: a sequence of (big-endian length, zlib stream)."""
     at = 0
     while at < len(data):
         stream = zlib.decompressobj()
         if at + 4 > len(data):
-            raise Unavailable("a database that is cut short")
+            raise Unavailable("a truncated database")
         try:
             text = stream.decompress(data[at + 4 :])
         except zlib.error as e:
             raise Unavailable(f"a database that is not zlib-compressed ({e})") from e
         length = struct.unpack(">I", data[at : at + 4])[0]
         if not stream.eof or len(text) != length:
-            raise Unavailable("a database that is cut short")
+            raise Unavailable("a truncated database")
         yield RReader(text).strings()
         at = len(data) - len(stream.unused_data)
 
@@ -115,7 +115,7 @@ def novels_from_debian():
 
 
 def strip_gutenberg(text):
-    """What lies between the lines *** START OF ... *** and *** END OF ... ***."""
+    """The text between the lines *** START OF ... *** and *** END OF ... ***."""
     lines = text.lstrip("\ufeff").replace("\r\n", "\n").split("\n")
     starts = [i for i, line in enumerate(lines) if line.startswith("*** START OF")]
     ends = [i for i, line in enumerate(lines) if line.startswith("*** END OF")]
@@ -140,7 +140,7 @@ def check(texts):
     for name, (_, _, least) in NOVELS.items():
         size = len(texts.get(name, "").encode())
         if not least <= size <= 2 * least:
-            raise Unavailable(f"{name} has {size} bytes there, which is not the whole novel")
+            raise Unavailable(f"{name} has {size} bytes, which is not the whole novel")
 
 
 def write(texts, folder):
@@ -177,8 +177,8 @@ def main():
         print(f"{folder}: six novels of Jane Austen, {sum(len(t.encode()) for t in texts.values()):,} bytes, from {source}")
         return 0
     print(
-        f"error: the novels of Jane Austen cannot be had ({'; '.join(problems)}); install them with `apt-get update && "
-        f"apt-get install {PACKAGE}`, or use a text of your own",
+        f"error: cannot download the novels of Jane Austen ({'; '.join(problems)}); install them with `apt-get update && "
+        f"apt-get install {PACKAGE}`, or use your own text",
         file=sys.stderr,
     )
     return 1

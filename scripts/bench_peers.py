@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""A training step with AdamW by ./train, by PyTorch (eager, f32) and by llm.c's train_gpt2 on this machine, one after the
-other in every round: the median and the best of all their steps.
+"""Times a training step with AdamW of ./train, PyTorch (eager, f32) and llm.c's train_gpt2 on this machine. Every round runs
+each of them in turn; prints the median and the best of all steps.
 
   scripts/bench_peers.py [--network demo|gpt2] [--rounds 3] [--threads 2]
 
-PyTorch takes part where a Python has it; llm.c where LLMC_DIR names a checkout whose train_gpt2 is built
+PyTorch is included if a Python has it; llm.c if LLMC_DIR is a checkout with train_gpt2 built
 (gcc -Ofast -march=native -fopenmp train_gpt2.c -lm -o train_gpt2).
 """
 import json
@@ -21,20 +21,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 
 from cli import ROOT, Parser, print_rows, run_main  # noqa: E402
 
-# n_layer, n_head, d_model, vocabulary, batch, tokens, steps of a round (the first two are not counted)
-NETWORKS = {"demo": (4, 2, 128, 257, 32, 128, 14), "gpt2": (12, 12, 768, 50257, 4, 64, 6)}
-SKIPPED = 2
+# n_layer, n_head, d_model, vocabulary, batch, tokens, steps per round (the first two are warm-up)
+MODELS = {"demo": (4, 2, 128, 257, 32, 128, 14), "gpt2": (12, 12, 768, 50257, 4, 64, 6)}
+WARMUP = 2
 
 
 def write_tokens(path, n, vocab):
-    """A shard in llm.c's format: a fixed sequence that has every token."""
+    """Writes a shard in llm.c's format: a fixed sequence that contains every token."""
     with open(path, "wb") as file:
         file.write(struct.pack("<256i", 20240520, 1, n, *[0] * 253))
         file.write(struct.pack(f"<{n}H", *(i * i * 31 % vocab for i in range(n))))
 
 
-def ours(folder, network, threads):
-    n_layer, n_head, d_model, vocab, batch, tokens, steps = network
+def our_steps(folder, model, threads):
+    n_layer, n_head, d_model, vocab, batch, tokens, steps = model
     out = folder / "run"
     padded = (vocab + 15) // 16 * 16 if vocab < 1000 else 50304
     subprocess.run([ROOT / "train", "--n-layer", str(n_layer), "--n-head", str(n_head), "--d-model", str(d_model),
@@ -53,14 +53,14 @@ def find_torch():
     return None
 
 
-def torch_steps(python, network, threads):
-    command = [python, ROOT / "scripts/bench_torch.py", *map(str, network), str(threads)]
+def torch_steps(python, model, threads):
+    command = [python, ROOT / "scripts/bench_torch.py", *map(str, model), str(threads)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return [float(line) for line in printed.split()]
 
 
 def write_llmc_files(folder):
-    """What train_gpt2 reads: a checkpoint of GPT-2 124M (its numbers do not matter to the time) and tokens."""
+    """Writes the inputs of train_gpt2: a GPT-2 124M checkpoint (its values do not affect the time) and tokens."""
     data = folder / "dev/data/tinyshakespeare"
     data.mkdir(parents=True)
     for name in ("train", "val"):
@@ -87,35 +87,35 @@ def llmc_steps(folder, steps, threads):
 
 
 def compare(name, rounds, threads):
-    network = NETWORKS[name]
-    steps = network[-1]
+    model = MODELS[name]
+    steps = model[-1]
     python = find_torch()
     with tempfile.TemporaryDirectory(prefix="polar_peers_") as temporary:
         folder = Path(temporary)
-        write_tokens(folder / "tokens.bin", 1 << 18, network[3])
-        programs = {"train": lambda: ours(folder, network, threads)}
+        write_tokens(folder / "tokens.bin", 1 << 18, model[3])
+        programs = {"train": lambda: our_steps(folder, model, threads)}
         if python:
-            programs["PyTorch eager"] = lambda: torch_steps(python, network, threads)
+            programs["PyTorch eager"] = lambda: torch_steps(python, model, threads)
         if name == "gpt2" and os.environ.get("LLMC_DIR"):
             write_llmc_files(folder)
             programs["llm.c train_gpt2"] = lambda: llmc_steps(folder, steps, threads)
         times = {program: [] for program in programs}
         for _ in range(rounds):
             for program, run in programs.items():
-                times[program] += run()[SKIPPED:]
+                times[program] += run()[WARMUP:]
     base, best = statistics.median(times["train"]), min(times["train"])
-    print_rows([f"{name}, AdamW, {network[4]} x {network[5]} tokens", "median ms", "best ms", "of ours: median", "best"],
+    print_rows([f"{name}, AdamW, {model[4]} x {model[5]} tokens", "median ms", "best ms", "relative: median", "best"],
                [[program, f"{statistics.median(t):.1f}", f"{min(t):.1f}", f"{statistics.median(t) / base:.2f}",
                  f"{min(t) / best:.2f}"] for program, t in times.items()])
 
 
 def main(arguments):
     parser = Parser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--network", choices=sorted(NETWORKS), action="append", help="both unless given")
+    parser.add_argument("--network", choices=sorted(MODELS), action="append", help="default: both")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     args = parser.parse_args(arguments)
-    for name in args.network or NETWORKS:
+    for name in args.network or MODELS:
         compare(name, args.rounds, args.threads)
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A training step of GPT-2 in PyTorch, eager, f32, on the CPU: what scripts/bench_peers.py compares ./train with. Prints the
-milliseconds of every step.
+"""Times training steps of GPT-2 in PyTorch (eager, f32, CPU), for scripts/bench_peers.py. Prints the milliseconds of every
+step.
 
   scripts/bench_torch.py N_LAYER N_HEAD D_MODEL VOCAB BATCH TOKENS STEPS THREADS
 """
@@ -37,7 +37,7 @@ class Block(nn.Module):
         return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
 
 
-class Network(nn.Module):
+class GPT(nn.Module):
     def __init__(self, n_layer, n_head, d_model, vocab, context):
         super().__init__()
         self.tokens, self.positions = nn.Embedding(vocab, d_model), nn.Embedding(context, d_model)
@@ -56,13 +56,13 @@ def main():
     n_layer, n_head, d_model, vocab, batch, tokens, steps, threads = map(int, sys.argv[1:])
     torch.set_num_threads(threads)
     torch.manual_seed(1)
-    network = Network(n_layer, n_head, d_model, vocab, max(tokens, 128))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1)
+    model = GPT(n_layer, n_head, d_model, vocab, max(tokens, 128))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1)
     for _ in range(steps):
         x = torch.randint(vocab, (batch, tokens + 1))
         start = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
-        network(x[:, :-1], x[:, 1:]).backward()
+        model(x[:, :-1], x[:, 1:]).backward()
         optimizer.step()
         print(1e3 * (time.perf_counter() - start), flush=True)
 

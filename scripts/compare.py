@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Compares training runs: loss curves, the steps and time each needs to reach a target loss, and what it saves
-against a baseline. Runs that differ only in their seed are one series, shown as mean and spread.
+"""Compares training runs: loss curves, steps and time to reach a target loss, and the savings relative to a baseline.
+Runs that differ only in their seed form one series, shown as mean and spread.
 
 Writes DIR/report.json, DIR/report.html (self-contained), DIR/target.png and DIR/curves.png, and prints the table.
 """
@@ -25,11 +25,11 @@ import numpy as np  # noqa: E402
 from runs import RunError, read_run  # noqa: E402
 from significance import RULE_MARGIN, rule_statistic, welch  # noqa: E402
 
-# Options that do not change what is learned (beyond rounding): runs that differ only here are repetitions of one experiment.
+# Options that do not change the result beyond rounding: runs that differ only in these are repetitions of one experiment.
 IGNORED = {"seed", "quiet", "max-time", "keep", "log-every", "checkpoint-every", "sample-every", "sample-tokens", "sample-prompt",
            "threads", "diagnose", "diagnose-spectrum"}
-MOST_PAIRS = 4  # series of which every pair is tested; of more each is tested against the baseline
-PATHS = {"train-data", "val-data"}  # compared by file name: the folder does not matter
+MAX_ALL_PAIRS = 4  # up to this many series, every pair is tested; with more, each against the baseline
+PATHS = {"train-data", "val-data"}  # compared by file name, without the directory
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Series:
     label: str
     runs: list
     config: dict
-    step: np.ndarray = field(default=None)  # steps at which every run was evaluated
+    step: np.ndarray = field(default=None)  # steps at which all runs were evaluated
     tokens: np.ndarray = field(default=None)
     elapsed: np.ndarray = field(default=None)  # mean over the runs
     val: np.ndarray = field(default=None)  # (runs, steps)
@@ -51,14 +51,14 @@ class Series:
 
 
 def comparable_value(value):
-    """A value as ./train writes it now: flags of optimizers were true and false once, some numbers had 17 digits."""
+    """Converts values of older versions of ./train: optimizer flags were true and false, some numbers had 17 digits."""
     if re.fullmatch(r"0\.\d{16,}", value):
         return repr(float(value))
     return {"true": "yes", "false": "no"}.get(value, value)
 
 
 def comparable_config(run):
-    """The configuration without what is allowed to differ within a series."""
+    """The configuration without the options that may differ within a series."""
     config = {}
     for name, value in run.config.items():
         if name not in IGNORED:
@@ -67,7 +67,7 @@ def comparable_config(run):
 
 
 def group_runs(runs):
-    """Series of runs in the order given; refuses a run given twice and two runs of the same seed."""
+    """Groups runs into series, in the order given. Rejects a run given twice and two runs with the same seed."""
     seen, series = {}, []
     for run in runs:
         real = run.path.resolve()
@@ -90,7 +90,7 @@ def group_runs(runs):
 
 
 def align_evaluations(series):
-    """Fills the series' curves at the steps where all of its runs were evaluated."""
+    """Fills the series' curves at the steps at which all of its runs were evaluated."""
     for run in series.runs:
         if not run.val.step:
             raise RunError(f"{run.path}: metrics.jsonl has no validation loss; train with --val-data and --eval-every")
@@ -105,15 +105,15 @@ def align_evaluations(series):
     series.elapsed = pick("elapsed").astype(float).mean(axis=0)
     for run in series.runs:
         if run.last_step > common[-1] and len(series.runs) > 1:
-            series.notes.append(f"{run.path} goes on to step {run.last_step}; its series is compared up to step "
-                                f"{common[-1]}, the last that all its seeds have reached")
+            series.notes.append(f"{run.path} continues to step {run.last_step}; its series is compared up to step "
+                                f"{common[-1]}, the last one that all its seeds have reached")
         if not run.finished:
             planned = f" of {run.planned_steps}" if run.planned_steps is not None else ""
             series.notes.append(f"{run.path} has not finished (step {run.last_step}{planned})")
 
 
 def label_series(series, labels):
-    """Labels as given, or the shortest that tell the series apart: optimizer, what differs, directory."""
+    """Sets the given labels, or the shortest that distinguish the series: optimizer, differing options, directory."""
     if labels:
         if len(labels) != len(series):
             raise RunError(f"{len(labels)} --label for {len(series)} series; give one for each, in the order of the runs")
@@ -134,7 +134,7 @@ def label_series(series, labels):
 
 
 def differing_options(series):
-    """Names of the options in which the series are not all the same, in the order of the configuration."""
+    """Names of the options in which the series differ, in the order of the configuration."""
     names = list(dict.fromkeys(name for s in series for name in s.config))
     return [name for name in names if len({s.config.get(name) for s in series}) > 1]
 
@@ -151,7 +151,7 @@ def choose_baseline(series, wanted):
 
 
 def step_to_target(step, loss, target):
-    """The step at which the loss first reaches the target, between evaluations by straight lines; None: never."""
+    """The step at which the loss first reaches the target, linearly interpolated between evaluations; None: never."""
     reached = np.flatnonzero(loss <= target)
     if reached.size == 0:
         return None
@@ -163,7 +163,7 @@ def step_to_target(step, loss, target):
 
 
 def saving_percent(value, baseline):
-    """How much less than the baseline, in percent; None where either was not reached or not measured."""
+    """Saving relative to the baseline in percent; None if either value is missing."""
     if value is None or baseline is None or not baseline > 0:
         return None
     return 100 * (1 - value / baseline)
@@ -179,7 +179,7 @@ def median(values):
 
 
 def rule_of(finals, target):
-    """The public benchmark's verdict on "reaches the target at the last step"; None without a target of one's own."""
+    """Whether the mean reaches the target at the last step by the public benchmark's rule; None without a given target."""
     if target is None or not np.isfinite(finals).all():
         return None
     statistic = rule_statistic(list(finals), target)
@@ -187,20 +187,20 @@ def rule_of(finals, target):
 
 
 def tests_of_pairs(series, baseline):
-    """Welch's t-test of the final losses of pairs of series that have at least two seeds each."""
-    pairs = itertools.combinations(series, 2) if len(series) <= MOST_PAIRS else [(baseline, s) for s in series if s is not baseline]
+    """Welch's t-test of the final losses for pairs of series with at least two seeds each."""
+    pairs = itertools.combinations(series, 2) if len(series) <= MAX_ALL_PAIRS else [(baseline, s) for s in series if s is not baseline]
     tests = [(a.label, b.label, welch(list(a.val[:, -1]), list(b.val[:, -1]))) for a, b in pairs]
     return [{"of": a, "and": b, **result} for a, b, result in tests if result]
 
 
 def thread_notes(series):
-    """A note where the runs had different numbers of threads."""
+    """A note if the runs used different numbers of threads."""
     threads = sorted({int(n) for s in series for run in s.runs if isinstance(n := run.environment.get("threads"), int)})
-    return [f"the runs used different numbers of threads ({', '.join(map(str, threads))}): their times do not compare"] if len(threads) > 1 else []
+    return [f"the runs used different numbers of threads ({', '.join(map(str, threads))}): their times are not comparable"] if len(threads) > 1 else []
 
 
 def measure(series, target, given_target):
-    """The numbers of one series; those that need a baseline are filled in by build_report."""
+    """The results of one series; build_report adds those that need a baseline."""
     mean = series.mean
     best = int(np.nanargmin(mean)) if np.isfinite(mean).any() else -1
     finals = series.val[:, -1]
@@ -232,10 +232,10 @@ def measure(series, target, given_target):
 
 
 def build_report(series, baseline, target):
-    """All numbers of the comparison. target None: the baseline's final validation loss."""
+    """All results of the comparison. Without a target, it is the baseline's final validation loss."""
     chosen = baseline.mean[-1] if target is None else target
     if not math.isfinite(chosen):
-        raise RunError(f"{baseline.label}: its final validation loss is not a number; give --target LOSS")
+        raise RunError(f"{baseline.label}: its final validation loss is not finite; give --target LOSS")
     rows = [measure(one, chosen, target) for one in series]
     base = rows[series.index(baseline)]
     for row in rows:
@@ -266,7 +266,7 @@ def seconds_text(value):
 
 
 def table_rows(report):
-    """Header and rows of the table, as text; columns that no series has are left out."""
+    """Header and rows of the table as text, without empty columns."""
     columns = [
         ("series", lambda r: r["label"]),
         ("seeds", lambda r: str(len(r["runs"]))),
@@ -296,17 +296,17 @@ def p_text(p):
 
 
 def caption_lines(report):
-    """What the table's numbers mean, where it is not plain."""
+    """Explanations of the table's columns."""
     lines = ["Steps and time to the target are interpolated linearly between evaluations; time is training only."]
     if any(row["final_val_loss_std"] is not None for row in report["series"]):
         lines.append("± is the standard deviation over the seeds.")
     if any(row["rule"] for row in report["series"]):
         lines.append(f"Target by the rule: the public step-count benchmark's, (target - mean final loss) sqrt(seeds) >= {RULE_MARGIN}; "
-                     "it takes for granted that seeds scatter by 0.0013, as they do for that benchmark's network: for others see p.")
+                     "it assumes that benchmark's standard deviation between seeds, 0.0013: for other models see p.")
     if report["tests"]:
-        lines.append("p: how often a difference as large would come by chance if both had the same mean (Welch's t-test, two-sided).")
+        lines.append("p: probability of a difference at least as large if both had the same mean (Welch's t-test, two-sided).")
     elif len(report["series"]) > 1:
-        lines.append("No test of the differences: that takes two or more seeds of each of two series.")
+        lines.append("No significance test: it needs at least two seeds in each of two series.")
     return lines
 
 
@@ -316,7 +316,7 @@ def pair_lines(report):
 
 
 def seed_range(row):
-    """The range over the seeds, where there are several; how many got there, where not all did."""
+    """The range over several seeds, or the number of seeds that reached the target if not all did."""
     reached = [s for s in row["steps_to_target_by_seed"] if s is not None]
     if len(row["runs"]) == 1:
         return ""
@@ -334,14 +334,14 @@ def print_table(report):
 
 
 def compare(paths, labels=None, baseline=None, target=None):
-    """Series and report of the runs in the directories `paths`; raises RunError."""
+    """The series and the report of the runs in the directories `paths`; raises RunError."""
     series = group_runs([read_run(path) for path in paths])
     label_series(series, labels)
     return series, build_report(series, choose_baseline(series, baseline), target)
 
 
 def write_report(out, title, series, report, more_sections=()):
-    """Writes report.json, the pictures and the page into the directory `out`. more_sections: HTML for the page."""
+    """Writes report.json, the figures and the page to the directory `out`. more_sections: HTML added to the page."""
     from compare_html import write_page
     from compare_plot import plot_curves, plot_target
     out.mkdir(parents=True, exist_ok=True)
@@ -350,19 +350,19 @@ def write_report(out, title, series, report, more_sections=()):
     for name, plot in (("target", plot_target), ("curves", plot_curves)):
         pictures[name] = {theme: plot(series, report, title, theme) for theme in ("light", "dark")}
         write_file(out / f"{name}.png", pictures[name]["light"])
-    words = pair_lines(report) + caption_lines(report)[1:]
-    write_page(out / "report.html", title, report, *table_rows(report), words, pictures, more_sections)
+    captions = pair_lines(report) + caption_lines(report)[1:]
+    write_page(out / "report.html", title, report, *table_rows(report), captions, pictures, more_sections)
 
 
 def parse_arguments(arguments):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories made by ./train")
-    parser.add_argument("--out", required=True, metavar="DIR", help="where the report goes")
+    parser.add_argument("--out", required=True, metavar="DIR", help="output directory of the report")
     parser.add_argument("--baseline", metavar="NAME", help="label or run directory (default: the only adamw series, else the first)")
     parser.add_argument("--target", "--target-loss", type=float, metavar="LOSS",
-                        help="validation loss to reach (default: the baseline's final one); judged by the public benchmark's rule")
-    parser.add_argument("--label", action="append", metavar="TEXT", help="name of a series; once for each, in the order of the runs")
-    parser.add_argument("--title", default="Comparison of training runs", help="heading of page and pictures")
+                        help="target validation loss (default: the baseline's final one); judged by the public benchmark's rule")
+    parser.add_argument("--label", action="append", metavar="TEXT", help="label of a series; once per series, in the order of the runs")
+    parser.add_argument("--title", default="Comparison of training runs", help="title of the page and the figures")
     options = parser.parse_args(arguments)
     if options.target is not None and not math.isfinite(options.target):
         parser.error("--target: must be a finite number")

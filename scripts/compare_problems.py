@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws runs of one matrix problem (./train problem) as the PolarGrad paper does: loss, condition numbers and nuclear norms
+"""Plots runs of one matrix problem (./train problem) like the PolarGrad paper: loss, condition numbers and nuclear norms
 against steps. Writes DIR/PROBLEM.png and prints the losses at a few steps.
 """
 import argparse
@@ -28,9 +28,9 @@ THEME = "light"
 def read_problem_run(path):
     run = read_run(path)
     if not run.config.get("problem") or not any(r.get("kind") == "problem" for r in run.records):
-        raise RunError(f"{path}: not a run of ./train problem, or one that has not begun; scripts/compare.py is for others")
+        raise RunError(f"{path}: not a run of ./train problem, or not started yet; for training runs use scripts/compare.py")
     if run.config["problem"] not in TITLES:
-        raise RunError(f"{path}: its problem {run.config['problem']!r} is none of {', '.join(TITLES)}")
+        raise RunError(f"{path}: unknown problem {run.config['problem']!r}; the problems are {', '.join(TITLES)}")
     return run
 
 
@@ -41,18 +41,18 @@ def value_at(record, keys):
 
 
 def curve(run, *keys):
-    """Steps and values of a quantity where it was recorded; null (not finite) is NaN."""
+    """Steps and values of a recorded quantity; null (not finite) becomes NaN."""
     records = [r for r in run.records if r.get("kind") == "problem"]
     has = [r for r in records if keys[0] in r]
     values = [value_at(r, keys) for r in has]
     if not all(v is None or isinstance(v, (int, float)) for v in values):
-        raise RunError(f"{run.path}/metrics.jsonl: its \"{'/'.join(keys)}\" are not all numbers")
+        raise RunError(f"{run.path}/metrics.jsonl: \"{'/'.join(keys)}\" is not always a number")
     return (np.array([r["step"] for r in has], dtype=float),
             np.array([math.nan if v is None else v for v in values], dtype=float))
 
 
 def smoothed(step, values, factor):
-    """Exponential mean, factor a step: s = w s + (1 - w) x with w = factor^(steps since the last record)."""
+    """Exponential moving average: s = w s + (1 - w) x with w = factor^(steps since the last record)."""
     result, mean = np.empty_like(values), math.nan
     for i, value in enumerate(values):
         weight = factor ** (step[i] - step[i - 1]) if i and math.isfinite(mean) else 0.0
@@ -63,7 +63,7 @@ def smoothed(step, values, factor):
 
 
 def panels_of(runs):
-    """(title, keys, whether it is smoothed) of what any of the runs recorded."""
+    """(title, keys, smoothed or not) of every quantity that a run recorded."""
     problem = runs[0].config["problem"]
     panels = [(LOSS[problem], ("loss",), False)]
     for key, name in NAMES.items():
@@ -78,7 +78,7 @@ def panels_of(runs):
     return panels
 
 
-def draw(runs, labels, smoothing, title):
+def plot(runs, labels, smoothing, title):
     panels = panels_of(runs)
     columns = 3 if len(panels) in (3, 5, 6) else 2
     rows = -(-len(panels) // columns)
@@ -100,7 +100,7 @@ def draw(runs, labels, smoothing, title):
         ax.set_xlabel("step")
     figure.legend(loc="lower center", ncol=min(4, len(runs)), frameon=False, fontsize=10)
     seeds = sorted({run.seed for run in runs})
-    means = f"; exponential means ({smoothing:g} a step) of what is not a loss or an error" if smoothing else ""
+    means = f"; condition numbers and norms are exponential averages (decay {smoothing:g} per step)" if smoothing else ""
     title_figure(figure, title, f"Seed {', '.join(seeds)}{means}", THEME)
     return png(figure)
 
@@ -111,7 +111,7 @@ def checkpoints(runs):
 
 
 def table(runs, labels):
-    """Losses at a few steps; the last column is the last step of each run."""
+    """A table of losses at a few steps; the last columns are for the last step of each run."""
     steps = checkpoints(runs)
     lines = ["| run | " + " | ".join(f"k = {k:,}" for k in steps[:-1]) + " | end | condition of the gradient, end |"]
     lines.append("|---" * (len(steps) + 2) + "|")
@@ -127,19 +127,19 @@ def table(runs, labels):
 
 
 def compare(paths, labels, out, smoothing, title=None):
-    """Draws and returns the table; RunError says what cannot be compared."""
+    """Plots the runs and returns the table; raises RunError if they cannot be compared."""
     runs = [read_problem_run(path) for path in paths]
     problems = sorted({run.config["problem"] for run in runs})
     if len(problems) > 1:
-        raise RunError(f"runs of different problems ({', '.join(problems)}); give those of one")
+        raise RunError(f"runs of different problems ({', '.join(problems)}); give runs of one problem")
     if labels and len(labels) != len(runs):
-        raise RunError(f"{len(labels)} --label for {len(runs)} runs; give one for each, in their order")
+        raise RunError(f"{len(labels)} --label for {len(runs)} runs; give one per run, in the same order")
     problem = problems[0]
     labels = labels or [run.name.removeprefix(problem + "_") for run in runs]
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     picture = out / f"{problem}.png"
-    write_file(picture, draw(runs, labels, smoothing, title or TITLES[problem]))
+    write_file(picture, plot(runs, labels, smoothing, title or TITLES[problem]))
     return f"{table(runs, labels)}\n\nPicture: {picture}"
 
 
@@ -153,12 +153,12 @@ def fraction(text):
 def main(arguments):
     parser = Parser(prog="compare_problems.py", description=__doc__.split("\n\n")[0],
                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="directory of ./train problem --out")
-    parser.add_argument("--out", required=True, metavar="DIR", help="where the picture goes")
-    parser.add_argument("--label", action="append", metavar="TEXT", help="name of a run, once for each in their order")
-    parser.add_argument("--title", help="of the picture")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories made by ./train problem --out")
+    parser.add_argument("--out", required=True, metavar="DIR", help="output directory of the figure")
+    parser.add_argument("--label", action="append", metavar="TEXT", help="label of a run; once per run, in the same order")
+    parser.add_argument("--title", help="title of the figure")
     parser.add_argument("--smoothing", type=fraction, default=0.8, metavar="X",
-                        help="weight of the past in the mean that is drawn, a step; 0: none (default: 0.8, the paper's)")
+                        help="decay per step of the plotted exponential averages; 0: no smoothing (default: 0.8, the paper's)")
     options = parser.parse_args(arguments)
     print(compare(options.runs, options.label, options.out, options.smoothing, options.title))
     return 0

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Draws what ./train --diagnose recorded: the singular values and the row norms of one matrix's update under every optimizer,
-and condition numbers and nuclear norms of gradient, momentum and update over the training.
+"""Plots the records of ./train --diagnose: the singular values and row norms of one matrix's update under every optimizer,
+and condition numbers and nuclear norms of gradient, momentum and update during training.
 
-Writes DIR/diagnose.json, DIR/diagnose.html (self-contained) and the pictures, and prints the table of medians.
+Writes DIR/diagnose.json, DIR/diagnose.html (self-contained) and the figures, and prints the table of medians.
 """
 import argparse
 import json
@@ -27,22 +27,22 @@ COLUMNS = [("gradient", "condition", "{:.3g}"), ("gradient", "nuclear", "{:.3g}"
 
 
 def choose_matrix(series, name, step):
-    """The matrix and the step whose updates are drawn: of the layer in the middle the first matrix of the MLP (else its first
-    one), at the last step that all runs have."""
+    """Chooses the matrix and the step to plot. Default: the first MLP matrix of the middle layer (else its first matrix), at
+    the last step that all runs have."""
     common = [s for s in series[0].steps if all(s in one.steps for one in series)]
     if step is not None and step not in common:
-        raise RunError(f"--step {step}: not diagnosed in every run; these steps are: {', '.join(map(str, common)) or 'none'}")
+        raise RunError(f"--step {step}: not recorded in every run; steps recorded in all: {', '.join(map(str, common)) or 'none'}")
     if not common:
-        raise RunError("no step was diagnosed in every run; train all with the same --diagnose N")
+        raise RunError("no step was recorded in every run; train all runs with the same --diagnose N")
     step = common[-1] if step is None else step
     here = [m for m in series[0].steps[step].values() if all("update" in one.steps[step].get(m["matrix"], {}) for one in series)]
     names = [m["matrix"] for m in here]
     if name is not None and name not in names:
-        raise RunError(f"--matrix {name}: has no update at step {step} in every run; these have: {', '.join(names) or 'none'}")
+        raise RunError(f"--matrix {name}: no update recorded at step {step} in every run; available matrices: {', '.join(names) or 'none'}")
     if name is None:
         hidden = [m for m in here if PARTS.get(m["role"]) == "hidden"]
         if not hidden:
-            raise RunError(f"no hidden matrix has an update at step {step} in every run; give --matrix NAME or --step N")
+            raise RunError(f"no hidden matrix has an update recorded at step {step} in every run; give --matrix NAME or --step N")
         layers = sorted({m["layer"] for m in hidden})
         middle = [m["matrix"] for m in hidden if m["layer"] == layers[len(layers) // 2]]
         name = next((n for n in middle if ".mlp." in n), middle[0])
@@ -75,7 +75,7 @@ def build_report(series, name, step):
 
 
 def table_rows(report):
-    header = ["series", "matrices"] + [f"{of} {words(key)}" for of, key, _ in COLUMNS]
+    header = ["series", "matrices"] + [f"{of} {column_label(key)}" for of, key, _ in COLUMNS]
     rows = []
     for row in report["medians"]:
         cells = [row["series"], row["matrices"] + (f" ({row['count']})" if row["count"] > 1 else "")]
@@ -86,15 +86,15 @@ def table_rows(report):
     return header, rows
 
 
-def words(key):
+def column_label(key):
     return {"condition": "κ", "nuclear": "nuclear norm", "stable_rank": "stable rank", "row_norm_cv": "row CV"}.get(key, key)
 
 
 ABOUT = """<p>Medians over the steps and the matrices. κ: largest singular value / (smallest + 1e-12). Stable rank: Frobenius norm² /
-largest singular value². Row CV: standard deviation of the rows’ norms over their mean. Alignment: cosine of the angle between
-update and weight. The gradient is that before clipping; the momentum of AdamW its first moment; the update what the step
-subtracted from the weights, divided by the learning rate, decoupled weight decay left out. A matrix that has not full rank (an
-embedding when fewer tokens than columns occur) has a κ that only says so.</p>"""
+largest singular value². Row CV: standard deviation of the row norms over their mean. Alignment: cosine of the angle between
+update and weight. The gradient is taken before clipping; AdamW’s momentum is its first moment; the update is what the step
+subtracted from the weights, divided by the learning rate, without decoupled weight decay. For a rank-deficient matrix (an
+embedding with fewer distinct tokens than columns), κ shows only the rank deficiency.</p>"""
 
 
 def write_report(out, title, series, report):
@@ -111,10 +111,10 @@ def write_report(out, title, series, report):
         write_file(out / f"{name}.png", themes["light"])
     from html import escape
     parts = [f"<h1>{escape(title)}</h1>",
-             picture(pictures["update"], "Singular values and row norms of the update, one panel an optimizer"),
+             picture(pictures["update"], "Singular values and row norms of the update, one panel per optimizer"),
              table(*table_rows(report), "numbers"), ABOUT]
     for of in OBJECTS:
-        parts += [f"<h2>The {of} over the training</h2>",
+        parts += [f"<h2>The {of} during training</h2>",
                   picture(pictures[f"traces_{of}"], f"Condition number and nuclear norm of the {of} against steps")]
     write_document(out / "diagnose.html", title,
                    [*parts, differences_table(report), environment_table(report), runs_table(report)])
@@ -124,11 +124,11 @@ def write_report(out, title, series, report):
 def parse_arguments(arguments):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories made by ./train --diagnose N")
-    parser.add_argument("--out", required=True, metavar="DIR", help="where the report goes")
-    parser.add_argument("--matrix", metavar="NAME", help="matrix whose update is drawn (default: of the MLP in the middle layer)")
-    parser.add_argument("--step", type=int, metavar="N", help="step of that update (default: the last that all runs have)")
-    parser.add_argument("--label", action="append", metavar="TEXT", help="name of a run; once for each, in the order of the runs")
-    parser.add_argument("--title", default="Diagnostics of training runs", help="heading of page and pictures")
+    parser.add_argument("--out", required=True, metavar="DIR", help="output directory of the report")
+    parser.add_argument("--matrix", metavar="NAME", help="matrix to plot (default: an MLP matrix of the middle layer)")
+    parser.add_argument("--step", type=int, metavar="N", help="step to plot (default: the last one that all runs have)")
+    parser.add_argument("--label", action="append", metavar="TEXT", help="label of a run; once per run, in the same order")
+    parser.add_argument("--title", default="Diagnostics of training runs", help="title of the page and the figures")
     return parser.parse_args(arguments)
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints a Python 3 that has numpy and matplotlib (Debian's own before whatever else is on the path), or says what to install.
+# Prints the path of a Python 3 with numpy and matplotlib (Debian's own first, then the one on the path), or an error.
 for python in /usr/bin/python3 "$(command -v python3)"; do
     if [ -x "$python" ] && "$python" -c 'import numpy, matplotlib' 2>/dev/null; then
         echo "$python"

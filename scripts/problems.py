@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Runs every preset of a matrix problem (configs/problems/NAME_*.conf), or some of them, and draws them.
+"""Runs every preset of a matrix problem (configs/problems/NAME_*.conf), or some of them, and plots the results.
 
-Finished runs in DIR are kept; the others are made anew. Options after -- go to every run (--seed 142, --threads 1).
+Finished runs in DIR are kept; the others start over. Options after -- are passed to every run (--seed 142, --threads 1).
 """
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def presets_of(problem, wanted):
 
 
 def is_finished(directory):
-    """Finished, or known to diverge: the same command would end the same way."""
+    """True if finished or diverged: running it again would give the same result."""
     try:
         return read_run(directory).end_reason in ("finished", "diverged")
     except RunError:
@@ -38,7 +38,7 @@ def is_finished(directory):
 
 
 def train(program, preset, directory, extra):
-    """Makes the run; one that diverges is a result, other failures end the script."""
+    """Runs a preset. Divergence is a result; other failures raise RunError."""
     command = [str(program), "problem", "--config", str(preset), "--out", str(directory), "--overwrite", "--quiet", *extra]
     print(f"{preset.stem} ...", flush=True)
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
@@ -56,9 +56,9 @@ def main(arguments):
         arguments = arguments[:arguments.index("--")]
     parser = Parser(prog="problems.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("problem", choices=sorted(TITLES))
-    parser.add_argument("--out", default="runs/problems", metavar="DIR", help="for the runs and the picture (default: %(default)s)")
-    parser.add_argument("--preset", action="append", default=[], metavar="NAME", help="only this one; may be repeated")
-    parser.add_argument("--smoothing", type=float, default=0.8, metavar="X", help="as compare_problems.py's")
+    parser.add_argument("--out", default="runs/problems", metavar="DIR", help="output directory of the runs and the figure (default: %(default)s)")
+    parser.add_argument("--preset", action="append", default=[], metavar="NAME", help="run only this preset; may be repeated")
+    parser.add_argument("--smoothing", type=float, default=0.8, metavar="X", help="see compare_problems.py")
     parser.add_argument("--train", default=str(ROOT / "train"), metavar="FILE", help="the program (default: ./train)")
     options = parser.parse_args(arguments)
     out = Path(options.out)

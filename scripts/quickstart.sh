@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# From a fresh machine to a comparison of optimizers: sets up, builds, makes token shards of real text, trains the
-# same small model with AdamW, Muon and NorMuon, each at its own tuned learning rates, and draws what came out.
-# May be stopped at any time and run again: finished steps are kept, a stopped run goes on where it was.
+# From a fresh machine to a comparison of optimizers: installs dependencies, builds, tokenizes a real text, trains the same
+# small model with AdamW, Muon and NorMuon, each with its own tuned learning rates, and plots the results.
+# It can be stopped at any time and run again: finished stages are kept, and a stopped run resumes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,10 +9,10 @@ usage() {
     cat <<'TEXT'
 usage: scripts/quickstart.sh [--text FILE]... [--out DIR] [--fresh] [-- TRAIN OPTIONS]
   --text FILE   train on this text (may be repeated) instead of the novels of Jane Austen
-  --out DIR     where tokens, runs and the report go (default: runs/quickstart)
-  --fresh       start over: forget the runs that are there
-  -- ...        further options for every ./train, for example:  -- --steps 100
-Trains AdamW, Muon and NorMuon with configs/demo.conf and the rates of configs/demo_NAME.conf.
+  --out DIR     output directory of tokens, runs and the report (default: runs/quickstart)
+  --fresh       start over: discard existing runs
+  -- ...        more options for every ./train, for example:  -- --steps 100
+Trains AdamW, Muon and NorMuon with configs/demo.conf and the settings in configs/demo_NAME.conf.
 TEXT
 }
 
@@ -28,7 +28,7 @@ fail() {
 stopped() {
     trap - EXIT
     echo >&2
-    echo "quickstart: stopped while $stage. Run it again to go on from here." >&2
+    echo "quickstart: stopped while $stage. Run it again to resume." >&2
     exit 130
 }
 trap stopped INT TERM
@@ -53,11 +53,11 @@ while [ $# -gt 0 ]; do
     esac
 done
 
-# What a result depends on, besides the program: when it changes, what is there is made anew.
+# Fingerprint of the inputs of a stage: when they change, its outputs are rebuilt.
 fingerprint() { cksum | cut -d ' ' -f 1,2; }
 
 set_up() {
-    stage="installing what is missing"
+    stage="installing dependencies"
     scripts/setup.sh build plot
     python=$(scripts/find_python.sh)
     stage="building"
@@ -70,17 +70,17 @@ make_corpus() {
     stage="fetching the novels"
     if ! compgen -G 'corpus/austen/*.txt' >/dev/null; then
         say "Fetching the text: six novels of Jane Austen"
-        "$python" scripts/austen.py corpus/austen || fail "no text to train on (why is said above); give one: scripts/quickstart.sh --text FILE"
+        "$python" scripts/austen.py corpus/austen || fail "no text to train on (see above); give one: scripts/quickstart.sh --text FILE"
     fi
     texts=(corpus/austen/*.txt)
 }
 
 make_tokens() {
     local mark
-    stage="making tokens"
+    stage="tokenizing"
     mark=$(cksum "${texts[@]}" | fingerprint)
     if [ "$(cat "$out/tokens/made_from" 2>/dev/null)" != "$mark" ]; then
-        say "Making token shards (a token is a byte)"
+        say "Tokenizing (one token per byte)"
         mkdir -p "$out/tokens"
         rm -f "$out"/tokens/text_*.bin
         ./train tokenize --vocab bytes --out "$out/tokens" --name text "${texts[@]}"
@@ -98,17 +98,17 @@ train_one() { # optimizer
     if [ "$fresh" = yes ] || [ "$(cat "$run.settings" 2>/dev/null)" != "$mark" ]; then state=absent; fi
     case $state in
     finished)
-        echo "$name: finished before, kept (--fresh starts over)"
+        echo "$name: already finished, kept (--fresh starts over)"
         return
         ;;
     unfinished*)
-        say "Training $name: going on (${state/unfinished/step})"
+        say "Training $name: resuming (${state/unfinished/step})"
         ./train --resume "$run" || status=$?
         ;;
     absent)
         say "Training $name"
         rm -f "$run.settings"
-        # The mark is written once the run is there: a directory without it is overwritten.
+        # The fingerprint is written once the run exists: a directory without it is overwritten.
         ./train "${settings[@]}" --out="$run" --overwrite "${extra[@]}" || status=$?
         if [ $status -eq 0 ] || [ $status -eq 75 ]; then echo "$mark" >"$run.settings"; fi
         ;;
@@ -116,7 +116,7 @@ train_one() { # optimizer
     case $status in
     0) ;;
     75) stopped ;;
-    *) fail "./train stopped with status $status while $stage; its message is above, its log is $run/log.txt" ;;
+    *) fail "./train failed with status $status while $stage; see its message above and $run/log.txt" ;;
     esac
 }
 

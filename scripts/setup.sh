@@ -1,26 +1,26 @@
 #!/usr/bin/env bash
-# Installs what the project needs from Debian's or Ubuntu's packages, and only what is missing.
-# usage: scripts/setup.sh [build] [test] [plot] [download] [peers] [sanitize]      (none named: all but the last)
+# Installs the missing dependencies of the project from Debian or Ubuntu packages.
+# usage: scripts/setup.sh [build] [test] [plot] [download] [peers] [sanitize]      (default: all but the last)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'TEXT'
 usage: scripts/setup.sh [build] [test] [plot] [download] [peers] [sanitize]
-Installs, by apt-get as root or with sudo, what is missing for
-  build   the program: gcc, make, the C library's headers, OpenBLAS (for speed)
-  test    the tests: cmocka, a C++ compiler (headers are checked in both languages), and what `plot` and
-          `download` need
+Installs missing dependencies with apt-get, as root or with sudo. Profiles:
+  build   the program: gcc, make, C library headers, OpenBLAS (for speed)
+  test    the tests: cmocka, a C++ compiler (headers are checked in both languages), and the packages of `plot`
+          and `download`
   plot    the comparison: Python with numpy and matplotlib
   download  get_fineweb.sh and get_vocab.sh: curl with certificates
-  peers   what results are compared with and exported to, where it can be had: PyTorch, and in .venv the Python packages
-          of tests/requirements.txt (transformers, tokenizers, tiktoken, tensorboard, wandb)
+  peers   programs to compare with and export to, if available: PyTorch, and in .venv the Python packages of
+          tests/requirements.txt (transformers, tokenizers, tiktoken, tensorboard, wandb)
   sanitize  make fuzz, leaks and tsan: clang with its OpenMP runtime, valgrind
-No profile named: all but sanitize. Where nothing is missing it does nothing.
+Default: all but sanitize. Does nothing if nothing is missing.
 TEXT
 }
 
-# A name of a need, the package that provides it, and what to do where there is no apt-get.
+# For each dependency: its Debian packages, and its description for systems without apt-get.
 declare -A PACKAGE=(
     [compiler]="gcc" [make]="make" [headers]="libc6-dev" [openblas]="libopenblas0-openmp"
     [cxx]="g++" [cmocka]="libcmocka-dev" [python]="python3" [plotting]="python3-numpy python3-matplotlib"
@@ -36,9 +36,9 @@ declare -A WHAT=(
     [cxx]="a C++17 compiler (the command g++)"
     [cmocka]="cmocka, the C test library (cmocka.h and libcmocka)"
     [python]="Python 3.8 or later (the command python3)"
-    [plotting]="a Python 3 with numpy and matplotlib (pip install numpy matplotlib does it too)"
+    [plotting]="a Python 3 with numpy and matplotlib (or pip install numpy matplotlib)"
     [curl]="curl (the command curl)"
-    [venv]="Python's venv (optional: .venv, which some tests need, cannot be made without it)"
+    [venv]="Python's venv (optional: needed to create .venv, which some tests use)"
     [torch]="PyTorch for Python (optional: some tests compare with it)"
     [clang]="clang (the command clang)"
     [libomp]="the OpenMP runtime of clang with libarcher.so"
@@ -82,16 +82,16 @@ has() {
     esac
 }
 
-# The Python that Debian's packages are for, before whatever else is on the path.
+# Debian's own Python, for which the packages are, else the one on the path.
 system_python() { if [ -x /usr/bin/python3 ]; then echo /usr/bin/python3; else echo python3; fi; }
 
-# The virtual environment: made anew when the requirements are others than those it was made from. Without it some tests
-# are skipped, so nothing here is an error.
+# Creates the virtual environment, again if the requirements have changed. Without it some tests are skipped, so failures
+# here are not errors.
 install_peers() {
     local log
     cmp -s tests/requirements.txt .venv/made-from && return 0
     if [ -e .venv ] && [ ! -e .venv/made-from ]; then
-        echo "setup: .venv is not one that this script made, so it is left as it is; tests that need ours are skipped" >&2
+        echo "setup: .venv was not created by this script, so it is left unchanged; tests that need ours are skipped" >&2
         return 0
     fi
     has venv || return 0
@@ -103,11 +103,11 @@ install_peers() {
         cp tests/requirements.txt .venv/made-from
     else
         printf '%s\n' "$log" | tail -n 3 | cut -c 1-300 | sed 's/^/  | /' >&2
-        echo "setup: going on without the packages of tests/requirements.txt (no network?); tests that need them are skipped" >&2
+        echo "setup: continuing without the packages of tests/requirements.txt (no network?); tests that need them are skipped" >&2
     fi
 }
 
-missing_of() { # needs... -> the missing ones, one a line
+missing_of() { # dependencies... -> the missing ones, one per line
     local need
     for need in "$@"; do has "$need" || echo "$need"; done
 }
@@ -122,7 +122,7 @@ as_root() {
     fi
 }
 
-# Its many lines are shown only when it fails.
+# Prints the output of apt-get only if it fails.
 apt_get() {
     local log
     log=$(as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 "$@" 2>&1) && return 0
@@ -132,7 +132,7 @@ apt_get() {
 
 can_install() {
     if ! command -v apt-get >/dev/null; then
-        echo "setup: no apt-get here (not Debian or Ubuntu), so nothing can be installed automatically" >&2
+        echo "setup: no apt-get (not Debian or Ubuntu), so nothing can be installed automatically" >&2
         return 1
     fi
     if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
@@ -141,20 +141,20 @@ can_install() {
     fi
 }
 
-# With patience: a mirror may be unwell for a moment.
+# Retries, since a mirror may be unavailable for a moment.
 install_packages() {
     local try
     echo "setup: installing $* (a few minutes on a fresh machine)" >&2
     for try in 1 2 3; do
         apt_get install -y --no-install-recommends "$@" && return 0
         [ "$try" -eq 3 ] && return 1
-        echo "setup: that failed, trying again with fresh package lists" >&2
+        echo "setup: installation failed, retrying with fresh package lists" >&2
         sleep $((3 * try))
         apt_get update || true
     done
 }
 
-report() { # what is still missing
+report() { # dependencies that are still missing
     local need packages=""
     echo "error: missing for this project:" >&2
     for need in "$@"; do
@@ -162,7 +162,7 @@ report() { # what is still missing
         packages="$packages ${PACKAGE[$need]}"
     done
     echo "Install on Debian or Ubuntu, as root:  apt-get update && apt-get install -y$packages" >&2
-    echo "Elsewhere: the same things from your system's packages; then run this again." >&2
+    echo "On other systems: install the same packages, then run this again." >&2
 }
 
 needs=() peers=no
@@ -176,7 +176,7 @@ for profile in "$@"; do
     peers) needs+=(python venv torch) peers=yes ;;
     sanitize) needs+=(clang libomp valgrind) ;;
     -h | --help) usage && exit 0 ;;
-    *) echo "error: unknown profile '$profile'; there are build, test, plot, download, peers and sanitize" >&2 && exit 1 ;;
+    *) echo "error: unknown profile '$profile'; the profiles are build, test, plot, download, peers and sanitize" >&2 && exit 1 ;;
     esac
 done
 
@@ -185,14 +185,14 @@ read -ra missing <<<"$(missing_of "${needs[@]}" | sort -u | tr '\n' ' ')"
 if [ ${#missing[@]} -gt 0 ] && can_install; then
     # A fresh machine has no package lists yet.
     compgen -G '/var/lib/apt/lists/*Packages*' >/dev/null || apt_get update || true
-    # Releases that lack the build with OpenMP threads have OpenBLAS under this name.
+    # Releases without an OpenMP build of OpenBLAS have it under this name.
     apt-cache show "${PACKAGE[openblas]}" >/dev/null 2>&1 || PACKAGE[openblas]=libopenblas0
     packages=() optional=()
     for need in "${missing[@]}"; do
         read -ra more <<<"${PACKAGE[$need]}"
         if is_optional "$need"; then optional+=("${more[@]}"); else packages+=("${more[@]}"); fi
     done
-    # One that cannot be had must not keep away the others.
+    # Optional packages are installed separately, so that their failure does not affect the others.
     if [ ${#packages[@]} -eq 0 ] || install_packages "${packages[@]}"; then
         if [ ${#optional[@]} -gt 0 ]; then install_packages "${optional[@]}" || true; fi
     fi
@@ -201,7 +201,7 @@ fi
 required=()
 for need in $(missing_of "${missing[@]}"); do
     if is_optional "$need"; then
-        echo "setup: going on without ${WHAT[$need]}" >&2
+        echo "setup: continuing without ${WHAT[$need]}" >&2
     else
         required+=("$need")
     fi

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Trains every point of a grid, or points drawn at random, for several optimizers and seeds, as many runs at once as the
-machine takes, and compares the best setting of each optimizer.
+"""Trains every point of a grid, or random points, for several optimizers and seeds, with as many concurrent runs as the
+machine allows, and compares the best setting of each optimizer.
 
   scripts/sweep.py --config configs/demo.conf --optimizer adamw,muon --grid embed-lr=2e-3,4e-3 \\
       --grid adamw:lr=2e-3,4e-3 --grid muon:lr=0.01,0.02,0.04 --seeds 1,2,3 --out runs/sweep -- --train-data ...
 
-An axis is any option of ./train; with `NAME:` before it, it is that optimizer's alone and goes before a common one.
-The best setting has the lowest final validation loss, averaged over the seeds; a run that diverged counts as infinite.
+An axis is any option of ./train; with the prefix `NAME:` it applies only to that optimizer and overrides a common axis.
+The best setting has the lowest final validation loss, averaged over the seeds; a diverged run counts as infinite.
 
-Runs, sweep.json, and the comparison (report/) go to --out. Ctrl-C stops the runs with a checkpoint; the same command
-goes on from there. It also may be given again with more values, optimizers or seeds: what is done is not repeated.
+Runs, sweep.json, and the comparison (report/) are written to --out. Ctrl-C stops the runs with a checkpoint; the same
+command resumes. It can also be repeated with more values, optimizers or seeds: finished runs are not repeated.
 """
 import argparse
 import itertools
@@ -24,19 +24,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 
-from compare import compare, print_table, write_report  # noqa: E402  (goes on under a Python with matplotlib)
+from compare import compare, print_table, write_report  # noqa: E402  (restarts with a Python that has matplotlib)
 from cli import ROOT, Parser, run_main, write_file  # noqa: E402
 from runner import Job, Results, SearchError, plan_of, run_jobs, run_name  # noqa: E402
 from runs import read_config  # noqa: E402
 from sweep_points import Point, edge_notes, find_best, points_table, print_points  # noqa: E402
 
-MEMORY_SHARE = 0.9  # of what is available that the runs may plan to use together
-OURS = ("out", "seed", "optimizer", "resume", "threads", "steps")  # options that are this script's, not for after --
+MEMORY_SHARE = 0.9  # fraction of the available memory that the concurrent runs may use
+OURS = ("out", "seed", "optimizer", "resume", "threads", "steps")  # options set by this script, not allowed after --
 
 
 @dataclass
 class Axis:
-    """An option and its values, or the ends between which values are drawn."""
+    """An option and its values, or the range to sample from."""
 
     option: str
     values: list = None
@@ -44,7 +44,7 @@ class Axis:
     high: float = None
     whole: bool = False
 
-    def draw(self, rng):
+    def sample(self, rng):
         if self.values:
             return rng.choice(self.values)
         value = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
@@ -52,7 +52,7 @@ class Axis:
 
 
 def canonical(value):
-    """One text for one number, however it is written; other texts as they are."""
+    """A canonical text for a number, however it is written; other texts are unchanged."""
     try:
         return value if re.fullmatch(r"\d+", value) else f"{float(value):.15g}"
     except ValueError:
@@ -84,7 +84,7 @@ def range_axis(text):
     except ValueError:
         axis = None
     if not axis or not 0 < axis.low < axis.high < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}': the ends are two numbers above 0, the lower first: lr=1e-4..1e-2")
+        raise argparse.ArgumentTypeError(f"'{text}': a range has two positive numbers, the lower first: lr=1e-4..1e-2")
     return optimizer, axis
 
 
@@ -103,19 +103,19 @@ def seeds(text):
 
 
 def axes_of(optimizer, axes):
-    """The axes of one optimizer: {option: Axis}, its own before the common ones."""
+    """The axes of one optimizer: {option: Axis}; its own override the common ones."""
     found = {axis.option: axis for owner, axis in axes if owner is None}
     found.update({axis.option: axis for owner, axis in axes if owner == optimizer})
     return found
 
 
-def points_of(optimizer, axes, draws):
-    """The points {option: value} of one optimizer: the whole grid, or `draws` random ones. More draws keep the earlier."""
+def points_of(optimizer, axes, samples):
+    """The points {option: value} of one optimizer: the whole grid, or `samples` random ones. More samples keep the earlier."""
     axes = axes_of(optimizer, axes)
-    if not draws:
+    if not samples:
         return [dict(zip(axes, values)) for values in itertools.product(*(axis.values for axis in axes.values()))]
-    points = [{option: axis.draw(random.Random(f"{optimizer} {option} {i}")) for option, axis in axes.items()}
-              for i in range(draws)]
+    points = [{option: axis.sample(random.Random(f"{optimizer} {option} {i}")) for option, axis in axes.items()}
+              for i in range(samples)]
     return list({tuple(point.items()): point for point in points}.values())
 
 
@@ -123,20 +123,20 @@ class Sweep:
     def __init__(self, options):
         self.options = options
         self.out = Path(options.out)
-        # What every run shares; a sweep with other settings must go elsewhere.
+        # The settings common to all runs; a sweep with other settings needs another directory.
         settings = {"configs": [read_config(Path(path)) for path in options.config], "steps": options.steps,
                     "extra": options.extra}
         self.results = Results(self.out, "sweep.json", self.out / "runs", settings)
-        self.failures = {}  # what failed: why
+        self.failures = {}  # {run or setting: error}
 
     def train_options(self, optimizer, point, seed):
         steps = [] if self.options.steps is None else ["--steps", str(self.options.steps)]
-        # The last of an option given twice counts: the point's.
+        # If an option is given twice, the last one counts: the point's.
         return [*(word for path in self.options.config for word in ("--config", path)), "--keep=1", *self.options.extra,
                 *steps, "--optimizer", optimizer, "--seed", seed, *(f"--{option}={value}" for option, value in point.items())]
 
     def plan(self):
-        """The jobs that are left to do, and how many of them fit into the machine at once with how many threads."""
+        """The remaining jobs, the number of concurrent runs, their threads, and their memory limit."""
         jobs, available, refused = [], math.inf, {}
         wanted = [(optimizer, point) for optimizer in self.options.optimizer
                   for point in points_of(optimizer, self.options.axes, self.options.random)]
@@ -173,7 +173,7 @@ class Sweep:
     def run(self):
         jobs, at_once, threads, memory = self.plan()
         known = len(self.about) - len(jobs)
-        print(f"{len(self.about)} runs, {known} of them done before" if known else f"{len(jobs)} runs", end="")
+        print(f"{len(self.about)} runs, {known} already done" if known else f"{len(jobs)} runs", end="")
         print(f"; up to {at_once} at a time with {threads} thread{'s' if threads > 1 else ''} each" if jobs else "", flush=True)
         for what, why in self.failures.items():
             print(f"{what}: FAILED: {why}", flush=True)
@@ -199,7 +199,7 @@ class Sweep:
         run_jobs(self.options.train, jobs, on_end, at_once, memory)
 
     def points(self):
-        """All points that have results, those of earlier commands included."""
+        """All points with results, including those of earlier commands."""
         points = {}
         for name, result in self.results.runs.items():
             key = (result["optimizer"], tuple(sorted(result["point"].items())))
@@ -227,10 +227,10 @@ class Sweep:
         report["notes"] += edge_notes(points, best, axes)
         together = [result["at_once"] for result in self.results.runs.values()]
         if max(together) > 1:
-            report["notes"].append(f"up to {max(together)} runs were at work at once: their times are those of a shared machine")
+            report["notes"].append(f"up to {max(together)} runs ran concurrently: their times are those of a shared machine")
         if len(points) > len(best):
-            report["notes"].append("each best setting was chosen by the losses shown here, which flatters all of them a little; "
-                                   "seeds that the sweep has not seen would tell more")
+            report["notes"].append("each best setting was selected by the losses shown here, which are therefore slightly optimistic; "
+                                   "repeat the best settings with new seeds for unbiased losses")
         print("\nThe best setting of each optimizer:\n")
         print_table(report)
         self.write(series, report, points, best)
@@ -267,18 +267,18 @@ def parse_arguments(arguments):
     parser.add_argument("--grid", type=grid_axis, action="append", default=[], metavar="[NAME:]OPTION=V,V,...",
                         help="values of an option; may be repeated")
     parser.add_argument("--range", type=range_axis, action="append", default=[], metavar="[NAME:]OPTION=A..B",
-                        help="with --random: values are drawn between A and B, their logarithm evenly")
-    parser.add_argument("--random", type=int, default=0, metavar="K", help="draw K points for each optimizer instead of the whole grid")
+                        help="with --random: values are sampled log-uniformly between A and B")
+    parser.add_argument("--random", type=int, default=0, metavar="K", help="sample K points per optimizer instead of the whole grid")
     parser.add_argument("--seeds", type=seeds, default=["1"], metavar="LIST", help="seeds of every point (default: 1)")
     parser.add_argument("--steps", type=int, metavar="N", help="steps of every run (default: the configuration's)")
-    parser.add_argument("--out", required=True, metavar="DIR", help="where runs, results and the comparison go")
-    parser.add_argument("--jobs", type=int, metavar="N", help="runs at once (default: what cores and memory allow)")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of a run (default: cores / runs at once)")
-    parser.add_argument("--baseline", metavar="NAME", help="optimizer that the others are compared with (default: adamw, else the first)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="output directory of runs, results and the comparison")
+    parser.add_argument("--jobs", type=int, metavar="N", help="concurrent runs (default: what cores and memory allow)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads per run (default: cores / concurrent runs)")
+    parser.add_argument("--baseline", metavar="NAME", help="optimizer to compare the others with (default: adamw, else the first)")
     parser.add_argument("--target", "--target-loss", type=float, metavar="LOSS",
-                        help="validation loss to reach (default: the baseline's final one); judged by the public benchmark's rule")
-    parser.add_argument("--title", default="The best setting of each optimizer", help="heading of page and pictures")
-    parser.add_argument("--train", default=str(ROOT / "train"), metavar="PROGRAM", help="the trainer (default: ./train)")
+                        help="target validation loss (default: the baseline's final one); judged by the public benchmark's rule")
+    parser.add_argument("--title", default="The best setting of each optimizer", help="title of the page and the figures")
+    parser.add_argument("--train", default=str(ROOT / "train"), metavar="PROGRAM", help="training program (default: ./train)")
     options = parser.parse_args(arguments)
     options.extra, options.axes = extra, options.grid + options.range
     check_options(parser, options)
@@ -294,7 +294,7 @@ def check_options(parser, options):
         if not Path(path).is_file():
             parser.error(f"--config {path}: no such file")
     if options.range and not options.random:
-        parser.error("--range needs --random K, the number of points to draw")
+        parser.error("--range needs --random K, the number of points to sample")
     if options.random and not options.axes:
         parser.error("--random needs an axis: --range lr=1e-4..1e-2")
     if options.target is not None and not math.isfinite(options.target):
@@ -305,12 +305,12 @@ def check_options(parser, options):
     keys = [(owner, axis.option) for owner, axis in options.axes]
     for owner, option in keys:
         if keys.count((owner, option)) > 1:
-            parser.error(f"{owner + ':' if owner else ''}{option} is given twice; put all its values into one list")
+            parser.error(f"{owner + ':' if owner else ''}{option} is given twice; put all its values in one list")
     if options.baseline and options.baseline not in options.optimizer:
         parser.error(f"--baseline {options.baseline}: not among --optimizer {','.join(options.optimizer)}")
     for word in options.extra:
         if re.match(r"--([a-z-]+)", word) and re.match(r"--([a-z-]+)", word)[1] in OURS:
-            parser.error(f"{word} cannot stand after --: this script gives it to each run")
+            parser.error(f"{word} is not allowed after --: this script sets it for each run")
 
 
 def main(arguments):
@@ -320,7 +320,7 @@ def main(arguments):
         sweep.run()
         sweep.report()
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        print("\nstopped; run the same command to resume", file=sys.stderr)
         return 130
     for what, why in sweep.failures.items():
         print(f"error: {what}: {why}", file=sys.stderr)

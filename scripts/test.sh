@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds, and runs every test. The last line is "N passed, N failed" (", N skipped" where
-# a test could not run here); the exit status is 0 when none failed.
+# Installs missing dependencies, builds, and runs every test. The last line is "N passed, N failed" (", N skipped" if some
+# tests cannot run here); the exit status is 0 if none failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-stop() { # where
+stop() { # stage
     echo "error: $1 failed; the lines above say why" >&2
     echo "0 passed, 1 failed"
     exit 1
@@ -18,7 +18,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0
 make --no-print-directory -s test 2>&1 | tee "$log" || status=1
-# make adds lines of its own after a failure: the summary, with the names of what failed, comes last again.
+# make prints more lines after a failure: repeat the summary, with the names of failed tests, at the end.
 summary=$(grep -E '^(failed: .*|[0-9]+ passed, [0-9]+ failed.*)$' "$log") || stop "the test run"
 if [ "$(tail -n 1 "$log")" != "$(tail -n 1 <<<"$summary")" ]; then echo "$summary"; fi
 exit "$status"

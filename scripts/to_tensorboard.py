@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes runs as TensorBoard event files, DIR/RUN/events...; then: tensorboard --logdir DIR
 
-Given again (for a run that has gone on), it replaces the files that it wrote before.
+Run again (after a run has continued), it replaces the files it wrote before.
 """
 import argparse
 import shutil
@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 from cli import Parser, run_main, use_python_with  # noqa: E402
 from export import read_runs, steps_of, utf8_directory  # noqa: E402
 
-SUFFIX = ".polar"  # tells our files from others
+SUFFIX = ".polar"  # marks our files
 
 
 def write_events(run, out):
@@ -25,7 +25,7 @@ def write_events(run, out):
     place = out / run.name
     place.mkdir(parents=True, exist_ok=True)
     steps = steps_of(run)
-    # Written aside: a reader never sees half of it, and the earlier file stays until then.
+    # Written to a temporary directory first: readers never see a partial file, and the old one stays until then.
     aside = Path(tempfile.mkdtemp(prefix=".export-", dir=place))
     try:
         writer = EventFileWriter(str(aside), filename_suffix=SUFFIX)
@@ -46,7 +46,7 @@ def write_events(run, out):
 def main(arguments):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories made by ./train")
-    parser.add_argument("--out", required=True, metavar="DIR", help="where the event files go")
+    parser.add_argument("--out", required=True, metavar="DIR", help="output directory of the event files")
     options = parser.parse_args(arguments)
     use_python_with("tensorboard")
     out = utf8_directory(options.out)

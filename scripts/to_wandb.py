@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes runs in the format of Weights & Biases: into DIR/wandb/offline-run-*, for `wandb sync` to send later, or with
---online straight to the server that wandb is logged in to.
+"""Exports runs to Weights & Biases: to DIR/wandb/offline-run-*, which `wandb sync` uploads later, or with --online directly
+to the server that wandb is logged in to.
 
-Given again (for a run that has gone on), it replaces what it wrote before, and the run keeps its id. Times on the server are
-those of the export; train/elapsed_s has the run's own.
+Run again (after a run has continued), it replaces its earlier output, and the run keeps its id. Times on the server are
+those of the export; train/elapsed_s has the times of the run.
 """
 import argparse
 import os
@@ -45,13 +45,13 @@ def main(arguments):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories made by ./train")
     parser.add_argument("--project", default="polar", metavar="NAME", help="project of the runs (default: polar)")
-    parser.add_argument("--out", default=".", metavar="DIR", help="the directory wandb is made in (default: here)")
-    parser.add_argument("--online", action="store_true", help="send them now")
+    parser.add_argument("--out", default=".", metavar="DIR", help="parent of the wandb directory (default: the current directory)")
+    parser.add_argument("--online", action="store_true", help="upload now")
     options = parser.parse_args(arguments)
     use_python_with("wandb")
-    os.environ["WANDB_SILENT"] = "true"  # errors are raised all the same
+    os.environ["WANDB_SILENT"] = "true"  # errors are still raised
     if not options.online:
-        os.environ["WANDB_ERROR_REPORTING"] = "false"  # offline is offline
+        os.environ["WANDB_ERROR_REPORTING"] = "false"  # no network access when offline
     runs = read_runs(options.runs)
     sys.argv[1:] = map(as_text, arguments)  # wandb records the command line, and as UTF-8
     utf8_directory(options.out).mkdir(parents=True, exist_ok=True)

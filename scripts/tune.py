@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Searches an optimizer's learning rates: the same small search for every optimizer.
+"""Tunes an optimizer's learning rates by coordinate search: the same small search for every optimizer.
 
-Each rate given is an axis. Its values (one value C stands for C/2, C, 2C) are tried with the other axes at their
-best so far; while the best is at an edge the axis grows by a factor of 2. The axes take turns until a whole turn
-changes nothing, so that at the end every neighbour at a factor of 2 has been tried and is worse. --choice adds another
-number as an axis that does not grow, such as beta2=0.95,0.99. The measure is the final validation loss, averaged over
-the seeds; a run that diverged counts as infinite.
+Each given learning rate is an axis. Its values (one value C stands for C/2, C, 2C) are tried with the other axes at their
+best so far; while the best value is at an edge, the axis grows by a factor of 2. The search cycles through the axes until
+a whole cycle changes nothing, so at the end every neighbour at a factor of 2 has been tried and is worse. --choice adds
+another number as an axis that does not grow, such as beta2=0.95,0.99. The objective is the final validation loss, averaged
+over the seeds; a diverged run counts as infinite.
 
-The runs and tune.json go to --out. Run again after an interruption: finished runs are not repeated.
+The runs and tune.json are written to --out. Run it again after an interruption: finished runs are not repeated.
 """
 import argparse
 import math
@@ -35,7 +35,7 @@ def rates(text):
 
 
 def choice(text):
-    """OPTION=V,V: (option, values). Options joined by + have the same value."""
+    """Parses OPTION=V,V as (option, values). Options joined by + share the value."""
     name, _, values = text.partition("=")
     try:
         numbers = [float(part) for part in values.split(",")]
@@ -57,8 +57,8 @@ def seeds(text):
 def coordinate_search(axes, evaluate, most_steps=8, fixed=()):
     """Minimizes evaluate(point) over a grid that grows by factors of 2. axes: {name: [values]} in ascending order.
 
-    A point is a dictionary {name: value}. Returns (best point, its value). most_steps bounds how far one axis grows
-    beyond an edge; those named in `fixed` do not grow.
+    A point is a dictionary {name: value}. Returns (best point, its value). most_steps limits the growth of one axis beyond
+    an edge; the axes in `fixed` do not grow.
     """
     grids = {name: list(values) for name, values in axes.items()}
     best = {name: values[len(values) // 2] for name, values in grids.items()}
@@ -89,12 +89,12 @@ def as_options(point):
 
 
 class Search:
-    """Runs ./train at points of the grid and remembers what came out, in tune.json."""
+    """Runs ./train at points of the grid and records the results in tune.json."""
 
     def __init__(self, options, axes):
         self.options = options
         self.axes = axes
-        # What every run of this search shares; a search with other settings must go elsewhere.
+        # The settings common to all runs; a search with other settings needs another directory.
         settings = {"config": read_config(Path(options.config)), "optimizer": options.optimizer,
                     "steps": options.steps, "extra": options.extra}
         self.results = Results(Path(options.out), "tune.json", Path(options.out), settings)
@@ -155,13 +155,13 @@ def parse_arguments(arguments):
     parser.add_argument("--optimizer", required=True, metavar="NAME", help="optimizer of the hidden matrices")
     for axis in AXES:
         parser.add_argument(f"--{axis}", type=rates, metavar="RATES", required=axis == "lr",
-                            help="values to begin with: 1e-3,2e-3,4e-3, or one for its halves and doubles")
+                            help="initial values: 1e-3,2e-3,4e-3, or one value C for C/2, C, 2C")
     parser.add_argument("--choice", type=choice, action="append", default=[], metavar="OPTION=V,V",
-                        help="another option's values, tried like a rate but only these; OPTION+OPTION have the same value")
+                        help="values of another option: only these are tried; OPTION+OPTION share the value")
     parser.add_argument("--steps", type=int, required=True, metavar="N", help="steps of every run")
-    parser.add_argument("--out", required=True, metavar="DIR", help="where runs and tune.json go")
+    parser.add_argument("--out", required=True, metavar="DIR", help="output directory of runs and tune.json")
     parser.add_argument("--seeds", type=seeds, default=["1"], metavar="LIST", help="seeds of every point (default: 1)")
-    parser.add_argument("--train", default=str(ROOT / "train"), metavar="PROGRAM", help="the trainer (default: ./train)")
+    parser.add_argument("--train", default=str(ROOT / "train"), metavar="PROGRAM", help="training program (default: ./train)")
     options = parser.parse_args(arguments)
     options.extra = extra
     if options.steps < 1:
@@ -180,10 +180,10 @@ def main(arguments):
         search = Search(options, axes)
         best = coordinate_search(axes, search.evaluate, fixed=choices)
         if not math.isfinite(best[1]):
-            raise SearchError("every run diverged; begin with lower rates")
+            raise SearchError("every run diverged; start with lower learning rates")
         search.save(best={"point": best[0], "val_loss": best[1]})
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        print("\nstopped; run the same command to resume", file=sys.stderr)
         return 130
     print_table(search, axes, best)
     print(f"\nbest for {options.optimizer}: " + " ".join(as_options(best[0]))

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The search that found the settings in configs/demo_NAME.conf: for every optimizer the same search over the rate of the
-# hidden matrices, the rate of the embeddings, and beta2 of the AdamW in it (for Muon and NorMuon that of the embeddings,
-# gains and biases), on the text and with the network of the quickstart.
+# The search that found the settings in configs/demo_NAME.conf: for every optimizer the same search over the learning rate
+# of the hidden matrices, that of the embeddings, and beta2 of AdamW (for Muon and NorMuon: of the AdamW that updates
+# embeddings, gains and biases), with the text and the model of the quickstart.
 # usage: scripts/tune_demo.sh [OUT [NAME...]]     (after scripts/quickstart.sh, whose tokens it uses; about half an hour on
-#        2 cores; may be stopped and run again)
+#        2 cores; can be stopped and run again)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-runs/tune} tokens=runs/quickstart/tokens
@@ -15,7 +15,7 @@ ls "$tokens"/text_train_*.bin >/dev/null 2>&1 || {
 }
 python=$(scripts/find_python.sh)
 
-search() { # optimizer, first rates of the hidden matrices and of the embeddings, AdamW's beta2, further options
+search() { # optimizer, initial learning rates of hidden matrices and embeddings, AdamW's beta2, more options
     local name=$1 lr=$2 embed_lr=$3 beta2=$4
     shift 4
     "$python" scripts/tune.py --config configs/demo.conf --optimizer "$name" --lr "$lr" --embed-lr "$embed_lr" --choice "$beta2" \
@@ -25,11 +25,11 @@ search() { # optimizer, first rates of the hidden matrices and of the embeddings
 
 for name in "${names[@]}"; do
     case $name in
-    adamw) search adamw 4e-3,8e-3,16e-3 2e-3,4e-3,8e-3 beta2=0.95,0.99 ;; # beta2 of the hidden matrices and, by default, of all
+    adamw) search adamw 4e-3,8e-3,16e-3 2e-3,4e-3,8e-3 beta2=0.95,0.99 ;; # beta2 of the hidden matrices and, by default, of all groups
     muon) search muon 0.01,0.02,0.04 2e-3,4e-3,8e-3 embed-beta2+vector-beta2=0.95,0.99 ;;
     normuon) search normuon 0.01,0.02,0.04 2e-3,4e-3,8e-3 embed-beta2+vector-beta2=0.95,0.99 --form official ;;
     *)
-        echo "error: no search for '$name'; there is one for adamw, muon and normuon" >&2
+        echo "error: no search for '$name'; supported are adamw, muon and normuon" >&2
         exit 1
         ;;
     esac

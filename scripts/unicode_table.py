@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes data/tokenizer/unicode_table.c: which characters are letters, numbers and white space.
+"""Generates data/tokenizer/unicode_table.c: the table of letters, numbers and white space.
 
-The table is that of Unicode 16.0.0, which tiktoken 0.14 splits by. Needs the package unicodedata2 16.0.0 (or a Python
-whose own unicodedata is of that version):  python3 scripts/unicode_table.py >data/tokenizer/unicode_table.c
+The table is that of Unicode 16.0.0, as used by tiktoken 0.14. Needs the package unicodedata2 16.0.0 (or a Python whose own
+unicodedata has that version):  python3 scripts/unicode_table.py >data/tokenizer/unicode_table.c
 """
 import sys
 
@@ -12,7 +12,7 @@ except ImportError:
     import unicodedata
 
 VERSION = "16.0.0"
-# The property White_Space (PropList.txt), which has not changed since Unicode 6.3 and which str.isspace() is not.
+# The property White_Space (PropList.txt), unchanged since Unicode 6.3; str.isspace() differs from it.
 SPACES = [*range(0x09, 0x0E), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000]
 
 
@@ -24,7 +24,7 @@ def char_class(code):
 
 def main():
     if unicodedata.unidata_version != VERSION:
-        sys.exit(f"error: this Python knows Unicode {unicodedata.unidata_version}; pip install unicodedata2=={VERSION}")
+        sys.exit(f"error: this Python has Unicode {unicodedata.unidata_version}; pip install unicodedata2=={VERSION}")
     starts, previous = [], None
     for code in range(0x110000):
         now = char_class(code)

@@ -64,7 +64,7 @@ bool checkpoint_save_tensors(const char *run, const CheckpointTensors *tensors, 
         checkpoint_clean(run);
         return error_prefix(err, "cannot write the checkpoint of step %" PRId64, state->step);
     }
-    // One of this step is there only if it was found damaged and an older one was resumed.
+    // A checkpoint of this step exists only if it was corrupt and the run resumed from an older one.
     if (!checkpoint_remove(run, state->step, err)) return false;
     if (rename(temporary, final) != 0)
         return error_set(err, "cannot rename %s to %s: %s", temporary, final, strerror(errno));
@@ -79,31 +79,31 @@ bool checkpoint_save(const char *run, const CheckpointParts *parts, const RunSta
     return ok;
 }
 
-// Reads and checks state.json. *damaged as in tensor_file_read.
-static bool load_state(RunState *state, FileSum sums[CHECKPOINT_FILES], bool *damaged, const char *folder,
+// Reads and checks state.json. *corrupt: as in tensor_file_read.
+static bool load_state(RunState *state, FileSum sums[CHECKPOINT_FILES], bool *corrupt, const char *folder,
                        int64_t step, const Datasets *data, Error *err) {
     char path[PATH_BYTES];
     Json *json;
     path_join(path, folder, "state.json");
-    *damaged = true;
+    *corrupt = true;
     if (!state_from_file(state, sums, &json, path, err)) return false;
     bool ok = state->step == step || error_set(err, "%s is of step %" PRId64, path, state->step);
     if (ok && data) {
-        *damaged = false;
+        *corrupt = false;
         ok = state_check_data(json, data, folder, err);
     }
     json_free(json);
     return ok;
 }
 
-static bool load(RunState *state, bool *damaged, const char *folder, int64_t step, const CheckpointTensors *tensors,
+static bool load(RunState *state, bool *corrupt, const char *folder, int64_t step, const CheckpointTensors *tensors,
                  const CheckpointParts *parts, Error *err) {
     char path[PATH_BYTES];
     FileSum sums[CHECKPOINT_FILES];
-    bool ok = load_state(state, sums, damaged, folder, step, parts->data, err);
+    bool ok = load_state(state, sums, corrupt, folder, step, parts->data, err);
     for (int f = 0; f < tensors->n_files && ok; f++) {
         path_join(path, folder, checkpoint_file_name((CheckpointFile)f));
-        ok = tensor_file_read(damaged, path, &sums[f], tensors, (CheckpointFile)f, parts->stream, err);
+        ok = tensor_file_read(corrupt, path, &sums[f], tensors, (CheckpointFile)f, parts->stream, err);
     }
     if (!ok) return false;
     model_refresh_weights(parts->model, parts->stream);
@@ -111,8 +111,8 @@ static bool load(RunState *state, bool *damaged, const char *folder, int64_t ste
     return true;
 }
 
-// What a damaged checkpoint left in the tensors is overwritten by an older one, which is read completely; without an older
-// one the end is an error.
+// A corrupt checkpoint may leave the tensors partly overwritten. That is harmless: the next older one overwrites all of
+// them, and if there is none, this is an error.
 bool checkpoint_load(RunState *state, bool *found, char note[1024], const char *run, const CheckpointParts *parts,
                      Error *err) {
     char folder[PATH_BYTES];
@@ -121,20 +121,20 @@ bool checkpoint_load(RunState *state, bool *found, char note[1024], const char *
     int n = checkpoint_list(&steps, run);
     *found = false;
     note[0] = 0;
-    bool damaged = true;
+    bool corrupt = true;
     for (int i = 0; i < n; i++) {
         checkpoint_path(folder, run, steps[i], false);
-        *found = load(state, &damaged, folder, steps[i], &tensors, parts, err);
-        if (*found || !damaged) break;
+        *found = load(state, &corrupt, folder, steps[i], &tensors, parts, err);
+        if (*found || !corrupt) break;
         size_t used = strlen(note);
         snprintf(note + used, 1024 - used,
-                 "%sthe checkpoint of step %" PRId64 " is damaged and passed over: %.900s", used ? "; " : "",
+                 "%sthe checkpoint of step %" PRId64 " is corrupt and was skipped: %.900s", used ? "; " : "",
                  steps[i], err->text);
     }
     checkpoint_tensors_free(&tensors);
     free(steps);
     if (n == 0 || *found) return true;
-    if (!damaged) return false;
+    if (!corrupt) return false;
     return error_set(err, "no checkpoint of %s can be used: %.700s; remove %s/checkpoints to start over", run, note,
                      run);
 }

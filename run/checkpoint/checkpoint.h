@@ -1,9 +1,9 @@
-// run/checkpoint/checkpoint.h - checkpoints: complete or not there.
+// run/checkpoint/checkpoint.h - atomic checkpoints: a checkpoint is either complete or absent.
 //
-// checkpoints/step_00000100/ holds model.safetensors and optimizer.safetensors (full tensors, one per parameter, by
-// the names of the table) and state.json with the sizes and CRC-32C of both, the shards in use and the run's state;
-// its own CRC-32C stands in its last field. All is written under a name that begins with ".tmp", synced, and
-// renamed, so that a name step_* is a complete checkpoint whenever the machine stops.
+// checkpoints/step_00000100/ holds model.safetensors and optimizer.safetensors (full tensors, one per parameter, named
+// as in the parameter table) and state.json: size and CRC-32C of both files, the data shards and the training state;
+// its last field is its own CRC-32C. All files are written to a directory whose name begins with ".tmp", synced
+// (fsync), and renamed: a directory named step_* is a complete checkpoint whenever the machine stops.
 #ifndef POLAR_RUN_CHECKPOINT_CHECKPOINT_H
 #define POLAR_RUN_CHECKPOINT_CHECKPOINT_H
 
@@ -11,7 +11,8 @@
 #include "run/checkpoint/tensors.h"
 #include "run/checkpoint/train_state.h"
 
-// What is saved and loaded. Without an optimizer only the model is loaded; without data it is not compared.
+// The objects that are saved and loaded. If optimizer is NULL, only the model is loaded; if data is NULL, the data
+// shards are not compared.
 typedef struct {
     Model *model;
     Optimizer *optimizer;
@@ -19,22 +20,21 @@ typedef struct {
     const Datasets *data;
 } CheckpointParts;
 
-// Whether the weights and the optimizer's state are numbers that can be gone on with; the error names the first that
-// is not.
+// Checks that all weights and optimizer state are finite and in range; the error names the first element that is not.
 bool checkpoint_is_finite(const CheckpointParts *parts, Error *err);
 
-// Writes the checkpoint of state->step, then removes all but the newest `keep` (0: none is removed). Errors: the disk;
-// numbers that are not finite.
+// Writes the checkpoint of state->step, then removes all but the newest `keep` (0: keeps all). Errors: file I/O,
+// non-finite values.
 bool checkpoint_save(const char *run, const CheckpointParts *parts, const RunState *state, int keep, Error *err);
 
-// The same of a list of tensors; without a stream they are in host memory.
+// The same for a list of tensors. If stream is NULL, they are in host memory.
 bool checkpoint_save_tensors(const char *run, const CheckpointTensors *tensors, Stream *stream,
                              const Datasets *data, const RunState *state, int keep, Error *err);
 
-// Loads the newest checkpoint that is complete and undamaged, and holds nothing but finite numbers. *found is false when
-// the run has none yet, and the parts are as they were. `note` says which newer ones were passed over and why, "" if none.
-// Errors: all are damaged; one that is complete does not fit the network, the optimizer or the data. Each file is read
-// once and its checksum known at the end, so that after an error the parts hold no particular values.
+// Loads the newest checkpoint that is intact and finite. If the run has no checkpoint yet, *found is false and the
+// parts are unchanged. `note` lists the newer checkpoints that were skipped, with the reason; "" if none. Errors: all
+// checkpoints are corrupt; an intact one does not match the model, the optimizer or the data. Files are read in one
+// pass and the checksum is known only at the end, so after an error the contents of the parts are unspecified.
 bool checkpoint_load(RunState *state, bool *found, char note[1024], const char *run, const CheckpointParts *parts,
                      Error *err);
 #endif

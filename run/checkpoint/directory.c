@@ -16,7 +16,7 @@ void checkpoint_path(char out[PATH_BYTES], const char *run, int64_t step, bool t
     path_join(out, run, name);
 }
 
-// The step of a name that checkpoint_path gives.
+// Parses a name made by checkpoint_path (not a temporary one).
 static bool step_of(int64_t *step, const char *name) {
     if (strncmp(name, "step_", 5) != 0) return false;
     size_t digits = strspn(name + 5, "0123456789");
@@ -65,7 +65,7 @@ bool checkpoint_remove(const char *run, int64_t step, Error *err) {
 
 void checkpoint_clean(const char *run) {
     char folder[PATH_BYTES], path[PATH_BYTES];
-    Error ignored; // what cannot be removed is in nobody's way
+    Error ignored; // best effort: leftovers are harmless
     path_join(folder, run, "checkpoints");
     DIR *dir = opendir(folder);
     if (!dir) return;

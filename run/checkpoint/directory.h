@@ -1,4 +1,4 @@
-// run/checkpoint/directory.h - the folder of checkpoints: names, listing, removal.
+// run/checkpoint/directory.h - the directory of checkpoints: names, listing, removal.
 #ifndef POLAR_RUN_CHECKPOINT_DIRECTORY_H
 #define POLAR_RUN_CHECKPOINT_DIRECTORY_H
 
@@ -7,18 +7,20 @@
 
 #include <stdint.h>
 
-// RUN/checkpoints/step_00000100, or with `temporary` the name it is written under.
+// The path RUN/checkpoints/step_00000100, or if `temporary` the one it is written to before the rename.
 void checkpoint_path(char out[PATH_BYTES], const char *run, int64_t step, bool temporary);
 
-// Steps of the checkpoints, newest first; freed with free(). Returns their number (0 where there is no folder).
+// Lists the steps of all checkpoints, newest first; the caller frees *steps. Returns their number (0 if there is no
+// directory).
 int checkpoint_list(int64_t **steps, const char *run);
 
-// Takes a checkpoint's name away first, so that no half-removed one is ever seen. No error where there is none.
+// Removes a checkpoint atomically: it is renamed first, so a partly removed one is never visible. Removing one that
+// does not exist is no error.
 bool checkpoint_remove(const char *run, int64_t step, Error *err);
 
-// Removes what an interrupted save or removal left.
+// Removes leftovers of an interrupted save or removal. Best effort.
 void checkpoint_clean(const char *run);
 
-// Removes all checkpoints of a run; no error where there are none.
+// Removes all checkpoints of a run. It is no error if there are none.
 bool checkpoint_remove_all(const char *run, Error *err);
 #endif

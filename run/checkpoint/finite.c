@@ -5,16 +5,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PIECE = 1 << 16, GROUP = 1024 }; // elements that are copied, and widened, together
+enum { CHUNK = 1 << 16, GROUP = 1024 }; // elements copied, and upcast to double, at a time
 
-// The first of n numbers that is not within the limit, or -1.
+// Returns the index of the first of n values whose magnitude exceeds the limit (or is NaN), or -1.
 static int64_t first_bad(const double *x, int64_t n, double limit) {
     for (int64_t i = 0; i < n; i++)
         if (!(fabs(x[i]) <= limit)) return i;
     return -1;
 }
 
-static bool refuse(Error *err, const char *label, const CheckpointTensor *t, int64_t at, double value) {
+static bool report_bad(Error *err, const char *label, const CheckpointTensor *t, int64_t at, double value) {
     char place[64], size[40] = "not finite";
     int64_t rows = t->n_dims == 2 ? t->shape[0] : 1, cols = t->shape[1];
     if (rows == 1) snprintf(place, sizeof place, "element %" PRId64, at);
@@ -23,44 +23,44 @@ static bool refuse(Error *err, const char *label, const CheckpointTensor *t, int
     return error_set(err, "%s is %s (%s)", label, size, place);
 }
 
-bool finite_piece(const char *label, const CheckpointTensor *t, const void *numbers, int64_t first, int64_t n,
-                  Error *err) {
+bool check_finite_values(const char *label, const CheckpointTensor *t, const void *values, int64_t first, int64_t n,
+                         Error *err) {
     double wide[GROUP];
     int64_t element = (int64_t)type_size(t->type);
     for (int64_t at = 0; at < n; at += GROUP) {
         int64_t count = n - at < GROUP ? n - at : GROUP;
-        float_type_read(wide, t->type, (const char *)numbers + at * element, count);
+        float_type_read(wide, t->type, (const char *)values + at * element, count);
         int64_t found = first_bad(wide, count, t->limit);
-        if (found >= 0) return refuse(err, label, t, first + at + found, wide[found]);
+        if (found >= 0) return report_bad(err, label, t, first + at + found, wide[found]);
     }
     return true;
 }
 
-static bool check(const CheckpointTensor *t, void *piece, Stream *stream, Error *err) {
+static bool check_tensor(const CheckpointTensor *t, void *chunk, Stream *stream, Error *err) {
     char label[256];
     int64_t element = (int64_t)type_size(t->type), n = t->bytes / element;
     bool ok = true;
     snprintf(label, sizeof label, "the %s of %s", t->what, t->param);
-    for (int64_t at = 0; at < n && ok; at += PIECE) {
-        int64_t count = n - at < PIECE ? n - at : PIECE;
+    for (int64_t at = 0; at < n && ok; at += CHUNK) {
+        int64_t count = n - at < CHUNK ? n - at : CHUNK;
         const char *from = t->data + at * element;
         if (stream) {
-            device_copy(stream, piece, from, (size_t)(count * element));
+            device_copy(stream, chunk, from, (size_t)(count * element));
             stream_synchronize(stream);
         }
-        ok = finite_piece(label, t, stream ? piece : from, at, count, err);
+        ok = check_finite_values(label, t, stream ? chunk : from, at, count, err);
     }
     return ok;
 }
 
 bool finite_tensors(const CheckpointTensors *tensors, Stream *stream, Error *err) {
-    void *piece = malloc(PIECE * sizeof(double));
+    void *chunk = malloc(CHUNK * sizeof(double));
     bool ok = true;
-    ASSERT(piece);
+    ASSERT(chunk);
     for (int f = tensors->n_files - 1; f >= 0; f--)
         for (int i = tensors->first[f]; i < tensors->first[f + 1] && ok; i++)
-            ok = check(&tensors->items[i], piece, stream, err);
-    free(piece);
+            ok = check_tensor(&tensors->items[i], chunk, stream, err);
+    free(chunk);
     return ok;
 }
 

@@ -1,5 +1,5 @@
-// run/checkpoint/snapshot.h - a copy, in host memory, of the tensors of a checkpoint: made in the time of one transfer, it
-// can be checked and written while the device goes on.
+// run/checkpoint/snapshot.h - a copy of a checkpoint's tensors in host memory. It takes one device-to-host transfer and
+// can be checked and written while the device continues.
 #ifndef POLAR_RUN_CHECKPOINT_SNAPSHOT_H
 #define POLAR_RUN_CHECKPOINT_SNAPSHOT_H
 
@@ -7,14 +7,14 @@
 
 typedef struct {
     Device *device;
-    CheckpointTensors source, tensors; // on the device; the same in `memory`
+    CheckpointTensors source, tensors; // device tensors; their copies in `memory`
     char *memory;
 } Snapshot;
 
-// False: out of memory.
+// Returns false if out of memory.
 bool snapshot_create(Snapshot *snapshot, const Model *model, const Optimizer *optimizer);
 void snapshot_free(Snapshot *snapshot);
 
-// Copies the tensors as they are after what has been issued on the stream, and waits for it.
+// Copies the tensors after all work already queued on the stream, and synchronizes the stream.
 void snapshot_take(Snapshot *snapshot, Stream *stream);
 #endif

@@ -54,7 +54,7 @@ char *state_to_text(size_t *size, const RunState *state, const FileSum sums[CHEC
     write_shards(&w, "val_data", &data->val);
     json_end_object(&w);
 
-    // The checksum of all before it takes the place of the last brace.
+    // Replaces the last brace by the checksum of all text before it.
     size_t body = w.size - 1;
     char *text = malloc(body + 64);
     ASSERT(text && w.text[body] == '}');
@@ -64,7 +64,7 @@ char *state_to_text(size_t *size, const RunState *state, const FileSum sums[CHEC
     return text;
 }
 
-// The sum is the end of the text, to the last character.
+// The checksum field must end the text, to the last byte.
 static bool check_own_sum(const char *text, size_t size, Error *err) {
     size_t key = strlen(checksum_key), room = key + 12; // ten digits, a brace and a newline
     for (size_t at = size > room ? size - room : 0; at + key < size; at++) {
@@ -74,7 +74,7 @@ static bool check_own_sum(const char *text, size_t size, Error *err) {
         if (size - at == (size_t)n && memcmp(text + at, end, (size_t)n) == 0) return true;
         return error_set(err, "its checksum does not match");
     }
-    return error_set(err, "it is not complete");
+    return error_set(err, "it is truncated");
 }
 
 static bool get_sum(FileSum *sum, const Json *json, const char *key, Error *err) {
@@ -93,7 +93,7 @@ static bool get_bool(bool *value, const Json *json, const char *key, Error *err)
     return true;
 }
 
-// Checkpoints made before there was --align-documents have none.
+// Checkpoints written before --align-documents existed have no data_position.
 static bool get_data_position(int64_t *position, const Json *json, Error *err) {
     *position = 0;
     if (!json_get(json, "data_position")) return true;
@@ -121,7 +121,7 @@ static bool get_state(RunState *s, FileSum sums[CHECKPOINT_FILES], const Json *j
     if (!ok) return false;
     if (s->step < 0 || s->skipped < 0 || s->skipped_in_row < 0 || !(s->applied >= 0) || !(s->elapsed_s >= 0) ||
         !isfinite(s->loss_sum) || !(s->loss_weight >= 0))
-        return error_set(err, "it has a number that no run has: it was not made by this program");
+        return error_set(err, "a value is out of range: the file was not written by this program");
     return true;
 }
 

@@ -1,5 +1,5 @@
-// run/checkpoint/state_file.h - state.json: text from and to the state of a run and the files it vouches for. For
-// checkpoint*.c.
+// run/checkpoint/state_file.h - writes and parses state.json: the training state and the checksums of the tensor files.
+// Internal to run/checkpoint.
 #ifndef POLAR_RUN_CHECKPOINT_STATE_FILE_H
 #define POLAR_RUN_CHECKPOINT_STATE_FILE_H
 
@@ -10,14 +10,14 @@
 
 enum { CHECKPOINT_VERSION = 1 };
 
-// Returns the text, freed with free().
+// Returns the text of state.json; the caller frees it.
 char *state_to_text(size_t *size, const RunState *state, const FileSum sums[CHECKPOINT_FILES],
                     const Datasets *data);
 
-// Reads and checks it. *json is the whole of it, for state_check_data; freed with json_free().
+// Reads and checks state.json. *json is the parsed file, for state_check_data; the caller frees it with json_free().
 bool state_from_file(RunState *state, FileSum sums[CHECKPOINT_FILES], Json **json, const char *path, Error *err);
 
-// Refuses data whose shards are not those that the state names.
+// Checks that the data shards are those recorded in the state: names, token counts, fingerprints.
 bool state_check_data(const Json *json, const Datasets *data, const char *path, Error *err);
 
 #endif

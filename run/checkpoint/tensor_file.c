@@ -10,8 +10,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-// A piece at a time: room for the largest tensor, an embedding, would be more than the run's memory plan has.
-enum { PIECE_BYTES = 1 << 22 };
+// Tensors are copied in chunks: a buffer for the largest one, an embedding, would exceed the run's memory plan.
+enum { CHUNK_BYTES = 1 << 22 };
 
 // The tensors of one file.
 typedef struct {
@@ -38,15 +38,15 @@ static SafeTensor *headers_of(const Part *part) {
     return headers;
 }
 
-static bool write_tensor(SafetensorsWriter *w, void *piece, const CheckpointTensor *t, Stream *stream, Error *err) {
+static bool write_tensor(SafetensorsWriter *w, void *chunk, const CheckpointTensor *t, Stream *stream, Error *err) {
     bool ok = true;
-    for (int64_t at = 0; at < t->bytes && ok; at += PIECE_BYTES) {
-        int64_t n = t->bytes - at < PIECE_BYTES ? t->bytes - at : PIECE_BYTES;
+    for (int64_t at = 0; at < t->bytes && ok; at += CHUNK_BYTES) {
+        int64_t n = t->bytes - at < CHUNK_BYTES ? t->bytes - at : CHUNK_BYTES;
         if (stream) {
-            device_copy(stream, piece, t->data + at, (size_t)n);
+            device_copy(stream, chunk, t->data + at, (size_t)n);
             stream_synchronize(stream);
         }
-        ok = safetensors_write_data(w, stream ? piece : t->data + at, n, err);
+        ok = safetensors_write_data(w, stream ? chunk : t->data + at, n, err);
     }
     return ok;
 }
@@ -55,13 +55,13 @@ bool tensor_file_write(FileSum *sum, const char *path, const CheckpointTensors *
                        Stream *stream, Error *err) {
     Part part = part_of(tensors, file);
     SafeTensor *headers = headers_of(&part);
-    void *piece = malloc(PIECE_BYTES);
+    void *chunk = malloc(CHUNK_BYTES);
     SafetensorsWriter w;
-    bool ok = piece || error_set(err, "out of memory to write %s", path);
+    bool ok = chunk || error_set(err, "out of memory to write %s", path);
     ok = ok && safetensors_write_begin(&w, path, headers, part.n, err);
-    for (int i = 0; i < part.n && ok; i++) ok = write_tensor(&w, piece, &part.items[i], stream, err);
+    for (int i = 0; i < part.n && ok; i++) ok = write_tensor(&w, chunk, &part.items[i], stream, err);
     ok = ok && safetensors_write_finish(&w, &sum->crc, err);
-    free(piece);
+    free(chunk);
     free(headers);
     if (!ok) return false;
     struct stat st;
@@ -72,7 +72,7 @@ bool tensor_file_write(FileSum *sum, const char *path, const CheckpointTensors *
 
 // ------------------------------------------------------------------------------------------------------- reading
 
-static void shape_text(char text[64], Type type, int n_dims, const int64_t *shape) {
+static void format_shape(char text[64], Type type, int n_dims, const int64_t *shape) {
     int used = snprintf(text, 64, "%s (", type_name(type));
     for (int d = 0; d < n_dims && used < 60; d++)
         used += snprintf(text + used, 64 - (size_t)used, "%s%" PRId64, d ? ", " : "", shape[d]);
@@ -86,17 +86,16 @@ static bool check_tensor(const Safetensors *in, const CheckpointTensor *want, Er
     for (int d = 0; same && d < want->n_dims; d++) same = have->shape[d] == want->shape[d];
     if (same) return true;
     char a[64], b[64];
-    shape_text(a, have->type, have->n_dims, have->shape);
-    shape_text(b, want->type, want->n_dims, want->shape);
+    format_shape(a, have->type, have->n_dims, have->shape);
+    format_shape(b, want->type, want->n_dims, want->shape);
     return error_set(err, "%s: tensor %s is %s, but this run needs %s", in->path, want->name, a, b);
 }
 
 static bool check_fit(const Safetensors *in, const Part *part, Error *err) {
     for (int i = 0; i < part->n; i++)
         if (!check_tensor(in, &part->items[i], err)) return false;
-    return in->n_tensors == part->n ||
-           error_set(err, "%s has %d tensors where this run has %d: it is another run's", in->path, in->n_tensors,
-                     part->n);
+    return in->n_tensors == part->n || error_set(err, "%s has %d tensors, but this run has %d: it is another run's",
+                                                 in->path, in->n_tensors, part->n);
 }
 
 static const CheckpointTensor *find(const Part *part, const char *name) {
@@ -105,20 +104,20 @@ static const CheckpointTensor *find(const Part *part, const char *name) {
     return NULL;
 }
 
-// Adds a tensor's bytes to the checksum; `to`, where it is not NULL, receives them.
-static bool read_tensor(uint32_t *crc, void *piece, const Safetensors *in, const SafeTensor *t,
+// Adds a tensor's bytes to the checksum and, if `to` is not NULL, checks them and copies them there.
+static bool read_tensor(uint32_t *crc, void *chunk, const Safetensors *in, const SafeTensor *t,
                         const CheckpointTensor *to, Stream *stream, Error *err) {
     char label[256];
     int64_t bytes = t->end - t->begin, element = (int64_t)type_size(t->type);
     snprintf(label, sizeof label, "tensor %s", t->name);
-    for (int64_t at = 0; at < bytes; at += PIECE_BYTES) {
-        int64_t n = bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES;
-        if (!safetensors_read_bytes(piece, in, t, at, n, err)) return false;
-        *crc = crc32c(*crc, piece, (size_t)n);
+    for (int64_t at = 0; at < bytes; at += CHUNK_BYTES) {
+        int64_t n = bytes - at < CHUNK_BYTES ? bytes - at : CHUNK_BYTES;
+        if (!safetensors_read_bytes(chunk, in, t, at, n, err)) return false;
+        *crc = crc32c(*crc, chunk, (size_t)n);
         if (!to) continue;
-        if (!finite_piece(label, to, piece, at / element, n / element, err))
+        if (!check_finite_values(label, to, chunk, at / element, n / element, err))
             return error_prefix(err, "%s", in->path);
-        device_copy(stream, to->data + at, piece, (size_t)n);
+        device_copy(stream, to->data + at, chunk, (size_t)n);
         stream_synchronize(stream);
     }
     return true;
@@ -126,27 +125,27 @@ static bool read_tensor(uint32_t *crc, void *piece, const Safetensors *in, const
 
 static bool check_size(const char *path, int64_t size, Error *err) {
     struct stat st;
-    if (stat(path, &st) != 0 || st.st_size == size) return true; // one that is missing cannot be opened either
+    if (stat(path, &st) != 0 || st.st_size == size) return true; // a missing file is reported by the open
     return error_set(err, "%s has %" PRId64 " bytes instead of %" PRId64, path, (int64_t)st.st_size, size);
 }
 
-bool tensor_file_read(bool *damaged, const char *path, const FileSum *sum, const CheckpointTensors *tensors,
+bool tensor_file_read(bool *corrupt, const char *path, const FileSum *sum, const CheckpointTensors *tensors,
                       CheckpointFile file, Stream *stream, Error *err) {
     Safetensors in;
     Error misfit;
     Part part = part_of(tensors, file);
-    *damaged = true;
+    *corrupt = true;
     if (!check_size(path, sum->size, err) || !safetensors_open(&in, path, err)) return false;
     bool fits = check_fit(&in, &part, &misfit);
     uint32_t crc = in.header_crc;
-    void *piece = malloc(PIECE_BYTES);
-    bool ok = piece || error_set(err, "out of memory to read %s", path);
-    for (int i = 0; i < in.n_tensors && ok; i++) // as they follow one another in the file
-        ok = read_tensor(&crc, piece, &in, &in.tensors[i], fits ? find(&part, in.tensors[i].name) : NULL, stream,
+    void *chunk = malloc(CHUNK_BYTES);
+    bool ok = chunk || error_set(err, "out of memory to read %s", path);
+    for (int i = 0; i < in.n_tensors && ok; i++) // in file order, as the checksum needs
+        ok = read_tensor(&crc, chunk, &in, &in.tensors[i], fits ? find(&part, in.tensors[i].name) : NULL, stream,
                          err);
     if (ok && crc != sum->crc) ok = error_set(err, "%s does not match its checksum", path);
-    *damaged = !ok;
-    free(piece);
+    *corrupt = !ok;
+    free(chunk);
     safetensors_close(&in);
     if (!ok || fits) return ok;
     *err = misfit;

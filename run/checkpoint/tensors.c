@@ -38,7 +38,7 @@ static CheckpointTensor state_tensor(const StateTensor *s) {
     return t;
 }
 
-static CheckpointTensors list_of(int n_weights, int n_states, int n_files) {
+static CheckpointTensors allocate_list(int n_weights, int n_states, int n_files) {
     CheckpointTensors list = {.items = calloc((size_t)(n_weights + n_states) + 1, sizeof *list.items),
                               .n_files = n_files,
                               .first = {0, n_weights, n_weights + n_states}};
@@ -53,7 +53,8 @@ static void fill_params(CheckpointTensor *items, const Model *m, void *arena, co
 
 CheckpointTensors checkpoint_tensors(const Model *model, const Optimizer *optimizer) {
     int n_weights = model->table.n_params, n_states = optimizer ? optimizer_state_count(optimizer) : 0;
-    CheckpointTensors list = list_of(n_weights, n_states, optimizer ? CHECKPOINT_FILES : CHECKPOINT_MODEL + 1);
+    CheckpointTensors list =
+        allocate_list(n_weights, n_states, optimizer ? CHECKPOINT_FILES : CHECKPOINT_MODEL + 1);
     fill_params(list.items, model, model->master, "weight", LARGEST_WEIGHT);
     for (int i = 0; i < n_states; i++) {
         StateTensor s = optimizer_state(optimizer, i);
@@ -63,7 +64,7 @@ CheckpointTensors checkpoint_tensors(const Model *model, const Optimizer *optimi
 }
 
 CheckpointTensors checkpoint_gradients(const Model *model) {
-    CheckpointTensors list = list_of(model->table.n_params, 0, CHECKPOINT_MODEL + 1);
+    CheckpointTensors list = allocate_list(model->table.n_params, 0, CHECKPOINT_MODEL + 1);
     fill_params(list.items, model, model->grads, "gradient", DBL_MAX);
     return list;
 }

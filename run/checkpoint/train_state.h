@@ -1,4 +1,4 @@
-// run/checkpoint/train_state.h - what a run knows beside its weights and optimizer state; all of it stands in checkpoints.
+// run/checkpoint/train_state.h - training state other than weights and optimizer state; checkpoints hold all of it.
 #ifndef POLAR_RUN_CHECKPOINT_TRAIN_STATE_H
 #define POLAR_RUN_CHECKPOINT_TRAIN_STATE_H
 
@@ -6,15 +6,15 @@
 #include <stdint.h>
 
 typedef struct {
-    int64_t step;          // steps done; also the global batch that comes next
-    int64_t data_position; // of the stream, with --align-documents; else the step says it, and this is 0
-    bool reported;         // the evaluations and sample due after `step` steps have been made
-    double applied;        // steps the optimizer applied (bad ones left out)
-    double loss_sum;       // running mean of the loss: sum and weight of an exponential average with decay 0.99, so
-    double loss_weight;    // that the mean is loss_sum / loss_weight from the first step on
+    int64_t step;          // completed steps; also the index of the next global batch
+    int64_t data_position; // position in the token stream with --align-documents; else 0: it follows from step
+    bool reported;         // the evaluations and sample due after `step` steps are done
+    double applied;        // optimizer steps applied (skipped bad steps not counted)
+    double loss_sum;       // exponential moving average of the loss with decay 0.99, bias-corrected: the average is
+    double loss_weight;    // loss_sum / loss_weight
     int64_t skipped;       // bad steps so far
     int64_t skipped_in_row;
-    double elapsed_s; // training time, validations left out, over all processes of the run
-    double val_loss;  // of the last validation; NaN before the first
+    double elapsed_s; // training time without evaluations, summed over all resumptions of the run
+    double val_loss;  // last validation loss; NaN before the first
 } RunState;
 #endif

@@ -6,16 +6,16 @@
 
 #include <stdlib.h>
 
-// Snapshot and job belong to the thread while `busy`, else to the others.
+// The writer thread owns snapshot and job while `busy`, the caller otherwise.
 struct CheckpointWriter {
-    Stream *stream; // of the device, for the snapshot
+    Stream *stream; // for the snapshot
     const Datasets *data;
     int keep;
     Snapshot snapshot;
-    const char *run; // the job: where, and of which state
+    const char *run; // the job: directory and training state
     RunState state;
     pthread_t thread;
-    pthread_mutex_t lock; // guards what follows
+    pthread_mutex_t lock; // guards the fields below
     pthread_cond_t changed;
     bool busy, stop, failed;
     Error error; // valid when failed
@@ -42,7 +42,7 @@ static void *run_thread(void *argument) {
     return NULL;
 }
 
-// With the lock.
+// The lock must be held.
 static bool result(const CheckpointWriter *w, Error *err) {
     if (w->failed) *err = w->error;
     return !w->failed;
@@ -54,7 +54,7 @@ static void wait_until_idle(CheckpointWriter *w) {
 
 static void wait_at_exit(void *what) {
     CheckpointWriter *w = what;
-    if (pthread_equal(pthread_self(), w->thread)) return; // it is what cannot go on
+    if (pthread_equal(pthread_self(), w->thread)) return; // the writer itself failed
     pthread_mutex_lock(&w->lock);
     wait_until_idle(w);
     pthread_mutex_unlock(&w->lock);

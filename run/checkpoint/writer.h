@@ -1,7 +1,7 @@
-// run/checkpoint/writer.h - checkpoints that a thread writes while training goes on, from a copy in host memory.
+// run/checkpoint/writer.h - asynchronous checkpoints: a thread writes a host-memory snapshot while training continues.
 //
-// One at a time: whoever wants the next, or wants to end, waits for the one before. After an error nothing more is
-// written, and every later call gives that error again.
+// At most one checkpoint is in flight: starting the next one, or ending, waits for it. After an error nothing more is
+// written, and every later call returns that error.
 #ifndef POLAR_RUN_CHECKPOINT_WRITER_H
 #define POLAR_RUN_CHECKPOINT_WRITER_H
 
@@ -9,17 +9,18 @@
 
 typedef struct CheckpointWriter CheckpointWriter;
 
-// For one run; parts are copied, what they point to must outlive it. NULL: no memory for the copy, or no thread. An end by
-// error_exit waits for it too.
+// Creates the writer of one run. `parts` is copied; the objects it points to must outlive the writer. Returns NULL if
+// there is no memory for the snapshot or no thread. error_exit also waits for a checkpoint in flight.
 CheckpointWriter *checkpoint_writer_create(const CheckpointParts *parts, int keep);
 void checkpoint_writer_free(CheckpointWriter *writer); // waits
 
-// Copies what is on the device now and begins checkpoint_save of it; `run` must stay until it is done.
+// Takes a snapshot of the device tensors and starts writing it as checkpoint_save does; `run` must stay valid until
+// then.
 bool checkpoint_writer_begin(CheckpointWriter *writer, const char *run, const RunState *state, Error *err);
 
-// Whether no checkpoint has failed so far, of those that are done.
+// Returns false, with the error, if a completed checkpoint has failed. Does not wait.
 bool checkpoint_writer_ok(CheckpointWriter *writer, Error *err);
 
-// The same, when there is nothing left to do.
+// The same after waiting for the checkpoint in flight.
 bool checkpoint_writer_wait(CheckpointWriter *writer, Error *err);
 #endif

@@ -51,7 +51,7 @@ typedef struct {
     Validation validation; // tokens 0: none
 } Job;
 
-static bool open_validation(Job *job, const NetworkInfo *info, const EvalOptions *o, Error *err) {
+static bool open_validation(Job *job, const PretrainedInfo *info, const EvalOptions *o, Error *err) {
     if (!info->val_data[0]) return true;
     if (!shard_set_open(&job->val, info->val_data, err)) return error_prefix(err, "--val-data");
     int64_t most = job->val.total_tokens - 1, tokens = o->val_tokens ? o->val_tokens : info->val_tokens;
@@ -63,7 +63,7 @@ static bool open_validation(Job *job, const NetworkInfo *info, const EvalOptions
     return true;
 }
 
-static bool open_job(Job *job, const NetworkInfo *info, const EvalOptions *o, Error *err) {
+static bool open_job(Job *job, const PretrainedInfo *info, const EvalOptions *o, Error *err) {
     *job = (Job){0};
     if (!info->val_data[0] && !o->hellaswag[0])
         return error_set(err, "nothing to evaluate: %s has no validation data; give --val-data or --hellaswag",
@@ -86,7 +86,7 @@ static void close_job(Job *job) {
     hellaswag_close(&job->hellaswag);
 }
 
-static void print_text(const Network *n, const NetworkInfo *info, const Job *job, const ValidationResult *v,
+static void print_text(const Pretrained *n, const PretrainedInfo *info, const Job *job, const ValidationResult *v,
                        const HellaswagResult *h) {
     if (n->step >= 0) printf("%s, step %" PRId64 "\n", info->path, n->step);
     else puts(info->path); // no run's
@@ -103,7 +103,7 @@ static void print_text(const Network *n, const NetworkInfo *info, const Job *job
                h->acc_norm, h->standard_error, h->acc, h->examples);
 }
 
-static void print_json(const Network *n, const NetworkInfo *info, const Job *job, const ValidationResult *v,
+static void print_json(const Pretrained *n, const PretrainedInfo *info, const Job *job, const ValidationResult *v,
                        const HellaswagResult *h) {
     JsonWriter w = {0};
     json_begin_object(&w, NULL);
@@ -127,7 +127,7 @@ static void print_json(const Network *n, const NetworkInfo *info, const Job *job
     json_writer_free(&w);
 }
 
-static bool evaluate(Network *n, const NetworkInfo *info, Job *job, const EvalOptions *o, Error *err) {
+static bool evaluate(Pretrained *n, const PretrainedInfo *info, Job *job, const EvalOptions *o, Error *err) {
     ValidationResult v = {0};
     HellaswagResult h = {0};
     Forward forward;
@@ -151,10 +151,10 @@ static bool evaluate(Network *n, const NetworkInfo *info, Job *job, const EvalOp
 }
 
 static bool load_and_evaluate(const char *path, const EvalOptions *o, Error *err) {
-    NetworkInfo info;
-    Network network;
+    PretrainedInfo info;
+    Pretrained pretrained;
     Job job;
-    if (!network_info(&info, path, err)) return false;
+    if (!pretrained_info(&info, path, err)) return false;
     // What is not given is as the run has it.
     if (o->vocab[0]) strcpy(info.vocab, o->vocab);
     if (o->val_data[0]) strcpy(info.val_data, o->val_data);
@@ -162,9 +162,9 @@ static bool load_and_evaluate(const char *path, const EvalOptions *o, Error *err
     if (o->batch) info.micro_batch = o->batch;
     BatchShape shape = {.B = info.micro_batch, .T = info.seq_len, .use = USE_EVALUATION};
     bool ok = open_job(&job, &info, o, err);
-    if (ok && load_network(&network, &info, &shape, o->device, o->threads, err)) {
-        ok = evaluate(&network, &info, &job, o, err);
-        network_close(&network);
+    if (ok && pretrained_open(&pretrained, &info, &shape, o->device, o->threads, err)) {
+        ok = evaluate(&pretrained, &info, &job, o, err);
+        pretrained_close(&pretrained);
     } else {
         ok = false;
     }

@@ -41,17 +41,18 @@ static const char usage[] =
 static const char example[] = "example: train export runs/a --out exports/a\n";
 
 static bool load_and_export(const char *run, const ExportOptions *o, Error *err) {
-    NetworkInfo info;
-    Network network;
+    PretrainedInfo info;
+    Pretrained pretrained;
     const BatchShape shape = {.B = 1, .T = 1, .use = USE_DECODING};
-    if (!network_info(&info, run, err)) return false;
+    if (!pretrained_info(&info, run, err)) return false;
     if (o->vocab[0]) strcpy(info.vocab, o->vocab);
-    if (!load_network(&network, &info, &shape, "cpu", 0, err)) return false;
-    const HfExport how = {.type = (Type)o->dtype, .vocab = network.vocab, .overwrite = o->overwrite};
+    if (!pretrained_open(&pretrained, &info, &shape, "cpu", 0, err)) return false;
+    const HfExport how = {.type = (Type)o->dtype, .vocab = pretrained.vocab, .overwrite = o->overwrite};
     const char *architecture;
-    bool ok = hf_export(&architecture, o->out, &network.model, network.stream, &how, err);
-    if (ok) printf("%s: %s, %.1f M parameters\n", o->out, architecture, (double)network.model.table.total * 1e-6);
-    network_close(&network);
+    bool ok = hf_export(&architecture, o->out, &pretrained.model, pretrained.stream, &how, err);
+    if (ok)
+        printf("%s: %s, %.1f M parameters\n", o->out, architecture, (double)pretrained.model.table.total * 1e-6);
+    pretrained_close(&pretrained);
     return ok;
 }
 

@@ -62,7 +62,7 @@ static char *read_input(size_t *size, Error *err) {
     return NULL;
 }
 
-static bool sample(Network *n, const SampleOptions *o, const char *prompt, size_t prompt_size, Error *err) {
+static bool sample(Pretrained *n, const SampleOptions *o, const char *prompt, size_t prompt_size, Error *err) {
     int64_t total = 0;
     double start = seconds_now();
     for (int i = 0; i < o->samples; i++) {
@@ -86,17 +86,17 @@ static bool sample(Network *n, const SampleOptions *o, const char *prompt, size_
 }
 
 static bool load_and_sample(const char *path, const SampleOptions *o, Error *err) {
-    NetworkInfo info;
-    Network network;
-    if (!network_info(&info, path, err)) return false;
+    PretrainedInfo info;
+    Pretrained pretrained;
+    if (!pretrained_info(&info, path, err)) return false;
     if (o->vocab[0]) strcpy(info.vocab, o->vocab);
     size_t size = strlen(o->prompt);
     char *input = strcmp(o->prompt, "-") == 0 ? read_input(&size, err) : strdup(o->prompt);
     BatchShape shape = {.B = 1, .T = info.model.context, .use = USE_DECODING};
-    bool ok = input && load_network(&network, &info, &shape, o->device, o->threads, err);
+    bool ok = input && pretrained_open(&pretrained, &info, &shape, o->device, o->threads, err);
     if (ok) {
-        ok = sample(&network, o, input, size, err);
-        network_close(&network);
+        ok = sample(&pretrained, o, input, size, err);
+        pretrained_close(&pretrained);
     }
     free(input);
     return ok;

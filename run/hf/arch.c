@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Conv1D of GPT-2 keeps its matrices as (in, out), with q | k | v side by side.
+// GPT-2's Conv1D stores its matrices as (in, out), with q | k | v concatenated along the columns.
 static const HfTensor gpt2_tensors[] = {
     {PARAM_TOKEN_EMBEDDING, HF_WHOLE, false, "wte.weight"},
     {PARAM_POSITION_EMBEDDING, HF_WHOLE, false, "wpe.weight"},
@@ -27,7 +27,7 @@ static const HfTensor gpt2_tensors[] = {
     {.name = NULL},
 };
 
-// The rotation pairs dimension j with j + head_dim / 2, as ours does: nothing is permuted. The biases are Qwen2's.
+// RoPE rotates dimension j with j + head_dim / 2, as ours does, so no permutation is needed. The biases are Qwen2's.
 static const HfTensor llama_tensors[] = {
     {PARAM_TOKEN_EMBEDDING, HF_WHOLE, false, "embed_tokens.weight"},
     {PARAM_NORM1_GAIN, HF_WHOLE, false, "input_layernorm.weight"},
@@ -90,7 +90,7 @@ static const HfSwitch llama_switches[] = {
 static const char *const gpt2_ignored[] = {".attn.bias", ".attn.masked_bias", NULL};
 static const char *const llama_ignored[] = {".rotary_emb.inv_freq", NULL};
 
-// Rates of dropout; ours has none.
+// Dropout probabilities; our model has no dropout.
 static const char *const gpt2_dropouts[] = {"resid_pdrop", "embd_pdrop", "attn_pdrop", NULL};
 static const char *const llama_dropouts[] = {"attention_dropout", NULL};
 
@@ -134,35 +134,35 @@ const HfArch hf_archs[] = {
 };
 const int hf_n_archs = (int)(sizeof hf_archs / sizeof *hf_archs);
 
-static void piece_name(HfPiece *piece, const HfArch *arch, const HfTensor *t, const Param *p) {
+static void slice_name(HfSlice *slice, const HfArch *arch, const HfTensor *t, const Param *p) {
     const char *prefix = p->kind == PARAM_HEAD_WEIGHT ? "" : arch->prefix;
-    if (p->layer < 0) snprintf(piece->name, sizeof piece->name, "%s%s", prefix, t->name);
-    else snprintf(piece->name, sizeof piece->name, "%s%s%d.%s", prefix, arch->layers, p->layer, t->name);
+    if (p->layer < 0) snprintf(slice->name, sizeof slice->name, "%s%s", prefix, t->name);
+    else snprintf(slice->name, sizeof slice->name, "%s%s%d.%s", prefix, arch->layers, p->layer, t->name);
 }
 
-static HfPiece make_piece(const HfArch *arch, const HfTensor *t, const Param *p, const ParamTable *table) {
-    HfPiece piece = {.param = p, .rows = p->valid_rows, .cols = p->cols, .transposed = t->transposed};
-    piece_name(&piece, arch, t, p);
-    if (t->split == HF_WHOLE) return piece;
-    // The elements of a bias are split like the rows of its matrix.
+static HfSlice make_slice(const HfArch *arch, const HfTensor *t, const Param *p, const ParamTable *table) {
+    HfSlice slice = {.param = p, .rows = p->valid_rows, .cols = p->cols, .transposed = t->transposed};
+    slice_name(&slice, arch, t, p);
+    if (t->split == HF_WHOLE) return slice;
+    // A bias is split like the rows of its matrix.
     const RowSplit *s = &param_find(table, PARAM_QKV_WEIGHT, p->layer)->splits[t->split];
-    piece.first = s->row * (p->n_dims == 2 ? p->cols : 1);
-    if (p->n_dims == 2) piece.rows = s->rows;
-    else piece.cols = s->rows;
-    return piece;
+    slice.first = s->row * (p->n_dims == 2 ? p->cols : 1);
+    if (p->n_dims == 2) slice.rows = s->rows;
+    else slice.cols = s->rows;
+    return slice;
 }
 
-int hf_pieces(HfPiece **pieces, const HfArch *arch, const ParamTable *table) {
+int hf_slices(HfSlice **slices, const HfArch *arch, const ParamTable *table) {
     int n = 0;
-    *pieces = malloc(3 * (size_t)table->n_params * sizeof **pieces);
-    ASSERT(*pieces);
+    *slices = malloc(3 * (size_t)table->n_params * sizeof **slices);
+    ASSERT(*slices);
     for (int i = 0; i < table->n_params; i++) {
         const Param *p = &table->params[i];
         int64_t covered = 0;
         for (const HfTensor *t = arch->tensors; t->name; t++) {
             if (t->kind != p->kind) continue;
-            (*pieces)[n] = make_piece(arch, t, p, table);
-            covered += (*pieces)[n].rows * (*pieces)[n].cols;
+            (*slices)[n] = make_slice(arch, t, p, table);
+            covered += (*slices)[n].rows * (*slices)[n].cols;
             n++;
         }
         ASSERT(covered == p->valid_rows * p->cols);
@@ -170,12 +170,12 @@ int hf_pieces(HfPiece **pieces, const HfArch *arch, const ParamTable *table) {
     return n;
 }
 
-int hf_piece_shape(int64_t shape[2], const HfPiece *piece) {
-    if (piece->param->n_dims == 1) {
-        shape[0] = piece->cols;
+int hf_slice_shape(int64_t shape[2], const HfSlice *slice) {
+    if (slice->param->n_dims == 1) {
+        shape[0] = slice->cols;
         return 1;
     }
-    shape[0] = piece->transposed ? piece->cols : piece->rows;
-    shape[1] = piece->transposed ? piece->rows : piece->cols;
+    shape[0] = slice->transposed ? slice->cols : slice->rows;
+    shape[1] = slice->transposed ? slice->rows : slice->cols;
     return 2;
 }

@@ -1,4 +1,4 @@
-// config.json of transformers and our configuration of a network.
+// Conversion between config.json of Hugging Face transformers and ModelConfig.
 #include "run/hf/arch.h"
 
 #include "base/file.h"
@@ -38,7 +38,7 @@ static bool find_arch(const HfArch **arch, const Json *json, Error *err) {
         size_t used = strlen(all);
         snprintf(all + used, sizeof all - used, "%s%s", i ? ", " : "", hf_archs[i].model_type);
     }
-    return error_set(err, "model_type \"%.60s\" is none of those that can be read: %s", type, all);
+    return error_set(err, "model_type \"%.60s\" is not supported; supported are %s", type, all);
 }
 
 bool hf_config_open(Json **json, const HfArch **arch, const char *dir, Error *err) {
@@ -87,11 +87,11 @@ static bool read_activation(ModelConfig *config, const HfArch *arch, const Json 
 static bool check_switch(const HfSwitch *s, const Json *json, Error *err) {
     const Json *value = get(json, s->key);
     if (!value || (value->kind == JSON_BOOL && value->boolean == s->position)) return true;
-    return error_set(err, "\"%s\" must be %s; this program has no such network", s->key,
+    return error_set(err, "\"%s\" must be %s; the other value is not supported", s->key,
                      s->position ? "true" : "false");
 }
 
-// Rotations changed for long sequences. Later versions of transformers keep rope_theta here too.
+// Rejects RoPE scaling for long contexts. Newer versions of transformers also keep rope_theta here.
 static bool read_rope(ModelConfig *config, const Json *json, Error *err) {
     const char *const keys[] = {"rope_scaling", "rope_parameters"};
     for (int i = 0; i < 2; i++) {
@@ -100,7 +100,7 @@ static bool read_rope(ModelConfig *config, const Json *json, Error *err) {
         const Json *type = get(scaling, "rope_type"), *theta = get(scaling, "rope_theta");
         if (!type) type = get(scaling, "type");
         if (!type || type->kind != JSON_STRING || strcmp(type->string, "default") != 0)
-            return error_set(err, "\"%s\" is there; only rotations that are not scaled can be read", keys[i]);
+            return error_set(err, "\"%s\" is set: RoPE scaling is not supported", keys[i]);
         if (theta && theta->kind == JSON_NUMBER) config->rope_base = theta->number;
     }
     return true;
@@ -111,7 +111,7 @@ static bool read_head_dim(ModelConfig *config, const Json *json, Error *err) {
     if (model_has_rope(config) && !read_key(config, &key, json, err)) return false;
     if (config->head_dim > 0) return true;
     if (config->d_model % config->n_head != 0)
-        return error_set(err, "a width of %d is not a multiple of %d heads", config->d_model, config->n_head);
+        return error_set(err, "model width %d is not a multiple of the %d heads", config->d_model, config->n_head);
     config->head_dim = config->d_model / config->n_head;
     return true;
 }
@@ -122,7 +122,7 @@ static bool read_fields(ModelConfig *config, const HfArch *arch, const Json *jso
         if (!read_key(config, key, json, err)) return false;
     for (const HfSwitch *s = arch->switches; s->key; s++)
         if (!check_switch(s, json, err)) return false;
-    if (get(json, "quantization_config")) return error_set(err, "quantized weights cannot be read");
+    if (get(json, "quantization_config")) return error_set(err, "quantized weights are not supported");
     const Json *tied = get(json, "tie_word_embeddings");
     if (tied && tied->kind != JSON_BOOL) return error_set(err, "\"tie_word_embeddings\" is not true or false");
     config->tied_head = tied ? tied->boolean : arch->tied_by_default;
@@ -144,7 +144,7 @@ bool hf_read_config(ModelConfig *config, const char *dir, Error *err) {
 
 // ------------------------------------------------------------------------------------------------------- writing
 
-// The choices that an architecture fixes, compared as the options that make them.
+// Compares the settings that an architecture fixes, as option texts so that the error can name the option.
 static bool check_fixed(const HfArch *arch, const ModelConfig *config, Error *err) {
     static const char *const names[] = {"norm",    "norm-gain", "norm-bias", "embed-norm",
                                         "biases",  "positions", "qk-norm",   "depth-scaled-attention",
@@ -160,7 +160,7 @@ static bool check_fixed(const HfArch *arch, const ModelConfig *config, Error *er
         const OptionSpec *spec = option_find(&run_options, names[i]);
         option_text(have, sizeof have, ours, spec);
         option_text(need, sizeof need, theirs, spec);
-        if (strcmp(have, need) != 0) ok = error_set(err, "--%s %s does not fit, it has %s", names[i], have, need);
+        if (strcmp(have, need) != 0) ok = error_set(err, "--%s %s does not fit; it has %s", names[i], have, need);
     }
     free(ours);
     return ok;
@@ -176,14 +176,14 @@ static bool check_fits(const HfArch *arch, const ModelConfig *c, Error *err) {
     if (!check_fixed(arch, c, err)) return false;
     bool gpt2 = arch->fixed.positions == POSITIONS_LEARNED;
     if (!activation_word(arch, c->activation))
-        return error_set(err, "--activation does not fit, it has %s", gpt2 ? "no gated one" : "swiglu only");
+        return error_set(err, "--activation does not fit; it has %s", gpt2 ? "no gated activation" : "only swiglu");
     if (gpt2 && c->n_kv_head != c->n_head)
-        return error_set(err, "--n-kv-head %d does not fit, it has as many as --n-head, %d", c->n_kv_head,
-                         c->n_head);
+        return error_set(err, "--n-kv-head %d does not fit; it must equal --n-head %d", c->n_kv_head, c->n_head);
     if (c->attention_scale != 0 && fabs(c->attention_scale * sqrt(c->head_dim) - 1) > 1e-12)
-        return error_set(err, "--attention-scale %g does not fit, it has 1/sqrt(head-dim)", c->attention_scale);
+        return error_set(err, "--attention-scale %g does not fit; it has 1/sqrt(head-dim)", c->attention_scale);
     if (!c->mask_padding && c->vocab_padded != c->vocab_size)
-        return error_set(err, "--no-mask-padding does not fit: padded classes take part in this network's softmax");
+        return error_set(err,
+                         "--no-mask-padding does not fit: this model's softmax includes the vocabulary padding");
     return true;
 }
 
@@ -191,7 +191,7 @@ bool hf_arch_fits(const HfArch *arch, const ModelConfig *config, Error *err) {
     return check_fits(arch, config, err) || error_prefix(err, "%s", arch->name);
 }
 
-// A token that may not exist.
+// Writes a token id, or null if there is none.
 static void put_token(JsonWriter *w, const char *key, int token) {
     if (token >= 0) json_int(w, key, token);
     else json_double(w, key, NAN); // null

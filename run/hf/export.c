@@ -1,4 +1,4 @@
-// A model into a directory of transformers.
+// Exports a model as a Hugging Face transformers directory.
 #include "run/hf/arch.h"
 
 #include "base/file.h"
@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// The architecture that a network's positions and biases point to, else its positions alone; NULL: none.
+// The architecture that matches the model's positions and biases, else its positions alone; NULL if none does.
 static const HfArch *nearest_arch(const ModelConfig *c) {
     const HfArch *near = NULL;
     for (int i = hf_n_archs - 1; i >= 0; i--) {
@@ -29,7 +29,7 @@ static bool choose_arch(const HfArch **arch, const ModelConfig *c, Error *err) {
     *arch = nearest_arch(c);
     if (*arch == NULL) error_set(err, "its --positions fit no architecture");
     else if (c->n_head * c->head_dim != c->d_model)
-        error_set(err, "%s: --head-dim %d does not fit, it has d-model / n-head", (*arch)->name, c->head_dim);
+        error_set(err, "%s: --head-dim %d does not fit; it has d-model / n-head", (*arch)->name, c->head_dim);
     else ok = hf_arch_fits(*arch, c, err);
     if (ok) return true;
     char what[256], all[512] = "";
@@ -38,44 +38,44 @@ static bool choose_arch(const HfArch **arch, const ModelConfig *c, Error *err) {
         size_t used = strlen(all);
         snprintf(all + used, sizeof all - used, "%s%s (%s)", i ? ", " : "", hf_archs[i].name, hf_archs[i].summary);
     }
-    return error_set(err, "this network cannot be exported: %s; there are %s", what, all);
+    return error_set(err, "this model cannot be exported: %s; supported are %s", what, all);
 }
 
 // ------------------------------------------------------------------------------------------------------- weights
 
-// The numbers of a piece in their order; values are those of the whole parameter.
-static void collect(double *out, const HfPiece *piece, const double *values) {
-    const double *from = values + piece->first;
-    if (!piece->transposed) {
-        memcpy(out, from, (size_t)(piece->rows * piece->cols) * sizeof *out);
+// Copies the elements of a slice, transposed if needed; `values` are those of the whole parameter.
+static void collect(double *out, const HfSlice *slice, const double *values) {
+    const double *from = values + slice->first;
+    if (!slice->transposed) {
+        memcpy(out, from, (size_t)(slice->rows * slice->cols) * sizeof *out);
         return;
     }
-    for (int64_t c = 0; c < piece->cols; c++)
-        for (int64_t r = 0; r < piece->rows; r++) out[c * piece->rows + r] = from[r * piece->cols + c];
+    for (int64_t c = 0; c < slice->cols; c++)
+        for (int64_t r = 0; r < slice->rows; r++) out[c * slice->rows + r] = from[r * slice->cols + c];
 }
 
-// All numbers of a tensor.
+// Reads a whole tensor as double.
 static void read_values(double *values, void *scratch, const CheckpointTensor *t, Stream *stream) {
     device_copy(stream, scratch, t->data, (size_t)t->bytes);
     stream_synchronize(stream);
     float_type_read(values, t->type, scratch, t->bytes / (int64_t)type_size(t->type));
 }
 
-static bool write_pieces(SafetensorsWriter *w, const HfPiece *pieces, int n, const Model *model, Stream *stream,
+static bool write_slices(SafetensorsWriter *w, const HfSlice *slices, int n, const Model *model, Stream *stream,
                          Type type, Error *err) {
-    CheckpointTensors weights = checkpoint_tensors(model, NULL); // in the order of the table's parameters
+    CheckpointTensors weights = checkpoint_tensors(model, NULL); // in parameter-table order
     int64_t largest = 0;
     for (int i = 0; i < n; i++)
-        if (param_elements(pieces[i].param) > largest) largest = param_elements(pieces[i].param);
+        if (param_elements(slices[i].param) > largest) largest = param_elements(slices[i].param);
     double *values = malloc((size_t)largest * sizeof *values), *scratch = malloc((size_t)largest * sizeof *values);
     bool ok = (values && scratch) || error_set(err, "out of memory for the largest tensor");
     for (int i = 0; i < n && ok; i++) {
-        const HfPiece *piece = &pieces[i];
-        int64_t elements = piece->rows * piece->cols;
-        if (i == 0 || piece->param != pieces[i - 1].param)
-            read_values(values, scratch, &weights.items[piece->param - model->table.params], stream);
-        collect(scratch, piece, values);
-        float_type_write(scratch, type, scratch, elements); // in place: narrower numbers overtake nothing
+        const HfSlice *slice = &slices[i];
+        int64_t elements = slice->rows * slice->cols;
+        if (i == 0 || slice->param != slices[i - 1].param)
+            read_values(values, scratch, &weights.items[slice->param - model->table.params], stream);
+        collect(scratch, slice, values);
+        float_type_write(scratch, type, scratch, elements); // in place: the output type is narrower
         ok = safetensors_write_data(w, scratch, elements * (int64_t)type_size(type), err);
     }
     free(values);
@@ -86,21 +86,21 @@ static bool write_pieces(SafetensorsWriter *w, const HfPiece *pieces, int n, con
 
 static bool write_weights(const char *path, const HfArch *arch, const Model *model, Stream *stream, Type type,
                           Error *err) {
-    HfPiece *pieces;
+    HfSlice *slices;
     SafetensorsWriter w;
     uint32_t crc;
-    int n = hf_pieces(&pieces, arch, &model->table);
+    int n = hf_slices(&slices, arch, &model->table);
     SafeTensor *tensors = calloc((size_t)n, sizeof *tensors);
     ASSERT(tensors);
     for (int i = 0; i < n; i++) {
-        memcpy(tensors[i].name, pieces[i].name, sizeof pieces[i].name);
+        memcpy(tensors[i].name, slices[i].name, sizeof slices[i].name);
         tensors[i].type = type;
-        tensors[i].n_dims = hf_piece_shape(tensors[i].shape, &pieces[i]);
+        tensors[i].n_dims = hf_slice_shape(tensors[i].shape, &slices[i]);
     }
     bool ok = safetensors_write_begin(&w, path, tensors, n, err) &&
-              write_pieces(&w, pieces, n, model, stream, type, err) && safetensors_write_finish(&w, &crc, err);
+              write_slices(&w, slices, n, model, stream, type, err) && safetensors_write_finish(&w, &crc, err);
     free(tensors);
-    free(pieces);
+    free(slices);
     return ok;
 }
 
@@ -120,7 +120,7 @@ static bool write_files(const char *dir, const HfArch *arch, const Model *model,
            (!bpe || hf_write_tokenizer(dir, bpe, model->config.context, err));
 }
 
-// Files of an export, with which it may be replaced.
+// Returns true for the names that an export consists of: a directory with no others may be replaced.
 static bool is_exported(const char *name) {
     static const char *const names[] = {".",
                                         "..",
@@ -136,7 +136,7 @@ static bool is_exported(const char *name) {
     return false;
 }
 
-// What is in the way: nothing, or an earlier export that may be replaced.
+// Checks that the target does not exist, or is an earlier export that may be replaced.
 static bool check_target(bool *exists, const char *dir, bool overwrite, Error *err) {
     struct stat st;
     *exists = lstat(dir, &st) == 0;
@@ -144,8 +144,8 @@ static bool check_target(bool *exists, const char *dir, bool overwrite, Error *e
     if (!overwrite) return error_set(err, "--out %s exists; --overwrite replaces an earlier export", dir);
     DIR *folder = S_ISDIR(st.st_mode) && hf_is_directory(dir) ? opendir(dir) : NULL;
     if (!folder)
-        return error_set(err, "--out %s is no earlier export (a folder with config.json), so it is not replaced",
-                         dir);
+        return error_set(
+            err, "--out %s is not an earlier export (a directory with config.json), so it is not replaced", dir);
     bool ok = true;
     for (struct dirent *e; ok && (e = readdir(folder));)
         if (!is_exported(e->d_name))
@@ -154,7 +154,7 @@ static bool check_target(bool *exists, const char *dir, bool overwrite, Error *e
     return ok;
 }
 
-// Puts `made` in the place of `dir`. What was there is taken away first, as a whole, and removed last.
+// Renames `made` to `dir`. An existing directory is first renamed away as a whole, and removed last.
 static bool move_into_place(const char *made, const char *dir, bool exists, Error *err) {
     char old[PATH_BYTES + 8];
     snprintf(old, sizeof old, "%s.old", made);

@@ -6,30 +6,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-// An option whose text says that it follows from others.
-static bool is_open(const OptionSpec *spec, const char *text) {
+// Returns true if the option's text means that its value is derived from others.
+static bool is_derived(const OptionSpec *spec, const char *text) {
     return (spec->kind == KIND_INT && strcmp(text, "0") == 0) || strcmp(text, "auto") == 0;
 }
 
-// Whether a network option may be `given`, where that is not NULL; `there` receives what DIR has.
+// Checks a given model option (NULL: not given) against DIR; `there` receives DIR's value.
 static bool check_option(char there[OPTION_TEXT_MAX], const OptionSpec *spec, const char *given,
                          const RunConfig *from, const char *dir, Error *err) {
     option_text(there, OPTION_TEXT_MAX, from, spec);
-    if (!given || is_open(spec, given) || is_open(spec, there) || strcmp(given, there) == 0) return true;
-    return error_set(err, "--%s %s: the network of --init-from %s has %s; leave the option out", spec->name, given,
+    if (!given || is_derived(spec, given) || is_derived(spec, there) || strcmp(given, there) == 0) return true;
+    return error_set(err, "--%s %s: the model of --init-from %s has %s; leave the option out", spec->name, given,
                      dir, there);
 }
 
-// Options that the network decides. The vocabulary's padding in a Hugging Face directory is none of them: its rows are
-// zero, and as many as the run wants.
-static bool is_network(const OptionSpec *spec, const char *dir) {
+// Returns true for options that DIR's model determines. The vocabulary padding of a Hugging Face directory is not one
+// of them: the padding rows are zero, so the run may choose their number.
+static bool is_model_option(const OptionSpec *spec, const char *dir) {
     return strcmp(option_section(&run_options, spec), "Network") == 0 &&
            !(strcmp(spec->name, "vocab-padded") == 0 && hf_is_directory(dir));
 }
 
-// The text that was given, made the same as option_text would make it.
-static bool given_text(char text[OPTION_TEXT_MAX], const Setting *given, const OptionSpec *spec, RunConfig *scratch,
-                       Error *err) {
+// The given value in the canonical form of option_text.
+static bool canonical_text(char text[OPTION_TEXT_MAX], const Setting *given, const OptionSpec *spec,
+                           RunConfig *scratch, Error *err) {
     if (!option_set(scratch, spec, given->text, err)) return setting_error(err, given);
     option_text(text, OPTION_TEXT_MAX, scratch, spec);
     return true;
@@ -40,12 +40,12 @@ static bool add_options(ConfigSources *sources, const RunConfig *from, RunConfig
     for (int i = 0; i < run_options.n_specs; i++) {
         const OptionSpec *spec = &run_options.specs[i];
         char given[OPTION_TEXT_MAX], there[OPTION_TEXT_MAX];
-        if (!is_network(spec, dir)) continue;
+        if (!is_model_option(spec, dir)) continue;
         const Setting *s = settings_find(&sources->arguments, spec->name);
         if (!s) s = settings_find(&sources->file, spec->name);
-        if (s && !given_text(given, s, spec, scratch, err)) return false;
+        if (s && !canonical_text(given, s, spec, scratch, err)) return false;
         if (!check_option(there, spec, s ? given : NULL, from, dir, err)) return false;
-        if (!is_open(spec, there) && !config_add_argument(sources, spec->name, there, dir, err)) return false;
+        if (!is_derived(spec, there) && !config_add_argument(sources, spec->name, there, dir, err)) return false;
     }
     return true;
 }
@@ -55,21 +55,21 @@ bool init_from_options(ConfigSources *sources, Error *err) {
     if (!dir) dir = settings_find(&sources->file, "init-from");
     if (!dir || !dir->text[0]) return true;
     RunConfig *from = calloc(2, sizeof *from);
-    char *name = strdup(dir->text); // adding settings moves them
+    char *name = strdup(dir->text); // adding settings may reallocate them
     ASSERT(from && name);
-    bool ok = network_config(from, name, err) ? add_options(sources, from, from + 1, name, err)
-                                              : error_prefix(err, "--init-from");
+    bool ok = pretrained_config(from, name, err) ? add_options(sources, from, from + 1, name, err)
+                                                 : error_prefix(err, "--init-from");
     free(name);
     free(from);
     return ok;
 }
 
-static bool check_network(const RunConfig *config, const RunConfig *from, Error *err) {
+static bool check_model(const RunConfig *config, const RunConfig *from, Error *err) {
     const char *dir = config->init_from;
     for (int i = 0; i < run_options.n_specs; i++) {
         const OptionSpec *spec = &run_options.specs[i];
         char given[OPTION_TEXT_MAX], there[OPTION_TEXT_MAX];
-        if (!is_network(spec, dir)) continue;
+        if (!is_model_option(spec, dir)) continue;
         option_text(given, sizeof given, config, spec);
         if (!check_option(there, spec, given, from, dir, err)) return false;
     }
@@ -81,8 +81,8 @@ bool init_from_weights(Model *model, Stream *stream, const RunConfig *config, Er
     int64_t step;
     RunConfig *from = calloc(1, sizeof *from);
     ASSERT(from);
-    bool ok = network_config(from, dir, err) && check_network(config, from, err) &&
-              network_weights(&step, model, stream, dir, err);
+    bool ok = pretrained_config(from, dir, err) && check_model(config, from, err) &&
+              pretrained_weights(&step, model, stream, dir, err);
     free(from);
     return ok || error_prefix(err, "--init-from");
 }

@@ -10,9 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { EVAL_SEQUENCE = 1024, EVAL_TOKENS = 4096 }; // of a directory that says nothing of it
+enum { EVAL_SEQUENCE = 1024, EVAL_TOKENS = 4096 }; // evaluation batches of a Hugging Face directory
 
-// What a run's configuration would say of a Hugging Face directory.
+// A run configuration for a Hugging Face directory.
 static bool describe_directory(RunConfig *config, const char *dir, Error *err) {
     options_init(config, &run_options);
     if (!hf_read_config(&config->model, dir, err)) return false;
@@ -22,7 +22,7 @@ static bool describe_directory(RunConfig *config, const char *dir, Error *err) {
     return true;
 }
 
-bool network_config(RunConfig *config, const char *path, Error *err) {
+bool pretrained_config(RunConfig *config, const char *path, Error *err) {
     char file[PATH_BYTES];
     *config = (RunConfig){0};
     if (hf_is_directory(path)) return describe_directory(config, path, err);
@@ -32,16 +32,16 @@ bool network_config(RunConfig *config, const char *path, Error *err) {
     return config_load_run(config, path, err);
 }
 
-bool network_info(NetworkInfo *info, const char *path, Error *err) {
+bool pretrained_info(PretrainedInfo *info, const char *path, Error *err) {
     RunConfig *config = malloc(sizeof *config);
     ASSERT(config);
-    bool ok = network_config(config, path, err);
+    bool ok = pretrained_config(config, path, err);
     if (ok) {
-        *info = (NetworkInfo){.model = config->model,
-                              .dtype = (DtypeChoice)config->dtype,
-                              .val_tokens = config->val_tokens,
-                              .seq_len = config->seq_len,
-                              .micro_batch = config->micro_batch};
+        *info = (PretrainedInfo){.model = config->model,
+                                 .dtype = (DtypeChoice)config->dtype,
+                                 .val_tokens = config->val_tokens,
+                                 .seq_len = config->seq_len,
+                                 .micro_batch = config->micro_batch};
         snprintf(info->path, sizeof info->path, "%s", path);
         strcpy(info->vocab, config->vocab);
         strcpy(info->val_data, config->val_data);
@@ -50,7 +50,7 @@ bool network_info(NetworkInfo *info, const char *path, Error *err) {
     return ok;
 }
 
-bool network_weights(int64_t *step, Model *model, Stream *stream, const char *path, Error *err) {
+bool pretrained_weights(int64_t *step, Model *model, Stream *stream, const char *path, Error *err) {
     RunState state;
     bool found;
     char note[1024];
@@ -64,36 +64,37 @@ bool network_weights(int64_t *step, Model *model, Stream *stream, const char *pa
     return true;
 }
 
-static bool open_vocab(Network *n, const NetworkInfo *info, Error *err) {
-    n->vocab = vocab_open(info->vocab, err);
-    if (!n->vocab) return error_prefix(err, "--vocab");
-    if (vocab_size(n->vocab) <= info->model.vocab_size) return true;
-    return error_set(err, "--vocab %s has %d tokens, but the network of %s only %d: it belongs to another one",
-                     info->vocab, vocab_size(n->vocab), info->path, info->model.vocab_size);
+static bool open_vocab(Pretrained *pretrained, const PretrainedInfo *info, Error *err) {
+    pretrained->vocab = vocab_open(info->vocab, err);
+    if (!pretrained->vocab) return error_prefix(err, "--vocab");
+    if (vocab_size(pretrained->vocab) <= info->model.vocab_size) return true;
+    return error_set(err, "--vocab %s has %d tokens, but the model of %s has only %d: it belongs to another model",
+                     info->vocab, vocab_size(pretrained->vocab), info->path, info->model.vocab_size);
 }
 
-bool load_network(Network *n, const NetworkInfo *info, const BatchShape *run, const char *device, int threads,
-                  Error *err) {
-    *n = (Network){0};
-    bool ok = open_vocab(n, info, err) && device_open(&n->device, device, threads, err);
+bool pretrained_open(Pretrained *pretrained, const PretrainedInfo *info, const BatchShape *run, const char *device,
+                     int threads, Error *err) {
+    *pretrained = (Pretrained){0};
+    bool ok = open_vocab(pretrained, info, err) && device_open(&pretrained->device, device, threads, err);
     if (ok) {
-        n->stream = stream_create(n->device);
-        // A run of a type that this device has not is read in the device's own.
-        bool has = layer_ops(n->device, config_type(info->dtype, n->device)) != NULL;
-        DtypeChoice dtype = has ? info->dtype : DTYPE_AUTO;
-        ok = config_check_device(&info->model, dtype, n->device, err) &&
-             model_create(&n->model, &info->model, n->device, config_type(dtype, n->device), run, err);
-        if (!ok) n->model = (Model){0};
-        ok = ok && network_weights(&n->step, &n->model, n->stream, info->path, err);
+        pretrained->stream = stream_create(pretrained->device);
+        // If this device does not support the run's dtype, use the device's default.
+        bool supported = layer_ops(pretrained->device, config_type(info->dtype, pretrained->device)) != NULL;
+        DtypeChoice dtype = supported ? info->dtype : DTYPE_AUTO;
+        ok = config_check_device(&info->model, dtype, pretrained->device, err) &&
+             model_create(&pretrained->model, &info->model, pretrained->device,
+                          config_type(dtype, pretrained->device), run, err);
+        if (!ok) pretrained->model = (Model){0};
+        ok = ok && pretrained_weights(&pretrained->step, &pretrained->model, pretrained->stream, info->path, err);
     }
-    if (!ok) network_close(n);
+    if (!ok) pretrained_close(pretrained);
     return ok;
 }
 
-void network_close(Network *n) {
-    if (n->model.device) model_free(&n->model);
-    if (n->stream) stream_destroy(n->stream);
-    if (n->device) device_close(n->device);
-    vocab_close(n->vocab);
-    *n = (Network){0};
+void pretrained_close(Pretrained *pretrained) {
+    if (pretrained->model.device) model_free(&pretrained->model);
+    if (pretrained->stream) stream_destroy(pretrained->stream);
+    if (pretrained->device) device_close(pretrained->device);
+    vocab_close(pretrained->vocab);
+    *pretrained = (Pretrained){0};
 }

@@ -1,4 +1,4 @@
-// Weights of transformers into a model.
+// Reads the weights of a Hugging Face directory into a model.
 #include "run/hf/arch.h"
 
 #include "base/file.h"
@@ -13,7 +13,7 @@
 
 enum { MAX_INDEX_BYTES = 1 << 27, MAX_SHARDS = 4096 };
 
-// The files of a directory.
+// The open safetensors files of a directory.
 typedef struct {
     Safetensors *files;
     char (*names)[256];
@@ -36,7 +36,7 @@ static const SafeTensor *shards_find(const Safetensors **file, const Shards *s, 
     return NULL;
 }
 
-// Opens one file more and refuses tensors that are in an earlier one too.
+// Opens another file. Errors: a tensor that an earlier file has too.
 static bool shards_add(Shards *s, const char *dir, const char *name, Error *err) {
     char path[PATH_BYTES];
     if (s->n == MAX_SHARDS) return error_set(err, "more than %d files", MAX_SHARDS);
@@ -46,14 +46,14 @@ static bool shards_add(Shards *s, const char *dir, const char *name, Error *err)
     path_join(path, dir, name);
     Safetensors file;
     if (!safetensors_open(&file, path, err)) return false;
-    const char *twice = NULL;
+    const char *duplicate = NULL;
     const Safetensors *earlier;
-    for (int i = 0; i < file.n_tensors && !twice; i++)
-        if (shards_find(&earlier, s, file.tensors[i].name)) twice = file.tensors[i].name;
-    if (twice) error_set(err, "%s: tensor %s is in an earlier file too", path, twice);
+    for (int i = 0; i < file.n_tensors && !duplicate; i++)
+        if (shards_find(&earlier, s, file.tensors[i].name)) duplicate = file.tensors[i].name;
+    if (duplicate) error_set(err, "%s: tensor %s is in an earlier file too", path, duplicate);
     snprintf(s->names[s->n], sizeof *s->names, "%s", name);
     s->files[s->n++] = file;
-    return !twice;
+    return !duplicate;
 }
 
 static bool has_shard(const Shards *s, const char *name) {
@@ -62,20 +62,20 @@ static bool has_shard(const Shards *s, const char *name) {
     return false;
 }
 
-// The index says which file holds which tensor. A name that leads out of the directory is refused.
+// Opens the files listed in the index, which maps tensors to files. File names that leave the directory are rejected.
 static bool open_indexed(Shards *s, const char *dir, const Json *index, Error *err) {
     const Json *map = json_get(index, "weight_map");
     if (!map || map->kind != JSON_OBJECT) return error_set(err, "\"weight_map\" is missing or not an object");
     for (const Json *e = map->first; e; e = e->next) {
         if (e->kind != JSON_STRING || e->length == 0 || e->length > 200 || strlen(e->string) != e->length ||
             e->string[0] == '.' || strchr(e->string, '/'))
-            return error_set(err, "the file of tensor %.100s is not the name of a file", e->key);
+            return error_set(err, "the file of tensor %.100s is not a valid file name", e->key);
         if (!has_shard(s, e->string) && !shards_add(s, dir, e->string, err)) return false;
     }
     for (const Json *e = map->first; e; e = e->next) {
         const Safetensors *file;
         if (!shards_find(&file, s, e->key) || strcmp(s->names[file - s->files], e->string) != 0)
-            return error_set(err, "tensor %.100s is not in %s, where the index has it", e->key, e->string);
+            return error_set(err, "tensor %.100s is not in %s, as the index says", e->key, e->string);
     }
     return true;
 }
@@ -99,46 +99,46 @@ static bool shards_open(Shards *s, const char *dir, Error *err) {
     path_join(path, dir, "pytorch_model.bin");
     if (access(path, F_OK) == 0)
         return error_set(err,
-                         "%s is a pickle, which runs code when it is read; save the model anew with "
+                         "%s is a pickle, which can run code when loaded; save the model again with "
                          "save_pretrained(DIR, safe_serialization=True)",
                          path);
     return error_set(err, "%s has no model.safetensors", dir);
 }
 
-// The tensor of a piece, and where it is.
+// The tensor of a slice, and its file.
 typedef struct {
     const Safetensors *file;
     const SafeTensor *tensor;
 } Found;
 
-static void shape_text(char text[64], int n_dims, const int64_t *shape) {
+static void format_shape(char text[64], int n_dims, const int64_t *shape) {
     int used = snprintf(text, 64, "(");
     for (int d = 0; d < n_dims && used < 60; d++)
         used += snprintf(text + used, 64 - (size_t)used, "%s%" PRId64, d ? ", " : "", shape[d]);
     if (used < 63) snprintf(text + used, 64 - (size_t)used, ")");
 }
 
-// `skip`: bytes of the names' prefix that the files do not have.
-static bool find_piece(Found *found, const Shards *s, const HfPiece *piece, size_t skip, Error *err) {
-    const char *name = piece->name + (piece->param->kind == PARAM_HEAD_WEIGHT ? 0 : skip);
+// Finds the tensor of a slice and checks its type and shape. `skip`: length of the name prefix that the files lack.
+static bool find_slice(Found *found, const Shards *s, const HfSlice *slice, size_t skip, Error *err) {
+    const char *name = slice->name + (slice->param->kind == PARAM_HEAD_WEIGHT ? 0 : skip);
     int64_t shape[2];
-    int n_dims = hf_piece_shape(shape, piece);
+    int n_dims = hf_slice_shape(shape, slice);
     found->tensor = shards_find(&found->file, s, name);
     if (!found->tensor) return error_set(err, "tensor %s is missing", name);
     const SafeTensor *t = found->tensor;
     if (!float_type_is(t->type))
-        return error_set(err, "tensor %s has type %s, which is none of numbers with a point", name,
+        return error_set(err, "tensor %s has type %s, which is not a floating-point type", name,
                          type_name(t->type));
     bool same = t->n_dims == n_dims;
     for (int d = 0; same && d < n_dims; d++) same = t->shape[d] == shape[d];
     if (same) return true;
     char have[64], need[64];
-    shape_text(have, t->n_dims, t->shape);
-    shape_text(need, n_dims, shape);
-    return error_set(err, "tensor %s is %s, but the network of config.json needs %s", name, have, need);
+    format_shape(have, t->n_dims, t->shape);
+    format_shape(need, n_dims, shape);
+    return error_set(err, "tensor %s is %s, but the model of config.json needs %s", name, have, need);
 }
 
-// The head of a network that has none of its own: it must be the embedding.
+// A stored head of a model with tied weights must equal the embedding.
 static bool check_tied(const Found *embedding, const Safetensors *file, const SafeTensor *head, Error *err) {
     enum { CHUNK = 512 };
     const SafeTensor *t = embedding->tensor;
@@ -162,7 +162,7 @@ static bool is_ignored(const HfArch *arch, const char *name) {
     return false;
 }
 
-// Tensors that no piece wanted.
+// Checks the tensors that no slice uses: buffers are ignored, others are errors.
 static bool check_rest(const HfArch *arch, const Shards *s, const Found *found, int n, bool tied, Error *err) {
     for (int i = 0; i < s->n; i++)
         for (int j = 0; j < s->files[i].n_tensors; j++) {
@@ -173,43 +173,44 @@ static bool check_rest(const HfArch *arch, const Shards *s, const Found *found, 
                 if (!check_tied(&found[0], &s->files[i], t, err)) return false;
                 used = true;
             }
-            if (!used) return error_set(err, "tensor %s has no place in a network of type %s", t->name, arch->name);
+            if (!used) return error_set(err, "tensor %s does not belong to %s", t->name, arch->name);
         }
     return true;
 }
 
-static bool find_all(Found *found, const HfArch *arch, const Shards *s, const HfPiece *pieces, int n, bool tied,
+static bool find_all(Found *found, const HfArch *arch, const Shards *s, const HfSlice *slices, int n, bool tied,
                      Error *err) {
     const Safetensors *file;
-    ASSERT(pieces[0].param->kind == PARAM_TOKEN_EMBEDDING); // check_rest compares a tied head with it
-    size_t skip = shards_find(&file, s, pieces[0].name) ? 0 : strlen(arch->prefix);
+    ASSERT(slices[0].param->kind == PARAM_TOKEN_EMBEDDING); // check_rest compares a tied head with it
+    size_t skip = shards_find(&file, s, slices[0].name) ? 0 : strlen(arch->prefix);
     for (int i = 0; i < n; i++)
-        if (!find_piece(&found[i], s, &pieces[i], skip, err)) return false;
+        if (!find_slice(&found[i], s, &slices[i], skip, err)) return false;
     return check_rest(arch, s, found, n, tied, err);
 }
 
-// A tensor's numbers to their places within the parameter.
-static bool place(double *values, const HfPiece *piece, const Found *found, double *scratch, Error *err) {
-    int64_t n = piece->rows * piece->cols;
-    double *read = piece->transposed ? scratch : values + piece->first;
+// Reads a tensor into its slice of the parameter.
+static bool read_slice(double *values, const HfSlice *slice, const Found *found, double *scratch, Error *err) {
+    int64_t n = slice->rows * slice->cols;
+    double *read = slice->transposed ? scratch : values + slice->first;
     if (!safetensors_read(read, found->file, found->tensor, 0, n, err)) return false;
-    if (!piece->transposed) return true;
-    for (int64_t r = 0; r < piece->rows; r++)
-        for (int64_t c = 0; c < piece->cols; c++)
-            values[piece->first + r * piece->cols + c] = scratch[c * piece->rows + r];
+    if (!slice->transposed) return true;
+    for (int64_t r = 0; r < slice->rows; r++)
+        for (int64_t c = 0; c < slice->cols; c++)
+            values[slice->first + r * slice->cols + c] = scratch[c * slice->rows + r];
     return true;
 }
 
-static bool load_all(Model *model, Stream *stream, const HfPiece *pieces, const Found *found, int n, Error *err) {
+static bool load_all(Model *model, Stream *stream, const HfSlice *slices, const Found *found, int n, Error *err) {
     int64_t largest = 0;
     for (int i = 0; i < n; i++)
-        if (param_elements(pieces[i].param) > largest) largest = param_elements(pieces[i].param);
+        if (param_elements(slices[i].param) > largest) largest = param_elements(slices[i].param);
     double *values = malloc((size_t)largest * sizeof *values), *scratch = malloc((size_t)largest * sizeof *values);
     bool ok = (values && scratch) || error_set(err, "out of memory for the largest tensor");
     for (int i = 0; i < n && ok;) {
-        const Param *p = pieces[i].param;
-        memset(values, 0, (size_t)param_elements(p) * sizeof *values); // the vocabulary's padding
-        for (; i < n && ok && pieces[i].param == p; i++) ok = place(values, &pieces[i], &found[i], scratch, err);
+        const Param *p = slices[i].param;
+        memset(values, 0, (size_t)param_elements(p) * sizeof *values); // for the vocabulary padding
+        for (; i < n && ok && slices[i].param == p; i++)
+            ok = read_slice(values, &slices[i], &found[i], scratch, err);
         if (!ok) break;
         float_type_write(scratch, model->acc_type, values, param_elements(p));
         model_set_param(model, stream, p, scratch);
@@ -221,18 +222,18 @@ static bool load_all(Model *model, Stream *stream, const HfPiece *pieces, const 
 
 static bool read_weights(Model *model, Stream *stream, const HfArch *arch, const char *dir, Error *err) {
     Shards shards;
-    HfPiece *pieces;
-    int n = hf_pieces(&pieces, arch, &model->table);
+    HfSlice *slices;
+    int n = hf_slices(&slices, arch, &model->table);
     Found *found = calloc((size_t)n, sizeof *found);
     ASSERT(found);
     bool ok = shards_open(&shards, dir, err);
     if (ok)
-        ok = (find_all(found, arch, &shards, pieces, n, model->config.tied_head, err) &&
-              load_all(model, stream, pieces, found, n, err)) ||
+        ok = (find_all(found, arch, &shards, slices, n, model->config.tied_head, err) &&
+              load_all(model, stream, slices, found, n, err)) ||
              error_prefix(err, "%s", dir);
     shards_close(&shards);
     free(found);
-    free(pieces);
+    free(slices);
     return ok;
 }
 

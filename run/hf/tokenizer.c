@@ -1,4 +1,4 @@
-// Vocabularies of byte pairs as transformers' GPT2Tokenizer keeps them: vocab.json and merges.txt.
+// Writes byte-pair vocabularies in the format of transformers' GPT2Tokenizer: vocab.json and merges.txt.
 #include "run/hf/arch.h"
 
 #include "base/file.h"
@@ -18,8 +18,7 @@ bool hf_write_text(const char *dir, const char *name, char *text, size_t size, E
     return ok;
 }
 
-// GPT-2 writes every byte as a printable character: those that are one as themselves, the others, in order, as U+0100
-// and on.
+// GPT-2's byte-to-unicode table: printable bytes map to themselves, the others, in order, to U+0100 and up. UTF-8.
 static void make_characters(char characters[256][3]) {
     int next = 0x100;
     for (int b = 0; b < 256; b++) {
@@ -36,7 +35,7 @@ static void make_characters(char characters[256][3]) {
     }
 }
 
-// A token in these characters.
+// The text of a token in these characters.
 static void token_text(char text[2 * BPE_MAX_BYTES + 1], const Bpe *bpe, int token, const char characters[256][3]) {
     size_t used = 0;
     text[0] = 0;
@@ -47,7 +46,7 @@ static void token_text(char text[2 * BPE_MAX_BYTES + 1], const Bpe *bpe, int tok
     }
 }
 
-// The two tokens whose merge makes a token: its bytes, merged by all merges before its own, leave them.
+// Finds the two tokens that merge into a token: those left after applying all earlier merges to its bytes.
 static bool find_merge(uint16_t merge[2], const Bpe *bpe, int token, Error *err) {
     uint16_t parts[BPE_MAX_BYTES];
     int n = 0;
@@ -56,13 +55,13 @@ static bool find_merge(uint16_t merge[2], const Bpe *bpe, int token, Error *err)
     while (n > 2) {
         int at = -1, best = token;
         for (int i = 0; i + 1 < n; i++) {
-            int merged = bpe_find_pair(bpe, parts[i], parts[i + 1]); // BPE_NO_TOKEN is above all
+            int merged = bpe_find_pair(bpe, parts[i], parts[i + 1]); // BPE_NO_TOKEN is larger than all tokens
             if (merged < best) at = i, best = merged;
         }
         if (at < 0)
             return error_set(
                 err,
-                "token %d of the vocabulary is not made of two tokens before it, so there is no list of "
+                "token %d of the vocabulary is not a merge of two earlier tokens, so there is no list of "
                 "merges for Hugging Face; --vocab none exports without a tokenizer",
                 token);
         parts[at] = (uint16_t)best;
@@ -120,7 +119,7 @@ static bool write_settings(const char *dir, int context, Error *err) {
     json_string(&settings, "tokenizer_class", "GPT2Tokenizer");
     json_int(&settings, "model_max_length", context);
     json_bool(&settings, "add_prefix_space", false);
-    json_bool(&settings, "clean_up_tokenization_spaces", false); // text comes back as it was
+    json_bool(&settings, "clean_up_tokenization_spaces", false); // decoding must be lossless
     put_special_tokens(&settings);
     json_end_object(&settings);
     json_begin_object(&special, NULL);

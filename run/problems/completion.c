@@ -1,5 +1,6 @@
-// Low-rank matrix completion (PolarGrad, section 6.3): M = U V^T (rows, cols) of `rank`, of which the fraction `mask` is
-// known; the loss is the mean of (X Y^T - M)^2 over what is known, X (rows, rank), Y (cols, rank).
+// Low-rank matrix completion (PolarGrad, section 6.3): M = U V^T (rows, cols) of rank `rank`, with a random fraction
+// `mask` of its entries known. The loss is the mean of (X Y^T - M)^2 over the known entries, X (rows, rank), Y (cols,
+// rank).
 #include "base/random.h"
 #include "run/problems/problem.h"
 #include "run/problems/ops.h"
@@ -9,7 +10,7 @@
 
 typedef struct {
     void *m, *mask, *r; // (rows, cols)
-    double known;       // entries
+    double known;       // number of known entries
     double m_squares;   // ||M||_F^2
 } Completion;
 
@@ -24,15 +25,15 @@ static void create(Problem *p) {
     Completion *q = p->data = calloc(1, sizeof *q);
     double *mask = malloc((size_t)(m * n) * sizeof *mask);
     ASSERT(q && mask);
-    void *u = problem_memory(p, m * r, p->type), *v = problem_memory(p, n * r, p->type);
-    q->m = problem_memory(p, m * n, p->type);
-    q->mask = problem_memory(p, m * n, p->type);
-    q->r = problem_memory(p, m * n, p->type);
-    problem_draw(p, u, "u", random_normal, m * r);
-    problem_draw(p, v, "v", random_normal, n * r);
-    problem_draw(p, q->mask, "mask", random_uniform, m * n);
+    void *u = problem_alloc(p, m * r, p->type), *v = problem_alloc(p, n * r, p->type);
+    q->m = problem_alloc(p, m * n, p->type);
+    q->mask = problem_alloc(p, m * n, p->type);
+    q->r = problem_alloc(p, m * n, p->type);
+    problem_fill_random(p, u, "u", random_normal, m * r);
+    problem_fill_random(p, v, "v", random_normal, n * r);
+    problem_fill_random(p, q->mask, "mask", random_uniform, m * n);
     if (!p->out_of_memory) {
-        problem_product(p, p->type, q->m, 1, u, false, v, true, 0, m, n, r);
+        problem_gemm(p, p->type, q->m, 1, u, false, v, true, 0, m, n, r);
         q->m_squares = problem_sum_squares(p, q->m, p->type, m, n);
         problem_download(p, mask, q->mask, p->type, m * n);
         for (int64_t i = 0; i < m * n; i++) q->known += mask[i] = mask[i] < p->sizes.mask ? 1 : 0;
@@ -48,20 +49,20 @@ static double gradient(Problem *p, int64_t t) {
     const Completion *q = p->data;
     const void *x = problem_param(p, p->x, 0), *y = problem_param(p, p->x, 1);
     device_copy(p->stream, q->r, q->m, (size_t)(m * n) * type_size(p->type));
-    problem_product(p, p->type, q->r, 1, x, false, y, true, -1, m, n, r);
+    problem_gemm(p, p->type, q->r, 1, x, false, y, true, -1, m, n, r);
     p->relative_error = sqrt(problem_sum_squares(p, q->r, p->type, m, n) / q->m_squares);
     problem_ops(p->device, p->type)->multiply(p->stream, &(Multiply){.x = q->r, .mask = q->mask, .n = m * n});
     double scale = 2 / q->known;
-    problem_product(p, p->type, problem_param(p, p->grads, 0), scale, q->r, false, y, false, 0, m, r, n);
-    problem_product(p, p->type, problem_param(p, p->grads, 1), scale, q->r, true, x, false, 0, n, r, m);
+    problem_gemm(p, p->type, problem_param(p, p->grads, 0), scale, q->r, false, y, false, 0, m, r, n);
+    problem_gemm(p, p->type, problem_param(p, p->grads, 1), scale, q->r, true, x, false, 0, n, r, m);
     return problem_sum_squares(p, q->r, p->type, m, n) / q->known;
 }
 
 static bool check(const ProblemSizes *s, Error *err) {
     if (s->mask * s->rows * s->cols < 1)
-        return error_set(err, "--mask %g leaves none of the %d x %d entries known", s->mask, s->rows, s->cols);
+        return error_set(err, "--mask %g: no entry of the %d x %d matrix is known", s->mask, s->rows, s->cols);
     if (s->rank <= s->rows && s->rank <= s->cols) return true;
-    return error_set(err, "--rank %d is more than --rows or --cols", s->rank);
+    return error_set(err, "--rank %d is larger than --rows or --cols", s->rank);
 }
 
 const ProblemDef problem_completion = {

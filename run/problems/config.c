@@ -13,38 +13,37 @@ static const OptionChoice type_words[] = {{"f32", TYPE_F32}, {"f64", TYPE_F64}, 
 
 static const OptionSpec specs[] = {
     OPTION_TEXT("config", config, "", .section = "Run", .value = "FILE", .not_stored = true,
-                .help = "file with options, one 'name = value' a line; may be repeated, later files go before"),
-    OPTION_TEXT("out", out, "", .value = "DIR", .not_stored = true,
-                .help = "the run's directory, which is created"),
-    PROCESS_FLAG("overwrite", overwrite, .help = "replace the run that is in --out"),
+                .help = "file of 'name = value' lines; may be repeated: later files override earlier ones"),
+    OPTION_TEXT("out", out, "", .value = "DIR", .not_stored = true, .help = "run directory to create"),
+    PROCESS_FLAG("overwrite", overwrite, .help = "replace an existing run in --out"),
     PROCESS_FLAG("dry-run", dry_run, .help = "print the plan and stop"),
-    PROCESS_FLAG("quiet", quiet, .help = "print the end only"),
-    PROCESS_FLAG("help", help, .help = "print this"),
-    OPTION_TEXT("device", device, "auto", .value = "NAME",
-                .help = "cpu, cuda, cuda:N, or auto: cuda where there is one"),
-    OPTION_INT("threads", threads, "0", 0, 1024, .help = "CPU threads; 0: all that this process may use"),
+    PROCESS_FLAG("quiet", quiet, .help = "print only the result"),
+    PROCESS_FLAG("help", help, .help = "print this help"),
+    OPTION_TEXT("device", device, "auto", .value = "NAME", .help = "cpu, cuda, cuda:N, or auto: cuda if available"),
+    OPTION_INT("threads", threads, "0", 0, 1024, .help = "CPU threads; 0: all available to this process"),
 
     OPTION_TEXT("problem", problem, "", .section = "Problem", .value = "NAME",
-                .help = "quadratic, logistic or completion; the word after problem"),
-    SIZE("rows", rows, .help = "of A, of C or of M; 0, here and below: the paper's"),
-    SIZE("cols", cols, .help = "of B, of C or of M"),
-    SIZE("x-rows", x_rows, .help = "quadratic, logistic: of X"),
-    SIZE("x-cols", x_cols, .help = "quadratic, logistic: of X"),
-    SIZE("rank", rank, .help = "completion: of M, X and Y"),
-    OPTION_NUMBER("mask", sizes.mask, "0", 0, 1, .help = "completion: the fraction of M that is known"),
-    SIZE("batch", batch, .help = "logistic: rows of A in a step"),
-    OPTION_ONE_OF("type", type, "f32", type_words, .help = "of the numbers"),
-    OPTION_INT64("seed", seed, "1", 0, OPTION_INT64_MAX, .help = "of the data and of the start"),
+                .help = "quadratic, logistic or completion; also given as the word after `problem`"),
+    SIZE("rows", rows, .help = "rows of A, C or M; 0, here and below: the paper's value"),
+    SIZE("cols", cols, .help = "columns of B, C or M"),
+    SIZE("x-rows", x_rows, .help = "quadratic, logistic: rows of X"),
+    SIZE("x-cols", x_cols, .help = "quadratic, logistic: columns of X"),
+    SIZE("rank", rank, .help = "completion: rank of M, columns of X and Y"),
+    OPTION_NUMBER("mask", sizes.mask, "0", 0, 1, .help = "completion: fraction of the entries of M that are known"),
+    SIZE("batch", batch, .help = "logistic: rows of A per step"),
+    OPTION_ONE_OF("type", type, "f32", type_words, .help = "data type"),
+    OPTION_INT64("seed", seed, "1", 0, OPTION_INT64_MAX, .help = "seed of the data and of the starting point"),
 
     OPTION_INT64("steps", steps, "0", 0, OPTION_INT64_MAX, .section = "Training and reports",
-                 .help = "optimizer steps; 0: the paper's"),
-    OPTION_NUMBER("clip", clip, "0", 0, OPTION_NUMBER_MAX, .help = "clip the gradient to this norm; 0: never"),
+                 .help = "optimizer steps; 0: the paper's value"),
+    OPTION_NUMBER("clip", clip, "0", 0, OPTION_NUMBER_MAX, .help = "clip the gradient to this norm; 0: off"),
     OPTION_INT64("decay-every", decay_every, "0", 0, OPTION_INT64_MAX,
-                 .help = "steps after which the learning rate falls; 0: never"),
-    OPTION_NUMBER("decay-factor", decay_factor, "0.95", 0, 1, .help = "what it is then multiplied by"),
-    OPTION_INT64("log-every", log_every, "10", 1, OPTION_INT64_MAX, .help = "steps between lines of metrics.jsonl"),
+                 .help = "multiply the learning rate by --decay-factor every N steps; 0: never"),
+    OPTION_NUMBER("decay-factor", decay_factor, "0.95", 0, 1, .help = "factor of --decay-every"),
+    OPTION_INT64("log-every", log_every, "10", 1, OPTION_INT64_MAX,
+                 .help = "steps between records in metrics.jsonl"),
     OPTION_INT64("diagnose", diagnose, "10", 0, OPTION_INT64_MAX,
-                 .help = "steps between condition numbers and nuclear norms, at steps that are logged; 0: none"),
+                 .help = "steps between condition numbers and nuclear norms, at logged steps; 0: off"),
 };
 
 const OptionTable problem_options = OPTION_TABLE(specs);
@@ -52,16 +51,16 @@ const OptionTable problem_options = OPTION_TABLE(specs);
 static const OptionNames names = {.table = &problem_options, .optimizers = true};
 
 static bool parse_size(int *size, const char *name, int def, const ProblemDef *problem, Error *err) {
-    if (*size && !def) return error_set(err, "--%s means nothing to %s", name, problem->name);
+    if (*size && !def) return error_set(err, "--%s does not apply to the problem %s", name, problem->name);
     if (!*size) *size = def;
     return true;
 }
 
-static bool parse_sizes(ProblemConfig *c, Error *err) {
-    ProblemSizes *s = &c->sizes;
-    const ProblemDef *def = c->def;
+static bool parse_sizes(ProblemConfig *config, Error *err) {
+    ProblemSizes *s = &config->sizes;
+    const ProblemDef *def = config->def;
     const ProblemSizes *d = &def->sizes;
-    if (s->mask > 0 && d->mask == 0) return error_set(err, "--mask means nothing to %s", def->name);
+    if (s->mask > 0 && d->mask == 0) return error_set(err, "--mask does not apply to the problem %s", def->name);
     if (s->mask == 0) s->mask = d->mask;
     return parse_size(&s->rows, "rows", d->rows, def, err) && parse_size(&s->cols, "cols", d->cols, def, err) &&
            parse_size(&s->x_rows, "x-rows", d->x_rows, def, err) &&
@@ -70,34 +69,34 @@ static bool parse_sizes(ProblemConfig *c, Error *err) {
            (!def->check || def->check(s, err));
 }
 
-// Which problem, by the word after the command or in a file; not two different ones.
-static bool parse_problem(ProblemConfig *c, const Settings *file, const Settings *arguments, Error *err) {
+// Finds the problem by the word after the command or in a file; if both are given, they must agree.
+static bool parse_problem(ProblemConfig *config, const Settings *file, const Settings *arguments, Error *err) {
     const Setting *here = settings_find(arguments, "problem"), *there = settings_find(file, "problem");
-    if (!c->problem[0])
-        return error_set(err,
-                         "which problem? train problem quadratic, logistic or completion; --help explains them");
-    c->def = problem_find(c->problem, err);
-    if (!c->def) return setting_error(err, here ? here : there);
+    if (!config->problem[0])
+        return error_set(err, "no problem given: train problem quadratic, logistic or completion; see --help");
+    config->def = problem_find(config->problem, err);
+    if (!config->def) return setting_error(err, here ? here : there);
     if (here && there && strcmp(here->text, there->text) != 0) {
         error_set(err, "is for the problem %s, not for %s", there->text, here->text);
         return setting_error(err, there);
     }
-    if (c->steps == 0) c->steps = c->def->steps;
-    return parse_sizes(c, err);
+    if (config->steps == 0) config->steps = config->def->steps;
+    return parse_sizes(config, err);
 }
 
-// Options of embeddings, heads and vectors would be left without a word.
+// Rejects options of embeddings, heads and vectors, which would be ignored silently.
 static bool check_groups(const Settings *settings, Error *err) {
     for (int i = 0; i < settings->count; i++) {
         const Setting *s = &settings->items[i];
         if (!s->option || s->group == GROUP_HIDDEN) continue;
-        error_set(err, "--%s: a problem has matrices only, whose options have no prefix: --%s", s->name, s->option);
+        error_set(err, "--%s: a problem has only hidden matrices, whose options have no prefix: --%s", s->name,
+                  s->option);
         return setting_error(err, s);
     }
     return true;
 }
 
-// The baselines are sgd to whoever resolves settings. Returns which one is named.
+// Replaces the name of a baseline by sgd, which the option resolution knows. Returns the baseline.
 static Direction parse_baseline(Settings *settings) {
     Direction direction = DIRECTION_GRADIENT;
     for (int i = 0; i < settings->count; i++) {
@@ -114,51 +113,53 @@ static Direction parse_baseline(Settings *settings) {
     return direction;
 }
 
-static bool parse_optimizer(ProblemConfig *c, Settings *file, Settings *arguments, Error *err) {
+static bool parse_optimizer(ProblemConfig *config, Settings *file, Settings *arguments, Error *err) {
     Direction in_file = parse_baseline(file), here = parse_baseline(arguments);
-    c->direction = settings_find(arguments, "optimizer") ? here : in_file;
-    if (c->direction == DIRECTION_NEWTON && !c->def->newton)
-        return error_set(err, "newton has no directions for the problem %s; it is for quadratic", c->def->name);
-    if (c->direction == DIRECTION_ALTERNATING && !c->def->alternating)
-        return error_set(err, "altgd steps two matrices in turn, and %s has one; it is for completion",
-                         c->def->name);
+    config->direction = settings_find(arguments, "optimizer") ? here : in_file;
+    if (config->direction == DIRECTION_NEWTON && !config->def->newton)
+        return error_set(err, "--optimizer newton works only with the problem quadratic, not %s",
+                         config->def->name);
+    if (config->direction == DIRECTION_ALTERNATING && !config->def->alternating)
+        return error_set(err,
+                         "--optimizer altgd alternates between two matrices and %s has one; use it with completion",
+                         config->def->name);
     bool momentum = settings_find(file, "momentum") || settings_find(arguments, "momentum");
-    if (c->direction != DIRECTION_GRADIENT && !momentum &&
+    if (config->direction != DIRECTION_GRADIENT && !momentum &&
         !settings_add(arguments, &names, "momentum", "0", "", err))
         return false;
 
-    if (!groups_resolve(c->groups, c->note, file, arguments, err)) return false;
-    ParamGroupOptions *options = &c->groups[GROUP_HIDDEN];
-    options->schedule.decay_every = c->decay_every;
-    options->schedule.decay_factor = c->decay_factor;
-    if (c->direction != DIRECTION_GRADIENT) {
-        c->baseline = *options->def;
-        c->baseline.name = c->direction == DIRECTION_NEWTON ? "newton" : "altgd";
-        options->def = &c->baseline;
+    if (!groups_resolve(config->groups, config->note, file, arguments, err)) return false;
+    ParamGroupOptions *options = &config->groups[GROUP_HIDDEN];
+    options->schedule.decay_every = config->decay_every;
+    options->schedule.decay_factor = config->decay_factor;
+    if (config->direction != DIRECTION_GRADIENT) {
+        config->baseline = *options->def;
+        config->baseline.name = config->direction == DIRECTION_NEWTON ? "newton" : "altgd";
+        options->def = &config->baseline;
     }
     return true;
 }
 
-static bool build(ProblemConfig *c, Settings *file, Settings *arguments, Error *err) {
-    return settings_apply(c, file, err) && settings_apply(c, arguments, err) &&
-           parse_problem(c, file, arguments, err) && check_groups(file, err) && check_groups(arguments, err) &&
-           parse_optimizer(c, file, arguments, err);
+static bool build(ProblemConfig *config, Settings *file, Settings *arguments, Error *err) {
+    return settings_apply(config, file, err) && settings_apply(config, arguments, err) &&
+           parse_problem(config, file, arguments, err) && check_groups(file, err) && check_groups(arguments, err) &&
+           parse_optimizer(config, file, arguments, err);
 }
 
-bool problem_config_load(ProblemConfig *c, int argc, const char *const *argv, Error *err) {
+bool problem_config_load(ProblemConfig *config, int argc, const char *const *argv, Error *err) {
     Settings file = {0}, arguments = {0};
     int n_words;
     const char **words = malloc((size_t)(argc + 1) * sizeof *words);
     ASSERT(words);
-    *c = (ProblemConfig){0};
-    options_init(c, &problem_options);
+    *config = (ProblemConfig){0};
+    options_init(config, &problem_options);
     bool ok = settings_from_arguments(&arguments, words, &n_words, argc, argv, &names, err);
     if (ok && settings_find(&arguments, "help")) {
-        c->help = true;
+        config->help = true;
     } else if (ok) {
         if (n_words > 1) ok = error_set(err, "unexpected '%s': one problem at a time", words[1]);
         if (n_words == 1) ok = settings_add(&arguments, &names, "problem", words[0], "", err);
-        ok = ok && config_read_files(&file, &arguments, &names, err) && build(c, &file, &arguments, err);
+        ok = ok && config_read_files(&file, &arguments, &names, err) && build(config, &file, &arguments, err);
     }
     settings_free(&file);
     settings_free(&arguments);
@@ -166,8 +167,8 @@ bool problem_config_load(ProblemConfig *c, int argc, const char *const *argv, Er
     return ok;
 }
 
-void problem_config_print(FILE *out, const ProblemConfig *c) {
-    config_print_table(out, c, &problem_options);
+void problem_config_print(FILE *out, const ProblemConfig *config) {
+    config_print_table(out, config, &problem_options);
     fprintf(out, "\n# Optimizer\n");
-    group_print(out, &c->groups[GROUP_HIDDEN], GROUP_HIDDEN);
+    group_print(out, &config->groups[GROUP_HIDDEN], GROUP_HIDDEN);
 }

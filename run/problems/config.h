@@ -1,16 +1,16 @@
-// run/problems/config.h - the options of `train problem`: its own table beside the options of the optimizers.
+// run/problems/config.h - the options of `train problem`: its own table and the optimizers' options.
 #ifndef POLAR_RUN_PROBLEMS_CONFIG_H
 #define POLAR_RUN_PROBLEMS_CONFIG_H
 
 #include "run/options/config.h"
 #include "run/problems/problem.h"
 
-// What is done with the gradient before the optimizer has it. The last two are the paper's baselines, with names of their
-// own for --optimizer and gradient descent (sgd without momentum) as the optimizer.
+// The direction passed to the optimizer. The last two are the paper's baselines: they have their own names in
+// --optimizer and use gradient descent (sgd without momentum).
 typedef enum {
     DIRECTION_GRADIENT,
-    DIRECTION_NEWTON,     // newton: multiplied by the inverse of the second derivative
-    DIRECTION_ALTERNATING // altgd: X, then Y with a gradient made anew
+    DIRECTION_NEWTON,     // newton: the inverse Hessian times the gradient
+    DIRECTION_ALTERNATING // altgd: steps X, then Y with a new gradient
 } Direction;
 
 typedef struct {
@@ -28,17 +28,17 @@ typedef struct {
     double decay_factor;
 
     Direction direction;
-    OptimizerDef baseline; // sgd under the name of a baseline, where one is chosen
+    OptimizerDef baseline; // sgd under the baseline's name, if one is chosen
     ParamGroupOptions groups[GROUP_COUNT];
-    char note[1024]; // what the user should know about how this came about; "" if nothing
+    char note[1024]; // note for the user about resolved options; "" if none
 } ProblemConfig;
 
 extern const OptionTable problem_options;
 
-// Fills `config`, which must stay where it is, from the arguments after "problem". With --help only that is set. Errors:
-// anything unknown, out of range, contradictory, or of another problem.
+// Fills `config`, which must not be moved afterwards, from the arguments after "problem". With --help only `help` is
+// set. Errors: options that are unknown, out of range, contradictory, or of another problem.
 bool problem_config_load(ProblemConfig *config, int argc, const char *const *argv, Error *err);
 
-// Writes the effective configuration: as --config it reproduces the run.
+// Writes the effective configuration. Passed as --config it reproduces the run.
 void problem_config_print(FILE *out, const ProblemConfig *config);
 #endif

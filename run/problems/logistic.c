@@ -1,5 +1,5 @@
 // Matrix logistic regression (PolarGrad, section 6.2): the sum of log(1 + exp(-C (A X B))) over `batch` rows of A
-// (rows, x_rows) and of the labels C (rows, cols), drawn anew, with replacement, in every step.
+// (rows, x_rows) and of the labels C (rows, cols), sampled with replacement at every step.
 #include "base/random.h"
 #include "run/problems/problem.h"
 #include "run/problems/ops.h"
@@ -18,8 +18,8 @@ static int shapes(int64_t out[2][2], const ProblemSizes *s) {
     return 1;
 }
 
-// +1 where a normal number is above 1/2, as in the authors' code of 2026: 31 % of the labels.
-static double draw_label(uint64_t seed, uint64_t stream, uint64_t index) {
+// +1 if a normal sample is above 1/2 (31 % of the labels), as in the authors' code of 2026.
+static double random_label(uint64_t seed, uint64_t stream, uint64_t index) {
     return random_normal(seed, stream, index) > 0.5 ? 1 : -1;
 }
 
@@ -27,28 +27,28 @@ static void create(Problem *p) {
     int64_t m = p->sizes.rows, n = p->sizes.cols, k = p->sizes.x_rows, l = p->sizes.x_cols, s = p->sizes.batch;
     Logistic *q = p->data = calloc(1, sizeof *q);
     ASSERT(q);
-    q->a = problem_memory(p, m * k, p->type);
-    q->b = problem_memory(p, l * n, p->type);
-    q->labels = problem_memory(p, m * n, p->type);
-    q->batch_a = problem_memory(p, s * k, p->type);
-    q->batch_labels = problem_memory(p, s * n, p->type);
-    q->ax = problem_memory(p, s * l, p->type);
-    q->z = problem_memory(p, s * n, p->type);
-    q->zb = problem_memory(p, s * l, p->type);
-    q->rows = problem_memory(p, s, TYPE_I32);
+    q->a = problem_alloc(p, m * k, p->type);
+    q->b = problem_alloc(p, l * n, p->type);
+    q->labels = problem_alloc(p, m * n, p->type);
+    q->batch_a = problem_alloc(p, s * k, p->type);
+    q->batch_labels = problem_alloc(p, s * n, p->type);
+    q->ax = problem_alloc(p, s * l, p->type);
+    q->z = problem_alloc(p, s * n, p->type);
+    q->zb = problem_alloc(p, s * l, p->type);
+    q->rows = problem_alloc(p, s, TYPE_I32);
     if (p->out_of_memory) return;
-    problem_draw(p, q->a, "a", random_normal, m * k);
-    problem_draw(p, q->b, "b", random_normal, l * n);
-    problem_draw(p, q->labels, "labels", draw_label, m * n);
+    problem_fill_random(p, q->a, "a", random_normal, m * k);
+    problem_fill_random(p, q->b, "b", random_normal, l * n);
+    problem_fill_random(p, q->labels, "labels", random_label, m * n);
 }
 
-static void parse_batch(Problem *p, const Logistic *q, int64_t t) {
+static void sample_batch(Problem *p, const Logistic *q, int64_t t) {
     const ProblemOps *ops = problem_ops(p->device, p->type);
     int64_t s = p->sizes.batch;
     uint64_t stream = random_stream(RANDOM_PROBLEM, "rows");
     int32_t *rows = malloc((size_t)s * sizeof *rows);
     ASSERT(rows);
-    for (int64_t i = 0; i < s; i++) // below `rows`, since the draw is below 1 and rows below 2^53
+    for (int64_t i = 0; i < s; i++) // < rows, since the sample is < 1 and rows < 2^53
         rows[i] = (int32_t)(random_uniform(p->seed, stream, (uint64_t)(t * s + i)) * p->sizes.rows);
     device_copy(p->stream, q->rows, rows, (size_t)s * sizeof *rows);
     stream_synchronize(p->stream);
@@ -59,23 +59,23 @@ static void parse_batch(Problem *p, const Logistic *q, int64_t t) {
     ops->gather(p->stream, &labels);
 }
 
-// With S the derivative of the loss by the scores A X B, the gradient is A^T S B^T.
+// The gradient is A^T S B^T, where S is the derivative of the loss with respect to the scores A X B.
 static double gradient(Problem *p, int64_t t) {
     int64_t n = p->sizes.cols, k = p->sizes.x_rows, l = p->sizes.x_cols, s = p->sizes.batch;
     const Logistic *q = p->data;
-    parse_batch(p, q, t);
-    problem_product(p, p->type, q->ax, 1, q->batch_a, false, p->x, false, 0, s, l, k);
-    problem_product(p, p->type, q->z, 1, q->ax, false, q->b, false, 0, s, n, l);
+    sample_batch(p, q, t);
+    problem_gemm(p, p->type, q->ax, 1, q->batch_a, false, p->x, false, 0, s, l, k);
+    problem_gemm(p, p->type, q->z, 1, q->ax, false, q->b, false, 0, s, n, l);
     LogisticLoss loss = {.losses = p->sums, .z = q->z, .labels = q->batch_labels, .rows = s, .cols = n};
     problem_ops(p->device, p->type)->logistic(p->stream, &loss);
-    problem_product(p, p->type, q->zb, 1, q->z, false, q->b, true, 0, s, l, n);
-    problem_product(p, p->type, p->grads, 1, q->batch_a, true, q->zb, false, 0, k, l, s);
+    problem_gemm(p, p->type, q->zb, 1, q->z, false, q->b, true, 0, s, l, n);
+    problem_gemm(p, p->type, p->grads, 1, q->batch_a, true, q->zb, false, 0, k, l, s);
     return problem_sum(p, s);
 }
 
 static bool check(const ProblemSizes *s, Error *err) {
     if (s->batch <= s->rows) return true;
-    return error_set(err, "--batch %d is more than the %d --rows there are", s->batch, s->rows);
+    return error_set(err, "--batch %d is larger than --rows %d", s->batch, s->rows);
 }
 
 const ProblemDef problem_logistic = {

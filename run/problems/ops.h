@@ -1,4 +1,4 @@
-// run/problems/ops.h - the operations of the matrix problems that are not products: their arguments and what they compute.
+// run/problems/ops.h - the operations of the matrix problems other than GEMM: arguments and definitions.
 // run/problems/ops.def lists them; there is one table per device and type.
 #ifndef POLAR_RUN_PROBLEMS_OPS_H
 #define POLAR_RUN_PROBLEMS_OPS_H
@@ -9,8 +9,8 @@
 extern "C" {
 #endif
 
-// Logistic loss of scores z with labels c = +-1, all (rows, cols): losses (rows) = the rows' sums of log(1 + e^(-c z)),
-// and z becomes the derivative -c / (1 + e^(c z)).
+// Logistic loss of scores z with labels c = +-1, both (rows, cols): losses (rows) = row sums of log(1 + e^(-c z)); z is
+// overwritten by the derivative -c / (1 + e^(c z)).
 typedef struct {
     double *losses;
     void *z;
@@ -38,7 +38,7 @@ typedef struct {
 #include "run/problems/ops.def"
 } ProblemOps;
 
-// NULL where the device has none for the type.
+// Returns NULL if the device does not support the type.
 const ProblemOps *problem_ops(const Device *device, Type type);
 
 #ifdef __cplusplus

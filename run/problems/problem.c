@@ -24,12 +24,12 @@ const ProblemDef *problem_find(const char *name, Error *err) {
         if (strcmp(name, names[i]) == 0) return problems[i];
     }
     const char *near = suggest_name(name, names, N_PROBLEMS);
-    error_set(err, "unknown problem '%s'%s%s%s: there are quadratic, logistic and completion", name,
+    error_set(err, "unknown problem '%s'%s%s%s; the problems are quadratic, logistic and completion", name,
               near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     return NULL;
 }
 
-void *problem_memory(Problem *p, int64_t elements, Type type) {
+void *problem_alloc(Problem *p, int64_t elements, Type type) {
     ASSERT(p->n_memory < MAX_PROBLEM_MEMORY);
     void *memory = p->out_of_memory ? NULL : device_alloc(p->device, (size_t)elements * type_size(type));
     if (memory == NULL) p->out_of_memory = true;
@@ -37,52 +37,52 @@ void *problem_memory(Problem *p, int64_t elements, Type type) {
     return memory;
 }
 
-enum { PIECE = 1 << 16 }; // elements that change their type at a time
+enum { CHUNK = 1 << 16 }; // elements converted at a time
 
 void problem_upload(Problem *p, void *to, Type type, const double *from, int64_t n) {
-    float *piece = malloc(PIECE * sizeof *piece);
-    ASSERT(piece);
-    for (int64_t i = 0; i < n && type == TYPE_F32; i += PIECE) {
-        int64_t count = n - i < PIECE ? n - i : PIECE;
-        for (int64_t j = 0; j < count; j++) piece[j] = (float)from[i + j];
-        device_copy(p->stream, (float *)to + i, piece, (size_t)count * sizeof *piece);
+    float *chunk = malloc(CHUNK * sizeof *chunk);
+    ASSERT(chunk);
+    for (int64_t i = 0; i < n && type == TYPE_F32; i += CHUNK) {
+        int64_t count = n - i < CHUNK ? n - i : CHUNK;
+        for (int64_t j = 0; j < count; j++) chunk[j] = (float)from[i + j];
+        device_copy(p->stream, (float *)to + i, chunk, (size_t)count * sizeof *chunk);
         stream_synchronize(p->stream);
     }
     if (type == TYPE_F64) device_copy(p->stream, to, from, (size_t)n * sizeof *from);
     stream_synchronize(p->stream);
-    free(piece);
+    free(chunk);
 }
 
 void problem_download(Problem *p, double *to, const void *from, Type type, int64_t n) {
-    float *piece = malloc(PIECE * sizeof *piece);
-    ASSERT(piece);
-    for (int64_t i = 0; i < n && type == TYPE_F32; i += PIECE) {
-        int64_t count = n - i < PIECE ? n - i : PIECE;
-        device_copy(p->stream, piece, (const float *)from + i, (size_t)count * sizeof *piece);
+    float *chunk = malloc(CHUNK * sizeof *chunk);
+    ASSERT(chunk);
+    for (int64_t i = 0; i < n && type == TYPE_F32; i += CHUNK) {
+        int64_t count = n - i < CHUNK ? n - i : CHUNK;
+        device_copy(p->stream, chunk, (const float *)from + i, (size_t)count * sizeof *chunk);
         stream_synchronize(p->stream);
-        for (int64_t j = 0; j < count; j++) to[i + j] = (double)piece[j];
+        for (int64_t j = 0; j < count; j++) to[i + j] = (double)chunk[j];
     }
     if (type == TYPE_F64) device_copy(p->stream, to, from, (size_t)n * sizeof *to);
     stream_synchronize(p->stream);
-    free(piece);
+    free(chunk);
 }
 
-void problem_draw(Problem *p, void *out, const char *name, double (*draw)(uint64_t, uint64_t, uint64_t),
-                  int64_t n) {
+void problem_fill_random(Problem *p, void *out, const char *name, double (*sample)(uint64_t, uint64_t, uint64_t),
+                         int64_t n) {
     uint64_t seed = p->seed, stream = random_stream(RANDOM_PROBLEM, name);
-    double *piece = malloc(PIECE * sizeof *piece);
-    ASSERT(piece);
-    for (int64_t i = 0; i < n && !p->out_of_memory; i += PIECE) {
-        int64_t count = n - i < PIECE ? n - i : PIECE;
+    double *chunk = malloc(CHUNK * sizeof *chunk);
+    ASSERT(chunk);
+    for (int64_t i = 0; i < n && !p->out_of_memory; i += CHUNK) {
+        int64_t count = n - i < CHUNK ? n - i : CHUNK;
 #pragma omp parallel for schedule(static)
-        for (int64_t j = 0; j < count; j++) piece[j] = draw(seed, stream, (uint64_t)(i + j));
-        problem_upload(p, (char *)out + i * (int64_t)type_size(p->type), p->type, piece, count);
+        for (int64_t j = 0; j < count; j++) chunk[j] = sample(seed, stream, (uint64_t)(i + j));
+        problem_upload(p, (char *)out + i * (int64_t)type_size(p->type), p->type, chunk, count);
     }
-    free(piece);
+    free(chunk);
 }
 
-void problem_product(Problem *p, Type type, void *c, double alpha, const void *a, bool transpose_a, const void *b,
-                     bool transpose_b, double beta, int64_t m, int64_t n, int64_t k) {
+void problem_gemm(Problem *p, Type type, void *c, double alpha, const void *a, bool transpose_a, const void *b,
+                  bool transpose_b, double beta, int64_t m, int64_t n, int64_t k) {
     device_gemm(p->stream, &(Gemm){.type = type,
                                    .c_type = type,
                                    .transpose_a = transpose_a,
@@ -120,7 +120,7 @@ void *problem_param(const Problem *p, void *arena, int i) {
     return (char *)arena + p->table.params[i].offset * (int64_t)type_size(p->type);
 }
 
-static void draw_start(Problem *p) {
+static void init_params(Problem *p) {
     for (int i = 0; i < p->table.n_params; i++) {
         const Param *param = &p->table.params[i];
         double *values = malloc((size_t)param_elements(param) * sizeof *values);
@@ -142,19 +142,19 @@ bool problem_create(Problem *p, const ProblemDef *def, const ProblemSizes *sizes
                    .relative_error = NAN,
                    .optimum = NAN};
     if (!optim_ops(device, type) || !problem_ops(device, type))
-        return error_set(err, "%s has no operations for the matrix problems in %s", device->name, type_name(type));
+        return error_set(err, "%s does not support the matrix problems in %s", device->name, type_name(type));
     if (def->solves && !device_can_solve(device, err)) return error_prefix(err, "%s", def->name);
     p->stream = stream_create(device);
     int n = def->shapes(shapes, sizes);
     param_table_init_matrices(&p->table, (const int64_t(*)[2])shapes, n);
-    p->x = problem_memory(p, p->table.elements, type);
-    p->grads = problem_memory(p, p->table.elements, type);
-    p->loss = problem_memory(p, 1, TYPE_F64);
+    p->x = problem_alloc(p, p->table.elements, type);
+    p->grads = problem_alloc(p, p->table.elements, type);
+    p->loss = problem_alloc(p, 1, TYPE_F64);
     int64_t most = sizes->rows > sizes->x_rows ? sizes->rows : sizes->x_rows;
-    p->sums = problem_memory(p, most, TYPE_F64);
+    p->sums = problem_alloc(p, most, TYPE_F64);
     if (!p->out_of_memory) def->create(p);
     if (p->out_of_memory) return error_set(err, "out of memory for this size of the problem %s", def->name);
-    draw_start(p);
+    init_params(p);
     return true;
 }
 

@@ -1,5 +1,5 @@
 // Matrix quadratic regression (PolarGrad, section 6.1): f(X) = 1/2 ||A X B - C||_F^2 with A (rows, x_rows),
-// X (x_rows, x_cols), B (x_cols, cols). What is reported is f - f*.
+// X (x_rows, x_cols), B (x_cols, cols). The reported loss is f - f*.
 #include "base/random.h"
 #include "run/problems/problem.h"
 
@@ -9,16 +9,15 @@ typedef struct {
     void *a, *b, *c;                // data
     void *ax, *r, *rb;              // (rows, x_cols), (rows, cols), (rows, x_cols)
     void *a_inverse, *b_inverse;    // (A^T A)^-1, (B B^T)^-1
-    void *d;                        // as X
-    double *a64, *b64, *ax64, *r64; // in double, for the distance to the optimum
+    void *d;                        // shape of X
+    double *a64, *b64, *ax64, *r64; // in double, for f - f*
     double *optimal, *e64;          // X* and X - X*
 } Quadratic;
 
 static bool check(const ProblemSizes *s, Error *err) {
     if (s->rows >= s->x_rows && s->cols >= s->x_cols) return true;
-    return error_set(err,
-                     "quadratic needs --rows at least --x-rows and --cols at least --x-cols: with less there is "
-                     "no single solution");
+    return error_set(err, "quadratic needs --rows >= --x-rows and --cols >= --x-cols: otherwise the solution is "
+                          "not unique");
 }
 
 static int shapes(int64_t out[2][2], const ProblemSizes *s) {
@@ -26,9 +25,9 @@ static int shapes(int64_t out[2][2], const ProblemSizes *s) {
     return 1;
 }
 
-// A copy in double of data that has the problem's type.
-static double *widened(Problem *p, const void *x, int64_t n) {
-    double *wide = problem_memory(p, n, TYPE_F64), *host = malloc((size_t)n * sizeof *host);
+// Returns a copy in double of data in the problem's type.
+static double *upcast(Problem *p, const void *x, int64_t n) {
+    double *wide = problem_alloc(p, n, TYPE_F64), *host = malloc((size_t)n * sizeof *host);
     ASSERT(host);
     if (wide) {
         problem_download(p, host, x, p->type, n);
@@ -38,7 +37,7 @@ static double *widened(Problem *p, const void *x, int64_t n) {
     return wide;
 }
 
-// z (n, n), symmetric, becomes `inverse`, in double; z is overwritten.
+// inverse = z^-1 of a symmetric positive definite z (n, n), in double; z is overwritten.
 static void invert(Problem *p, double *inverse, double *z, int64_t n) {
     double *host = calloc((size_t)(n * n), sizeof *host);
     ASSERT(host);
@@ -48,7 +47,8 @@ static void invert(Problem *p, double *inverse, double *z, int64_t n) {
     free(host);
 }
 
-static void narrow(Problem *p, void *to, const double *from, int64_t n) {
+// Copies from double to the problem's type.
+static void downcast(Problem *p, void *to, const double *from, int64_t n) {
     double *host = malloc((size_t)n * sizeof *host);
     ASSERT(host);
     problem_download(p, host, from, TYPE_F64, n);
@@ -56,54 +56,54 @@ static void narrow(Problem *p, void *to, const double *from, int64_t n) {
     free(host);
 }
 
-// X* = (A^T A)^-1 A^T C B^T (B B^T)^-1 and f* = f(X*), in double on the data as rounded to the problem's type.
+// X* = (A^T A)^-1 A^T C B^T (B B^T)^-1 and f* = f(X*), in double from the data rounded to the problem's type.
 static void solve(Problem *p, Quadratic *q) {
     int64_t m = p->sizes.rows, n = p->sizes.cols, k = p->sizes.x_rows, l = p->sizes.x_cols;
-    double *a_inverse = problem_memory(p, k * k, TYPE_F64), *b_inverse = problem_memory(p, l * l, TYPE_F64);
-    double *gram = problem_memory(p, k > l ? k * k : l * l, TYPE_F64), *c64 = widened(p, q->c, m * n);
+    double *a_inverse = problem_alloc(p, k * k, TYPE_F64), *b_inverse = problem_alloc(p, l * l, TYPE_F64);
+    double *gram = problem_alloc(p, k > l ? k * k : l * l, TYPE_F64), *c64 = upcast(p, q->c, m * n);
     double *g = q->e64; // (x_rows, x_cols)
     if (p->out_of_memory) return;
-    problem_product(p, TYPE_F64, gram, 1, q->a64, true, q->a64, false, 0, k, k, m);
+    problem_gemm(p, TYPE_F64, gram, 1, q->a64, true, q->a64, false, 0, k, k, m);
     invert(p, a_inverse, gram, k);
-    problem_product(p, TYPE_F64, gram, 1, q->b64, false, q->b64, true, 0, l, l, n);
+    problem_gemm(p, TYPE_F64, gram, 1, q->b64, false, q->b64, true, 0, l, l, n);
     invert(p, b_inverse, gram, l);
-    problem_product(p, TYPE_F64, q->ax64, 1, c64, false, q->b64, true, 0, m, l, n);
-    problem_product(p, TYPE_F64, g, 1, q->a64, true, q->ax64, false, 0, k, l, m);
-    problem_product(p, TYPE_F64, q->optimal, 1, a_inverse, false, g, false, 0, k, l, k);
-    problem_product(p, TYPE_F64, g, 1, q->optimal, false, b_inverse, false, 0, k, l, l);
+    problem_gemm(p, TYPE_F64, q->ax64, 1, c64, false, q->b64, true, 0, m, l, n);
+    problem_gemm(p, TYPE_F64, g, 1, q->a64, true, q->ax64, false, 0, k, l, m);
+    problem_gemm(p, TYPE_F64, q->optimal, 1, a_inverse, false, g, false, 0, k, l, k);
+    problem_gemm(p, TYPE_F64, g, 1, q->optimal, false, b_inverse, false, 0, k, l, l);
     device_copy(p->stream, q->optimal, g, (size_t)(k * l) * sizeof *g);
 
-    problem_product(p, TYPE_F64, q->ax64, 1, q->a64, false, q->optimal, false, 0, m, l, k);
-    problem_product(p, TYPE_F64, c64, 1, q->ax64, false, q->b64, false, -1, m, n, l);
+    problem_gemm(p, TYPE_F64, q->ax64, 1, q->a64, false, q->optimal, false, 0, m, l, k);
+    problem_gemm(p, TYPE_F64, c64, 1, q->ax64, false, q->b64, false, -1, m, n, l);
     p->optimum = 0.5 * problem_sum_squares(p, c64, TYPE_F64, m, n);
-    narrow(p, q->a_inverse, a_inverse, k * k);
-    narrow(p, q->b_inverse, b_inverse, l * l);
+    downcast(p, q->a_inverse, a_inverse, k * k);
+    downcast(p, q->b_inverse, b_inverse, l * l);
 }
 
 static void create(Problem *p) {
     int64_t m = p->sizes.rows, n = p->sizes.cols, k = p->sizes.x_rows, l = p->sizes.x_cols;
     Quadratic *q = p->data = calloc(1, sizeof *q);
     ASSERT(q);
-    q->a = problem_memory(p, m * k, p->type);
-    q->b = problem_memory(p, l * n, p->type);
-    q->c = problem_memory(p, m * n, p->type);
-    q->ax = problem_memory(p, m * l, p->type);
-    q->r = problem_memory(p, m * n, p->type);
-    q->rb = problem_memory(p, m * l, p->type);
-    q->d = problem_memory(p, k * l, p->type);
-    q->a_inverse = problem_memory(p, k * k, p->type);
-    q->b_inverse = problem_memory(p, l * l, p->type);
-    q->ax64 = problem_memory(p, m * l, TYPE_F64);
-    q->r64 = problem_memory(p, m * n, TYPE_F64);
-    q->optimal = problem_memory(p, k * l, TYPE_F64);
-    q->e64 = problem_memory(p, k * l, TYPE_F64);
+    q->a = problem_alloc(p, m * k, p->type);
+    q->b = problem_alloc(p, l * n, p->type);
+    q->c = problem_alloc(p, m * n, p->type);
+    q->ax = problem_alloc(p, m * l, p->type);
+    q->r = problem_alloc(p, m * n, p->type);
+    q->rb = problem_alloc(p, m * l, p->type);
+    q->d = problem_alloc(p, k * l, p->type);
+    q->a_inverse = problem_alloc(p, k * k, p->type);
+    q->b_inverse = problem_alloc(p, l * l, p->type);
+    q->ax64 = problem_alloc(p, m * l, TYPE_F64);
+    q->r64 = problem_alloc(p, m * n, TYPE_F64);
+    q->optimal = problem_alloc(p, k * l, TYPE_F64);
+    q->e64 = problem_alloc(p, k * l, TYPE_F64);
     p->residual = q->r;
     if (p->out_of_memory) return;
-    problem_draw(p, q->a, "a", random_normal, m * k);
-    problem_draw(p, q->b, "b", random_normal, l * n);
-    problem_draw(p, q->c, "c", random_normal, m * n);
-    q->a64 = widened(p, q->a, m * k);
-    q->b64 = widened(p, q->b, l * n);
+    problem_fill_random(p, q->a, "a", random_normal, m * k);
+    problem_fill_random(p, q->b, "b", random_normal, l * n);
+    problem_fill_random(p, q->c, "c", random_normal, m * n);
+    q->a64 = upcast(p, q->a, m * k);
+    q->b64 = upcast(p, q->b, l * n);
     if (!p->out_of_memory) solve(p, q);
 }
 
@@ -112,16 +112,16 @@ static double gradient(Problem *p, int64_t t) {
     (void)t;
     int64_t m = p->sizes.rows, n = p->sizes.cols, k = p->sizes.x_rows, l = p->sizes.x_cols;
     const Quadratic *q = p->data;
-    problem_product(p, p->type, q->ax, 1, q->a, false, p->x, false, 0, m, l, k);
+    problem_gemm(p, p->type, q->ax, 1, q->a, false, p->x, false, 0, m, l, k);
     device_copy(p->stream, q->r, q->c, (size_t)(m * n) * type_size(p->type));
-    problem_product(p, p->type, q->r, 1, q->ax, false, q->b, false, -1, m, n, l);
-    problem_product(p, p->type, q->rb, 1, q->r, false, q->b, true, 0, m, l, n);
-    problem_product(p, p->type, p->grads, 1, q->a, true, q->rb, false, 0, k, l, m);
+    problem_gemm(p, p->type, q->r, 1, q->ax, false, q->b, false, -1, m, n, l);
+    problem_gemm(p, p->type, q->rb, 1, q->r, false, q->b, true, 0, m, l, n);
+    problem_gemm(p, p->type, p->grads, 1, q->a, true, q->rb, false, 0, k, l, m);
     return 0.5 * problem_sum_squares(p, q->r, p->type, m, n);
 }
 
-// f(X) - f* = 1/2 ||A (X - X*) B||_F^2, since the residual of X* is orthogonal to every A E B: without the cancellation of
-// the difference.
+// f(X) - f* = 1/2 ||A (X - X*) B||_F^2, since the residual of X* is orthogonal to every A E B. This avoids the
+// cancellation of computing the difference.
 static double reported(Problem *p, double loss) {
     (void)loss;
     int64_t m = p->sizes.rows, n = p->sizes.cols, k = p->sizes.x_rows, l = p->sizes.x_cols;
@@ -134,8 +134,8 @@ static double reported(Problem *p, double loss) {
     problem_upload(p, q->e64, TYPE_F64, x, k * l);
     free(x);
     free(best);
-    problem_product(p, TYPE_F64, q->ax64, 1, q->a64, false, q->e64, false, 0, m, l, k);
-    problem_product(p, TYPE_F64, q->r64, 1, q->ax64, false, q->b64, false, 0, m, n, l);
+    problem_gemm(p, TYPE_F64, q->ax64, 1, q->a64, false, q->e64, false, 0, m, l, k);
+    problem_gemm(p, TYPE_F64, q->r64, 1, q->ax64, false, q->b64, false, 0, m, n, l);
     return 0.5 * problem_sum_squares(p, q->r64, TYPE_F64, m, n);
 }
 
@@ -143,8 +143,8 @@ static double reported(Problem *p, double loss) {
 static void newton_direction(Problem *p) {
     int64_t k = p->sizes.x_rows, l = p->sizes.x_cols;
     const Quadratic *q = p->data;
-    problem_product(p, p->type, q->d, 1, q->a_inverse, false, p->grads, false, 0, k, l, k);
-    problem_product(p, p->type, p->grads, 1, q->d, false, q->b_inverse, false, 0, k, l, l);
+    problem_gemm(p, p->type, q->d, 1, q->a_inverse, false, p->grads, false, 0, k, l, k);
+    problem_gemm(p, p->type, p->grads, 1, q->d, false, q->b_inverse, false, 0, k, l, l);
 }
 
 const ProblemDef problem_quadratic = {

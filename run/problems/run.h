@@ -1,4 +1,4 @@
-// run/problems/run.h - the steps of a matrix problem, and what is written about them.
+// run/problems/run.h - the optimization loop of a matrix problem and its records.
 #ifndef POLAR_RUN_PROBLEMS_RUN_H
 #define POLAR_RUN_PROBLEMS_RUN_H
 
@@ -12,19 +12,20 @@ typedef struct {
     Optimizer *optimizer;
     Metrics metrics;
     Progress progress;
-    int64_t step;     // steps done
-    double loss;      // as last reported
-    double elapsed_s; // of steps; reports left out
+    int64_t step;     // completed steps
+    double loss;      // last reported
+    double elapsed_s; // time of the steps, without reports
 } ProblemRun;
 
-// Makes the problem and its optimizer.
+// Creates the problem and its optimizer.
 bool problem_run_create(ProblemRun *run, const ProblemConfig *config, Device *device, Error *err);
 void problem_run_free(ProblemRun *run);
 
-// All steps. A record of step k in metrics.jsonl is what holds at X_k, before step k is made; the last one is at the end:
+// Runs all steps. The record of step k in metrics.jsonl describes X_k, before step k; the last one describes the
+// result:
 //   {"kind": "problem", "step", "loss", "lr", "optimum", "relative_error", "residual_condition", "gradient": {"x":
 //    {"condition", "nuclear_norm"}, ...}, "elapsed_s"}, then {"kind": "end", "step", "reason", "elapsed_s"}
-// with "optimum" (f*) in the first one of the quadratic, and each quantity only where the problem has it.
-// Errors: numbers that are no longer finite, a signal, files that cannot be written.
+// with "optimum" (f*) only in the first record of the quadratic problem, and each quantity only if the problem has it.
+// Errors: non-finite loss or gradient, a signal, file I/O.
 bool problem_run_steps(ProblemRun *run, Error *err);
 #endif

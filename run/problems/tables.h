@@ -1,4 +1,4 @@
-// run/problems/tables.h - the tables of the matrix problems' operations: the CPU's, one for each instance, and CUDA's.
+// run/problems/tables.h - the operation tables of the matrix problems: one per CPU instance, and CUDA's.
 #ifndef POLAR_RUN_PROBLEMS_TABLES_H
 #define POLAR_RUN_PROBLEMS_TABLES_H
 

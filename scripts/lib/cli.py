@@ -1,5 +1,5 @@
-"""What the scripts' command lines share: an error is one line on standard error and exit status 1, files are written whole or
-not at all, and a script runs under a Python that has the packages it needs."""
+"""Shared command-line code of the scripts: errors are one line on standard error with exit status 1, files are replaced
+atomically, and a script restarts itself with a Python that has the modules it needs."""
 import argparse
 import importlib.util
 import os
@@ -11,14 +11,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class UserError(Exception):
-    """What the user can mend; its text says what, where and what to do."""
+    """An error the user can fix; its text says what, where and what to do."""
 
 
 class Parser(argparse.ArgumentParser):
     def error(self, message):
         raise UserError(f"{message}; see {self.prog} --help")
 
-    def _print_message(self, message, file=None):  # argparse's own passes over errors of writing
+    def _print_message(self, message, file=None):  # argparse's own ignores write errors
         (file or sys.stderr).write(message)
 
 
@@ -28,16 +28,16 @@ def fail(message):
 
 
 def as_text(path):
-    """A path for people and pictures: bytes that are not UTF-8 become U+FFFD."""
+    """Returns a path as printable text; bytes that are not UTF-8 become U+FFFD."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 
 def status_of(main, arguments):
-    """The exit status of main(arguments); an error of the user or the system is one line on standard error and 1."""
+    """Returns the exit status of main(arguments); user and system errors are one line on standard error and status 1."""
     try:
         try:
             status = main(arguments)
-        except SystemExit as end:  # --help, or a text to print
+        except SystemExit as end:  # --help, or an error text
             status = fail(end.code.removeprefix("error: ")) if isinstance(end.code, str) else end.code
         sys.stdout.flush()
         return status
@@ -51,7 +51,7 @@ def status_of(main, arguments):
 
 
 def run_main(main):
-    """Ends the process with the status of main(sys.argv[1:])."""
+    """Exits with the status of main(sys.argv[1:])."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="surrogateescape")  # paths may have any bytes
     status = status_of(main, sys.argv[1:])
@@ -63,7 +63,7 @@ def run_main(main):
 
 
 def write_file(path, data):
-    """Replaces a file by this text or these bytes; after an error the file is as it was."""
+    """Atomically replaces a file by text (as UTF-8) or bytes; after an error the old file is unchanged."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -75,7 +75,7 @@ def write_file(path, data):
 
 
 def print_rows(header, rows):
-    """A table of texts: the first column to the left, the others to the right."""
+    """Prints a table of strings: first column left-aligned, the others right-aligned."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     for row in [header, ["-" * w for w in widths], *rows]:
         print("  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:])]).rstrip())
@@ -86,7 +86,7 @@ def has_modules(*modules):
 
 
 def use_python_with_matplotlib():
-    """Goes on under a Python that has numpy and matplotlib when this one does not (pyenv, conda, venv)."""
+    """Restarts with a Python that has numpy and matplotlib if this one (pyenv, conda, venv) does not."""
     if has_modules("numpy", "matplotlib"):
         return
     found = subprocess.run(["bash", str(ROOT / "scripts/find_python.sh")], stdout=subprocess.PIPE, text=True, check=False)
@@ -97,11 +97,11 @@ def use_python_with_matplotlib():
 
 
 def use_python_with(module):
-    """Goes on under the Python of .venv when this one does not have the module; the end where neither has it."""
+    """Restarts with the Python of .venv if this one lacks the module; exits with an error if both do."""
     if has_modules(module):
         return
     python = ROOT / ".venv/bin/python"
-    # In .venv sys.executable is that very path, though it is a link to another Python.
+    # Inside .venv sys.executable is this very path, although it is a symbolic link.
     if python.exists() and Path(sys.executable) != python:
         os.execv(python, [str(python), *sys.argv])
     sys.exit(f"error: the Python package {module} is not installed; pip install {module}, or scripts/setup.sh peers")

@@ -1,4 +1,4 @@
-"""The page of a comparison: one HTML file that needs nothing else, readable in light and dark."""
+"""The page of a comparison: one self-contained HTML file with a light and a dark theme."""
 import base64
 from html import escape
 
@@ -21,13 +21,13 @@ table.words td:first-child { white-space: nowrap; overflow-wrap: normal; }
 tr.baseline td:first-child::after { content: " (baseline)"; opacity: .7; }
 """
 
-ABOUT = """<p>Dots and numbers in “steps to target” are where the validation loss first reaches the target, between
-two evaluations by a straight line; with several seeds, where their mean curve does, and in brackets the range over
-the seeds. “Fewer steps” and “less time” are 1 − (series / baseline): what the papers call training efficiency.
-Time is training only, evaluation and checkpoints left out, and holds for the machine below.</p>"""
+ABOUT = """<p>Dots and “steps to target” show where the validation loss first reaches the target, linearly interpolated between
+evaluations. With several seeds this is for the mean curve, with the range over the seeds in parentheses. “Fewer steps”
+and “less time” are 1 − (series / baseline), which papers call training efficiency. Time is training time only, without
+evaluation and checkpoints, on the machine below.</p>"""
 
 
-def write_page(path, title, report, header, rows, words, pictures, more_sections):
+def write_page(path, title, report, header, rows, captions, pictures, more_sections):
     summary = (f"Target: validation loss {report['target_val_loss']:.4f} ({report['target_is']}); "
                f"savings against {report['baseline']}.")
     notes = "".join(f"<li>{escape(note)}.</li>" for note in report["notes"])
@@ -36,7 +36,7 @@ def write_page(path, title, report, header, rows, words, pictures, more_sections
         picture(pictures["target"], "Validation loss against steps, and where each series reaches the target"),
         results_table(report, header, rows),
         ABOUT,
-        "".join(f"<p>{escape(line)}</p>" for line in words),
+        "".join(f"<p>{escape(line)}</p>" for line in captions),
         f"<ul>{notes}</ul>" if notes else "",
         *more_sections,
         "<h2>All curves</h2>",
@@ -49,7 +49,7 @@ def write_page(path, title, report, header, rows, words, pictures, more_sections
 
 
 def write_document(path, title, parts):
-    """A page of these pieces of HTML; empty ones are left out."""
+    """Writes a page from HTML fragments; empty ones are skipped."""
     write_file(path, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
                      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
                      f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n"
@@ -60,9 +60,9 @@ def data_uri(png):
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
-def picture(themes, words):
+def picture(themes, alt):
     return (f"<picture><source media=\"(prefers-color-scheme: dark)\" srcset=\"{data_uri(themes['dark'])}\">"
-            f"<img src=\"{data_uri(themes['light'])}\" alt=\"{escape(words)}\"></picture>")
+            f"<img src=\"{data_uri(themes['light'])}\" alt=\"{escape(alt)}\"></picture>")
 
 
 def table(header, rows, kind="", row_classes=None):
@@ -90,7 +90,7 @@ def differences_table(report):
 
 
 def environment_table(report):
-    """What the series have in common once, what differs by series (start times and the like)."""
+    """Values common to all series once, differing ones (such as start times) per series."""
     flat = {label: dict(flatten(environment)) for label, environment in report["environment"].items()}
     names = list(dict.fromkeys(name for values in flat.values() for name in values))
     rows = []

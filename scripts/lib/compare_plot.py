@@ -1,4 +1,4 @@
-"""The pictures of a comparison, as PNG bytes, in a light and a dark theme."""
+"""Figures of a comparison, as PNG bytes, in a light and a dark theme."""
 import io
 
 import matplotlib
@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 from matplotlib.ticker import EngFormatter, MaxNLocator  # noqa: E402
 
-# Okabe and Ito's colours, told apart with every kind of colour vision; a second round gets dashes.
+# Okabe and Ito's colours, distinguishable with every kind of colour vision; further series reuse them with dashes.
 COLOURS = {
     "light": ["#0072B2", "#D55E00", "#009E73", "#B5468B", "#C98A00", "#3A9BD9", "#444444"],
     "dark": ["#56B4E9", "#F0793A", "#2CC49B", "#E39AC4", "#F0C23B", "#9CC9F5", "#CCCCCC"],
@@ -17,12 +17,12 @@ COLOURS = {
 INK = {"light": "#222222", "dark": "#DDDDDD"}
 FAINT = {"light": "#DDDDDD", "dark": "#3A3F47"}
 PAPER = {"light": "#FFFFFF", "dark": "#16191E"}
-LINE_INCHES = 0.24  # from one line of text to the next
+LINE_INCHES = 0.24  # line spacing of text
 DASHES = ["-", (0, (5, 2)), (0, (1.5, 1.5))]
 
 
 def plot_target(series, report, title, theme):
-    """Validation loss against steps, with the target and where each series first reaches it."""
+    """Validation loss against steps, with the target and the points where each series first reaches it."""
     figure, axes = new_figure(1, 1, (9.6, 5.6), theme)
     ax = axes[0, 0]
     target = report["target_val_loss"]
@@ -49,18 +49,18 @@ def plot_target(series, report, title, theme):
 
 
 def mark_crossing(ax, report, i, step, height, theme):
-    """A dot at the target and a line down to its words. They stand left of the line and lower for later crossings,
-    so that no line runs through another's words."""
+    """Draws a dot at the target and a line down to its label. Labels are left of the line, and lower for later crossings,
+    so that no line crosses another label."""
     colour, _ = style(i, theme)
     row, target = report["series"][i], report["target_val_loss"]
     ax.plot([step, step], [height, target], color=colour, linewidth=1, zorder=4)
     ax.plot([step], [target], "o", color=colour, markersize=8, markeredgecolor=PAPER[theme], zorder=5)
-    words = f"{row['label']}: step {step:,.0f}"
+    label = f"{row['label']}: step {step:,.0f}"
     saving = row["saving_steps_percent"]
     if row["label"] != report["baseline"] and saving is not None:
-        words += f", {abs(saving):.0f} % {'fewer' if saving >= 0 else 'more'}"
+        label += f", {abs(saving):.0f} % {'fewer' if saving >= 0 else 'more'}"
     left = step > 0.35 * ax.get_xlim()[1]
-    ax.annotate(words, (step, height), xytext=(-5 if left else 5, 0), textcoords="offset points",
+    ax.annotate(label, (step, height), xytext=(-5 if left else 5, 0), textcoords="offset points",
                 ha="right" if left else "left", va="center", color=colour, fontsize=10, fontweight="bold", zorder=6,
                 bbox={"boxstyle": "square,pad=0.1", "facecolor": PAPER[theme], "edgecolor": "none"})
 
@@ -70,11 +70,11 @@ def draw_target(ax, target, end, theme):
 
 
 def plot_curves(series, report, title, theme):
-    """Training loss (above) and validation loss (below) against steps, tokens and time."""
+    """Training loss (top) and validation loss (bottom) against steps, tokens and time."""
     figure, axes = new_figure(2, 3, (15, 8.6), theme)
     unit, per_unit = time_unit(max(np.nanmax(one.elapsed) for one in series))
     kinds = [("step", "step", 1), ("tokens", "tokens", 1), ("elapsed", f"training time ({unit})", per_unit)]
-    for column, (name, words, scale) in enumerate(kinds):
+    for column, (name, label, scale) in enumerate(kinds):
         above, below = axes[0, column], axes[1, column]
         train_ends, val_ends = [], []
         for i, one in enumerate(series):
@@ -88,7 +88,7 @@ def plot_curves(series, report, title, theme):
         for ax, ends in ((above, train_ends), (below, val_ends)):
             right = np.nanmax([x for x, _ in ends] + [0])
             ax.set_xlim(0, (right or 1) * 1.24)
-            ax.set_xlabel(words)
+            ax.set_xlabel(label)
             ax.xaxis.set_major_locator(MaxNLocator(6))
             if name == "tokens":
                 ax.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -114,7 +114,7 @@ def draw_val(ax, one, x, colour_and_dash):
 
 
 def draw_train(ax, one, name, scale, colour_and_dash):
-    """The smoothed mean over the seeds, the first seed's raw values behind it. Returns the end of the line."""
+    """Plots the smoothed mean over the seeds, with the first seed's raw values behind. Returns the end of the line."""
     colour, dash = colour_and_dash
     common = sorted(set.intersection(*(set(run.train.step) for run in one.runs)))
     if not common:
@@ -136,7 +136,7 @@ def smoothing_window(values):
 
 
 def smoothed(values):
-    """Centred running mean over about a fortieth of the run (shorter at the ends); records that are not numbers are left out."""
+    """Centred moving average over about a fortieth of the run (shorter at the ends), without non-finite records."""
     half = smoothing_window(values) // 2
     good = np.isfinite(values)
     total = np.concatenate([[0], np.cumsum(np.where(good, values, 0))])
@@ -148,8 +148,8 @@ def smoothed(values):
 
 
 def val_limits(series, target, from_fraction):
-    """From a little below the lowest loss up to what the curves were after the given fraction of the run: the
-    steep start would hide the rest."""
+    """From slightly below the lowest loss to the losses after the given fraction of the run: the steep start would hide
+    the rest."""
     lows, highs = [target], [target]
     for one in series:
         late = one.mean[one.step >= from_fraction * one.step[-1]]
@@ -176,7 +176,7 @@ def padded(low, high):
 
 
 def label_ends(ax, ends, labels, theme):
-    """Names to the right of the lines, moved apart where they would overlap."""
+    """Labels the lines at their right ends, shifted so that the labels do not overlap."""
     bottom, top = ax.get_ylim()
     gap = (top - bottom) * 0.8 * LINE_INCHES / axes_height(ax)
     items = sorted((min(max(y, bottom), top), i) for i, (_, y) in enumerate(ends) if np.isfinite(y))
@@ -184,7 +184,7 @@ def label_ends(ax, ends, labels, theme):
     places, last = {}, -np.inf
     for y, i in items:
         last = places[i] = max(y, last + gap)
-    # Centre the stack on the lines it belongs to.
+    # Centre the stack of labels on its lines.
     shift = np.mean([places[i] - y for y, i in items]) if items else 0
     for y, i in items:
         colour, _ = style(i, theme)
@@ -193,7 +193,7 @@ def label_ends(ax, ends, labels, theme):
 
 
 def axes_height(ax):
-    """In inches."""
+    """Height of the axes in inches."""
     return ax.get_position().height * ax.figure.get_size_inches()[1]
 
 

@@ -1,16 +1,16 @@
-"""The pictures of diagnostics, as PNG bytes, in a light and a dark theme: the look of the comparison's."""
+"""Figures of the diagnostics, as PNG bytes, in a light and a dark theme, in the style of compare_plot."""
 import numpy as np
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from compare_plot import INK, new_figure, png, style, title_figure
 from diagnostics import PARTS, distribution
 
-FLOOR = 1e-4  # of the singular values drawn, over the largest: what lies below is mostly the rounding of the weights
+FLOOR = 1e-4  # lower limit of plotted singular values, relative to the largest: below is mostly rounding of the weights
 
 
 def plot_matrix(series, name, step, title, theme):
-    """The update of one matrix, a column a run: its singular values over the largest (above) and its rows' norms over their
-    mean (below), both descending."""
+    """The update of one matrix, one column per run: singular values over the largest (top) and row norms over their mean
+    (bottom), both descending."""
     figure, axes = new_figure(2, len(series), (max(8.5, 0.9 + 3.1 * len(series)), 6.6), theme)
     most = 1.6
     for i, one in enumerate(series):
@@ -43,7 +43,7 @@ def plot_matrix(series, name, step, title, theme):
 
 
 class PlainLog(LogFormatter):
-    """The same ticks as matplotlib's, 0.6 for 6e-01."""
+    """matplotlib's ticks with plain labels: 0.6 for 6e-01."""
 
     def __call__(self, x, pos=None):
         return number(x) if super().__call__(x, pos) else ""
@@ -72,7 +72,7 @@ def number(value):
 
 
 def plot_traces(series, of, title, theme):
-    """Condition number (above) and nuclear norm (below) over the training, a column for each part of the network."""
+    """Condition number (top) and nuclear norm (bottom) during training, one column per part of the model."""
     parts = [part for part in PARTS.values() if any(one.values(part, of, "condition")[0] for one in series)]
     figure, axes = new_figure(2, max(1, len(parts)), (max(8.5, 5 * len(parts)), 8), theme)
     for column, part in enumerate(parts):
@@ -80,7 +80,7 @@ def plot_traces(series, of, title, theme):
             ax = axes[row, column]
             for i, one in enumerate(series):
                 draw_trace(ax, *one.values(part, of, key), style(i, theme), one.label)
-            log_axis(ax, theme)  # after the lines: its limits are theirs
+            log_axis(ax, theme)  # after the lines, which set the limits
             ax.set_xlabel("step")
             ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         most = max(one.count(part) for one in series)
@@ -98,7 +98,7 @@ def plot_traces(series, of, title, theme):
 
 
 def draw_trace(ax, steps, rows, colour_and_dash, label):
-    """The median over the matrices at every step, and the quartiles; zeros and what is not a number have no place on the axis."""
+    """The median over the matrices at every step, and the quartiles. Zeros and NaN are left out of the log axis."""
     colour, dash = colour_and_dash
     good = [(step, row[row > 0]) for step, row in zip(steps, rows) if (row > 0).any()]
     if not good:

@@ -1,4 +1,4 @@
-"""Reads what ./train --diagnose recorded: RUN/diagnostics.jsonl."""
+"""Reads the records of ./train --diagnose: RUN/diagnostics.jsonl."""
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,20 +7,20 @@ from compare import Series, comparable_config, label_series
 from runs import RunError, parse_record, read_run
 
 OBJECTS = ("gradient", "momentum", "update")
-PARTS = {"token embedding": "embedding", "head": "head", "hidden matrix": "hidden"}  # roles that are drawn, in this order
-PERCENTS = np.array([0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100])  # of the quantiles in the records
+PARTS = {"token embedding": "embedding", "head": "head", "hidden matrix": "hidden"}  # plotted roles, in this order
+PERCENTS = np.array([0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100])  # percentages of the recorded quantiles
 LISTS = (("singular_values", "singular_quantiles"), ("row_norms", "row_norm_quantiles"))  # only with --diagnose-spectrum; always
 NUMBERS = ("condition", "nuclear", "stable_rank", "row_norm_mean", "row_norm_cv", "alignment")  # of every object
 
 
 @dataclass
 class Diagnosed(Series):
-    """One run with its records: by step, and within a step by matrix."""
+    """One run with its records, by step and matrix."""
 
     steps: dict = None
 
     def values(self, part, of, key):
-        """(steps, values): `key` of every matrix of a part at the steps that have it; NaN for null."""
+        """(steps, values): `key` of all matrices of a part, at the steps that have it; null becomes NaN."""
         steps, rows = [], []
         for step, matrices in self.steps.items():
             found = [m[of][key] for m in matrices.values() if PARTS.get(m["role"]) == part and of in m]
@@ -38,7 +38,7 @@ def is_number(value):
 
 
 def check_record(record, where):
-    """Refuses a record that does not have what is drawn."""
+    """Rejects a record that lacks a required field."""
     try:
         good = isinstance(record["step"], int) and all(isinstance(record[key], str) for key in ("matrix", "role", "optimizer"))
         good = good and isinstance(record["layer"], int)
@@ -56,13 +56,13 @@ def check_record(record, where):
 
 
 def read_diagnostics(run):
-    """The records of a run by step and matrix; of a step that a resumed run made again, the last."""
+    """The records of a run by step and matrix. For steps that a resumed run repeated, the last record counts."""
     path = run.path / "diagnostics.jsonl"
     if not path.is_file():
         raise RunError(f"{run.path}: has no diagnostics.jsonl; train with --diagnose N")
     steps = {}
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
-        record = parse_record(line)  # None: the end, or cut short by a crash
+        record = parse_record(line)  # None: end of file, or truncated by a crash
         if isinstance(record, dict) and record.get("kind") == "matrix":
             check_record(record, f"{path} line {number}")
             steps.setdefault(record["step"], {})[record["matrix"]] = record
@@ -83,7 +83,7 @@ def read_series(paths, labels):
 
 
 def distribution(stats, values, quantiles):
-    """(percent of the values, value), descending: every value where the run kept them, else the quantiles."""
+    """(percentage, value), values descending: all values if the run recorded them, else the quantiles."""
     if values in stats:
         y = np.sort(np.array(stats[values], dtype=float))[::-1]
         return 100 * (np.arange(len(y)) + 0.5) / len(y), y

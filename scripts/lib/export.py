@@ -1,4 +1,4 @@
-"""A run's records as named numbers by step, for the programs that show training runs."""
+"""The records of a run as named scalars per step, for TensorBoard and Weights & Biases."""
 import math
 from datetime import datetime, timezone
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from cli import as_text
 from runs import RunError, read_run
 
-# Tags that are not KIND/KEY.
+# Tags other than KIND/KEY.
 TAGS = {"val_loss": "val/loss", "bits_per_byte": "val/bits_per_byte", "step_ms": "ms/step", "tokens_per_s": "speed/tokens_per_s",
         "flops_per_s": "speed/flops_per_s", "memory_bytes": "memory/bytes", "device_memory_bytes": "memory/device_bytes"}
 LEFT_OUT = {"kind", "step"}
@@ -20,17 +20,17 @@ def utf8_directory(path):
 
 
 def read_runs(paths):
-    """The runs, whose names must differ: they become names of directories."""
+    """Reads runs. Their names must be distinct, since they become directory names."""
     runs = [read_run(path) for path in paths]
     names = [run.name for run in runs]
     for name in names:
         if names.count(name) > 1:
-            raise RunError(f"two runs are named {name}; export them into different places")
+            raise RunError(f"two runs are named {name}; export them to different directories")
     return runs
 
 
 def seconds_since_1970(text):
-    """Of a time as ./train writes it; None for what is not one."""
+    """Unix time of a time string written by ./train; None if it is malformed."""
     try:
         return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc).timestamp()
     except (TypeError, ValueError):
@@ -38,7 +38,7 @@ def seconds_since_1970(text):
 
 
 def scalars(record):
-    """{tag: number} of a record of training or validation; what is not a number (null: not finite) is left out."""
+    """{tag: number} of a training or validation record, without non-numbers (null: not finite)."""
     found = {}
     for key, value in record.items():
         tag = TAGS.get(key, f"{record['kind']}/{key}")
@@ -49,14 +49,14 @@ def scalars(record):
 
 
 def steps_of(run):
-    """(step, seconds since 1970, {tag: number}) in the order of steps, training and validation of a step together. The
-    times are those of the start or the resumption plus the time of training since: evaluation is not in them."""
+    """(step, Unix time, {tag: number}) in the order of steps, with training and validation of a step merged. The time is that
+    of the start or resumption plus the training time since then, without evaluation."""
     start = seconds_since_1970(run.environment.get("time")) or (run.path / "config.conf").stat().st_mtime
     steps, elapsed = {}, 0.0
     for record in run.records:
         if record.get("kind") == "resume":
             again = seconds_since_1970(record.get("time"))
-            # Whole seconds are written: a resumption right after the stop must not seem to come before it.
+            # Times are whole seconds: a resumption right after the stop must not seem to precede it.
             start = start if again is None else max(start, again - elapsed)
         elif record.get("kind") in ("train", "val"):
             elapsed = record.get("elapsed_s") or elapsed

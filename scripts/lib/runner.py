@@ -1,5 +1,5 @@
-"""Runs ./train for the searches (tune.py, sweep.py): names of runs, several at once, divergence, interruptions, and the
-file that remembers what came out."""
+"""Runs ./train for the searches (tune.py, sweep.py): run names, concurrent runs, divergence, interruption, and the results
+file."""
 import ctypes
 import fcntl
 import json
@@ -18,13 +18,13 @@ from cli import UserError, write_file
 from runs import RunError, read_run
 
 STOPPED_BY_SIGNAL = 75  # exit status of ./train
-DIVERGED = re.compile(r"step \d+ is bad")  # what ./train says when loss or gradient are not finite or too large
-PROGRAM_BYTES = 64 << 20  # what a process takes beside its plan: code, libraries, thread stacks
+DIVERGED = re.compile(r"step \d+ is bad")  # ./train's message for a non-finite or too large loss or gradient
+PROGRAM_BYTES = 64 << 20  # memory of a process besides its plan: code, libraries, thread stacks
 PR_SET_PDEATHSIG = 1
 
 
 class SearchError(UserError):
-    """What keeps a search from going on, in one line."""
+    """A one-line error that ends the search."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -32,7 +32,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def run_name(choices):
-    """A directory name for {option: value}: readable, and different for different choices."""
+    """A readable, unique directory name for {option: value}."""
     exact = "_".join(f"{option}-{value}" for option, value in choices.items())
     name = re.sub(r"[^A-Za-z0-9._+-]", "-", exact)
     return name if name == exact and len(name) <= 120 else f"{name[:110]}-{zlib.crc32(exact.encode()):08x}"
@@ -40,13 +40,13 @@ def run_name(choices):
 
 @dataclass
 class Job:
-    """One run to make: `options` are ./train's, without --out."""
+    """One run. `options` are those of ./train without --out."""
 
     name: str
     options: list
     directory: Path
-    memory: int = 0  # bytes it will need
-    on_resume: list = field(default_factory=list)  # options given again when it is resumed
+    memory: int = 0  # planned bytes
+    on_resume: list = field(default_factory=list)  # options to repeat when it resumes
 
 
 @dataclass
@@ -58,14 +58,14 @@ class Outcome:
 
 
 def outcome_of_run(directory):
-    """What a run that ended without an error has come to."""
+    """The outcome of a run that ended without an error."""
     try:
         run = read_run(directory)
     except RunError as error:
         return Outcome("failed", message=str(error))
     if not run.finished:
         return Outcome("failed", message=f"it ended at step {run.last_step} of {run.planned_steps}; "
-                                         "the same command goes on with it")
+                                         "run the same command again to resume")
     if not run.val.loss:
         return Outcome("failed", message="no validation loss; give --val-data in the configuration or after --")
     loss = run.val.loss[-1]
@@ -73,7 +73,7 @@ def outcome_of_run(directory):
 
 
 def die_with_parent():
-    """A search that is killed outright takes its runs with it: they checkpoint and stop (where the system can do that)."""
+    """If the search is killed, its runs get SIGTERM: they write a checkpoint and stop (Linux only)."""
     try:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     except (OSError, AttributeError):
@@ -81,7 +81,7 @@ def die_with_parent():
 
 
 class Process:
-    """A ./train at work on a job: begun anew, or resumed where its directory holds a run."""
+    """A ./train process of a job: a new run, or a resumed one if its directory holds a run."""
 
     def __init__(self, program, job):
         self.job = job
@@ -93,14 +93,14 @@ class Process:
         self.command = [program, *command]
         self.stderr = tempfile.TemporaryFile("w+", errors="replace")
         try:
-            # In a session of its own: Ctrl-C is for the search, which then stops each run once.
+            # In its own session: Ctrl-C reaches only the search, which then stops each run once.
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                             stderr=self.stderr, start_new_session=True, preexec_fn=die_with_parent)
         except OSError as error:
             raise SearchError(f"cannot run {program}: {error.strerror}; build it with make") from None
 
     def poll(self):
-        """The outcome, None while it runs; raises Interrupted where somebody stopped it."""
+        """The outcome, or None while it runs; raises Interrupted if a signal stopped it."""
         status = self.process.poll()
         if status is None:
             return None
@@ -117,12 +117,13 @@ class Process:
             return Outcome("diverged")
         reason = message.replace("error: ", "", 1)
         if status < 0:
-            reason = f"killed by signal {-status}; the same command goes on with it"
+            reason = f"killed by signal {-status}; run the same command again to resume"
         return Outcome("failed", message=f"{reason or f'status {status}'} (the command was: {shlex.join(self.command)})")
 
 
 class StopSignals:
-    """While it is entered, Ctrl-C and SIGTERM set `received` instead of ending the program; a second one kills the runs."""
+    """Within this context, Ctrl-C and SIGTERM increment `received` instead of ending the program; a second one kills the
+    runs."""
 
     def __init__(self):
         self.received = 0
@@ -139,8 +140,9 @@ class StopSignals:
 
 
 def run_jobs(program, jobs, on_end, at_once=1, memory=math.inf):
-    """Runs the jobs, up to `at_once` together and as their memory fits into `memory` bytes (one always may run), and
-    calls on_end(job, outcome) as each ends. When it is interrupted or on_end raises, every run writes a checkpoint and stops before the exception goes on."""
+    """Runs the jobs, up to `at_once` concurrently while their memory fits into `memory` bytes (one may always run), and
+    calls on_end(job, outcome) as each ends. On interruption, or if on_end raises, every run writes a checkpoint and stops
+    before the exception propagates."""
     waiting, running = list(jobs), []
     with StopSignals() as signals:
         try:
@@ -169,7 +171,7 @@ def run_jobs(program, jobs, on_end, at_once=1, memory=math.inf):
 
 
 def finished_before(job):
-    """The outcome of a run that had ended when the search was killed before it could write that down."""
+    """The outcome of a run that ended just before the search was killed, so that it was not recorded."""
     if not (job.directory / "metrics.jsonl").exists():
         return None
     outcome = outcome_of_run(job.directory)
@@ -188,8 +190,8 @@ def stop_all(running, signals):
 
 
 class Results:
-    """The file in which a search remembers its settings and what came out, and the lock on its directory.
-    Its runs are in the directory `runs`."""
+    """The file with the settings and results of a search, and the lock on its directory. Its runs are in the directory
+    `runs`."""
 
     def __init__(self, directory, file_name, runs, settings):
         self.file = directory / file_name
@@ -200,12 +202,12 @@ class Results:
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise SearchError(f"{directory}: another search is at work there") from None
+            raise SearchError(f"{directory}: another search is running there") from None
         has_runs = any(runs.glob("*/config.conf"))
         if self.file.exists():
             self.load(directory, has_runs)
         elif has_runs:
-            raise SearchError(f"{directory} holds runs but no {file_name} that says what they are; use another --out")
+            raise SearchError(f"{directory} holds runs but no {file_name} that describes them; use another --out")
         self.save()
 
     def load(self, directory, has_runs):
@@ -215,7 +217,7 @@ class Results:
             if not isinstance(results, dict):
                 raise TypeError
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise SearchError(f"{self.file}: not what this script writes; use another --out") from None
+            raise SearchError(f"{self.file}: not written by this script; use another --out") from None
         if settings == self.settings:
             self.content["results"] = results
         elif results or has_runs:
@@ -223,7 +225,7 @@ class Results:
 
     @property
     def runs(self):
-        """{name of the run: what is remembered of it}"""
+        """{run name: recorded result}"""
         return self.content["results"]
 
     def save(self, **more):
@@ -231,8 +233,8 @@ class Results:
 
 
 def plan_of(program, options):
-    """(bytes the run needs, bytes available or infinity, whether there is validation), or an error's one line: what
-    ./train plans for these options."""
+    """((bytes needed, bytes available or infinity, has validation data), "") from ./train's plan for these options, or
+    (None, its one-line error)."""
     try:
         done = subprocess.run([program, *options, "--dry-run", "--json"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               errors="replace", check=False)
@@ -244,5 +246,5 @@ def plan_of(program, options):
         plan = json.loads(done.stdout)
         need, available, val_tokens = plan["memory"]["total"], plan["memory"]["available"], plan["data"]["val_tokens"]
     except (ValueError, KeyError, TypeError):
-        raise SearchError(f"{program} --dry-run --json prints no plan; is it this project's trainer?") from None
+        raise SearchError(f"{program} --dry-run --json printed no plan; is it this project's ./train?") from None
     return (need + PROGRAM_BYTES, available or math.inf, val_tokens > 0), ""

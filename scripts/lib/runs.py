@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reads run directories: what ./train writes (config.conf, environment.json, metrics.jsonl). Needs only Python.
+"""Reads run directories written by ./train (config.conf, environment.json, metrics.jsonl). Needs only Python.
 
 `runs.py status DIR` prints `absent`, `finished` or `unfinished STEP of STEPS`.
 """
@@ -13,12 +13,12 @@ from cli import UserError, as_text, run_main
 
 
 class RunError(UserError):
-    """What is wrong with a run directory, in one line."""
+    """A one-line description of what is wrong with a run directory."""
 
 
 @dataclass
 class Curve:
-    """Losses in the order of steps; elapsed is the seconds of training (evaluation left out) up to there."""
+    """Losses in step order; elapsed is the training time so far in seconds, without evaluation."""
 
     step: list = field(default_factory=list)
     tokens: list = field(default_factory=list)
@@ -32,7 +32,7 @@ class Curve:
         self.elapsed.append(elapsed)
 
     def truncate(self, step):
-        """Drops the records from `step` on: a resumed run repeats the steps after its checkpoint."""
+        """Drops the records from `step` on, since a resumed run repeats the steps after its checkpoint."""
         keep = len(self.step)
         while keep and self.step[keep - 1] >= step:
             keep -= 1
@@ -52,7 +52,7 @@ class Run:
     optimizer_ms: list = field(default_factory=list)
     end_reason: str = ""
     torn_lines: int = 0
-    records: list = field(default_factory=list)  # of metrics.jsonl, each step once
+    records: list = field(default_factory=list)  # the records of metrics.jsonl, each step once
 
     @property
     def name(self):
@@ -75,16 +75,16 @@ class Run:
 
     @property
     def finished(self):
-        """It did all its steps or reached its --target-loss: there is nothing left to resume."""
+        """True if it did all its steps or reached its --target-loss, so that there is nothing to resume."""
         return self.end_reason in ("finished", "target")
 
 
-STEP_KINDS = ("train", "val", "resume", "problem")  # records that are nothing without their step
+STEP_KINDS = ("train", "val", "resume", "problem")  # records that must have a step
 ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
 
 
 def parse_value(text):
-    """A configuration's value as the trainer reads it: plain up to a comment, or quoted with escapes."""
+    """Parses a configuration value like ./train: plain text up to a comment, or quoted with escapes."""
     if not text.startswith('"'):
         return re.split(r"(?:^|\s)#", text, maxsplit=1)[0].strip()
     quoted = re.match(r'"((?:[^"\\]|\\.)*)"', text)
@@ -92,7 +92,7 @@ def parse_value(text):
 
 
 def read_config(path):
-    """A file of `name = value` lines, `#` for comments, as a dictionary of texts."""
+    """Reads a file of `name = value` lines with `#` comments as a dictionary of strings."""
     config = {}
     for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -105,7 +105,7 @@ def read_config(path):
 
 
 def _number(record, key, where, default=None):
-    """A number, or NaN for null (JSON has no NaN of its own)."""
+    """A number, or NaN for null (JSON has no NaN)."""
     value = record.get(key, default)
     if value is None and key in record:
         return math.nan
@@ -115,7 +115,7 @@ def _number(record, key, where, default=None):
 
 
 def parse_record(line):
-    """The value of a line of JSON, or None for one that is none: cut short by a crash, or not ours."""
+    """The value of a JSON line, or None if it is invalid: truncated by a crash, or not ours."""
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
@@ -123,7 +123,7 @@ def parse_record(line):
 
 
 def _numbers_are_ours(value):
-    """Whether the whole numbers in a value have at most 64 bits: arithmetic with a thousand digits ends in exceptions."""
+    """True if all integers in a value fit 64 bits: arithmetic with huge integers raises exceptions."""
     if isinstance(value, dict):
         return all(map(_numbers_are_ours, value.values()))
     if isinstance(value, list):
@@ -132,18 +132,18 @@ def _numbers_are_ours(value):
 
 
 def _check(record, where):
-    """Refuses a record that no run writes, whatever its kind."""
+    """Rejects a record that no run writes, whatever its kind."""
     kind, step = record.get("kind"), record.get("step")
     if not isinstance(kind, str):
         raise RunError(f"{where}: not a record of ./train (it has no \"kind\")")
     if ("step" in record or kind in STEP_KINDS) and (isinstance(step, bool) or not isinstance(step, int) or step < 0):
         raise RunError(f"{where}: \"step\" is {'missing' if step is None else 'not a step'}")
     if not _numbers_are_ours(record):
-        raise RunError(f"{where}: it has a number that no run has")
+        raise RunError(f"{where}: a number is out of range")
 
 
 def _apply(run, record, where):
-    """Takes one record of metrics.jsonl; kinds and keys that it does not know are left alone."""
+    """Applies one record of metrics.jsonl; unknown kinds and keys are ignored."""
     kind = record.get("kind")
     if kind == "resume":
         run.train.truncate(record["step"] + 1)
@@ -153,7 +153,7 @@ def _apply(run, record, where):
         step = _number(record, "step", where)
         run.train.truncate(step)
         run.val.truncate(step)
-        run.end_reason = ""  # resumed after its end, with more time or another target
+        run.end_reason = ""  # resumed after its end, with a longer --max-time or another target
         run.train.append(step, _number(record, "tokens", where), _number(record, "loss", where),
                          _number(record, "elapsed_s", where, math.nan))
         if "tokens_per_s" in record:
@@ -171,7 +171,7 @@ def _apply(run, record, where):
 
 
 def _keep(records, record):
-    """Appends it, and drops what it replaces: a resumed run repeats the steps after its checkpoint."""
+    """Appends a record and drops those it replaces, since a resumed run repeats the steps after its checkpoint."""
     kind, step = record.get("kind"), record.get("step")
     if kind in ("resume", "train", "val"):
         after = step + 1 if kind == "resume" else step
@@ -182,7 +182,7 @@ def _keep(records, record):
 
 
 def read_run(path):
-    """Reads one run directory; raises RunError with one line that says what is wrong and where."""
+    """Reads one run directory; raises RunError with a one-line description of what is wrong and where."""
     path = Path(path)
     if not path.is_dir():
         raise RunError(f"{path}: {'not a directory' if path.exists() else 'no such run directory'}")
@@ -206,7 +206,7 @@ def read_run(path):
         if not line.strip():
             continue
         record = parse_record(line)
-        if not isinstance(record, dict):  # cut short by a crash; what follows it after a resume is whole again
+        if not isinstance(record, dict):  # truncated by a crash; after a resume, the following lines are complete
             run.torn_lines += 1
         else:
             _check(record, f"{metrics_path} line {number}")
@@ -225,7 +225,7 @@ def main(arguments):
     try:
         run = read_run(directory)
     except RunError:
-        # A run killed in its first instant may lack its metrics: the trainer can still resume it.
+        # A run killed right after its start may lack its metrics: ./train can still resume it.
         if (directory / "config.conf").is_file() and not (directory / "metrics.jsonl").exists():
             print("unfinished 0 of ?")
             return 0

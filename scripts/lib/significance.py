@@ -1,9 +1,9 @@
-"""Whether a difference between mean losses is more than the scatter of the seeds: Welch's t-test, and the rule of the
-public step-count benchmark (track 3 of modded-nanogpt)."""
+"""Tests whether a difference of mean losses exceeds the variance between seeds: Welch's t-test, and the rule of the public
+step-count benchmark (track 3 of modded-nanogpt)."""
 import math
 
-# The benchmark asks for (target - mean) sqrt(n) >= 0.004, n being the number of seeds: about three standard deviations of
-# its network's final loss between seeds (0.0013).
+# The benchmark requires (target - mean) sqrt(n) >= 0.004 for n seeds: about three standard deviations of its model's final
+# loss between seeds (0.0013).
 RULE_MARGIN = 0.004
 
 
@@ -52,8 +52,8 @@ def mean_and_variance(values):
 
 
 def welch(a, b):
-    """Welch's two-sided t-test of mean(a) = mean(b): {"difference", "t", "df", "p"}. None where it says nothing: fewer
-    than two values on a side, one that is not finite, or no scatter at all."""
+    """Welch's two-sided t-test of mean(a) = mean(b): {"difference", "t", "df", "p"}. None if it is undefined: fewer than two
+    values on a side, a non-finite value, or zero variance."""
     if min(len(a), len(b)) < 2 or not all(math.isfinite(v) for v in [*a, *b]):
         return None
     (mean_a, var_a), (mean_b, var_b) = mean_and_variance(a), mean_and_variance(b)

@@ -1,4 +1,4 @@
-"""The picture of a sweep: final validation loss against each option that was swept."""
+"""The figure of a sweep: final validation loss against each swept option."""
 import math
 
 from matplotlib.lines import Line2D
@@ -6,12 +6,12 @@ from matplotlib.lines import Line2D
 from compare_plot import INK, new_figure, png, style, title_figure
 from sweep_points import as_number
 
-WIDTH = 10  # inches at least: what title, legend and the line below them need
-HIGHEST = 4  # times the distance from the lowest loss to the middle one: what lies above is drawn at the upper edge
+WIDTH = 10  # minimum in inches: space for title, legend and subtitle
+HIGHEST = 4  # y limit in units of (median - lowest loss) above the lowest: higher losses are drawn at the upper edge
 
 
 def swept_options(points):
-    """Options of which some optimizer has tried at least two values."""
+    """Options for which some optimizer tried at least two values."""
     options = list(dict.fromkeys(option for point in points for option in point.point))
     tried = lambda option, name: {p.point[option] for p in points if p.optimizer == name and option in p.point}
     optimizers = {point.optimizer for point in points}
@@ -19,8 +19,8 @@ def swept_options(points):
 
 
 def plot_axes(points, best, title, theme):
-    """PNG bytes; None where nothing was swept. A line joins the best setting at each value of the option (the lower edge
-    of the dots); its bars go from the lowest to the highest seed."""
+    """PNG bytes; None if nothing was swept. A line joins the best setting at each value of the option (the lower edge of
+    the dots); its error bars are the range over the seeds."""
     options = swept_options(points)
     if not options:
         return None
@@ -79,7 +79,7 @@ def draw_option(ax, option, points, best, optimizers, limits, theme):
 
 
 def nice_log_ticks(ax, values):
-    """Ticks at the values that were tried where they are few, but not closer than their words need."""
+    """Puts ticks at the tried values if they are few, but not closer than their labels need."""
     low, high = values[0], values[-1]
     width = math.log(high / low) or 1
     ax.set_xlim(low * math.exp(-0.08 * width), high * math.exp(0.08 * width))
@@ -109,7 +109,7 @@ def draw_optimizer(ax, points, x_of, ordered, best, limits, colour, dash):
         if math.isfinite(point.mean) and (x not in lowest or point.mean < lowest[x].mean):
             lowest[x] = point
     xs = sorted(lowest)
-    # Values drawn at random for several options meet few times each: a line would show the other options' noise.
+    # With random values of several options, a line would mostly show the noise of the other options.
     varying = [option for option in points[0].point if len({point.point.get(option) for point in points}) > 1]
     if ordered and (len(varying) <= 1 or 2 * len(xs) <= sum(math.isfinite(point.mean) for point in points)):
         ax.plot(xs, [lowest[x].mean for x in xs], color=colour, linestyle=dash, linewidth=1.8, alpha=0.8, zorder=3)

@@ -1,13 +1,13 @@
-"""The settings that a sweep has tried: which is best, and the table of all."""
+"""The settings tried by a sweep: the best ones, and the table of all."""
 import math
 from dataclasses import dataclass, field
 
-MOST_PRINTED = 12  # settings of one optimizer that are printed; the page and sweep.json have all
+MAX_PRINTED = 12  # settings printed per optimizer; the page and sweep.json have all
 
 
 @dataclass
 class Point:
-    """One setting of one optimizer. losses: {seed: final validation loss, infinite where it diverged}."""
+    """One setting of one optimizer. losses: {seed: final validation loss, infinite if it diverged}."""
 
     optimizer: str
     point: dict
@@ -20,7 +20,7 @@ class Point:
 
     @property
     def std(self):
-        """Of a sample; None with one seed: that shows no spread."""
+        """Sample standard deviation; None with one seed."""
         if len(self.losses) < 2 or not math.isfinite(self.mean):
             return None
         return math.sqrt(sum((loss - self.mean) ** 2 for loss in self.losses.values()) / (len(self.losses) - 1))
@@ -31,7 +31,7 @@ class Point:
 
 
 def find_best(points, seeds):
-    """{optimizer: its setting with the lowest mean} among those that finished with every seed: fewer seeds, more luck."""
+    """{optimizer: its setting with the lowest mean}, among those that finished with every seed: fewer seeds would be biased."""
     best = {}
     for point in points:
         if all(seed in point.losses for seed in seeds) and math.isfinite(point.mean):
@@ -48,13 +48,13 @@ def as_number(text):
 
 
 def edge_notes(points, best, axes):
-    """Says where the best value of a grid's axis is the smallest or the largest that was tried."""
+    """Notes for axes whose best value is the smallest or largest one tried."""
     notes = []
     for name, point in best.items():
         for option, value in point.point.items():
             tried = {as_number(p.point.get(option, "")) for p in points if p.optimizer == name}
-            drawn = option in axes[name] and axes[name][option].values is None
-            if None in tried or len(tried) < 2 or drawn or as_number(value) not in (min(tried), max(tried)):
+            sampled = option in axes[name] and axes[name][option].values is None
+            if None in tried or len(tried) < 2 or sampled or as_number(value) not in (min(tried), max(tried)):
                 continue
             side, word = ("smallest", "lower") if as_number(value) == min(tried) else ("largest", "higher")
             notes.append(f"{name}: its best {option}, {value}, is the {side} that was tried; the minimum may be {word}")
@@ -62,7 +62,7 @@ def edge_notes(points, best, axes):
 
 
 def points_table(points, best):
-    """Header and rows, an optimizer's settings from best to worst."""
+    """Header and rows; the settings of each optimizer from best to worst."""
     options = list(dict.fromkeys(option for point in points for option in point.point))
     order = list(dict.fromkeys(point.optimizer for point in points))
     rows = []
@@ -79,7 +79,7 @@ def print_points(points, best):
     header, rows = points_table(points, best)
     shown, left_out = [], 0
     for row in rows:
-        if sum(other[0] == row[0] for other in shown) < MOST_PRINTED or row[-1]:
+        if sum(other[0] == row[0] for other in shown) < MAX_PRINTED or row[-1]:
             shown.append(row)
         else:
             left_out += 1
@@ -87,4 +87,4 @@ def print_points(points, best):
     for row in [header, ["-" * width for width in widths[:-1]] + [""], *shown]:
         print("  ".join([row[0].ljust(widths[0])] + [cell.rjust(w) for cell, w in zip(row[1:], widths[1:])]).rstrip())
     if left_out:
-        print(f"({left_out} more, which are worse, are on the page and in sweep.json)")
+        print(f"({left_out} worse settings are on the page and in sweep.json)")

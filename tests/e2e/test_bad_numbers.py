@@ -66,7 +66,7 @@ def check_planted(folder, optimizer, state, last):
     plant(run, 36, "model.safetensors", "layers.1.mlp.up.weight", 3 * 32 + 7, float("nan"))
     plant(run, 30, "optimizer.safetensors", f"{state}.layers.0.attention.qkv.weight", 5, float("inf"))
     out, _ = tiny.run("--resume", run)
-    assert "step 36 is damaged and passed over" in out and "step 30 is damaged and passed over" in out, out
+    assert "step 36 is corrupt and was skipped" in out and "step 30 is corrupt and was skipped" in out, out
     assert "tensor layers.1.mlp.up.weight is not finite (row 3, column 7)" in out, out
     assert f"tensor {state}.layers.0.attention.qkv.weight is not finite (row {last[0]}, column {last[1]})" in out, out
     tiny.check_same_end(run, reference)

@@ -203,7 +203,7 @@ resume_takes_the_older() {
     expect 0 --out "$run" "${data[@]}" "${tiny[@]}" --checkpoint-every 5 --keep 0 || return 1
     cp -r "$run" "$tmp/reference" || return 1
     truncate -s -5 "$run/checkpoints/step_00000012/optimizer.safetensors" || return 1
-    expect 0 --resume "$run" && has "$tmp/out" "passed over" && has "$tmp/out" "step 10" || return 1
+    expect 0 --resume "$run" && has "$tmp/out" "was skipped" && has "$tmp/out" "step 10" || return 1
     cmp "$run/checkpoints/step_00000012/model.safetensors" "$tmp/reference/checkpoints/step_00000012/model.safetensors" &&
         cmp "$run/checkpoints/step_00000012/optimizer.safetensors" "$tmp/reference/checkpoints/step_00000012/optimizer.safetensors"
 }

@@ -354,9 +354,9 @@ def test_script_refusals(folder):
 
     refused("no such run", folder / "nowhere")
     refused("given twice", good, folder / "good/../good")
-    refused("these have: token_embedding.weight", good, "--matrix", "nothing")
-    refused("these steps are: 10, 20, 30", good, "--step", "15")
-    refused("no step was diagnosed in every run", good, make_run(folder / "other", "muon", steps=(15, 25)))
+    refused("available matrices: token_embedding.weight", good, "--matrix", "nothing")
+    refused("steps recorded in all: 10, 20, 30", good, "--step", "15")
+    refused("no step was recorded in every run", good, make_run(folder / "other", "muon", steps=(15, 25)))
     refused("--label", good, "--label", "a", "--label", "b")
     bad = make_run(folder / "bad", "muon")
     text = (bad / "diagnostics.jsonl").read_text()

@@ -219,10 +219,10 @@ def test_verify(folder):
         damaged = folder / "data" / (TRAIN % 2)
         damaged.write_bytes(hub.files[TRAIN % 2][:-1] + b"?")
         out, _ = get(hub, folder, "2", "--verify")
-        assert f"{TRAIN % 2} is there but its checksum is wrong" in out
+        assert f"{TRAIN % 2} has a wrong checksum" in out
         damaged.write_bytes(hub.files[TRAIN % 2][:-2])  # seen without asking anybody
         out, _ = get(hub, folder)
-        assert f"{TRAIN % 2} is there but not complete" in out
+        assert f"{TRAIN % 2} is incomplete" in out
         assert len(hub.requests(1, "GET")) == 2
         check_complete(hub, folder)
         process = start("get_fineweb.sh", "2", "--verify", "--out", str(folder / "data"), env=environment())
@@ -231,7 +231,7 @@ def test_verify(folder):
 
 
 def test_failures_leave_nothing(folder):
-    cases = {"cut": "stopped at", "html": "instead of", "short": "instead of", "wrong": "checksum of what came is wrong",
+    cases = {"cut": "stopped at", "html": "instead of", "short": "instead of", "wrong": "checksum of the download is wrong",
              "404": "404", "503": "503"}
     with hub_running() as hub:
         for number, (fault, words) in enumerate(cases.items()):
@@ -296,7 +296,7 @@ def test_stopped(folder):
             process.wait(timeout=300)  # less than the answer is stalled: it does not wait for the transfer
             hub.go_on.set()
             assert process.returncode == (-9 if sign == signal.SIGKILL else 130), process.returncode
-            assert sign == signal.SIGKILL or "the same command goes on" in process.communicate()[1]
+            assert sign == signal.SIGKILL or "the same command resumes" in process.communicate()[1]
             assert not list(here.glob("data/*.bin"))
             hub.log.clear()
             get(hub, here)
@@ -377,14 +377,14 @@ def test_disk_space(folder):
 def test_bad_arguments(folder):
     with hub_running() as hub:
         get(hub, folder, "0")
-        for arguments, words in (([], "say how many"), (["104"], "0 to 103"), (["-3"], "unknown option"), (["x"], "0 to 103"),
-                                 (["1", "--dataset", "fineweb"], "there are fineweb10B"), (["1", "2"], "unexpected '2'"),
+        for arguments, words in (([], "give the number of training shards"), (["104"], "0 to 103"), (["-3"], "unknown option"), (["x"], "0 to 103"),
+                                 (["1", "--dataset", "fineweb"], "supported are fineweb10B"), (["1", "2"], "unexpected '2'"),
                                  (["1", "--out"], "needs a value"), (["1", "--retries", "0"], "bad --retries"),
                                  (["1", "--dataset", "fineweb100B", "--out", str(folder / "data")], "holds shards of kjj0/fineweb10B"),
-                                 (["1", "--out", "/dev/null/x"], "cannot make the folder")):
+                                 (["1", "--out", "/dev/null/x"], "cannot create the directory")):
             _, err = finish(start("get_fineweb.sh", *arguments, env=environment(hub)), 1)
             assert words in err, err
-        for variables, words in (({"HF_ENDPOINT": "mirror"}, "no address"), ({"HF_TOKEN": 'a"b'}, "HF_TOKEN")):
+        for variables, words in (({"HF_ENDPOINT": "mirror"}, "not a URL"), ({"HF_TOKEN": 'a"b'}, "HF_TOKEN")):
             _, err = finish(start("get_fineweb.sh", "1", "--out", str(folder / "x"), env=environment(**variables)), 1)
             assert words in err, err
 
@@ -420,7 +420,7 @@ def test_vocab_from_mirror(folder):
         get_vocab(folder, GPT2_VOCAB_URL=hub.address(1) + "/vocab")
         assert [path.read_bytes() == data for path in (folder / "v").iterdir()] == [True]
         out, _ = get_vocab(folder, GPT2_VOCAB_URL="http://127.0.0.1:9/vocab")
-        assert "is there already" in out
+        assert "already exists" in out
 
 
 def test_vocab_from_package(folder):

@@ -158,7 +158,7 @@ def test_two_runs_of_one_name_are_refused(folder):
         (path / "metrics.jsonl").write_text("")
     done = subprocess.run([str(PEER_PYTHON), str(ROOT / "scripts/to_tensorboard.py"), *map(str, paths), "--out", str(folder / "tb")],
                           capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and done.stderr == "error: two runs are named run; export them into different places\n"
+    assert done.returncode == 1 and done.stderr == "error: two runs are named run; export them to different directories\n"
 
 
 run_tests(globals())

@@ -155,7 +155,7 @@ def test_export_refuses_what_does_not_fit(folder):
         (GPT2, ["--positions", "none"], "--positions"),
         (GPT2, ["--positions", "half-rope"], "--positions"),
         (GPT2, ["--biases", "no"], "GPT2LMHeadModel: --norm-bias no"),
-        (GPT2, ["--norm", "rmsnorm"], "GPT2LMHeadModel: --norm rmsnorm does not fit, it has layernorm"),
+        (GPT2, ["--norm", "rmsnorm"], "GPT2LMHeadModel: --norm rmsnorm does not fit; it has layernorm"),
         (GPT2, ["--activation", "swiglu"], "--activation"),
         (GPT2, ["--n-kv-head", "2"], "--n-kv-head 2"),
         (GPT2, ["--head-dim", "16"], "--head-dim 16"),
@@ -166,15 +166,15 @@ def test_export_refuses_what_does_not_fit(folder):
         (GPT2, ["--no-mask-padding"], "--no-mask-padding"),
         (LLAMA, ["--softcap", "15"], "LlamaForCausalLM: --softcap 15"),
         (LLAMA, ["--qk-norm"], "LlamaForCausalLM: --qk-norm yes"),
-        (LLAMA, ["--biases", "yes"], "--biases yes does not fit, it has no"),
+        (LLAMA, ["--biases", "yes"], "--biases yes does not fit; it has no"),
         (LLAMA, ["--no-norm-gain"], "--norm-gain no"),
-        (LLAMA, ["--activation", "relu2"], "swiglu only"),
+        (LLAMA, ["--activation", "relu2"], "only swiglu"),
         (QWEN2, ["--norm", "layernorm"], "Qwen2ForCausalLM: --norm layernorm"),
     ]
     for i, (network, options, text) in enumerate(cases):
         source = train(folder, f"run{i}", [*network, *options, "--n-layer", "1"], steps=1)
         error = run(TRAIN, "export", source, "--out", folder / "out", status=1)
-        assert text in error and "there are GPT2LMHeadModel" in error, f"{options}: {error}"
+        assert text in error and "supported are GPT2LMHeadModel" in error, f"{options}: {error}"
         assert not [name for name in os.listdir(folder) if name.startswith("out")], f"{options} left something behind"
 
 
@@ -189,7 +189,7 @@ def test_export_replaces_only_an_export(folder):
     (out / "notes.txt").write_text("mine")
     assert "notes.txt" in run(TRAIN, "export", source, "--out", out, "--overwrite", status=1)
     assert (out / "notes.txt").exists() and (out / "config.json").exists()
-    assert "no earlier export" in run(TRAIN, "export", source, "--out", source, "--overwrite", status=1)
+    assert "not an earlier export" in run(TRAIN, "export", source, "--out", source, "--overwrite", status=1)
     assert "there is no run" in run(TRAIN, "export", folder / "absent", "--out", folder / "x", status=1)
     assert "neither a run" in run(TRAIN, "export", folder, "--out", folder / "x", status=1)
     assert "--out" in run(TRAIN, "export", source, status=1)
@@ -400,7 +400,7 @@ def test_malformed_directories(folder):
         ("gpt2", config(n_layer=1 << 40), '"n_layer" is'),
         ("gpt2", config(n_layer=1 << 30), "n-layer"),
         ("gpt2", config(n_layer=4), "h.3.ln_1.weight is missing"),
-        ("gpt2", config(n_layer=2), "h.2.ln_1.weight has no place"),
+        ("gpt2", config(n_layer=2), "h.2.ln_1.weight does not belong"),
         ("gpt2", config(vocab_size=2**31 - 1), "vocab-size"),
         ("gpt2", config(vocab_size=70), "wte.weight is (71, 48), but"),
         ("gpt2", config(n_positions=31), "wpe.weight is (32, 48), but"),
@@ -421,7 +421,7 @@ def test_malformed_directories(folder):
         ("llama", config(model_type="qwen2"), "q_proj.bias is missing"),
         ("gpt2", tensors(lambda t: t.pop(fc)), f"{fc} is missing"),
         ("gpt2", tensors(lambda t: t.pop(wte)), "wte.weight is missing"),
-        ("gpt2", tensors(lambda t: t.update(extra=t[fc])), "extra has no place"),
+        ("gpt2", tensors(lambda t: t.update(extra=t[fc])), "extra does not belong"),
         ("gpt2", tensors(lambda t: t.update({fc: ("F32", [192, 48], t[fc][2])})), f"{fc} is (192, 48), but"),
         ("gpt2", tensors(lambda t: t.update({fc: ("I32", [48, 192], t[fc][2])})), f"{fc} has type I32"),
         ("gpt2", tensors(lambda t: t.update({fc: ("F64", half, t[fc][2])})), f"{fc} is (48, 96), but"),
@@ -431,8 +431,8 @@ def test_malformed_directories(folder):
         ("gpt2", lambda path: os.truncate(path / "model.safetensors", 4000), "model.safetensors"),
         ("gpt2", lambda path: os.remove(path / "model.safetensors"), "no model.safetensors"),
         ("gpt2", pickle, "pickle"),
-        ("gpt2", index({wte: "../x"}), "not the name of a file"),
-        ("gpt2", index({wte: 1}), "not the name of a file"),
+        ("gpt2", index({wte: "../x"}), "not a valid file name"),
+        ("gpt2", index({wte: 1}), "not a valid file name"),
         ("gpt2", index([]), "weight_map"),
         ("gpt2", index({wte: "absent"}), "absent"),
         ("gpt2", index({"b": "a"}, "a"), "tensor b is not in a"),

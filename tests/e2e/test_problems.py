@@ -161,7 +161,7 @@ def test_a_run_is_reproduced(tmp):
 
 
 def test_divergence_and_signals_are_errors(tmp):
-    refused("it diverged", *QUADRATIC, "--optimizer", "sgd", "--lr", 1e9, "--quiet", "--out", tmp / "run")
+    refused("diverged: the loss", *QUADRATIC, "--optimizer", "sgd", "--lr", 1e9, "--quiet", "--out", tmp / "run")
     assert read_run(tmp / "run").end_reason == "diverged"
     process = subprocess.Popen([TRAIN, "problem", *COMPLETION, "--steps", "100000000", "--quiet", "--out", str(tmp / "long")],
                                env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
@@ -175,17 +175,17 @@ def test_divergence_and_signals_are_errors(tmp):
 def test_errors_create_nothing(tmp):
     os.chdir(tmp)
     out = ["--out", tmp / "x"]
-    refused("which problem?", *out)
+    refused("no problem given", *out)
     refused("did you mean 'quadratic'?", "quadratc", *out)
     refused("one problem at a time", "quadratic", "logistic", *out)
     refused("say where the run goes", "quadratic")
     refused("did you mean 'momentum'", "quadratic", "--momentun", 0.9, *out)
-    refused("--rank means nothing to quadratic", "quadratic", "--rank", 3, *out)
-    refused("--mask means nothing to logistic", "logistic", "--mask", 0.3, *out)
-    refused("no single solution", "quadratic", "--rows", 10, *out)
-    refused("--batch 20000 is more than", "logistic", "--batch", 20000, *out)
-    refused("newton has no directions", "completion", "--optimizer", "newton", *out)
-    refused("altgd steps two matrices", "quadratic", "--optimizer", "altgd", *out)
+    refused("--rank does not apply to the problem quadratic", "quadratic", "--rank", 3, *out)
+    refused("--mask does not apply to the problem logistic", "logistic", "--mask", 0.3, *out)
+    refused("not unique", "quadratic", "--rows", 10, *out)
+    refused("--batch 20000 is larger than", "logistic", "--batch", 20000, *out)
+    refused("newton works only with", "completion", "--optimizer", "newton", *out)
+    refused("altgd alternates between two matrices", "quadratic", "--optimizer", "altgd", *out)
     refused("whose options have no prefix: --lr", "quadratic", "--embed-lr", 1, *out)
     refused("muon", "quadratic", "--optimizer", "muno", *out)
     refused("--decay-factor", "quadratic", "--decay-factor", 2, *out)

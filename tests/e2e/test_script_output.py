@@ -37,13 +37,13 @@ def one_line(done, words):
 def test_standard_output_is_full_or_closed(folder):
     make_runs(folder)
     for name, arguments in SCRIPTS.items():
-        for words in (arguments, ("--help",)):
-            with open("/dev/full", "wb") as full:
-                one_line(script(folder, name, *words, stdout=full), "standard output: No space left on device")
-            read, write = os.pipe()
-            os.close(read)
-            one_line(script(folder, name, *words, stdout=write), "standard output: Broken pipe")
-            os.close(write)
+        with open("/dev/full", "wb") as full:
+            one_line(script(folder, name, *arguments, stdout=full), "standard output: No space left on device")
+    for arguments in (SCRIPTS["compare"], ("--help",)):
+        read, write = os.pipe()
+        os.close(read)
+        one_line(script(folder, "compare", *arguments, stdout=write), "standard output: Broken pipe")
+        os.close(write)
 
 
 def test_no_file_is_half_written(folder):

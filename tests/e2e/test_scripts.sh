@@ -63,7 +63,7 @@ setup_says_what_is_missing() {
     done
 }
 
-setup_refuses_unknown_profile() { refuses "there are build, test, plot, download, peers and sanitize" scripts/setup.sh everything; }
+setup_refuses_unknown_profile() { refuses "the profiles are build, test, plot, download, peers and sanitize" scripts/setup.sh everything; }
 quickstart_explains_itself() { scripts/quickstart.sh --help | grep -q -- '--text FILE'; }
 quickstart_refuses_unknown_option() { refuses "unknown option '--quick'" scripts/quickstart.sh --quick; }
 quickstart_refuses_missing_text() { refuses "no such file" scripts/quickstart.sh --text "$work/nowhere.txt"; }

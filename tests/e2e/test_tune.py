@@ -110,7 +110,7 @@ def test_errors_and_interruptions(folder):
     done, calls = search(folder, "--lr", "0.01", "--", "--bad")
     assert done.returncode == 1 and "unknown option 'bad'" in done.stderr and len(calls) == 1
     done, calls = search(folder, "--lr", "0.01", "--", "--signal")
-    assert done.returncode == 130 and "goes on from here" in done.stderr and len(calls) == 2
+    assert done.returncode == 130 and "run the same command to resume" in done.stderr and len(calls) == 2
     done, _ = search(folder, "--lr", "0.5,1")
     assert done.returncode == 1 and "every run diverged" in done.stderr
     done, _ = search(folder, "--lr", "fast")

@@ -13,7 +13,7 @@ static void logistic(Stream *s, const LogisticLoss *a) {
         real *x = (real *)a->z + r * cols;
         double sum = 0;
         for (int64_t i = 0; i < cols; i++) {
-            double margin = (double)c[i] * (double)x[i], e = exp(-fabs(margin)); // e <= 1: nothing overflows
+            double margin = (double)c[i] * (double)x[i], e = exp(-fabs(margin)); // e <= 1: no overflow
             sum += (margin < 0 ? -margin : 0) + log1p(e);
             x[i] = (real)(-(double)c[i] * (margin < 0 ? 1 : e) / (1 + e));
         }

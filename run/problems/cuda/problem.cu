@@ -4,14 +4,14 @@
 
 enum { BLOCK = 128 };
 
-// A warp has a row; its lanes' sums are added in a fixed order.
+// One warp per row; the warp reduction has a fixed order, so the result is deterministic.
 __global__ void logistic_kernel(double *losses, float *z, const float *labels, int64_t rows, int64_t cols) {
     int lane = lane_index();
     for (int64_t r = grid_thread() / WARP; r < rows; r += grid_threads() / WARP) {
         double sum = 0;
         for (int64_t i = r * cols + lane; i < (r + 1) * cols; i += WARP) {
             double c = static_cast<double>(labels[i]), margin = c * static_cast<double>(z[i]);
-            double e = exp(-fabs(margin)); // e <= 1: nothing overflows
+            double e = exp(-fabs(margin)); // e <= 1: no overflow
             sum += (margin < 0 ? -margin : 0) + log1p(e);
             z[i] = static_cast<float>(-c * (margin < 0 ? 1 : e) / (1 + e));
         }

@@ -1,5 +1,5 @@
-// NaN, infinity and overflow in weights, gradients and optimizer state: noticed by the step after at the latest, named by
-// where they began, and nothing that was good is changed by them. Every optimizer of the registry.
+// NaN, infinity and overflow in weights, gradients and optimizer state, for every optimizer of the registry: detected
+// by the next step at the latest, reported with the tensor where they began, and no good value is overwritten.
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,7 +19,7 @@
 #include "tests/fixtures/shard_file.h"
 #include "tests/fixtures/temp_dir.h"
 
-enum { MOST_ARGUMENTS = 40, TOKENS = 600 };
+enum { MAX_ARGUMENTS = 40, TOKENS = 600 };
 
 typedef struct {
     RunConfig config;
@@ -39,10 +39,10 @@ static int close_all(void **state) {
     return close_device(state) || temp_dir_remove(state);
 }
 
-// A small network with these options beside, and a learning rate beyond what the options allow where it is not 0; false
-// where this machine lacks what the optimizer needs.
+// Opens a run of a small model with extra options. If lr is not 0 it is set directly, bypassing the range check.
+// Returns false if this machine lacks what the optimizer needs.
 static bool job_open(Job *job, const char *const *options, double lr) {
-    const char *argv[MOST_ARGUMENTS] = {
+    const char *argv[MAX_ARGUMENTS] = {
         "--vocab",   "bytes", "--n-layer",     "2", "--n-head",     "2",
         "--d-model", "16",    "--seq-len",     "8", "--batch-size", "4",
         "--threads", "1",     "--micro-batch", "2", "--train-data", temp_path("t.bin")};
@@ -88,7 +88,7 @@ static void assert_explained(Job *job, const StepReport *report, const char *wor
     if (!strstr(text, words)) fail_msg("\"%s\" is not in \"%s\"", words, text);
 }
 
-// All weights and all state, one after the other.
+// A copy of all weights, followed by all optimizer state.
 static float *snapshot(const Job *job, size_t *size) {
     const Trainer *t = &job->trainer;
     size_t n = (size_t)t->model.table.elements;
@@ -114,7 +114,7 @@ static void assert_unchanged(const Job *job, float *before) {
     free(now);
 }
 
-// An element that takes part in every batch, and its place as it is named.
+// Chooses an element that every batch uses; `place` receives its position as error messages print it.
 static int64_t choose(char place[64], int64_t rows, int64_t cols) {
     int64_t row = rows > 1 ? 1 : 0, col = cols > 3 ? 3 : 0;
     if (rows > 1) snprintf(place, 64, "row %d, column %d", (int)row, (int)col);
@@ -122,7 +122,7 @@ static int64_t choose(char place[64], int64_t rows, int64_t cols) {
     return row * cols + col;
 }
 
-// The registry, each optimizer for the hidden matrices with the defaults for the rest.
+// Runs a test with each optimizer of the registry for the hidden matrices and the defaults for the other groups.
 static void for_each_optimizer(void (*test)(Job *job), double lr) {
     int count, done = 0;
     const OptimizerDef *const *all = optimizer_registry(&count);
@@ -157,7 +157,7 @@ static void plant_in_weights(Job *job) {
             *w = good;
         }
     }
-    assert_true(step(job).ok == 1); // nothing of it is left
+    assert_true(step(job).ok == 1); // no trace is left
 }
 
 static void bad_weights(void **state) {
@@ -165,7 +165,7 @@ static void bad_weights(void **state) {
     for_each_optimizer(plant_in_weights, 0);
 }
 
-// The optimizer's part of a step over the gradients as they lie there.
+// The optimizer step with the current gradients.
 static StepReport update(Job *job, double clip) {
     Trainer *t = &job->trainer;
     optimizer_step(t->optimizer, t->stream, t->model.master, t->model.weights, t->model.grads, t->model.loss,
@@ -198,13 +198,13 @@ static void bad_gradients(void **state) {
     for_each_optimizer(plant_in_gradients, 0);
 }
 
-// Whether a checkpoint of it would be written.
+// Returns true if a checkpoint would be written.
 static bool is_saved(Trainer *t, Error *err) {
     CheckpointParts parts = trainer_parts(t);
     return checkpoint_is_finite(&parts, err);
 }
 
-// One that is finite but whose square is not: refused as it is, applied where it is clipped.
+// A finite gradient whose square overflows: rejected without clipping, applied with it.
 static void plant_large_gradient(Job *job) {
     Trainer *t = &job->trainer;
     assert_true(step(job).ok == 1);
@@ -221,7 +221,7 @@ static void large_gradients(void **state) {
     for_each_optimizer(plant_large_gradient, 0);
 }
 
-// A bad state makes bad weights with the next update; it is the state that is named.
+// Bad state makes the weights bad at the next update; the error names the state.
 static void plant_in_state(Job *job) {
     Trainer *t = &job->trainer;
     Error err;
@@ -257,7 +257,7 @@ static void bad_state(void **state) {
     for_each_optimizer(plant_in_state, 0);
 }
 
-// Finite gradients, state and rate, but an update that overflows.
+// Finite gradients, state and learning rate, but an update that overflows.
 static void overflow_update(Job *job) {
     assert_true(step(job).ok == 1);
     StepReport report = step(job);
@@ -271,7 +271,7 @@ static void overflowing_updates(void **state) {
     for_each_optimizer(overflow_update, 1e38);
 }
 
-// The root of a negative second moment.
+// The square root of a negative second moment.
 static void update_that_is_not_a_number(void **state) {
     (void)state;
     Job job;
@@ -288,7 +288,7 @@ static void update_that_is_not_a_number(void **state) {
     job_close(&job);
 }
 
-// Whatever iterates until it has converged must also end where that never comes.
+// Methods that iterate until convergence must also terminate if they never converge.
 static void polar_methods_end(void **state) {
     (void)state;
     for (const PolarMethod *method = POLAR_METHODS; method->name; method++) {

@@ -1,4 +1,5 @@
-// Checkpoints: what is saved is loaded to the last bit; what is damaged or another run's is never loaded.
+// Checkpoints: loading is bitwise identical to what was saved; corrupt checkpoints and those of another run are never
+// loaded.
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -57,7 +58,7 @@ static CheckpointParts parts_of(Run *r) {
     return (CheckpointParts){.model = &r->model, .optimizer = r->optimizer, .stream = stream, .data = &r->data};
 }
 
-// Fills all that a checkpoint holds with values that depend on `salt` alone (the CPU's device memory is ours).
+// Fills weights and optimizer state with values that depend only on `salt` (CPU device memory is host memory).
 static void run_fill(Run *r, int salt) {
     model_init_weights(&r->model, stream, (uint64_t)salt);
     for (int i = 0; i < optimizer_state_count(r->optimizer); i++) {
@@ -98,7 +99,7 @@ static void save(Run *r, const char *name, int step, int keep) {
     if (!checkpoint_save(temp_path(name), &parts, &state, keep, &err)) fail_msg("%s", err.text);
 }
 
-// Loads into a run with other contents; returns the step, or 0 where none was found.
+// Loads into a run with other contents; returns the step, or 0 if there is no checkpoint.
 static int load(Run *r, const char *name, char note[1024]) {
     Error err;
     RunState state;
@@ -157,7 +158,7 @@ static void test_state(void **unused) {
     run_free(&r);
 }
 
-// A checkpoint from before there was a position in the data is one at 0.
+// In a checkpoint without data_position, as older versions wrote them, the position is 0.
 static void test_state_without_position(void **unused) {
     (void)unused;
     Run r;
@@ -201,7 +202,7 @@ static void test_keep_and_clean(void **unused) {
     for (int step = 1; step <= 5; step++) save(&r, "keep", step, 2);
     assert_false(exists("keep", "step_00000003"));
     assert_true(exists("keep", "step_00000004") && exists("keep", "step_00000005"));
-    // What an interrupted save leaves is no checkpoint, is in nobody's way, and goes.
+    // Leftovers of an interrupted save are not a checkpoint, do no harm, and are removed.
     snprintf(path, sizeof path, "%s/checkpoints/.tmp_step_00000009", temp_path("keep"));
     assert_int_equal(mkdir(path, 0777), 0);
     temp_file("keep/checkpoints/.tmp_step_00000009/model.safetensors", "half", 4);
@@ -214,19 +215,19 @@ static void test_keep_and_clean(void **unused) {
     run_free(&r);
 }
 
-typedef enum { TRUNCATE, EXTEND, FLIP, REMOVE } Harm;
+typedef enum { TRUNCATE, EXTEND, FLIP, REMOVE } Damage;
 
-static void harm_file(const char *path, Harm harm, size_t at) {
+static void damage_file(const char *path, Damage damage, size_t at) {
     size_t size;
     unsigned char *data = temp_read(path, &size);
-    if (harm == FLIP) data[at % size] ^= 0x10;
-    size_t keep = harm == TRUNCATE ? at % size : size;
+    if (damage == FLIP) data[at % size] ^= 0x10;
+    size_t keep = damage == TRUNCATE ? at % size : size;
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
     fwrite(data, 1, keep, f);
-    if (harm == EXTEND) fputc(0, f);
+    if (damage == EXTEND) fputc(0, f);
     fclose(f);
-    if (harm == REMOVE) assert_int_equal(remove(path), 0);
+    if (damage == REMOVE) assert_int_equal(remove(path), 0);
     free(data);
 }
 
@@ -236,39 +237,40 @@ static void test_damaged(void **unused) {
     Run r;
     char note[1024], path[512];
     run_create(&r, "16", "normuon");
-    save(&r, "harm", 1, 0);
+    save(&r, "damage", 1, 0);
     for (int f = 0; f < 3; f++) {
-        for (int harm = TRUNCATE; harm <= REMOVE; harm++) {
-            // Bytes at the beginning, in the middle and at the very end of each file.
+        for (int damage = TRUNCATE; damage <= REMOVE; damage++) {
+            // Bytes at the beginning, in the middle and at the end of each file.
             for (int where = 0; where < 5; where++) {
-                if (harm == EXTEND && f == 2) continue; // a byte after the closing line of state.json: see below
-                save(&r, "harm", 2, 0);
-                snprintf(path, sizeof path, "%s/checkpoints/step_00000002/%s", temp_path("harm"), files[f]);
+                if (damage == EXTEND && f == 2) continue; // a byte after the last line of state.json: see below
+                save(&r, "damage", 2, 0);
+                snprintf(path, sizeof path, "%s/checkpoints/step_00000002/%s", temp_path("damage"), files[f]);
                 size_t size;
                 free(temp_read(path, &size));
                 const size_t at[] = {0, 9, size / 3, size / 2 + 1, size - 1};
-                // Cutting or changing the newline that ends state.json harms nothing.
+                // Removing or changing the final newline of state.json is harmless.
                 if (f == 2 && where == 4) continue;
-                harm_file(path, (Harm)harm, at[where]);
-                int step = load(&r, "harm", note);
-                if (step != 1) fail_msg("%s, harm %d at %zu: step %d was loaded", files[f], harm, at[where], step);
+                damage_file(path, (Damage)damage, at[where]);
+                int step = load(&r, "damage", note);
+                if (step != 1)
+                    fail_msg("%s, damage %d at %zu: step %d was loaded", files[f], damage, at[where], step);
                 assert_filled(&r, 1);
                 assert_non_null(strstr(note, "step 2"));
             }
         }
     }
-    // Saving the same step again takes the place of the damaged one.
-    save(&r, "harm", 2, 0);
-    assert_int_equal(load(&r, "harm", note), 2);
+    // Saving the same step again replaces the corrupt one.
+    save(&r, "damage", 2, 0);
+    assert_int_equal(load(&r, "damage", note), 2);
     for (int step = 1; step <= 2; step++) {
-        snprintf(path, sizeof path, "%s/checkpoints/step_%08d/model.safetensors", temp_path("harm"), step);
-        harm_file(path, TRUNCATE, 100);
+        snprintf(path, sizeof path, "%s/checkpoints/step_%08d/model.safetensors", temp_path("damage"), step);
+        damage_file(path, TRUNCATE, 100);
     }
-    load_refused(&r, "harm", "no checkpoint");
+    load_refused(&r, "damage", "no checkpoint");
     run_free(&r);
 }
 
-// Every bit of state.json up to its closing brace is guarded.
+// The checksum covers every byte of state.json up to its closing brace.
 static void test_every_byte_of_state(void **unused) {
     (void)unused;
     Run r;
@@ -280,9 +282,9 @@ static void test_every_byte_of_state(void **unused) {
     size_t size;
     free(temp_read(path, &size));
     for (size_t at = 0; at + 1 < size; at++) {
-        harm_file(path, FLIP, at);
-        if (load(&r, "bytes", note) != 1) fail_msg("a flipped bit in byte %zu of state.json was not seen", at);
-        harm_file(path, FLIP, at);
+        damage_file(path, FLIP, at);
+        if (load(&r, "bytes", note) != 1) fail_msg("a flipped bit in byte %zu of state.json was not detected", at);
+        damage_file(path, FLIP, at);
     }
     assert_int_equal(load(&r, "bytes", note), 2);
     run_free(&r);
@@ -307,7 +309,8 @@ static void test_foreign(void **unused) {
     run_free(&r);
 }
 
-// A thread writes what was there at the beginning, whatever training does meanwhile; the same bytes as without it.
+// The writer thread writes the state at the time of the call, whatever training does meanwhile; the same bytes as a
+// synchronous save.
 static void test_writer(void **unused) {
     (void)unused;
     Run r;
@@ -347,7 +350,7 @@ static void test_writer(void **unused) {
     run_free(&r);
 }
 
-// Numbers that are not finite are not written; that is found out by whoever asks next, and nothing is written any more.
+// Non-finite values are not written; every later call returns the error, and nothing more is written.
 static void test_writer_error(void **unused) {
     (void)unused;
     Run r;
@@ -392,7 +395,7 @@ static void test_changed_data(void **unused) {
     run_create(&r, "16", "sgd");
     save(&r, "changed", 1, 0);
     run_free(&r);
-    write_shard("s_2.bin", 120, 8); // as long as before, other tokens
+    write_shard("s_2.bin", 120, 8); // same length, other tokens
     run_create(&r, "16", "sgd");
     load_refused(&r, "changed", "s_2.bin is not the file");
     run_free(&r);

@@ -1,5 +1,5 @@
-// The matrix problems: gradients by finite differences in double, the least loss and Newton's direction, draws that are
-// the same again, and methods that converge as theory says.
+// The matrix problems: gradients against finite differences in double, the minimum and the Newton direction,
+// reproducible data, and convergence rates known from theory.
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -78,7 +78,7 @@ static void gradients_are_derivatives(void **state) {
     }
 }
 
-// f is quadratic: one whole Newton step ends at f*, and f - f* is the difference of the two.
+// f is quadratic: one full Newton step reaches f*, and the reported loss is f - f*.
 static void newton_solves_the_quadratic(void **state) {
     (void)state;
     Problem p;
@@ -93,7 +93,7 @@ static void newton_solves_the_quadratic(void **state) {
     problem_free(&p);
 }
 
-static void draws_are_the_same_again(void **state) {
+static void data_is_reproducible(void **state) {
     (void)state;
     for (int i = 0; i < 3; i++) {
         Problem p, q, other;
@@ -102,7 +102,7 @@ static void draws_are_the_same_again(void **state) {
         make(&other, i, TYPE_F32, 8);
         double first = problem_gradient(&p, 11);
         assert_true(first == problem_gradient(&q, 11) && first != problem_gradient(&other, 11));
-        // Another step has other rows; the same one after it the same again.
+        // Another step samples other rows; repeating a step gives the same rows.
         bool batches = p.sizes.batch > 0;
         assert_true((problem_gradient(&p, 12) != first) == batches);
         assert_true(problem_gradient(&p, 11) == first);
@@ -112,9 +112,9 @@ static void draws_are_the_same_again(void **state) {
     }
 }
 
-// A GPU's losses and gradients in float are the CPU's but for the rounding of products of up to 40 terms, one
-// after the other; the data are the same to the bit.
-static void check_gradients_of_a_gpu(bool solves) {
+// Losses and gradients in float on a GPU differ from the CPU's only by the rounding of GEMMs with up to 40 terms, one
+// after the other; the data are bitwise identical.
+static void check_gradients_on_gpu(bool solves) {
     Device *cpu = device;
     for (int i = 0; i < 3; i++) {
         if (nth(i)->solves != solves) continue;
@@ -142,19 +142,19 @@ static void check_gradients_of_a_gpu(bool solves) {
     }
 }
 
-static void a_gpu_gives_the_gradients(void **state) {
+static void gradients_on_a_gpu(void **state) {
     (void)state;
-    check_gradients_of_a_gpu(false);
+    check_gradients_on_gpu(false);
 }
 
-static void a_gpu_gives_those_of_problems_that_solve(void **state) {
+static void gradients_on_a_gpu_with_solves(void **state) {
     (void)state;
     Error err;
     if (!device_can_solve(gpu, &err)) {
         print_message("skipped: %s\n", err.text);
         skip();
     }
-    check_gradients_of_a_gpu(true);
+    check_gradients_on_gpu(true);
 }
 
 static void spectra_are_those_of_the_matrix(void **state) {
@@ -167,14 +167,14 @@ static void spectra_are_those_of_the_matrix(void **state) {
     problem_free(&p);
 }
 
-// Gradient descent with a rate of 1/L, L = the largest eigenvalue of A^T A times that of B B^T, never gains and contracts
-// f - f* by (1 - 1/kappa)^2 a step or better, kappa = L / mu (Nesterov 2004, theorem 2.1.15).
+// Gradient descent with learning rate 1/L, L = the largest eigenvalue of A^T A times that of B B^T, never increases the
+// loss and contracts f - f* by at least (1 - 1/kappa)^2 per step, kappa = L / mu (Nesterov 2004, theorem 2.1.15).
 static void descent_contracts(void **state) {
     (void)state;
     Error err;
     Problem p;
     make(&p, 0, TYPE_F64, 2);
-    // The curvature along a singular pair is read off the gradient's change: power iterations for L, and for mu on L - H.
+    // Hessian-vector products are differences of gradients: power iteration on H gives L, and on L - H gives L - mu.
     int64_t n = p.table.elements;
     double *x = p.x, *start = malloc((size_t)n * sizeof *start), *v = malloc((size_t)n * sizeof *v);
     double *zero = malloc((size_t)n * sizeof *zero), eigenvalue[2] = {0, 0};
@@ -220,7 +220,7 @@ static void descent_contracts(void **state) {
         assert_true(after <= before * bound * (1 + 1e-6));
         before = after;
     }
-    assert_true(before < 0.5 * first); // it did something
+    assert_true(before < 0.5 * first); // not trivially
     optimizer_free(optimizer);
     free(start);
     free(v);
@@ -228,8 +228,8 @@ static void descent_contracts(void **state) {
     problem_free(&p);
 }
 
-// Alternating gradient descent, and one matrix held while the other moves, are what completion's two gradients are for:
-// from a start near the solution the error of all of M falls geometrically.
+// Alternating gradient descent, with one matrix fixed while the other moves: from a start near the solution the error
+// over all of M decreases geometrically.
 static void completion_recovers_the_matrix(void **state) {
     (void)state;
     Problem p;
@@ -254,7 +254,7 @@ static void decay_is_a_staircase(void **state) {
     assert_true(fabs(schedule_factor(&s, 75, 100) - 0.125 * 0.25) < 1e-15);
 }
 
-static void configuration_comes_back(void **state) {
+static void configuration_round_trip(void **state) {
     (void)state;
     Error err;
     ProblemConfig *c = calloc(1, sizeof *c);
@@ -279,12 +279,12 @@ static void configuration_comes_back(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_derivatives), cmocka_unit_test(newton_solves_the_quadratic),
-        cmocka_unit_test(draws_are_the_same_again),  cmocka_unit_test(spectra_are_those_of_the_matrix),
+        cmocka_unit_test(data_is_reproducible),      cmocka_unit_test(spectra_are_those_of_the_matrix),
         cmocka_unit_test(descent_contracts),         cmocka_unit_test(completion_recovers_the_matrix),
-        cmocka_unit_test(decay_is_a_staircase),      cmocka_unit_test(configuration_comes_back),
+        cmocka_unit_test(decay_is_a_staircase),      cmocka_unit_test(configuration_round_trip),
     };
-    const struct CMUnitTest on_gpu[] = {cmocka_unit_test(a_gpu_gives_the_gradients),
-                                        cmocka_unit_test(a_gpu_gives_those_of_problems_that_solve)};
+    const struct CMUnitTest on_gpu[] = {cmocka_unit_test(gradients_on_a_gpu),
+                                        cmocka_unit_test(gradients_on_a_gpu_with_solves)};
     int failed = cmocka_run_group_tests(tests, open_device, close_device);
     return there_is_a_gpu() ? failed + cmocka_run_group_tests(on_gpu, open_device, close_device) : failed;
 }

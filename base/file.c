@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -73,20 +74,70 @@ char *file_read_whole(size_t *size, const char *path, size_t max, Error *err) {
     return text;
 }
 
-bool file_replace(const char *path, const FilePiece *pieces, int n_pieces, Error *err) {
+// Takes the lock of an open temporary file. False with `again` if another process renamed or removed the file meanwhile.
+static bool lock_temporary(int fd, const char *temporary, const char *path, bool *again, Error *err) {
+    struct stat open_file, named;
+    *again = false;
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return error_set(err, "another process is writing %s: wait for it, or choose another name", path);
+    if (fstat(fd, &open_file) != 0 || stat(temporary, &named) != 0 || open_file.st_ino != named.st_ino)
+        *again = true; // what is open now may be the other process's finished file
+    return !*again;
+}
+
+bool atomic_file_open(AtomicFile *file, const char *path, Error *err) {
+    *file = (AtomicFile){.fd = -1};
     char temporary[PATH_MAX];
     if (snprintf(temporary, sizeof temporary, "%s.tmp", path) >= (int)sizeof temporary)
         return error_set(err, "path too long: %s", path);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return error_set(err, "cannot create %s: %s", temporary, strerror(errno));
-    bool ok = true;
-    for (int i = 0; i < n_pieces && ok; i++) ok = file_write(fd, path, pieces[i].data, pieces[i].size, err);
-    if (ok && fsync(fd) != 0) ok = error_set(err, "cannot write %s: %s", path, strerror(errno));
-    if (close(fd) != 0 && ok) ok = error_set(err, "cannot write %s: %s", path, strerror(errno));
-    if (ok && rename(temporary, path) != 0)
-        ok = error_set(err, "cannot rename %s to %s: %s", temporary, path, strerror(errno));
-    if (!ok) unlink(temporary);
-    return ok && file_sync_parent(path, err);
+    int fd;
+    for (bool again = true; again;) {
+        fd = open(temporary, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+        if (fd < 0) return error_set(err, "cannot create %s: %s", temporary, strerror(errno));
+        bool locked = lock_temporary(fd, temporary, path, &again, err);
+        if (!locked) close(fd);
+        if (!locked && !again) return false;
+    }
+    if (ftruncate(fd, 0) != 0) {
+        error_set(err, "cannot write %s: %s", temporary, strerror(errno));
+        close(fd);
+        return false;
+    }
+    *file = (AtomicFile){fd, strdup(path), strdup(temporary)};
+    ASSERT(file->path && file->temporary);
+    return true;
+}
+
+static void release(AtomicFile *file) {
+    close(file->fd);
+    free(file->path);
+    free(file->temporary);
+    *file = (AtomicFile){.fd = -1};
+}
+
+bool atomic_file_commit(AtomicFile *file, Error *err) {
+    bool ok = fsync(file->fd) == 0 || error_set(err, "cannot write %s: %s", file->path, strerror(errno));
+    if (ok && rename(file->temporary, file->path) != 0)
+        ok = error_set(err, "cannot rename %s to %s: %s", file->temporary, file->path, strerror(errno));
+    if (ok) ok = file_sync_parent(file->path, err);
+    else unlink(file->temporary);
+    release(file);
+    return ok;
+}
+
+void atomic_file_discard(AtomicFile *file) {
+    if (!file->path) return;
+    unlink(file->temporary);
+    release(file);
+}
+
+bool file_replace(const char *path, const FilePiece *pieces, int n_pieces, Error *err) {
+    AtomicFile file;
+    bool ok = atomic_file_open(&file, path, err);
+    for (int i = 0; i < n_pieces && ok; i++) ok = file_write(file.fd, path, pieces[i].data, pieces[i].size, err);
+    if (ok) return atomic_file_commit(&file, err);
+    atomic_file_discard(&file);
+    return false;
 }
 
 bool file_sync_parent(const char *path, Error *err) {

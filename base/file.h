@@ -20,8 +20,17 @@ bool file_write(int fd, const char *path, const void *data, size_t size, Error *
 // cannot be read or has more than `max` bytes.
 char *file_read_whole(size_t *size, const char *path, size_t max, Error *err);
 
-// Atomically replaces a file by the concatenation of `pieces`: writes PATH.tmp, fsyncs and renames it, so that at any
-// instant either the old or the new file exists. After an error no temporary file is left.
+// A file that replaces PATH when it is complete: at any instant PATH is the old or the new file. It is PATH.tmp until then,
+// and locked: opening fails if another process is writing the same PATH; what a killed process left is overwritten.
+typedef struct {
+    int fd;
+    char *path, *temporary; // NULL: not open
+} AtomicFile;
+bool atomic_file_open(AtomicFile *file, const char *path, Error *err);
+bool atomic_file_commit(AtomicFile *file, Error *err); // fsyncs and renames; after an error nothing is left
+void atomic_file_discard(AtomicFile *file);            // does nothing if the file is not open
+
+// Atomically replaces a file by the concatenation of `pieces`.
 typedef struct {
     const void *data;
     size_t size;

@@ -1,7 +1,6 @@
 #include "data/shard.h"
 
 #include "base/crc32c.h"
-#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -202,16 +201,10 @@ bool shard_set_read(uint32_t *tokens, const ShardSet *set, int64_t index, int64_
 }
 
 bool shard_writer_open(ShardWriter *writer, const char *path, Error *err) {
-    char temporary[PATH_MAX];
     static const char no_header[SHARD_HEADER_BYTES];
-    *writer = (ShardWriter){.fd = -1};
-    if (snprintf(temporary, sizeof temporary, "%s.tmp", path) >= (int)sizeof temporary)
-        return error_set(err, "path too long: %s", path);
-    writer->fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (writer->fd < 0) return error_set(err, "cannot create %s: %s", temporary, strerror(errno));
-    writer->path = strdup(path);
-    ASSERT(writer->path);
-    if (file_write(writer->fd, path, no_header, sizeof no_header, err)) return true;
+    *writer = (ShardWriter){0};
+    if (!atomic_file_open(&writer->file, path, err)) return false;
+    if (file_write(writer->file.fd, path, no_header, sizeof no_header, err)) return true;
     shard_writer_discard(writer);
     return false;
 }
@@ -219,37 +212,21 @@ bool shard_writer_open(ShardWriter *writer, const char *path, Error *err) {
 bool shard_writer_add(ShardWriter *writer, const uint16_t *tokens, int64_t n, Error *err) {
     ASSERT(n <= INT32_MAX - writer->n_tokens);
     writer->n_tokens += n;
-    return file_write(writer->fd, writer->path, tokens, (size_t)n * sizeof *tokens, err);
+    return file_write(writer->file.fd, writer->file.path, tokens, (size_t)n * sizeof *tokens, err);
 }
 
 bool shard_writer_close(ShardWriter *writer, Error *err) {
     ASSERT(writer->n_tokens > 0);
     int32_t header[HEADER_INTS] = {SHARD_MAGIC, SHARD_VERSION, (int32_t)writer->n_tokens};
-    const char *path = writer->path;
-    char temporary[PATH_MAX];
-    snprintf(temporary, sizeof temporary, "%s.tmp", path);
-    bool ok = lseek(writer->fd, 0, SEEK_SET) == 0 || error_set(err, "cannot write %s: %s", path, strerror(errno));
-    ok = ok && file_write(writer->fd, path, header, sizeof header, err);
-    if (ok && fsync(writer->fd) != 0) ok = error_set(err, "cannot write %s: %s", path, strerror(errno));
-    if (ok && rename(temporary, path) != 0)
-        ok = error_set(err, "cannot rename %s to %s: %s", temporary, path, strerror(errno));
-    if (!ok) {
-        shard_writer_discard(writer);
-        return false;
-    }
-    close(writer->fd); // already fsynced
-    ok = file_sync_parent(path, err);
-    free(writer->path);
-    *writer = (ShardWriter){.fd = -1};
-    return ok;
+    const AtomicFile *file = &writer->file;
+    bool ok =
+        lseek(file->fd, 0, SEEK_SET) == 0 || error_set(err, "cannot write %s: %s", file->path, strerror(errno));
+    if (ok && file_write(file->fd, file->path, header, sizeof header, err))
+        return atomic_file_commit(&writer->file, err);
+    shard_writer_discard(writer);
+    return false;
 }
 
 void shard_writer_discard(ShardWriter *writer) {
-    if (!writer->path) return;
-    char temporary[PATH_MAX];
-    snprintf(temporary, sizeof temporary, "%s.tmp", writer->path);
-    close(writer->fd);
-    unlink(temporary);
-    free(writer->path);
-    *writer = (ShardWriter){.fd = -1};
+    atomic_file_discard(&writer->file);
 }

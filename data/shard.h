@@ -6,7 +6,7 @@
 #ifndef POLAR_DATA_SHARD_H
 #define POLAR_DATA_SHARD_H
 
-#include "base/error.h"
+#include "base/file.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -47,16 +47,15 @@ const Shard *shard_set_find(const ShardSet *set, int64_t index);
 // its size or fingerprint, since it was opened; one that was only touched or copied is accepted.
 bool shard_set_read(uint32_t *tokens, const ShardSet *set, int64_t index, int64_t n, Error *err);
 
-// Writes a 16-bit shard of 1 to 2^31 - 1 tokens: the file is PATH.tmp until it is complete and fsynced.
+// Writes a 16-bit shard of 1 to 2^31 - 1 tokens.
 typedef struct {
-    char *path;
-    int fd;
+    AtomicFile file;
     int64_t n_tokens;
 } ShardWriter;
 
 bool shard_writer_open(ShardWriter *writer, const char *path, Error *err);
 bool shard_writer_add(ShardWriter *writer, const uint16_t *tokens, int64_t n, Error *err);
-// Writes the header, fsyncs and renames. After an error, as after shard_writer_discard, no file is left.
+// Writes the header and commits the file. After an error, as after shard_writer_discard, no file is left.
 bool shard_writer_close(ShardWriter *writer, Error *err);
 void shard_writer_discard(ShardWriter *writer); // does nothing if the writer is not open
 #endif

@@ -41,8 +41,14 @@ static bool visit_shards(const TokenizeConfig *c, bool remove_them, Error *err) 
 }
 
 bool sink_open(Sink *sink, TokenizeResult *result, const TokenizeConfig *config, Error *err) {
+    char dataset[PATH_MAX];
     *sink = (Sink){.config = config, .result = result};
-    return file_make_dirs(config->out_dir, err) && visit_shards(config, config->overwrite, err);
+    if (snprintf(dataset, sizeof dataset, "%s/%s", config->out_dir, config->name) >= (int)sizeof dataset)
+        return error_set(err, "path too long: %s/%s", config->out_dir, config->name);
+    if (!file_make_dirs(config->out_dir, err) || !atomic_file_open(&sink->lock, dataset, err)) return false;
+    if (visit_shards(config, config->overwrite, err)) return true;
+    atomic_file_discard(&sink->lock);
+    return false;
 }
 
 static bool open_shard(ShardWriter *writer, const TokenizeConfig *c, const char *part, int number, Error *err) {
@@ -53,14 +59,15 @@ static bool open_shard(ShardWriter *writer, const TokenizeConfig *c, const char 
 }
 
 static bool close_shard(Sink *sink, ShardWriter *writer, Error *err) {
-    if (!writer->path) return true;
+    if (!writer->file.path) return true;
     sink->result->n_shards++;
     return shard_writer_close(writer, err);
 }
 
 static bool add_train(Sink *sink, const uint16_t *tokens, int64_t n, Error *err) {
     while (n > 0) {
-        if (!sink->train.path && !open_shard(&sink->train, sink->config, "train", sink->result->n_shards + 1, err))
+        if (!sink->train.file.path &&
+            !open_shard(&sink->train, sink->config, "train", sink->result->n_shards + 1, err))
             return false;
         int64_t room = sink->config->shard_tokens - sink->train.n_tokens, part = n < room ? n : room;
         if (!shard_writer_add(&sink->train, tokens, part, err)) return false;
@@ -75,7 +82,7 @@ static bool add_train(Sink *sink, const uint16_t *tokens, int64_t n, Error *err)
 static bool add_val(Sink *sink, const uint16_t *tokens, int64_t n, Error *err) {
     if (n > INT32_MAX - sink->result->val_tokens)
         return error_set(err, "more than %d validation tokens do not fit into a shard: use fewer", INT32_MAX);
-    if (!sink->val.path && !open_shard(&sink->val, sink->config, "val", 0, err)) return false;
+    if (!sink->val.file.path && !open_shard(&sink->val, sink->config, "val", 0, err)) return false;
     sink->result->val_tokens += n;
     return shard_writer_add(&sink->val, tokens, n, err);
 }
@@ -103,9 +110,11 @@ bool sink_close(Sink *sink, bool ok, Error *err) {
         ok = error_set(err, "all of the text went to validation: lower --val-tokens, or use more documents");
     ok = ok && close_shard(sink, &sink->train, err) && close_shard(sink, &sink->val, err);
     Error ignored; // the first error is the one to report
-    if (ok) return true;
-    shard_writer_discard(&sink->train);
-    shard_writer_discard(&sink->val);
-    (void)visit_shards(sink->config, true, &ignored);
-    return false;
+    if (!ok) {
+        shard_writer_discard(&sink->train);
+        shard_writer_discard(&sink->val);
+        (void)visit_shards(sink->config, true, &ignored);
+    }
+    atomic_file_discard(&sink->lock);
+    return ok;
 }

@@ -8,7 +8,8 @@
 typedef struct {
     const TokenizeConfig *config;
     TokenizeResult *result;
-    ShardWriter train, val; // path NULL: not open
+    AtomicFile lock;        // against other processes that write shards of the same name
+    ShardWriter train, val; // file.path NULL: not open
     bool to_val;            // the current document goes to validation
 } Sink;
 

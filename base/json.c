@@ -256,7 +256,7 @@ Json *json_parse(const char *text, size_t size, Error *err) {
         return NULL;
     }
     Parser s = {.text = text,
-                .p = text,
+                .p = text + utf8_bom_size(text, size),
                 .end = text + size,
                 .nodes = nodes,
                 .max_nodes = max_nodes,

@@ -36,7 +36,6 @@ void signals_install(const char *notice) {
                      notice, numbers[i] == SIGINT ? "; a second one quits at once" : "");
         sigaction(numbers[i], &action, NULL);
     }
-    signal(SIGPIPE, SIG_IGN);
 }
 
 void signals_set_log(int fd) {

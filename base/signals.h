@@ -2,7 +2,7 @@
 #ifndef POLAR_BASE_SIGNALS_H
 #define POLAR_BASE_SIGNALS_H
 
-enum { EXIT_STOPPED = 75 }; // exit status of a run that a signal stopped and --resume continues (EX_TEMPFAIL)
+enum { EXIT_STOPPED = 75 }; // exit status of a stopped run that --resume continues (EX_TEMPFAIL)
 
 // From now on the three signals only set a flag; a second SIGINT ends the process at once. SIGPIPE is ignored, so
 // that a run survives the terminal or pager that displays it. `notice` is printed after the signal's name at once, so

@@ -1,5 +1,7 @@
 #include "base/utf8.h"
 
+#include <string.h>
+
 int utf8_length(const char *text, size_t size) {
     const unsigned char *p = (const unsigned char *)text;
     if (size == 0) return 0;
@@ -25,4 +27,8 @@ int utf8_encode(char *out, uint32_t code) {
     for (int i = n - 1; i > 0; i--, code >>= 6) out[i] = (char)(0x80 | (code & 0x3F));
     out[0] = (char)((n == 2 ? 0xC0u : n == 3 ? 0xE0u : 0xF0u) | code);
     return n;
+}
+
+size_t utf8_bom_size(const char *text, size_t size) {
+    return size >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
 }

@@ -11,4 +11,7 @@ int utf8_length(const char *text, size_t size);
 
 // Encodes a code point (at most U+10FFFF, not a surrogate); returns its length in bytes, 1 to 4.
 int utf8_encode(char *out, uint32_t code);
+
+// Returns the size of the byte order mark at the start of the text: 3, or 0 if there is none.
+size_t utf8_bom_size(const char *text, size_t size);
 #endif

@@ -1,6 +1,7 @@
 // Reads a `.tiktoken` file and builds its lookup tables.
 #include "data/tokenizer/bpe.h"
 
+#include "base/utf8.h"
 #include "base/file.h"
 #include "data/tokenizer/unicode.h"
 
@@ -195,7 +196,8 @@ Bpe *bpe_open(const char *path, Error *err) {
     char *text = file_read_whole(&size, path, MAX_FILE, err);
     if (!text) return NULL;
     Bpe *bpe = allocate(1, sizeof *bpe, 0);
-    bool ok = parse(bpe, text, size, err);
+    size_t bom = utf8_bom_size(text, size);
+    bool ok = parse(bpe, text + bom, size - bom, err);
     free(text);
     if (ok) return bpe;
     error_prefix(err, "%s is not a valid vocabulary", path);

@@ -1,6 +1,7 @@
 #include "data/tokenizer/input.h"
 
 #include "base/file.h"
+#include "base/utf8.h"
 #include "data/tokenizer/json_line.h"
 
 #include <errno.h>
@@ -195,7 +196,7 @@ static bool open_stream(Input *in, const char *name, Error *err) {
 
 static bool tell_format(Input *in, const char *name, TextFormat format, Error *err) {
     if (!check_is_text(in, format, err)) return false;
-    if (in->head_end >= 3 && memcmp(in->head, "\xEF\xBB\xBF", 3) == 0) in->head_at = 3;
+    in->head_at = utf8_bom_size(in->head, in->head_end);
     in->is_json =
         format == FORMAT_JSONL || (format == FORMAT_AUTO && (is_json_name(name) || first_line_is_object(in)));
     size_t first = first_character(in);

@@ -1,5 +1,7 @@
 #include "run/cli/commands.h"
 
+#include "base/output.h"
+
 #include <string.h>
 
 const Command commands[] = {
@@ -16,7 +18,7 @@ bool command_run(int *status, int argc, const char *const *argv, Error *err) {
     const char *topic = NULL;
     *status = 0;
     for (const Command *c = commands; c->name; c++)
-        if (argc > 1 && strcmp(argv[1], c->name) == 0) return c->run(argc, argv, err);
-    if (argc == 1 || help_wanted(&topic, argc, argv)) return command_help(topic, err);
+        if (argc > 1 && strcmp(argv[1], c->name) == 0) return c->run(argc, argv, err) && output_flush(err);
+    if (argc == 1 || help_wanted(&topic, argc, argv)) return command_help(topic, err) && output_flush(err);
     return command_train(status, argc, argv, err);
 }

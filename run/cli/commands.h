@@ -17,7 +17,7 @@ extern const Command commands[];
 // Runs the command that the arguments name. *status is the exit status where it succeeds.
 bool command_run(int *status, int argc, const char *const *argv, Error *err);
 
-// `train [options]`: trains or resumes. *status: 0, or EXIT_STOPPED when a signal ended it.
+// `train [options]`: trains or resumes. *status: 0, or EXIT_STOPPED if a signal or --max-time stopped it.
 bool command_train(int *status, int argc, const char *const *argv, Error *err);
 
 bool command_tokenize(int argc, const char *const *argv, Error *err);

@@ -146,6 +146,9 @@ static bool evaluate(Pretrained *n, const PretrainedInfo *info, Job *job, const 
         meter_end(&meter);
     }
     forward_free(&forward);
+    if (ok && (!isfinite(v.loss) || h.not_finite))
+        ok = error_set(err, "%s: a loss is not finite: the weights are damaged, or too large for %s", info->path,
+                       type_name(n->model.type));
     if (ok) (o->json ? print_json : print_text)(n, info, job, &v, &h);
     return ok;
 }

@@ -1,5 +1,6 @@
 #include "run/cli/commands.h"
 
+#include "base/output.h"
 #include "base/progress.h"
 #include "run/hf/pretrained.h"
 #include "run/options/settings.h"
@@ -24,7 +25,7 @@ static const OptionSpec specs[] = {
     OPTION_INT("samples", samples, "1", 1, 1e6, .help = "texts, each after a line ---"),
     OPTION_NUMBER("temperature", temperature, "0.8", 0, 100,
                   .help = "below 1 safer, above 1 wilder, 0: always the likeliest"),
-    OPTION_INT("top-k", top_k, "0", 0, 65536, .help = "only so many likeliest tokens; 0: all"),
+    OPTION_INT("top-k", top_k, "0", 0, INT_MAX, .help = "only so many likeliest tokens; 0: all"),
     OPTION_NUMBER("top-p", top_p, "1", 0, 1,
                   .help = "of those only the likeliest that together have this probability; 1: all"),
     OPTION_INT64("seed", seed, "1", 0, OPTION_INT64_MAX, .help = "another one gives another text"),
@@ -77,6 +78,7 @@ static bool sample(Pretrained *n, const SampleOptions *o, const char *prompt, si
         if (o->samples > 1) puts("---");
         if (!sample_text(&n_drawn, stdout, &n->model, n->stream, &config, err)) return false;
         putchar('\n');
+        if (!output_flush(err)) return false;
         total += n_drawn;
     }
     double seconds = seconds_now() - start;

@@ -2,6 +2,7 @@
 
 #include "run/checkpoint/directory.h"
 #include "run/hf/init_from.h"
+#include "base/output.h"
 #include "base/path.h"
 #include "run/training/run_dir.h"
 #include "base/signals.h"
@@ -213,7 +214,7 @@ static bool train(int *status, Job *s, int argc, const char *const *argv, Error 
         return false;
     }
     say_end(s, end);
-    *status = end == RUN_SIGNAL ? EXIT_STOPPED : 0;
+    *status = end == RUN_SIGNAL || end == RUN_TIME ? EXIT_STOPPED : 0;
     return true;
 }
 
@@ -233,7 +234,7 @@ static bool run_job(int *status, Job *s, int argc, const char *const *argv, Erro
     if (!configure(s, argc, argv, err) || !check_arguments(c, err)) return false;
     if (!device_open(&s->device, c->device, c->threads, err) || !make_plan(s, err)) return false;
     if (!c->quiet || c->dry_run) fputs(s->plan, stdout);
-    if (c->dry_run) return true;
+    if (c->dry_run) return output_flush(err) && plan_check(c, &s->data, &s->memory, err);
     fputs(c->quiet ? "" : "\n", stdout);
     fflush(stdout);
     return plan_check(c, &s->data, &s->memory, err) && train(status, s, argc, argv, err);

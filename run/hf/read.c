@@ -6,6 +6,7 @@
 #include "base/path.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,6 +194,10 @@ static bool read_slice(double *values, const HfSlice *slice, const Found *found,
     int64_t n = slice->rows * slice->cols;
     double *read = slice->transposed ? scratch : values + slice->first;
     if (!safetensors_read(read, found->file, found->tensor, 0, n, err)) return false;
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(read[i]))
+            return error_set(err, "tensor %s has a value that is not finite (element %" PRId64 ")",
+                             found->tensor->name, i);
     if (!slice->transposed) return true;
     for (int64_t r = 0; r < slice->rows; r++)
         for (int64_t c = 0; c < slice->cols; c++)

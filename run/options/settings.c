@@ -1,5 +1,6 @@
 #include "run/options/settings.h"
 
+#include "base/utf8.h"
 #include "base/file.h"
 #include "base/suggest.h"
 
@@ -271,7 +272,7 @@ bool settings_from_file(Settings *settings, const char *path, const OptionNames 
     if (!text) return error_prefix(err, "configuration");
     bool ok = true;
     int number = 1, first = settings->count;
-    for (char *line = text, *end; ok && line < text + size; line = end + 1, number++) {
+    for (char *line = text + utf8_bom_size(text, size), *end; ok && line < text + size; line = end + 1, number++) {
         end = memchr(line, '\n', (size_t)(text + size - line));
         if (!end) end = text + size;
         *end = 0;

@@ -97,11 +97,13 @@ static bool score_all(double *scores, const Forward *f, const Hellaswag *set, Me
 HellaswagResult hellaswag_evaluate(bool *complete, const Forward *f, const Hellaswag *set, Meter *meter) {
     double *scores = malloc((size_t)set->n_examples * HELLASWAG_ENDINGS * sizeof *scores);
     ASSERT(scores);
+    bool not_finite = false;
     int right = 0, right_norm = 0, n = set->n_examples;
     *complete = score_all(scores, f, set, meter);
     for (int i = 0; i < n && *complete; i++) {
         const HellaswagExample *e = &set->examples[i];
         const double *s = scores + i * HELLASWAG_ENDINGS;
+        for (int k = 0; k < HELLASWAG_ENDINGS; k++) not_finite |= !isfinite(s[k]);
         int best = 0, best_norm = 0;
         for (int k = 1; k < HELLASWAG_ENDINGS; k++) {
             if (s[k] < s[best]) best = k;
@@ -115,5 +117,6 @@ HellaswagResult hellaswag_evaluate(bool *complete, const Forward *f, const Hella
     return (HellaswagResult){.examples = n,
                              .acc_norm = acc_norm,
                              .acc = (double)right / n,
+                             .not_finite = not_finite,
                              .standard_error = sqrt(acc_norm * (1 - acc_norm) / n)};
 }

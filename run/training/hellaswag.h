@@ -17,6 +17,7 @@ typedef struct {
     int examples;
     double acc_norm, acc;  // fractions chosen right, by the mean and by the sum
     double standard_error; // of acc_norm
+    bool not_finite;       // a loss was: the accuracies mean nothing
 } HellaswagResult;
 
 // Scores all endings. *complete is false when a signal ended it early. hellaswag_check has passed; `meter` may be NULL.

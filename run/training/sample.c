@@ -5,6 +5,7 @@
 #include "run/training/utf8_stream.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,6 +51,12 @@ static int64_t begin_tokens(int32_t **tokens, const SampleConfig *c, int vocab_s
     return n;
 }
 
+static bool all_finite(const float *x, int n) {
+    for (int i = 0; i < n; i++)
+        if (!isfinite(x[i])) return false;
+    return true;
+}
+
 static void write_token(Utf8Stream *w, const Vocab *vocab, int token, bool first) {
     char number[16];
     int length;
@@ -61,8 +68,9 @@ static void write_token(Utf8Stream *w, const Vocab *vocab, int token, bool first
     utf8_stream_write(w, bytes, (size_t)length);
 }
 
-// Adds tokens to the n that are there; returns how many there are then.
-static int64_t continue_tokens(int32_t *tokens, int64_t n, Utf8Stream *w, Decoder *decoder, const SampleConfig *c) {
+// Appends sampled tokens to tokens[0, n); returns their number then, or -1 on errors.
+static int64_t continue_tokens(int32_t *tokens, int64_t n, Utf8Stream *w, Decoder *decoder, const SampleConfig *c,
+                               Error *err) {
     Model *model = decoder->model;
     int V = model->config.vocab_size;
     float *logits = malloc((size_t)V * sizeof *logits);
@@ -71,12 +79,18 @@ static int64_t continue_tokens(int32_t *tokens, int64_t n, Utf8Stream *w, Decode
     for (int i = 0; i < c->tokens && !(c->stop && c->stop()); i++) {
         decoder_logits(decoder, tokens, n);
         model_read_logits(logits, model, decoder->stream, V);
+        if (!all_finite(logits, V)) {
+            error_set(err, "the logits are not finite: the weights are damaged, or too large for %s",
+                      type_name(model->type));
+            n = -1;
+            break;
+        }
         int token =
             draw_token(room, logits, V, &c->draw, random_uniform(c->seed, RANDOM_SAMPLE, c->index + (uint64_t)i));
         if (token == vocab_end_of_text(c->vocab)) break;
         tokens[n++] = token;
         write_token(w, c->vocab, token, false);
-        fflush(w->out);
+        if (fflush(w->out) != 0) break; // the caller reports it
     }
     free(room);
     free(logits);
@@ -93,7 +107,9 @@ bool sample_text(int64_t *n_drawn, FILE *out, Model *model, Stream *stream, cons
     if (ok) {
         for (int64_t i = 0; i < n; i++) write_token(&w, config->vocab, tokens[i], i == 0);
         fflush(out);
-        *n_drawn = continue_tokens(tokens, n, &w, &decoder, config) - n;
+        int64_t end = continue_tokens(tokens, n, &w, &decoder, config, err);
+        *n_drawn = end - n;
+        ok = end >= 0;
         utf8_stream_flush(&w);
         decoder_free(&decoder);
     }

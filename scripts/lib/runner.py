@@ -17,7 +17,7 @@ from pathlib import Path
 from cli import UserError, write_file
 from runs import RunError, read_run
 
-STOPPED_BY_SIGNAL = 75  # exit status of ./train
+STOPPED = 75  # exit status of ./train when a signal or --max-time stopped it
 DIVERGED = re.compile(r"step \d+ is bad")  # ./train's message for a non-finite or too large loss or gradient
 PROGRAM_BYTES = 64 << 20  # memory of a process besides its plan: code, libraries, thread stacks
 PR_SET_PDEATHSIG = 1
@@ -72,6 +72,13 @@ def outcome_of_run(directory):
     return Outcome("finished", loss) if math.isfinite(loss) else Outcome("diverged")
 
 
+def ended_by_time(directory):
+    try:
+        return read_run(directory).end_reason == "time"
+    except RunError:
+        return False
+
+
 def die_with_parent():
     """If the search is killed, its runs get SIGTERM: they write a checkpoint and stop (Linux only)."""
     try:
@@ -104,9 +111,9 @@ class Process:
         status = self.process.poll()
         if status is None:
             return None
-        if status == STOPPED_BY_SIGNAL:
+        if status == STOPPED and not ended_by_time(self.job.directory):
             raise Interrupted
-        outcome = outcome_of_run(self.job.directory) if status == 0 else self.failure(status)
+        outcome = outcome_of_run(self.job.directory) if status in (0, STOPPED) else self.failure(status)
         outcome.seconds = time.monotonic() - self.began
         return outcome
 

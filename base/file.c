@@ -100,6 +100,7 @@ bool atomic_file_open(AtomicFile *file, const char *path, Error *err) {
     }
     if (ftruncate(fd, 0) != 0) {
         error_set(err, "cannot write %s: %s", temporary, strerror(errno));
+        unlink(temporary);
         close(fd);
         return false;
     }

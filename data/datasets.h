@@ -19,7 +19,12 @@ typedef struct {
     const char *train_data, *val_data; // file patterns for shard_set_open
     const char *hellaswag;             // file for hellaswag_open
     int64_t val_tokens;
+    const char *vocab; // name of data->vocab
 } DatasetPaths;
+
+// Refuses shards that name another vocabulary than `vocab`, which may be "none" and then accepts all; `name` is the vocabulary's
+// in the message.
+bool datasets_check_vocab(const ShardSet *set, const Vocab *vocab, const char *name, Error *err);
 
 // Opens the datasets; data->vocab is already set. Errors begin with the option. Call datasets_close after an error too.
 bool datasets_open(Datasets *data, const DatasetPaths *paths, Error *err);

@@ -61,6 +61,7 @@ static bool check_header(Shard *shard, const unsigned char *head, int64_t size, 
         return error_set(err, "%s contains no tokens (its header says %d): remove it", path, header[2]);
     shard->n_tokens = header[2];
     shard->token_bytes = wide ? 4 : 2;
+    shard->vocab = header[3] == SHARD_VOCAB_TAG ? (uint32_t)header[4] : 0;
     int64_t expected = shard_bytes(shard);
     if (size != expected)
         return error_set(err,
@@ -127,27 +128,53 @@ static bool shard_open(Shard *shard, const char *path, Error *err) {
     return ok;
 }
 
+// Finds the files of one pattern, or of several with commas between them, in that order.
+static bool find_files(glob_t *found, const char *patterns, Error *err) {
+    char *list = strdup(patterns), *rest = list, *pattern;
+    ASSERT(list);
+    int status = 0, flags = GLOB_TILDE;
+    while (status == 0 && (pattern = strsep(&rest, ",")) != NULL) {
+        if (!*pattern) continue;
+        // An existing file is taken literally, so that brackets in its name are not a pattern.
+        status =
+            glob(pattern, access(pattern, F_OK) == 0 ? flags | GLOB_NOCHECK | GLOB_NOESCAPE : flags, NULL, found);
+        if (status == GLOB_NOMATCH)
+            error_set(err, "no file matches %s: check the path, and quote patterns", pattern);
+        else if (status != 0) error_set(err, "cannot search for %s: %s", pattern, strerror(errno));
+        flags |= GLOB_APPEND;
+    }
+    free(list);
+    return status == 0;
+}
+
+static bool check_same_vocab(const ShardSet *set, const Shard *shard, Error *err) {
+    if (!set->vocab || !shard->vocab || set->vocab == shard->vocab) return true;
+    return error_set(err, "%s was tokenized with another vocabulary than %s: tokens of one vocabulary are needed",
+                     shard->path, set->shards[0].path);
+}
+
 bool shard_set_open(ShardSet *set, const char *pattern, Error *err) {
     *set = (ShardSet){0};
-    // An existing file is taken literally, so that brackets in its name are not a pattern.
     char *plain[1] = {(char *)pattern};
     glob_t found = {.gl_pathc = 1, .gl_pathv = plain};
-    bool is_pattern = access(pattern, F_OK) != 0;
-    if (is_pattern) {
-        int status = glob(pattern, GLOB_TILDE, NULL, &found);
-        if (status == GLOB_NOMATCH)
-            return error_set(err, "no file matches %s: check the path, and quote patterns", pattern);
-        if (status != 0) return error_set(err, "cannot search for %s: %s", pattern, strerror(errno));
+    bool is_file = access(pattern, F_OK) == 0;
+    if (!is_file) {
+        found = (glob_t){0};
+        if (!find_files(&found, pattern, err)) {
+            globfree(&found);
+            return false;
+        }
     }
     set->shards = calloc(found.gl_pathc, sizeof *set->shards);
     bool ok = set->shards || error_set(err, "out of memory");
     for (size_t i = 0; ok && i < found.gl_pathc; i++) {
         Shard *shard = &set->shards[set->n_shards++];
-        ok = shard_open(shard, found.gl_pathv[i], err);
+        ok = shard_open(shard, found.gl_pathv[i], err) && check_same_vocab(set, shard, err);
+        if (!set->vocab) set->vocab = shard->vocab;
         shard->first = set->total_tokens;
         set->total_tokens += shard->n_tokens;
     }
-    if (is_pattern) globfree(&found);
+    if (!is_file) globfree(&found);
     if (!ok) shard_set_close(set);
     return ok;
 }
@@ -200,9 +227,9 @@ bool shard_set_read(uint32_t *tokens, const ShardSet *set, int64_t index, int64_
     return true;
 }
 
-bool shard_writer_open(ShardWriter *writer, const char *path, Error *err) {
+bool shard_writer_open(ShardWriter *writer, const char *path, uint32_t vocab, Error *err) {
     static const char no_header[SHARD_HEADER_BYTES];
-    *writer = (ShardWriter){0};
+    *writer = (ShardWriter){.vocab = vocab};
     if (!atomic_file_open(&writer->file, path, err)) return false;
     if (file_write(writer->file.fd, path, no_header, sizeof no_header, err)) return true;
     shard_writer_discard(writer);
@@ -218,6 +245,7 @@ bool shard_writer_add(ShardWriter *writer, const uint16_t *tokens, int64_t n, Er
 bool shard_writer_close(ShardWriter *writer, Error *err) {
     ASSERT(writer->n_tokens > 0);
     int32_t header[HEADER_INTS] = {SHARD_MAGIC, SHARD_VERSION, (int32_t)writer->n_tokens};
+    if (writer->vocab) header[3] = SHARD_VOCAB_TAG, header[4] = (int32_t)writer->vocab;
     const AtomicFile *file = &writer->file;
     bool ok =
         lseek(file->fd, 0, SEEK_SET) == 0 || error_set(err, "cannot write %s: %s", file->path, strerror(errno));

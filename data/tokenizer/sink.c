@@ -54,7 +54,7 @@ bool sink_open(Sink *sink, TokenizeResult *result, const TokenizeConfig *config,
 static bool open_shard(ShardWriter *writer, const TokenizeConfig *c, const char *part, int number, Error *err) {
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s/%s_%s_%06d.bin", c->out_dir, c->name, part, number) < (int)sizeof path)
-        return shard_writer_open(writer, path, err);
+        return shard_writer_open(writer, path, vocab_fingerprint(c->vocab), err);
     return error_set(err, "path too long: %s/%s", c->out_dir, c->name);
 }
 

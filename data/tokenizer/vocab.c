@@ -1,5 +1,6 @@
 #include "data/tokenizer/vocab.h"
 
+#include "base/crc32c.h"
 #include "data/tokenizer/split.h"
 
 #include <stdlib.h>
@@ -57,6 +58,15 @@ int vocab_size(const Vocab *vocab) {
 
 int vocab_end_of_text(const Vocab *vocab) {
     return vocab->end_of_text;
+}
+
+uint32_t vocab_fingerprint(const Vocab *vocab) {
+    const Bpe *bpe = vocab->bpe;
+    if (vocab_is_none(vocab)) return 0;
+    if (!bpe) return crc32c(0, vocab->bytes, sizeof vocab->bytes);
+    uint32_t crc = crc32c(0, bpe->starts, ((size_t)bpe->n_tokens + 1) * sizeof *bpe->starts);
+    crc = crc32c(crc, bpe->bytes, bpe->starts[bpe->n_tokens]);
+    return crc ? crc : 1;
 }
 
 const Bpe *vocab_bpe(const Vocab *vocab) {

@@ -25,6 +25,9 @@ bool vocab_is_none(const Vocab *vocab);
 int vocab_size(const Vocab *vocab);        // number of tokens, including end of text; 0 for "none"
 int vocab_end_of_text(const Vocab *vocab); // the token before every document; -1 for "none"
 
+// Identifies the tokens: equal vocabularies have equal fingerprints, whatever their files are named. 0 for "none".
+uint32_t vocab_fingerprint(const Vocab *vocab);
+
 // The BPE vocabulary; NULL for "none" and "bytes".
 const Bpe *vocab_bpe(const Vocab *vocab);
 

@@ -44,6 +44,7 @@ char *state_to_text(size_t *size, const RunState *state, const FileSum sums[CHEC
     json_int(&w, "skipped_in_row", state->skipped_in_row);
     json_double(&w, "elapsed_s", state->elapsed_s);
     json_double(&w, "val_loss", state->val_loss);
+    if (data->vocab) json_int(&w, "vocab", vocab_fingerprint(data->vocab));
     for (int f = 0; f < CHECKPOINT_FILES; f++) {
         json_begin_object(&w, checkpoint_file_name((CheckpointFile)f));
         json_int(&w, "size", sums[f].size);
@@ -101,6 +102,14 @@ static bool get_data_position(int64_t *position, const Json *json, Error *err) {
            (*position >= 0 || error_set(err, "'data_position' is negative"));
 }
 
+// Optional: older checkpoints have no fingerprint of the vocabulary.
+static bool get_vocab(uint32_t *vocab, const Json *json, Error *err) {
+    int64_t value = 0;
+    if (json_get(json, "vocab") && !json_get_int(&value, json, "vocab", err)) return false;
+    *vocab = (uint32_t)value;
+    return true;
+}
+
 static bool get_state(RunState *s, FileSum sums[CHECKPOINT_FILES], const Json *json, Error *err) {
     int64_t version;
     if (!json_get_int(&version, json, "version", err)) return false;
@@ -112,7 +121,8 @@ static bool get_state(RunState *s, FileSum sums[CHECKPOINT_FILES], const Json *j
     for (int f = 0; f < CHECKPOINT_FILES; f++)
         if (!get_sum(&sums[f], json, checkpoint_file_name((CheckpointFile)f), err)) return false;
     bool ok = json_get_int(&s->step, json, "step", err) && get_data_position(&s->data_position, json, err) &&
-              get_bool(&s->reported, json, "reported", err) && json_get_double(&s->applied, json, "applied", err) &&
+              get_vocab(&s->vocab, json, err) && get_bool(&s->reported, json, "reported", err) &&
+              json_get_double(&s->applied, json, "applied", err) &&
               json_get_double(&s->loss_sum, json, "loss_sum", err) &&
               json_get_double(&s->loss_weight, json, "loss_weight", err) &&
               json_get_int(&s->skipped, json, "skipped", err) &&
@@ -168,6 +178,11 @@ static bool check_shards(const Json *json, const char *key, const ShardSet *set,
 }
 
 bool state_check_data(const Json *json, const Datasets *data, const char *path, Error *err) {
+    uint32_t vocab;
+    if (!get_vocab(&vocab, json, err)) return error_prefix(err, "%s", path);
+    if (vocab && data->vocab && vocab != vocab_fingerprint(data->vocab))
+        return error_set(
+            err, "--vocab is not the vocabulary that the run was trained with: restore its file, or name it");
     return check_shards(json, "train_data", &data->train, path, err) &&
            check_shards(json, "val_data", &data->val, path, err);
 }

@@ -15,6 +15,7 @@ typedef struct {
     int64_t skipped;       // bad steps so far
     int64_t skipped_in_row;
     double elapsed_s; // training time without evaluations, summed over all resumptions of the run
+    uint32_t vocab;   // fingerprint of the vocabulary; 0: none, or a checkpoint of before it was recorded
     double val_loss;  // last validation loss; NaN before the first
 } RunState;
 #endif

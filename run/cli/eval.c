@@ -1,6 +1,7 @@
 #include "run/cli/commands.h"
 
 #include "base/json.h"
+#include "data/datasets.h"
 #include "run/hf/pretrained.h"
 #include "run/options/settings.h"
 #include "run/training/hellaswag.h"
@@ -166,7 +167,8 @@ static bool load_and_evaluate(const char *path, const EvalOptions *o, Error *err
     BatchShape shape = {.B = info.micro_batch, .T = info.seq_len, .use = USE_EVALUATION};
     bool ok = open_job(&job, &info, o, err);
     if (ok && pretrained_open(&pretrained, &info, &shape, o->device, o->threads, err)) {
-        ok = evaluate(&pretrained, &info, &job, o, err);
+        ok = datasets_check_vocab(&job.val, pretrained.vocab, info.vocab, err) &&
+             evaluate(&pretrained, &info, &job, o, err);
         pretrained_close(&pretrained);
     } else {
         ok = false;

@@ -78,11 +78,11 @@ static bool check_model(const RunConfig *config, const RunConfig *from, Error *e
 
 bool init_from_weights(Model *model, Stream *stream, const RunConfig *config, Error *err) {
     const char *dir = config->init_from;
-    int64_t step;
+    RunState state;
     RunConfig *from = calloc(1, sizeof *from);
     ASSERT(from);
     bool ok = pretrained_config(from, dir, err) && check_model(config, from, err) &&
-              pretrained_weights(&step, model, stream, dir, err);
+              pretrained_weights(&state, model, stream, dir, err);
     free(from);
     return ok || error_prefix(err, "--init-from");
 }

@@ -50,17 +50,15 @@ bool pretrained_info(PretrainedInfo *info, const char *path, Error *err) {
     return ok;
 }
 
-bool pretrained_weights(int64_t *step, Model *model, Stream *stream, const char *path, Error *err) {
-    RunState state;
+bool pretrained_weights(RunState *state, Model *model, Stream *stream, const char *path, Error *err) {
     bool found;
     char note[1024];
     CheckpointParts parts = {.model = model, .stream = stream};
-    *step = -1;
+    *state = (RunState){.step = -1};
     if (hf_is_directory(path)) return hf_read_weights(model, stream, path, err);
-    if (!checkpoint_load(&state, &found, note, path, &parts, err)) return false;
+    if (!checkpoint_load(state, &found, note, path, &parts, err)) return false;
     if (!found) return error_set(err, "%s has no checkpoint yet", path);
     if (note[0]) fprintf(stderr, "warning: %s\n", note);
-    *step = state.step;
     return true;
 }
 
@@ -70,6 +68,12 @@ static bool open_vocab(Pretrained *pretrained, const PretrainedInfo *info, Error
     if (vocab_size(pretrained->vocab) <= info->model.vocab_size) return true;
     return error_set(err, "--vocab %s has %d tokens, but the model of %s has only %d: it belongs to another model",
                      info->vocab, vocab_size(pretrained->vocab), info->path, info->model.vocab_size);
+}
+
+static bool check_vocab(const Vocab *vocab, const RunState *state, const PretrainedInfo *info, Error *err) {
+    if (!state->vocab || vocab_is_none(vocab) || state->vocab == vocab_fingerprint(vocab)) return true;
+    return error_set(err, "--vocab %s is not the vocabulary that %s was trained with: restore its file, or name it",
+                     info->vocab, info->path);
 }
 
 bool pretrained_open(Pretrained *pretrained, const PretrainedInfo *info, const BatchShape *run, const char *device,
@@ -85,7 +89,10 @@ bool pretrained_open(Pretrained *pretrained, const PretrainedInfo *info, const B
              model_create(&pretrained->model, &info->model, pretrained->device,
                           config_type(dtype, pretrained->device), run, err);
         if (!ok) pretrained->model = (Model){0};
-        ok = ok && pretrained_weights(&pretrained->step, &pretrained->model, pretrained->stream, info->path, err);
+        RunState state;
+        ok = ok && pretrained_weights(&state, &pretrained->model, pretrained->stream, info->path, err) &&
+             check_vocab(pretrained->vocab, &state, info, err);
+        if (ok) pretrained->step = state.step;
     }
     if (!ok) pretrained_close(pretrained);
     return ok;

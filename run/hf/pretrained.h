@@ -5,14 +5,14 @@
 
 #include "data/tokenizer/vocab.h"
 #include "model/model.h"
+#include "run/checkpoint/train_state.h"
 #include "run/options/config.h"
 
 // Reads the configuration of the run, or defaults with the model of the Hugging Face directory.
 bool pretrained_config(RunConfig *config, const char *path, Error *err);
 
-// Reads the weights into a model created from that configuration. *step is the checkpoint's; -1 for a Hugging Face
-// directory.
-bool pretrained_weights(int64_t *step, Model *model, Stream *stream, const char *path, Error *err);
+// Reads the weights into a model created from that configuration. state->step is -1 for a Hugging Face directory.
+bool pretrained_weights(RunState *state, Model *model, Stream *stream, const char *path, Error *err);
 
 // What is known before the weights are loaded.
 typedef struct {

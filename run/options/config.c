@@ -3,6 +3,7 @@
 #include "model/ops.h"
 #include "run/options/groups.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,23 +116,32 @@ static bool derive_batch(RunConfig *config, Error *err) {
     return true;
 }
 
-// Names and patterns of files are stored absolute, so that a run can be resumed from any directory.
-static bool make_absolute(char *pattern, Error *err) {
-    char cwd[OPTION_TEXT_MAX], full[2 * OPTION_TEXT_MAX];
-    if (!pattern[0] || pattern[0] == '/') return true;
-    if (!getcwd(cwd, sizeof cwd)) return error_set(err, "the current directory cannot be found; go to another one");
-    int n = snprintf(full, sizeof full, "%s/%s", cwd, pattern);
-    if (n >= OPTION_TEXT_MAX) return error_set(err, "the path %.200s... is too long", full);
-    memcpy(pattern, full, (size_t)n + 1);
+// Names and patterns of files are stored absolute, so that a run can be resumed from any directory. Those of data may be several,
+// with commas between them.
+static bool make_absolute(char *patterns, bool several, Error *err) {
+    char cwd[OPTION_TEXT_MAX], full[OPTION_TEXT_MAX];
+    size_t used = 0;
+    if (!patterns[0]) return true;
+    if (!getcwd(cwd, sizeof cwd)) return error_set(err, "cannot read the current directory: %s", strerror(errno));
+    if (access(patterns, F_OK) == 0) several = false;
+    for (const char *item = patterns, *end; *item; item = *end ? end + 1 : end) {
+        end = several ? strchrnul(item, ',') : item + strlen(item);
+        bool absolute = *item == '/' || *item == '~';
+        int n = snprintf(full + used, sizeof full - used, "%s%s%s%.*s", used ? "," : "", absolute ? "" : cwd,
+                         absolute ? "" : "/", (int)(end - item), item);
+        used += (size_t)n;
+        if (used >= sizeof full) return error_set(err, "the path %.200s... is too long", full);
+    }
+    memcpy(patterns, full, used + 1);
     return true;
 }
 
 bool config_resolve(RunConfig *config, const Vocab *vocab, Error *err) {
     return derive_network(config, vocab, err) && derive_document_token(config, vocab, err) &&
-           derive_batch(config, err) && make_absolute(config->init_from, err) &&
-           make_absolute(config->train_data, err) && make_absolute(config->val_data, err) &&
-           make_absolute(config->hellaswag, err) &&
-           (vocab_name_is_builtin(config->vocab) || make_absolute(config->vocab, err));
+           derive_batch(config, err) && make_absolute(config->init_from, false, err) &&
+           make_absolute(config->train_data, true, err) && make_absolute(config->val_data, true, err) &&
+           make_absolute(config->hellaswag, false, err) &&
+           (vocab_name_is_builtin(config->vocab) || make_absolute(config->vocab, false, err));
 }
 
 bool config_read_files(Settings *all, const Settings *arguments, const OptionNames *known, Error *err) {

@@ -21,7 +21,8 @@ bool plan_open_vocab(Datasets *data, const RunConfig *config, Error *err) {
 }
 
 bool plan_open_data(Datasets *data, const RunConfig *config, Error *err) {
-    const DatasetPaths paths = {.train_data = config->train_data,
+    const DatasetPaths paths = {.vocab = config->vocab,
+                                .train_data = config->train_data,
                                 .val_data = config->val_data,
                                 .hellaswag = config->hellaswag,
                                 .val_tokens = config->val_tokens};

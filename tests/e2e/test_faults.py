@@ -275,7 +275,7 @@ def test_no_permission(folder):
         tiny.check_one_line(tiny.train("--resume", run, **other), "Permission denied")
         tiny.check_one_line(tiny.train(*begin, "--out", run, "--overwrite", **other), "Permission denied")
         tiny.check_one_line(tiny.train(*begin, "--out", os.path.join(run, "new"), **other), "Permission denied")
-        tiny.check_one_line(tiny.train("tokenize", "--vocab", "bytes", "--out", run, shard, **other), "Permission denied")
+        tiny.check_one_line(tiny.train("tokenize", "--vocab", "bytes", "--out", run, __file__, **other), "Permission denied")
         tiny.check_one_line(tiny.train("export", run, "--out", os.path.join(run, "export"), **other), "Permission denied")
         assert tiny.train("eval", run, **other).returncode == 0  # which writes nothing
         os.chmod(shard, 0)
@@ -338,7 +338,7 @@ def test_two_processes(folder):
     finally:
         first.kill()
         first.communicate()
-    assert tiny.train("--resume", run, "--max-time", "1e-9").returncode == 0
+    assert tiny.train("--resume", run, "--max-time", "1e-9").returncode in (0, 75)
     check_log(run)
 
 

@@ -35,7 +35,7 @@ def train(folder, name, *options):
     _, err = process.communicate(timeout=300)
     if process.returncode and "has no LAPACK" in err:
         raise Skip("no LAPACK here")
-    assert process.returncode == 0, err
+    assert process.returncode in (0, 75), err  # 75: --max-time stopped it
     return folder / name
 
 

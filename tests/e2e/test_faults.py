@@ -171,11 +171,13 @@ def test_disk_full_at_every_call_of_tokenize_and_export(folder):
         def one(_, name, environment, command=command, whole=whole):
             out = os.path.join(folder, name)
             result = tiny.train(*command, "--out", out, environment=environment)
+            # An empty lock is left if its removal is what fails; the next call uses it again.
+            left = {path: data for path, data in tiny.read_tree(out).items() if data or not path.endswith("text.tmp")}
             if result.returncode == 0:
-                assert result.stderr == "" and tiny.read_tree(out) == whole, result.stderr
+                assert result.stderr == "" and left == whole, result.stderr
             else:
                 tiny.check_one_line(result)
-                for path, data in tiny.read_tree(out).items():
+                for path, data in left.items():
                     assert whole.get(path) == data, f"{path} is left, and not whole"
                 again = tiny.train(*command, "--out", out)
                 if again.returncode:  # whole files are in the way, which is said

@@ -36,7 +36,7 @@ $(if $(and $(NVCC),$(filter no,$(CUDA))),$(info make: building without CUDA: fou
 endif
 
 FOLDERS := base data device model optim run
-CPU_OPS := device/cpu/gemm_kernel.c $(wildcard model/cpu/*.c optim/cpu/*.c run/problems/cpu/*.c)
+CPU_OPS := device/cpu/gemm_kernel.c device/cpu/peak_kernel.c $(wildcard model/cpu/*.c optim/cpu/*.c run/problems/cpu/*.c)
 SOURCES := $(filter-out $(CPU_OPS),$(sort $(shell find $(FOLDERS) -name '*.c')))
 ALL_KERNELS := $(sort $(shell find $(FOLDERS) -name '*.cu'))
 ifeq ($(CUDA),no)

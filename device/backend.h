@@ -20,6 +20,7 @@ typedef struct {
     void (*free_host)(Device *device, void *memory);
     int64_t (*memory_available)(const Device *device);
     int64_t (*peak_memory)(const Device *device); // NULL if device memory is host memory
+    double (*peak_flops)(const Device *device, Type type);
     void (*copy)(Stream *stream, void *to, const void *from, size_t bytes);
     void (*zero)(Stream *stream, void *memory, size_t bytes);
     void (*gemm)(Stream *stream, const Gemm *g);

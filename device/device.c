@@ -53,6 +53,10 @@ void device_free_host(Device *d, void *memory) {
     d->backend->free_host(d, memory);
 }
 
+double device_peak_flops(const Device *d, Type type) {
+    return d->backend->peak_flops(d, type);
+}
+
 int64_t device_memory_available(const Device *d) {
     return d->backend->memory_available(d);
 }

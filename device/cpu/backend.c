@@ -3,6 +3,7 @@
 #include "base/host_memory.h"
 #include "device/cpu/cpu.h"
 #include "device/cpu/lapack.h"
+#include "device/cpu/peak.h"
 #include "device/cpu/syrk.h"
 
 #include <omp.h>
@@ -38,6 +39,11 @@ static void *cpu_alloc(Device *device, size_t bytes) {
 static void cpu_free(Device *device, void *memory) {
     (void)device;
     free(memory);
+}
+
+static double cpu_peak(const Device *device, Type type) {
+    (void)device;
+    return cpu_peak_flops(type);
 }
 
 static int64_t cpu_memory_available(const Device *device) {
@@ -143,6 +149,7 @@ static const DeviceBackend backend = {
     .alloc_host = cpu_alloc,
     .free_host = cpu_free,
     .memory_available = cpu_memory_available,
+    .peak_flops = cpu_peak,
     .copy = cpu_copy,
     .zero = cpu_zero,
     .gemm = cpu_device_gemm,

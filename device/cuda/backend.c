@@ -200,6 +200,7 @@ static const DeviceBackend backend = {
     .graph_launch = cuda_graph_launch,
     .graph_free = cuda_graph_free,
     .memory_available = cuda_memory_available,
+    .peak_flops = cuda_peak_flops,
     .peak_memory = cuda_peak_memory,
     .close = cuda_close,
 };
@@ -269,6 +270,10 @@ static void describe(CudaDevice *d, const char *name, int major, int minor) {
     snprintf(d->base.library, sizeof d->base.library, "%s, CUDA runtime %d.%d, driver %s%sfor CUDA %d.%d",
              d->lib->description, runtime / 1000, runtime % 1000 / 10, kernel_driver, *kernel_driver ? " " : "",
              driver / 1000, driver % 1000 / 10);
+}
+
+static double cuda_peak_flops(const Device *device, Type type) {
+    return type == TYPE_BF16 ? device->bf16_flops : 0;
 }
 
 // Dense bf16 tensor-core FLOPs per SM and cycle (NVIDIA's architecture white papers). 0 for other generations, whose

@@ -194,8 +194,11 @@ static bool train(int *status, Job *s, int argc, const char *const *argv, Error 
     if (note[0]) progress_print(&t->progress, true, "warning: %s", note);
     if (t->product_flops > 0)
         progress_print(&t->progress, false,
-                       "large products in %s run at %.3g TFLOP/s here; mfu is relative to %.3g TFLOP/s",
-                       type_name(t->model.type), 1e-12 * t->product_flops, 1e-12 * t->peak_flops);
+                       "large GEMMs in %s run at %.3g TFLOP/s here; mfu is relative to %.3g TFLOP/s, %s",
+                       type_name(t->model.type), 1e-12 * t->product_flops, 1e-12 * t->peak_flops,
+                       t->peak_is_of_products          ? "that rate"
+                       : s->device->kind == DEVICE_CPU ? "the peak of the cores' multiply-adds"
+                                                       : "the peak of the tensor cores");
     if (plan_copies_checkpoints(&s->memory) && !t->writer)
         progress_print(
             &t->progress, true,

@@ -31,7 +31,12 @@ bool trainer_create(Trainer *t, const RunConfig *config, const Datasets *data, D
     Type type = config_type((DtypeChoice)config->dtype, device);
     for (size_t i = 0; i < sizeof t->phases / sizeof *t->phases; i++) t->phases[i] = event_create(device);
     // First: it frees its memory before the run takes its own.
-    t->product_flops = config->measure_peak ? peak_product_rate(device, type) : 0;
+    if (config->measure_peak) {
+        t->product_flops = peak_product_rate(device, type);
+        t->peak_flops = device_peak_flops(device, type);
+        t->peak_is_of_products = t->peak_flops == 0;
+        if (t->peak_is_of_products) t->peak_flops = t->product_flops;
+    }
     if (!model_create(&t->model, &config->model, device, type, &shape, err)) {
         t->model = (Model){0};
         trainer_free(t);
@@ -53,8 +58,6 @@ bool trainer_create(Trainer *t, const RunConfig *config, const Datasets *data, D
         t->writer = checkpoint_writer_create(&parts, config->keep);
     }
     if (ok) {
-        bool known = type == TYPE_BF16 && device->bf16_flops > 0;
-        t->peak_flops = known ? device->bf16_flops : t->product_flops;
         model_init_weights(&t->model, t->stream, (uint64_t)config->seed);
         return true;
     }

@@ -35,7 +35,8 @@ typedef struct {
     Event *phases[4];            // of a step: begin and end of the passes, begin and end of the update
     double product_flops;        // FLOP/s of large GEMMs in the type of the model; 0: not known or not asked for
     double
-        peak_flops; // what MFU is relative to: what the device's units can do, or where that is not known product_flops
+        peak_flops; // what MFU is relative to: device_peak_flops, or product_flops if that is unknown; 0: not measured
+    bool peak_is_of_products;
     CheckpointWriter *writer; // NULL: training waits while checkpoints are written
     Metrics metrics;
     Diagnose *diagnose; // NULL: no --diagnose

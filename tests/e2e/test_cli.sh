@@ -140,10 +140,10 @@ run_records() { # every kind of file a run has
 # The products that show how fast the machine is: for profiles they can be left out, of a resumed run too.
 peak_is_measured_or_not() {
     local run=$tmp/peak
-    expect 0 "${tiny[@]}" "${data[@]}" --steps 2 --out "$run" && has "$run/log.txt" "large products in F32 run at" &&
+    expect 0 "${tiny[@]}" "${data[@]}" --steps 2 --out "$run" && has "$run/log.txt" "large GEMMs in F32 run at" &&
         grep '"kind":"train"' "$run/metrics.jsonl" | grep -qv '"mfu":0[,}]' || return 1
     expect 75 "${tiny[@]}" "${data[@]}" --steps 2 --max-time 1e-9 --no-measure-peak --out "$run" --overwrite &&
-        expect 0 --resume "$run" --no-measure-peak --max-time 0 && ! grep "large products" "$run/log.txt" || return 1
+        expect 0 --resume "$run" --no-measure-peak --max-time 0 && ! grep "large GEMMs" "$run/log.txt" || return 1
     ! grep '"kind":"train"' "$run/metrics.jsonl" | grep -v '"mfu":0[,}]' && ! grep measure-peak "$run/config.conf"
 }
 

@@ -149,7 +149,7 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIBRARY)
 
 # Fuzz targets run under libFuzzer in `make fuzz`, and under replay.c otherwise, on the in-memory files of memory_files.c.
 FUZZ_MAIN ?= $(BUILD)/tests/fuzz/replay.o
-FUZZ_WRAP := $(patsubst %,-Wl$(comma)--wrap=%,open close access fstat pread write fsync posix_fadvise unlink rename mmap munmap fopen)
+FUZZ_WRAP := $(patsubst %,-Wl$(comma)--wrap=%,open close access fstat pread write ftruncate fsync posix_fadvise unlink rename mmap munmap fopen)
 $(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/memory_files.o $(FUZZ_MAIN) $(LIBRARY)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(OPT) $(BASE) $(CFLAGS) $(LDFLAGS) $(FUZZ_WRAP) -o $@ $^ $(LIBS)

@@ -74,15 +74,32 @@ char *file_read_whole(size_t *size, const char *path, size_t max, Error *err) {
     return text;
 }
 
-// Takes the lock of an open temporary file. False with `again` if another process renamed or removed the file meanwhile.
-static bool lock_temporary(int fd, const char *temporary, const char *path, bool *again, Error *err) {
+// Locks an open temporary file. On failure *again is true if another process renamed or removed the file meanwhile: what is
+// open may be its finished file.
+static bool lock_temporary(bool *again, int fd, const char *temporary, const char *path, Error *err) {
     struct stat open_file, named;
     *again = false;
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-        return error_set(err, "another process is writing %s: wait for it, or choose another name", path);
-    if (fstat(fd, &open_file) != 0 || stat(temporary, &named) != 0 || open_file.st_ino != named.st_ino)
-        *again = true; // what is open now may be the other process's finished file
-    return !*again;
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+        return errno != EWOULDBLOCK || // a file system without locks
+               error_set(err, "another process is writing %s: wait for it, or choose another name", path);
+    *again = fstat(fd, &open_file) != 0 || stat(temporary, &named) != 0 || open_file.st_ino != named.st_ino;
+    return !*again ||
+           error_set(err, "%s changes while it is being locked: is another process writing it?", temporary);
+}
+
+static int open_temporary(const char *temporary, const char *path, Error *err) {
+    enum { TRIES = 10 };
+    bool again = true;
+    for (int i = 0; i < TRIES && again; i++) {
+        int fd = open(temporary, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+        if (fd < 0) {
+            error_set(err, "cannot create %s: %s", temporary, strerror(errno));
+            return -1;
+        }
+        if (lock_temporary(&again, fd, temporary, path, err)) return fd;
+        close(fd);
+    }
+    return -1;
 }
 
 bool atomic_file_open(AtomicFile *file, const char *path, Error *err) {
@@ -90,14 +107,8 @@ bool atomic_file_open(AtomicFile *file, const char *path, Error *err) {
     char temporary[PATH_MAX];
     if (snprintf(temporary, sizeof temporary, "%s.tmp", path) >= (int)sizeof temporary)
         return error_set(err, "path too long: %s", path);
-    int fd;
-    for (bool again = true; again;) {
-        fd = open(temporary, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-        if (fd < 0) return error_set(err, "cannot create %s: %s", temporary, strerror(errno));
-        bool locked = lock_temporary(fd, temporary, path, &again, err);
-        if (!locked) close(fd);
-        if (!locked && !again) return false;
-    }
+    int fd = open_temporary(temporary, path, err);
+    if (fd < 0) return false;
     if (ftruncate(fd, 0) != 0) {
         error_set(err, "cannot write %s: %s", temporary, strerror(errno));
         unlink(temporary);

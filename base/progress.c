@@ -45,15 +45,14 @@ static int terminal_width(void) {
 
 void progress_step(Progress *p, const StepLine *line) {
     if (!line->logged && !p->terminal) return;
-    char text[256], left[32], val[32] = "", mfu[32] = "", skipped[32] = "";
+    char text[256], left[32], mfu[32] = "", skipped[32] = "";
     double spent = seconds_now() - p->start;
     double remaining = spent / (double)(line->step - p->first_step) * (double)(line->steps - line->step);
-    if (!isnan(line->val_loss)) snprintf(val, sizeof val, "  val %.4f", line->val_loss);
     if (line->mfu > 0) snprintf(mfu, sizeof mfu, "  mfu %.1f%%", 100 * line->mfu);
     if (line->skipped) snprintf(skipped, sizeof skipped, "  %" PRId64 " skipped", line->skipped);
     snprintf(text, sizeof text,
-             "step %" PRId64 "/%" PRId64 "  loss %.4f%s  norm %.3f  lr %.3g  %.0f tok/s%s%s  %.1f%%  %s left",
-             line->step, line->steps, line->loss, val, line->grad_norm, line->lr, line->tokens_per_s, mfu, skipped,
+             "step %" PRId64 "/%" PRId64 "  loss %.4f  norm %.3f  lr %.3g  %.0f tok/s%s%s  %.1f%%  %s left",
+             line->step, line->steps, line->loss, line->grad_norm, line->lr, line->tokens_per_s, mfu, skipped,
              100.0 * (double)line->step / (double)line->steps, duration(left, remaining));
     if (line->logged && p->log && fprintf(p->log, "%s\n", text) < 0) give_up_log(p);
     if (p->terminal) {

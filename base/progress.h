@@ -18,7 +18,7 @@ typedef struct {
 
 typedef struct {
     int64_t step, steps, skipped;
-    double loss, val_loss; // val_loss NaN: none yet
+    double loss;
     double grad_norm, lr, tokens_per_s;
     double mfu;  // model FLOPs of the step over those of large GEMMs in the same time; 0: unknown
     bool logged; // due by --log-every: printed as a line in the log, and on standard output if it is no terminal

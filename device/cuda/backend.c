@@ -171,6 +171,10 @@ static void cuda_close(Device *base) {
     free(d);
 }
 
+static double cuda_peak_flops(const Device *device, Type type) {
+    return type == TYPE_BF16 ? device->bf16_flops : 0;
+}
+
 static const DeviceBackend backend = {
     .alloc = cuda_alloc,
     .free = cuda_free,
@@ -270,10 +274,6 @@ static void describe(CudaDevice *d, const char *name, int major, int minor) {
     snprintf(d->base.library, sizeof d->base.library, "%s, CUDA runtime %d.%d, driver %s%sfor CUDA %d.%d",
              d->lib->description, runtime / 1000, runtime % 1000 / 10, kernel_driver, *kernel_driver ? " " : "",
              driver / 1000, driver % 1000 / 10);
-}
-
-static double cuda_peak_flops(const Device *device, Type type) {
-    return type == TYPE_BF16 ? device->bf16_flops : 0;
 }
 
 // Dense bf16 tensor-core FLOPs per SM and cycle (NVIDIA's architecture white papers). 0 for other generations, whose

@@ -5,12 +5,12 @@
 #include <string.h>
 
 const Command commands[] = {
-    {"tokenize", "[options] FILE...", "make token shards of text", command_tokenize},
-    {"sample", "RUN [options]", "let a run write text", command_sample},
+    {"tokenize", "[options] FILE...", "convert text to token shards", command_tokenize},
+    {"sample", "RUN [options]", "generate text from a trained model", command_sample},
     {"eval", "RUN [options]", "validation loss and HellaSwag accuracy", command_eval},
-    {"export", "RUN --out DIR", "write it for Hugging Face transformers", command_export},
-    {"polar", "[options]", "polar-factor methods: accuracy and speed", command_polar},
-    {"problem", "NAME [options]", "a matrix problem by any optimizer", command_problem},
+    {"export", "RUN --out DIR", "convert a run for Hugging Face transformers", command_export},
+    {"polar", "[options]", "accuracy and speed of polar decompositions", command_polar},
+    {"problem", "NAME [options]", "optimize a matrix problem", command_problem},
     {NULL, NULL, NULL, NULL},
 };
 

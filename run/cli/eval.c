@@ -20,19 +20,19 @@ typedef struct {
 
 #define OPTIONS_OF EvalOptions
 static const OptionSpec specs[] = {
-    OPTION_TEXT("val-data", val_data, "", .value = "FILES", .help = "token shards; none: the run's own"),
+    OPTION_TEXT("val-data", val_data, "", .value = "FILES", .help = "token shards; none: those of the run"),
     OPTION_INT64("val-tokens", val_tokens, "0", 0, OPTION_INT64_MAX,
-                 .help = "tokens to predict; 0: as the run; a smaller set is used whole"),
-    OPTION_INT("seq-len", seq_len, "0", 0, INT_MAX, .help = "tokens of a sequence; 0: as the run"),
+                 .help = "tokens to predict; 0: as in the run; a smaller dataset is used completely"),
+    OPTION_INT("seq-len", seq_len, "0", 0, INT_MAX, .help = "tokens per sequence; 0: as in the run"),
     OPTION_TEXT("hellaswag", hellaswag, "", .value = "FILE",
-                .help = "the questions in GPT-2 tokens, as llm.c has them: hellaswag_val.bin (3.6 MB) from "
+                .help = "HellaSwag in GPT-2 tokens, in the format of llm.c: hellaswag_val.bin (3.6 MB) from "
                         "https://huggingface.co/datasets/karpathy/llmc-starter-pack"),
-    OPTION_INT("batch", batch, "0", 0, 65536, .help = "sequences at once; 0: as the run's micro-batch"),
-    OPTION_FLAG("json", json, "no", .help = "one JSON object instead"),
-    OPTION_TEXT("vocab", vocab, "", .value = "NAME", .help = "instead of the run's own, for one that has moved"),
-    OPTION_TEXT("device", device, "auto", .value = "NAME", .help = "as in training"),
-    OPTION_INT("threads", threads, "0", 0, 65536, .help = "as in training"),
-    OPTION_FLAG("help", help, "no", .help = "print this"),
+    OPTION_INT("batch", batch, "0", 0, 65536, .help = "sequences per forward pass; 0: the run's micro-batch"),
+    OPTION_FLAG("json", json, "no", .help = "print one JSON object"),
+    OPTION_TEXT("vocab", vocab, "", .value = "NAME", .help = "path of the run's vocabulary, if it has moved"),
+    OPTION_TEXT("device", device, "auto", .value = "NAME", .help = "cpu, cuda, cuda:N or auto"),
+    OPTION_INT("threads", threads, "0", 0, 65536, .help = "CPU threads; 0: all cores available to the process"),
+    OPTION_FLAG("help", help, "no", .help = "print this help"),
 };
 static const OptionTable table = OPTION_TABLE(specs);
 
@@ -40,25 +40,25 @@ static const char usage[] =
     "usage: train eval RUN [options]\n"
     "\n"
     "Prints the validation loss of a run's newest checkpoint with its standard error over sequences, perplexity\n"
-    "and bits per byte of text; and the accuracy in HellaSwag, four endings of a text to choose from (chance: "
-    "0.25).\n"
-    "RUN may be a Hugging Face directory.\n";
+    "and bits per byte of text; and the HellaSwag accuracy (four choices: chance is 0.25). RUN may be a Hugging\n"
+    "Face directory.\n";
 static const char example[] = "example: train eval runs/a --hellaswag hellaswag_val.bin\n";
 
-// What there is to do, checked before the weights are read.
+// The evaluations to run, opened and checked before the weights are read.
 typedef struct {
     ShardSet val;
     Hellaswag hellaswag;
-    Validation validation; // tokens 0: none
+    Validation validation; // tokens 0: no validation
 } Job;
 
 static bool open_validation(Job *job, const PretrainedInfo *info, const EvalOptions *o, Error *err) {
     if (!info->val_data[0]) return true;
     if (!shard_set_open(&job->val, info->val_data, err)) return error_prefix(err, "--val-data");
-    int64_t most = job->val.total_tokens - 1, tokens = o->val_tokens ? o->val_tokens : info->val_tokens;
-    if (most < 1) return error_set(err, "--val-data %s has a single token; a validation needs two", info->val_data);
+    int64_t max_tokens = job->val.total_tokens - 1, tokens = o->val_tokens ? o->val_tokens : info->val_tokens;
+    if (max_tokens < 1)
+        return error_set(err, "--val-data %s has a single token; validation needs at least two", info->val_data);
     job->validation = (Validation){.set = &job->val,
-                                   .tokens = tokens < most ? tokens : most,
+                                   .tokens = tokens < max_tokens ? tokens : max_tokens,
                                    .seq_len = info->seq_len,
                                    .batch = info->micro_batch};
     return true;
@@ -90,7 +90,7 @@ static void close_job(Job *job) {
 static void print_text(const Pretrained *n, const PretrainedInfo *info, const Job *job, const ValidationResult *v,
                        const HellaswagResult *h) {
     if (n->step >= 0) printf("%s, step %" PRId64 "\n", info->path, n->step);
-    else puts(info->path); // no run's
+    else puts(info->path); // a Hugging Face directory
     if (job->validation.tokens) {
         printf("validation loss %.4f", v->loss);
         if (!isnan(v->standard_error)) printf(" +- %.4f", v->standard_error);
@@ -148,7 +148,7 @@ static bool evaluate(Pretrained *n, const PretrainedInfo *info, Job *job, const 
     }
     forward_free(&forward);
     if (ok && (!isfinite(v.loss) || h.not_finite))
-        ok = error_set(err, "%s: a loss is not finite: the weights are damaged, or too large for %s", info->path,
+        ok = error_set(err, "%s: a loss is not finite: the weights are corrupt, or too large for %s", info->path,
                        type_name(n->model.type));
     if (ok) (o->json ? print_json : print_text)(n, info, job, &v, &h);
     return ok;
@@ -159,7 +159,7 @@ static bool load_and_evaluate(const char *path, const EvalOptions *o, Error *err
     Pretrained pretrained;
     Job job;
     if (!pretrained_info(&info, path, err)) return false;
-    // What is not given is as the run has it.
+    // Options that are not set are as in the run.
     if (o->vocab[0]) strcpy(info.vocab, o->vocab);
     if (o->val_data[0]) strcpy(info.val_data, o->val_data);
     if (o->seq_len) info.seq_len = o->seq_len;
@@ -182,6 +182,6 @@ bool command_eval(int argc, const char *const *argv, Error *err) {
     const char *run;
     if (!options_and_run(&o, &table, &run, argc - 2, argv + 2, err)) return false;
     if (o.help) return help_print_command(usage, &table, example);
-    if (!run) return error_set(err, "give one run: train eval RUN");
+    if (!run) return error_set(err, "no run given: train eval RUN");
     return load_and_evaluate(run, &o, err);
 }

@@ -17,11 +17,11 @@ static const OptionChoice dtype_words[] = {{"f32", TYPE_F32}, {"bf16", TYPE_BF16
 
 #define OPTIONS_OF ExportOptions
 static const OptionSpec specs[] = {
-    OPTION_TEXT("out", out, "", .value = "DIR", .help = "is created; it is complete or not there"),
-    OPTION_ONE_OF("dtype", dtype, "f32", dtype_words, .help = "of the weights"),
-    OPTION_TEXT("vocab", vocab, "", .value = "NAME", .help = "instead of the run's own, for one that has moved"),
-    OPTION_FLAG("overwrite", overwrite, "no", .help = "replace an earlier export"),
-    OPTION_FLAG("help", help, "no", .help = "print this"),
+    OPTION_TEXT("out", out, "", .value = "DIR", .help = "output directory; it is created, complete or not at all"),
+    OPTION_ONE_OF("dtype", dtype, "f32", dtype_words, .help = "type of the weights"),
+    OPTION_TEXT("vocab", vocab, "", .value = "NAME", .help = "path of the run's vocabulary, if it has moved"),
+    OPTION_FLAG("overwrite", overwrite, "no", .help = "replace an existing export"),
+    OPTION_FLAG("help", help, "no", .help = "print this help"),
 };
 static const OptionTable table = OPTION_TABLE(specs);
 
@@ -29,15 +29,14 @@ static const char usage[] =
     "usage: train export RUN --out DIR [options]\n"
     "\n"
     "Writes the newest checkpoint of a run as a directory for Hugging Face transformers: config.json,\n"
-    "model.safetensors, generation_config.json and, where the run has a vocabulary of byte pairs, the files of\n"
-    "its tokenizer. AutoModelForCausalLM.from_pretrained(DIR) and AutoTokenizer load it.\n"
-    "Networks that can be exported are\n"
+    "model.safetensors, generation_config.json and, if the run has a BPE vocabulary, the tokenizer files.\n"
+    "AutoModelForCausalLM.from_pretrained(DIR) and AutoTokenizer load it. Supported models:\n"
     "  GPT2LMHeadModel       --positions learned --norm layernorm --biases yes --activation gelu-tanh, gelu, "
     "relu2\n"
     "  LlamaForCausalLM      --positions rope --norm rmsnorm --activation swiglu --biases no\n"
     "  Qwen2ForCausalLM      the same with --biases qkv\n"
-    "with a head of their own or without; any other is refused, with the option that does not fit.\n"
-    "RUN may be such a directory too. Training begins with one by --init-from DIR.\n";
+    "with a tied or untied head; for any other the error names the option that does not fit.\n"
+    "RUN may be such a directory too. --init-from DIR trains from one.\n";
 static const char example[] = "example: train export runs/a --out exports/a\n";
 
 static bool load_and_export(const char *run, const ExportOptions *o, Error *err) {
@@ -61,7 +60,7 @@ bool command_export(int argc, const char *const *argv, Error *err) {
     const char *run;
     if (!options_and_run(&o, &table, &run, argc - 2, argv + 2, err)) return false;
     if (o.help) return help_print_command(usage, &table, example);
-    if (!run) return error_set(err, "give one run: train export RUN --out DIR");
-    if (!o.out[0]) return error_set(err, "say where the export goes: --out DIR");
+    if (!run) return error_set(err, "no run given: train export RUN --out DIR");
+    if (!o.out[0]) return error_set(err, "no output directory given: --out DIR");
     return load_and_export(run, &o, err);
 }

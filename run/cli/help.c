@@ -14,7 +14,7 @@ bool help_wanted(const char **topic, int argc, const char *const *argv) {
     return false;
 }
 
-// `text` in lines of at most 110 columns, the later ones indented to `column`, where the first begins.
+// Prints text wrapped at 110 columns. The first line begins at `column`; the others are indented to it.
 static void print_wrapped(const char *text, int column) {
     int at = column;
     while (*text) {
@@ -53,8 +53,8 @@ static void spec_name(char *name, size_t size, const OptionSpec *spec, const cha
     size_t used = (size_t)snprintf(name, size, "--%s%s", prefix, spec->name);
     if (spec->value) snprintf(name + used, size - used, " %s", spec->value);
     else snprintf(name + used, size - used, "%s", values[spec->kind]);
-    bool words = spec->kind == KIND_ONE_OF || spec->kind == KIND_ENTRY_OF;
-    for (int i = 0; words && option_word(spec, i); i++)
+    bool has_choices = spec->kind == KIND_ONE_OF || spec->kind == KIND_ENTRY_OF;
+    for (int i = 0; has_choices && option_word(spec, i); i++)
         used += (size_t)snprintf(name + used, size - used, "%s%s", i ? "|" : " ", option_word(spec, i));
 }
 
@@ -86,35 +86,37 @@ bool help_print_command(const char *usage, const OptionTable *options, const cha
 
 static void print_general(void) {
     puts("usage: train [options]                    train a language model\n"
-         "       train --resume RUN                 go on with a run that was stopped or killed");
+         "       train --resume RUN                 resume a stopped or killed run");
     for (const Command *c = commands; c->name; c++) {
         int n = printf("       train %s %s", c->name, c->arguments);
         printf("%*s%s (train %s --help)\n", n < 42 ? 42 - n : 1, "", c->summary, c->name);
     }
     fputs(
-        "       train --help optimizers            the optimizers; --help NAME: the options of one\n"
+        "       train --help optimizers            list the optimizers; --help NAME: the options of one\n"
         "\n"
-        "A first run, from a text file to a text that the network writes:\n"
+        "A first run, from a text file to generated text:\n"
         "  train tokenize --out corpus --name book book.txt\n"
         "  train --vocab bytes --train-data 'corpus/book_train_*.bin' --val-data 'corpus/book_val_*.bin' \\\n"
         "        --n-layer 4 --n-head 4 --d-model 128 --seq-len 128 --batch-size 16 --steps 500 --out runs/first\n"
         "  train sample runs/first --prompt 'It was'\n"
         "\n"
-        "Options are written --name value or --name=value, flags --name or --no-name. A file given with --config\n"
-        "has the same names, 'name = value' a line, # before comments; the command line goes before the file.\n"
-        "Every run writes the options it was made with to RUN/config.conf, which is such a file.\n"
-        "Ctrl-C, SIGTERM and SIGUSR1 finish the step, write a checkpoint and end with status 75. Defaults are in "
+        "Options are written --name value or --name=value, flags --name or --no-name. A --config file has the "
+        "same\n"
+        "names, one 'name = value' per line, with # comments; the command line overrides the file. Every run "
+        "writes\n"
+        "its complete configuration to RUN/config.conf, which is such a file.\n"
+        "Ctrl-C, SIGTERM and SIGUSR1 finish the step, write a checkpoint and exit with status 75. Defaults are in "
         "[].\n",
         stdout);
     help_print_options(&run_options);
     fputs("\nOptimizer\n", stdout);
-    print_row("--optimizer NAME", "of the hidden matrices (--help optimizers lists them) [adamw]");
-    print_row("--lr X, ...", "learning rate and other options of that optimizer: --help NAME");
+    print_row("--optimizer NAME", "optimizer of the hidden matrices (--help optimizers lists all) [adamw]");
+    print_row("--lr X, ...", "learning rate and other options of this optimizer: see --help NAME");
     help_print_options(&schedule_options);
-    fputs("  Embeddings, an untied head, and vectors (gains and biases) have optimizers of their own: the same\n"
-          "  options with embed-, head- or vector- before the name (--embed-optimizer, --vector-lr, ...). By "
-          "default\n"
-          "  they are AdamW's, with the hidden matrices' schedule, and where these have AdamW too, its options.\n",
+    fputs("  Embeddings, an untied head, and vectors (gains and biases) have their own optimizers, with the same\n"
+          "  options prefixed by embed-, head- or vector- (--embed-optimizer, --vector-lr, ...). The default is "
+          "AdamW\n"
+          "  with the schedule of the hidden matrices and, if these use AdamW too, with their options.\n",
           stdout);
 }
 
@@ -122,12 +124,12 @@ static void print_optimizers(void) {
     int n;
     const OptimizerDef *const *defs = optimizer_registry(&n);
     for (int i = 0; i < n; i++) print_row(defs[i]->name, defs[i]->summary);
-    puts("\ntrain --help NAME prints the options of one.");
+    puts("\ntrain --help NAME prints the options of an optimizer.");
 }
 
 static void print_optimizer(const OptimizerDef *def) {
     printf("%s: %s\n%s\n", def->name, def->summary, def->reference);
-    if (def->matrices_only) puts("For matrices only: gains and biases need another optimizer.");
+    if (def->matrices_only) puts("Only for matrices: gains and biases need another optimizer.");
     putchar('\n');
     for (int i = 0; i < optimizer_option_count(def); i++) {
         const OptionSpec o = optimizer_option(def, i);
@@ -139,7 +141,7 @@ static void print_optimizer(const OptimizerDef *def) {
         snprintf(help, sizeof help, "%s%s [%s%s%s]", o.help, range, o.def, note ? "; " : "", note ? note : "");
         print_row(name, help);
     }
-    puts("\nFor embeddings, head and vectors the same with embed-, head- or vector- before the name.");
+    puts("\nFor embeddings, head and vectors, prefix the options with embed-, head- or vector-.");
 }
 
 bool command_help(const char *topic, Error *err) {

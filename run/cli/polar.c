@@ -22,55 +22,54 @@ static const OptionChoice type_words[] = {{"f32", TYPE_F32}, {"f64", TYPE_F64}, 
 #define OPTIONS_OF CommandOptions
 static const OptionSpec specs[] = {
     OPTION_TEXT("method", method, "all", .value = "NAMES",
-                .help = "methods of --polar, separated by commas, or all"),
-    OPTION_TEXT("shape", shape, "256x256,256x1024", .value = "MxN,...", .help = "of the matrices"),
+                .help = "methods as for --polar, separated by commas, or all"),
+    OPTION_TEXT("shape", shape, "256x256,256x1024", .value = "MxN,...", .help = "shapes of the matrices"),
     OPTION_TEXT("spectrum", spectrum, "gaussian", .value = "NAMES",
-                .help =
-                    "gaussian, heavy-tailed, half-rank, rank-2, two-large, log:1e-10 (singular values from 1 to "
-                    "that), condition:1e6; separated by commas"),
-    OPTION_ONE_OF("type", type, "f32", type_words, .help = "of the numbers"),
+                .help = "singular values: gaussian, heavy-tailed, half-rank, rank-2, two-large, log:1e-10 "
+                        "(logarithmically from 1 to 1e-10), condition:1e6; separated by commas"),
+    OPTION_ONE_OF("type", type, "f32", type_words, .help = "number type"),
     OPTION_INT("steps", steps, "-1", -1, 100,
-               .help = "of every method; 0: until it has converged, for those that do; -1: the methods' own"),
-    OPTION_INT64("seed", seed, "1", 0, OPTION_INT64_MAX, .help = "of the matrices"),
-    OPTION_INT("repeat", repeat, "5", 1, 1000, .help = "calls of which the median time is taken"),
-    OPTION_TEXT("device", device, "auto", .value = "NAME", .help = "as in training"),
-    OPTION_INT("threads", threads, "0", 0, 65536, .help = "as in training"),
-    OPTION_FLAG("json", json, "no", .help = "a line of JSON for each row instead of the table"),
-    OPTION_FLAG("help", help, "no", .help = "print this"),
+               .help =
+                   "iterations of every method; 0: until convergence, if the method tests for it; -1: its default"),
+    OPTION_INT64("seed", seed, "1", 0, OPTION_INT64_MAX, .help = "seed of the matrices"),
+    OPTION_INT("repeat", repeat, "5", 1, 1000, .help = "calls; the median time is printed"),
+    OPTION_TEXT("device", device, "auto", .value = "NAME", .help = "cpu, cuda, cuda:N or auto"),
+    OPTION_INT("threads", threads, "0", 0, 65536, .help = "CPU threads; 0: all cores available to the process"),
+    OPTION_FLAG("json", json, "no", .help = "print one JSON object per line instead of the table"),
+    OPTION_FLAG("help", help, "no", .help = "print this help"),
 };
 static const OptionTable table = OPTION_TABLE(specs);
 
 static const char usage[] = "usage: train polar [options]\n"
                             "\n"
-                            "Polar factors of random matrices by the methods of --polar: how accurate and how fast "
-                            "they are.\n";
+                            "Computes polar factors of random matrices by the methods of --polar and prints their "
+                            "accuracy and speed.\n";
 static const char columns[] =
-    "orthogonality         ||U^T U - I|| / sqrt(rank)      on the row space, of matrices with more rows\n"
+    "orthogonality         ||U^T U - I|| / sqrt(rank)      on the row space; of the transpose if rows > columns\n"
     "backward              ||A - U H|| / ||A||             H = (U^T A + A^T U) / 2\n"
-    "forward               ||U - polar(A)|| / sqrt(rank)   by a singular value decomposition in double\n"
+    "forward               ||U - polar(A)|| / sqrt(rank)   reference: SVD in double precision\n"
     "nuclear               <A, U> / ||A||_*\n"
     "values                the singular values of U\n"
-    "GFLOP/s               nominal FLOPs, what the dense algorithm needs, a second; - where it depends on the "
-    "matrix\n"
+    "GFLOP/s               nominal FLOPs of the dense algorithm per second; - if they depend on the matrix\n"
     "\n"
     "example: train polar --method ns5,qdwh --shape 512x128 --spectrum gaussian,condition:1e6\n";
 
 enum { MAX_LIST = 64 };
 
-// One row of the table: what is asked and what came out.
+// One row of the table: parameters and results.
 typedef struct {
     const PolarMethod *method;
     int64_t rows, cols;
     const char *spectrum;
     Type type;
-    int steps; // that it took
+    int steps; // iterations done
     PolarReport report;
     double seconds, flops;
 } Row;
 
-// ---- what is asked ----
+// ---- options ----
 
-// Cuts `text` at its format_thousands, in place. Errors: an empty entry, too many.
+// Splits `text` at its commas, in place. Errors: an empty entry, too many.
 static bool split_list(const char *items[MAX_LIST], int *n, char *text, const char *option, Error *err) {
     *n = 0;
     for (char *at = text;; at++) {
@@ -104,19 +103,19 @@ static bool parse_shape(int64_t *rows, int64_t *cols, const char *text, Error *e
     return error_set(err, "--shape: '%s' is not ROWSxCOLS, each from 1 to 65536", text);
 }
 
-// The steps that are asked of a method.
+// Returns the number of iterations of a method in *steps.
 static bool choose_steps(int *steps, const PolarMethod *method, int asked, Error *err) {
     *steps = asked < 0 ? method->default_steps : asked;
     if (*steps > polar_max_steps(method))
-        return error_set(err, "--steps %d: %s takes at most %d", asked, method->name, polar_max_steps(method));
+        return error_set(err, "--steps %d: %s supports at most %d", asked, method->name, polar_max_steps(method));
     if (*steps == 0 && !method->converges)
-        return error_set(err, "--steps 0: %s does not see when it has converged", method->name);
+        return error_set(err, "--steps 0: %s has no convergence test", method->name);
     return true;
 }
 
 // ---- one row ----
 
-// Buffers of one shape and type; wide is the matrix in double.
+// Buffers for one shape and type; wide is the matrix in double.
 typedef struct {
     void *a, *x, *scratch;
     double *row_sums, *wide;
@@ -196,7 +195,7 @@ static bool make_row(Row *row, Stream *stream, const CommandOptions *o, const do
     return ok;
 }
 
-// ---- what is printed ----
+// ---- output ----
 
 static void print_head(void) {
     printf("%-22s %5s %10s %10s %10s %9s %18s %10s %10s\n", "method", "steps", "orthog.", "backward", "forward",
@@ -241,7 +240,7 @@ static void print_json(const Row *r, int64_t seed) {
 
 // ---- the command ----
 
-// The lists of the options, checked.
+// The parsed lists of the options.
 typedef struct {
     const PolarMethod *methods[MAX_LIST];
     int64_t rows[MAX_LIST], cols[MAX_LIST];
@@ -300,7 +299,7 @@ static bool run_matrix(Stream *stream, const Lists *l, const CommandOptions *o, 
 static bool run_all(const Lists *l, const CommandOptions *o, Error *err) {
     Device *device;
     if (!device_open(&device, o->device, o->threads, err)) return false;
-    bool ok = device_can_solve(device, err); // the measurements need it, whatever the methods
+    bool ok = device_can_solve(device, err); // the measurements need it
     if (ok) {
         Stream *stream = stream_create(device);
         char text[768];

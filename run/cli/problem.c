@@ -15,18 +15,18 @@
 static const char usage[] =
     "usage: train problem NAME [options]\n"
     "\n"
-    "A matrix problem of the PolarGrad paper by any optimizer that trains networks. NAME is\n"
-    "  quadratic    min over X of 1/2 ||A X B - C||^2; the loss that is written is f - f*\n"
+    "Optimizes a matrix problem of the PolarGrad paper with any optimizer of train. NAME is\n"
+    "  quadratic    min over X of 1/2 ||A X B - C||^2; the logged loss is f - f*\n"
     "  logistic     min over X of the sum of log(1 + exp(-C (A X B))), on batches of rows of A\n"
     "  completion   min over X, Y of the mean of (X Y^T - M)^2 over the known entries of M\n"
     "\n"
-    "--optimizer NAME and its options are those of train (--help optimizers), with --schedule and --warmup; here "
-    "also\n"
+    "--optimizer NAME and its options are those of train (--help optimizers), with --schedule and --warmup. "
+    "Also\n"
     "  newton       quadratic: X -= lr (A^T A)^-1 G (B B^T)^-1\n"
-    "  altgd        completion: gradient descent, X and then Y with a new gradient\n"
+    "  altgd        completion: alternating gradient descent, X and then Y with a new gradient\n"
     "\n"
-    "The paper's experiments are configs/problems/NAME_*.conf; scripts/problems.py runs all of a problem and draws "
-    "them.\n";
+    "The paper's experiments are configs/problems/NAME_*.conf; scripts/problems.py runs and plots all of a "
+    "problem.\n";
 static const char example[] =
     "example: train problem quadratic --config configs/problems/quadratic_muon.conf --out runs/quadratic_muon\n";
 
@@ -39,7 +39,7 @@ typedef struct {
     char *plan; // as printed
 } Job;
 
-// What `print` writes, as text.
+// Returns the output of `print` as a string.
 static char *text_of(void (*print)(FILE *, const Job *), const Job *s) {
     char *text = NULL;
     size_t size;
@@ -54,7 +54,7 @@ static void print_plan(FILE *out, const Job *s) {
     const ProblemConfig *c = &s->config;
     const ProblemSizes *z = &c->sizes;
     fprintf(out, "Problem     %s: %s\n            ", c->def->name, c->def->summary);
-    if (z->rank) fprintf(out, "M %d x %d of rank %d, of which %g is known", z->rows, z->cols, z->rank, z->mask);
+    if (z->rank) fprintf(out, "M %d x %d of rank %d, fraction %g known", z->rows, z->cols, z->rank, z->mask);
     else
         fprintf(out, "A %d x %d, X %d x %d, B %d x %d", z->rows, z->x_rows, z->x_rows, z->x_cols, z->x_cols,
                 z->cols);
@@ -93,7 +93,7 @@ static bool open_log(Job *s, Error *err) {
     return true;
 }
 
-// Everything that can fail for want of memory comes before the directory is made.
+// Everything that can fail for lack of memory comes before the directory is created.
 static bool begin(Job *s, int argc, const char *const *argv, Error *err) {
     const ProblemConfig *c = &s->config;
     if (!run_dir_check_new(c->out, c->overwrite, err) || !problem_run_create(&s->run, c, s->device, err))
@@ -125,7 +125,7 @@ static bool run_job(Job *s, int argc, const char *const *argv, Error *err) {
     if (!problem_config_load(c, argc - 2, argv + 2, err)) return false;
     if (c->help) return help_print_command(usage, &problem_options, example);
     if (!c->dry_run && !c->out[0])
-        return error_set(err, "say where the run goes: --out DIRECTORY (or --dry-run to see the plan only)");
+        return error_set(err, "no output directory given: --out DIR (or --dry-run to print only the plan)");
     if (!device_open(&s->device, c->device, c->threads, err) || !check_optimizer(s->device, c, err)) return false;
     s->plan = text_of(print_plan, s);
     if (!c->quiet || c->dry_run) printf("%s%s", s->plan, c->dry_run ? "" : "\n");

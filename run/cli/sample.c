@@ -20,39 +20,39 @@ typedef struct {
 
 #define OPTIONS_OF SampleOptions
 static const OptionSpec specs[] = {
-    OPTION_TEXT("prompt", prompt, "", .help = "what it begins with; -: standard input, to the last byte"),
-    OPTION_INT("tokens", tokens, "200", 1, 1e6, .help = "to add"),
-    OPTION_INT("samples", samples, "1", 1, 1e6, .help = "texts, each after a line ---"),
+    OPTION_TEXT("prompt", prompt, "", .help = "prompt; -: read it from standard input"),
+    OPTION_INT("tokens", tokens, "200", 1, 1e6, .help = "number of tokens to generate"),
+    OPTION_INT("samples", samples, "1", 1, 1e6, .help = "number of texts, each after a line ---"),
     OPTION_NUMBER("temperature", temperature, "0.8", 0, 100,
-                  .help = "below 1 safer, above 1 wilder, 0: always the likeliest"),
-    OPTION_INT("top-k", top_k, "0", 0, INT_MAX, .help = "only so many likeliest tokens; 0: all"),
+                  .help = "temperature of the softmax; 0: always the most likely token"),
+    OPTION_INT("top-k", top_k, "0", 0, INT_MAX, .help = "sample only from the K most likely tokens; 0: from all"),
     OPTION_NUMBER("top-p", top_p, "1", 0, 1,
-                  .help = "of those only the likeliest that together have this probability; 1: all"),
-    OPTION_INT64("seed", seed, "1", 0, OPTION_INT64_MAX, .help = "another one gives another text"),
-    OPTION_TEXT("vocab", vocab, "", .value = "NAME", .help = "instead of the run's own, for one that has moved"),
-    OPTION_TEXT("device", device, "auto", .value = "NAME", .help = "as in training"),
-    OPTION_INT("threads", threads, "0", 0, 65536, .help = "as in training"),
-    OPTION_FLAG("verbose", verbose, "no", .help = "the speed, on standard error"),
-    OPTION_FLAG("help", help, "no", .help = "print this"),
+                  .help = "sample only from the most likely tokens with this total probability; 1: from all"),
+    OPTION_INT64("seed", seed, "1", 0, OPTION_INT64_MAX, .help = "seed of the random numbers"),
+    OPTION_TEXT("vocab", vocab, "", .value = "NAME", .help = "path of the run's vocabulary, if it has moved"),
+    OPTION_TEXT("device", device, "auto", .value = "NAME", .help = "cpu, cuda, cuda:N or auto"),
+    OPTION_INT("threads", threads, "0", 0, 65536, .help = "CPU threads; 0: all cores available to the process"),
+    OPTION_FLAG("verbose", verbose, "no", .help = "print the speed to standard error"),
+    OPTION_FLAG("help", help, "no", .help = "print this help"),
 };
 static const OptionTable table = OPTION_TABLE(specs);
 
 static const char usage[] =
     "usage: train sample RUN [options]\n"
     "\n"
-    "Prints text that the newest checkpoint of a run writes. RUN may be a Hugging Face directory.\n";
+    "Generates text from the newest checkpoint of a run. RUN may be a Hugging Face directory.\n";
 static const char example[] = "example: train sample runs/a --prompt \"It is a truth\" --top-p 0.9\n";
 
-// All of standard input, zero-terminated behind its `size` bytes and freed by the caller. NULL with an error.
+// Reads all of standard input; zero-terminated after `size` bytes, freed by the caller. Returns NULL on errors.
 static char *read_input(size_t *size, Error *err) {
     const size_t max = 64 << 20;
     char *text = NULL;
     FILE *out = open_memstream(&text, size);
     ASSERT(out);
-    char piece[4096];
+    char buffer[4096];
     size_t n, total = 0;
-    while (total <= max && (n = fread(piece, 1, sizeof piece, stdin)) > 0) {
-        fwrite(piece, 1, n, out);
+    while (total <= max && (n = fread(buffer, 1, sizeof buffer, stdin)) > 0) {
+        fwrite(buffer, 1, n, out);
         total += n;
     }
     fclose(out);
@@ -109,6 +109,6 @@ bool command_sample(int argc, const char *const *argv, Error *err) {
     const char *run;
     if (!options_and_run(&o, &table, &run, argc - 2, argv + 2, err)) return false;
     if (o.help) return help_print_command(usage, &table, example);
-    if (!run) return error_set(err, "give one run: train sample RUN --prompt TEXT");
+    if (!run) return error_set(err, "no run given: train sample RUN --prompt TEXT");
     return load_and_sample(run, &o, err);
 }

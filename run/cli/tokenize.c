@@ -30,35 +30,36 @@ static const OptionChoice bad_document_words[] = {
 #define OPTIONS_OF TokenizeOptions
 static const OptionSpec specs[] = {
     OPTION_TEXT("vocab", vocab, "bytes", .value = "NAME",
-                .help = "bytes (a token is a byte, 256 begins a document), or a .tiktoken file: GPT-2's, "
-                        "vocab/gpt2.tiktoken, is made by scripts/get_vocab.sh"),
-    OPTION_TEXT("out", out, ".", .value = "DIR", .help = "where the shards go"),
-    OPTION_TEXT("name", name, "text", .value = "NAME", .help = "beginning of the shards' names"),
-    OPTION_ONE_OF("format", format, "auto", format_words,
-                  .help = "of all FILEs; auto: by their names and contents"),
-    OPTION_TEXT("field", field, "text", .value = "NAME", .help = "field of the JSON objects that has the text"),
+                .help = "bytes (a token per byte, 256 begins a document), or a .tiktoken file: "
+                        "scripts/get_vocab.sh downloads GPT-2's, vocab/gpt2.tiktoken"),
+    OPTION_TEXT("out", out, ".", .value = "DIR", .help = "output directory"),
+    OPTION_TEXT("name", name, "text", .value = "NAME", .help = "prefix of the shard names"),
+    OPTION_ONE_OF("format", format, "auto", format_words, .help = "format of all FILEs; auto: by name and content"),
+    OPTION_TEXT("field", field, "text", .value = "NAME", .help = "field of the JSON objects with the text"),
     OPTION_ONE_OF(
         "on-bad-document", on_bad_document, "skip-empty", bad_document_words,
-        .help = "lines of JSON to skip and count: those whose text is missing, null or empty (skip-empty), also "
-                "those that are not objects with a string (skip), none (stop)"),
+        .help = "JSON lines to skip and count: those whose text is missing, null or empty (skip-empty), also those "
+                "that are not objects with a string (skip), or none (stop)"),
     OPTION_INT64("shard-tokens", shard_tokens, "100000000", 2, INT_MAX,
-                 .help = "tokens of a training shard; documents go on in the next"),
+                 .help = "tokens per training shard; documents continue in the next one"),
     OPTION_NUMBER("val-fraction", val_fraction, "0.1", 0, 0.9,
-                  .help = "of every text, its end, goes to validation. Instead of it, and needed for lines of JSON "
-                          "and standard input:"),
+                  .help =
+                      "fraction of every text, at its end, for validation; lines of JSON and standard input need "
+                      "--val-tokens instead"),
     OPTION_INT64("val-tokens", val_tokens, "-1", -1, INT_MAX,
-                 .help = "whole documents go to validation, the first ones, until there are so many tokens"),
+                 .help = "use whole documents for validation, the first ones, up to this many tokens"),
     OPTION_INT("threads", threads, "0", 0, 1024,
-               .help = "0: all that this process may use; the shards do not depend on it"),
-    OPTION_FLAG("overwrite", overwrite, "no", .help = "replace shards of the same name"),
-    OPTION_FLAG("help", help, "no", .help = "print this"),
+               .help = "CPU threads; 0: all cores available to the process; the shards do not depend on it"),
+    OPTION_FLAG("overwrite", overwrite, "no", .help = "replace existing shards of the same name"),
+    OPTION_FLAG("help", help, "no", .help = "print this help"),
 };
 static const OptionTable table = OPTION_TABLE(specs);
 
 static const char usage[] =
     "usage: train tokenize [options] FILE...\n"
     "\n"
-    "Makes token shards of texts. A FILE is a text, which is one document, or lines of JSON with a document each\n"
+    "Converts texts to token shards. A FILE is a text, which is one document, or lines of JSON with a document "
+    "each\n"
     "(.jsonl, .ndjson, .json, or a first line that is a JSON object); both may be compressed by gzip or zstd. - "
     "is\n"
     "standard input. Every document is preceded by the end-of-text token. The validation shard is\n"
@@ -72,7 +73,7 @@ static const char examples[] =
     "web.jsonl.zst\n"
     "          xzcat web.jsonl.xz | train tokenize --format jsonl --val-tokens 0 --out corpus --name web -\n";
 
-// A line that keeps itself up to date on a terminal.
+// Updates a progress line on a terminal.
 static void show_progress(const TokenizeResult *r) {
     static double start, shown;
     double now = seconds_now();
@@ -134,10 +135,10 @@ bool command_tokenize(int argc, const char *const *argv, Error *err) {
     ASSERT(files);
     bool ok = options_from_arguments(&o, &table, files, &n_files, argc - 2, argv + 2, err);
     if (ok && o.help) help_print_command(usage, &table, examples);
-    else if (ok && n_files == 0) ok = error_set(err, "no text files given; train tokenize --help shows how");
+    else if (ok && n_files == 0) ok = error_set(err, "no text files given; see train tokenize --help");
     else if (ok && !(vocab = vocab_open(o.vocab, err))) ok = error_prefix(err, "--vocab");
     else if (ok && vocab_is_none(vocab))
-        ok = error_set(err, "--vocab none is no vocabulary to make tokens with; use bytes or a .tiktoken file");
+        ok = error_set(err, "--vocab none cannot tokenize text; use bytes or a .tiktoken file");
     else if (ok) ok = tokenize(&o, vocab, files, n_files, err);
     vocab_close(vocab);
     free(files);

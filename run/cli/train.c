@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-// One call of `train`: everything between its arguments and its exit.
+// One invocation of `train`.
 typedef struct {
     RunConfig config;
     Datasets data;
@@ -37,8 +37,7 @@ static const char *run_of(const Job *s) {
     return is_resume(s) ? s->config.resume : s->config.out;
 }
 
-// Arguments, files of options and the network of --init-from, made into a configuration; the vocabulary is opened on the
-// way.
+// Builds the configuration from arguments, files and the model of --init-from; opens the vocabulary.
 static bool configure(Job *s, int argc, const char *const *argv, Error *err) {
     RunConfig *c = &s->config;
     ConfigSources sources;
@@ -80,7 +79,7 @@ static bool open_log(Job *s, Error *err) {
     return true;
 }
 
-// Reads the first sequence of a set: shards of another vocabulary are seen before anything is made.
+// Reads the first sequence of a dataset: tokens beyond the vocabulary are an error before the run directory is created.
 static bool check_tokens(Trainer *t, const ShardSet *set, Error *err) {
     Batch batch;
     if (set->n_shards == 0) return true;
@@ -89,7 +88,7 @@ static bool check_tokens(Trainer *t, const ShardSet *set, Error *err) {
     return loader_read_at(&batch, set, 0, t->config->model.vocab_size, err);
 }
 
-// The diagnostics of an earlier process are trimmed even where this one makes none.
+// Trims the diagnostics of an earlier process even without --diagnose.
 static bool open_records(Job *s, const char *run, Error *err) {
     Trainer *t = &s->trainer;
     int64_t step = t->state.step;
@@ -112,13 +111,13 @@ static bool create_dir(Job *s, Error *err) {
     return ok;
 }
 
-// Everything that can fail for want of memory or data comes before the directory is made.
+// Everything that can fail for lack of memory or data comes before the directory is created.
 static bool begin_new(Job *s, int argc, const char *const *argv, Error *err) {
     Trainer *t = &s->trainer;
     if (!run_dir_check_new(s->config.out, s->config.overwrite, err)) return false;
     if (!trainer_create(t, &s->config, &s->data, s->device, &s->table, err)) return false;
     if (s->config.init_from[0] && !init_from_weights(&t->model, t->stream, &s->config, err)) return false;
-    if (!trainer_start_loader(t, err)) return false; // refuses sets that are too short
+    if (!trainer_start_loader(t, err)) return false; // refuses datasets that are too short
     if (!check_tokens(t, &s->data.train, err) || !check_tokens(t, &s->data.val, err)) return false;
     if (!create_dir(s, err)) return false;
     return provenance_write(&s->dir, s->device, &s->data, argc, argv, err) && open_log(s, err) &&
@@ -153,11 +152,11 @@ static bool begin_resumed(Job *s, int argc, const char *const *argv, char note[1
     if (!checkpoint_load(&t->state, &found, note, run, &parts, err)) return false;
     if (t->state.step > s->config.steps)
         return error_set(err,
-                         "%s: its checkpoint is of step %" PRId64 ", but config.conf ends the run at step %" PRId64,
+                         "%s: its checkpoint is at step %" PRId64 ", but config.conf ends the run at step %" PRId64,
                          run, t->state.step, s->config.steps);
     if (found) t->saved_step = t->state.step;
     else if (s->config.init_from[0] && !init_from_weights(&t->model, t->stream, &s->config, err))
-        return error_prefix(err, "%s has no checkpoint yet, so it starts over", run);
+        return error_prefix(err, "%s has no checkpoint yet and starts over", run);
     if (!trainer_start_loader(t, err)) return false;
     char environment[PATH_BYTES];
     path_join(environment, run, "environment.json");
@@ -166,7 +165,7 @@ static bool begin_resumed(Job *s, int argc, const char *const *argv, char note[1
     return open_log(s, err) && open_records(s, run, err) && write_resume_record(s, err);
 }
 
-static void say_end(Job *s, RunEnd end) {
+static void print_end(Job *s, RunEnd end) {
     Trainer *t = &s->trainer;
     const char *run = run_of(s);
     char loss[48] = "";
@@ -178,7 +177,7 @@ static void say_end(Job *s, RunEnd end) {
         progress_print(&t->progress, true, "target reached: step %" PRId64 ", %.1f s of training%s; %s",
                        t->state.step, t->state.elapsed_s, loss, run);
     else
-        progress_print(&t->progress, true, "stopped by %s after step %" PRId64 "; go on with --resume %s",
+        progress_print(&t->progress, true, "stopped by %s after step %" PRId64 "; continue with --resume %s",
                        end == RUN_TIME ? "--max-time" : signals_name(signals_received()), t->state.step, run);
 }
 
@@ -186,7 +185,7 @@ static bool train(int *status, Job *s, int argc, const char *const *argv, Error 
     char note[1024] = "";
     Trainer *t = &s->trainer;
     RunEnd end;
-    signals_install("finishing the step, then a checkpoint");
+    signals_install("finishing the step and writing a checkpoint");
     bool ok = is_resume(s) ? begin_resumed(s, argc, argv, note, err) : begin_new(s, argc, argv, err);
     if (!ok) return false;
     t->run = run_of(s);
@@ -202,8 +201,7 @@ static bool train(int *status, Job *s, int argc, const char *const *argv, Error 
     if (plan_copies_checkpoints(&s->memory) && !t->writer)
         progress_print(
             &t->progress, true,
-            "warning: there is no host memory for a copy of %.1f MiB, so training waits while checkpoints "
-            "are written",
+            "warning: not enough host memory for a copy of %.1f MiB: training waits while checkpoints are written",
             (double)s->memory.checkpoint_copy / 1048576);
     if (is_resume(s))
         progress_print(&t->progress, false,
@@ -216,19 +214,19 @@ static bool train(int *status, Job *s, int argc, const char *const *argv, Error 
         fprintf(s->log, "error: %s\n", err->text);
         return false;
     }
-    say_end(s, end);
+    print_end(s, end);
     *status = end == RUN_SIGNAL || end == RUN_TIME ? EXIT_STOPPED : 0;
     return true;
 }
 
 static bool check_arguments(const RunConfig *c, Error *err) {
     if (c->dry_run) return true;
-    if (c->json) return error_set(err, "--json is the form of a plan: say --dry-run too");
+    if (c->json) return error_set(err, "--json needs --dry-run: it is the format of the plan");
     if (!c->resume[0] && !c->out[0])
-        return error_set(err, "say where the run goes: --out DIRECTORY (or --dry-run to see the plan only)");
+        return error_set(err, "no output directory given: --out DIR (or --dry-run to print only the plan)");
     if (!c->train_data[0])
-        return error_set(err,
-                         "no training data: give --train-data 'DIR/NAME_train_*.bin' (train tokenize makes some)");
+        return error_set(
+            err, "no training data given: --train-data 'DIR/NAME_train_*.bin' (train tokenize creates shards)");
     return true;
 }
 

@@ -23,7 +23,7 @@ static bool check_option(char there[OPTION_TEXT_MAX], const OptionSpec *spec, co
 // Returns true for options that DIR's model determines. The vocabulary padding of a Hugging Face directory is not one
 // of them: the padding rows are zero, so the run may choose their number.
 static bool is_model_option(const OptionSpec *spec, const char *dir) {
-    return strcmp(option_section(&run_options, spec), "Network") == 0 &&
+    return strcmp(option_section(&run_options, spec), "Model") == 0 &&
            !(strcmp(spec->name, "vocab-padded") == 0 && hf_is_directory(dir));
 }
 

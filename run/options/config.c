@@ -9,9 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-// Tokens of the micro-batch chosen for --micro-batch 0. Where a network is so narrow that SMALL_TOKENS of its widest
-// activation have CACHED elements or fewer, an operation's output is still in the cache when the next one reads it.
-enum { MICRO_BATCH_TOKENS = 4096, SMALL_TOKENS = 1024, CACHED = 1 << 19 };
+// Tokens of the micro-batch for --micro-batch 0. If SMALL_TOKENS rows of the widest activation have at most
+// CACHE_ELEMENTS elements, the output of an operation is still in the cache when the next one reads it.
+enum { MICRO_BATCH_TOKENS = 4096, SMALL_TOKENS = 1024, CACHE_ELEMENTS = 1 << 19 };
 
 static const OptionNames names = {.table = &run_options, .optimizers = true};
 
@@ -33,13 +33,12 @@ Type config_type(DtypeChoice dtype, const Device *device) {
 bool config_check_device(const ModelConfig *model, DtypeChoice dtype, const Device *device, Error *err) {
     const LayerOps *ops = layer_ops(device, config_type(dtype, device));
     if (!ops)
-        return error_set(err, "--dtype %s: %s has no operations in it; use --dtype f32",
+        return error_set(err, "--dtype %s is not supported by %s; use --dtype f32",
                          dtype == DTYPE_BF16 ? "bf16" : "f32", device->name);
     if (ops->max_head_dim == 0 || model->head_dim <= ops->max_head_dim) return true;
     return error_set(err,
-                     "heads of %d are too wide for %s, which takes up to %d; use more of them (--n-head, "
-                     "--head-dim), or --device cpu",
-                     model->head_dim, device->name, ops->max_head_dim);
+                     "--head-dim %d exceeds the %d that %s supports; use more heads (--n-head), or --device cpu",
+                     model->head_dim, ops->max_head_dim, device->name);
 }
 
 BatchShape config_batch_shape(const RunConfig *c) {
@@ -47,7 +46,7 @@ BatchShape config_batch_shape(const RunConfig *c) {
         .B = c->micro_batch, .T = c->seq_len, .use = USE_TRAINING, .recompute = (Recompute)c->recompute};
 }
 
-// The token that begins a document, for --align-documents.
+// Determines the token that begins a document, for --align-documents.
 static bool derive_document_token(RunConfig *config, const Vocab *vocab, Error *err) {
     enum { GPT2_END_OF_TEXT = 50256 };
     int size = config->model.vocab_size;
@@ -57,20 +56,22 @@ static bool derive_document_token(RunConfig *config, const Vocab *vocab, Error *
     if (config->document_token < 0 && vocab) config->document_token = vocab_end_of_text(vocab);
     if (config->document_token < 0 && size > GPT2_END_OF_TEXT) config->document_token = GPT2_END_OF_TEXT;
     if (config->document_token < 0)
-        return error_set(err, "--align-documents: which token begins a document? Give --document-token or --vocab");
+        return error_set(
+            err,
+            "--align-documents needs to know the token that begins a document: set --document-token or --vocab");
     if (config->document_token >= size)
-        return error_set(err, "--document-token %d is not one of the %d tokens there are", config->document_token,
+        return error_set(err, "--document-token %d is not in the vocabulary of %d tokens", config->document_token,
                          size);
     return true;
 }
 
-// Fills in what of the network follows from other options.
-static bool derive_network(RunConfig *config, const Vocab *vocab, Error *err) {
+// Sets the model options that are derived from others.
+static bool derive_model(RunConfig *config, const Vocab *vocab, Error *err) {
     ModelConfig *m = &config->model;
     if (m->n_kv_head == 0) m->n_kv_head = m->n_head;
     if (m->head_dim == 0) {
         if (m->d_model % m->n_head != 0)
-            return error_set(err, "--d-model %d is not a multiple of --n-head %d; change one, or give --head-dim",
+            return error_set(err, "--d-model %d is not a multiple of --n-head %d; change one, or set --head-dim",
                              m->d_model, m->n_head);
         m->head_dim = m->d_model / m->n_head;
     }
@@ -82,7 +83,7 @@ static bool derive_network(RunConfig *config, const Vocab *vocab, Error *err) {
         config->norm_bias = m->norm == NORM_LAYERNORM && m->biases == BIASES_ALL ? NORM_BIAS_YES : NORM_BIAS_NO;
     m->norm_bias = config->norm_bias == NORM_BIAS_YES;
     if (m->vocab_size == 0) {
-        if (!vocab) return error_set(err, "config.conf has no vocab-size: it is not what a run has written");
+        if (!vocab) return error_set(err, "config.conf has no vocab-size: it was not written by a run");
         m->vocab_size = vocab_is_none(vocab) ? 50257 : vocab_size(vocab);
     }
     if (m->vocab_padded == 0) {
@@ -103,8 +104,8 @@ static bool derive_batch(RunConfig *config, Error *err) {
         return error_set(err, "--steps %" PRId64 " of %" PRId64 " tokens each are too many", config->steps,
                          config_step_tokens(config));
     if (config->micro_batch == 0) {
-        int b = 1,
-            tokens = (int64_t)config->model.d_ff * SMALL_TOKENS <= CACHED ? SMALL_TOKENS : MICRO_BATCH_TOKENS;
+        int b = 1, tokens = (int64_t)config->model.d_ff * SMALL_TOKENS <= CACHE_ELEMENTS ? SMALL_TOKENS
+                                                                                         : MICRO_BATCH_TOKENS;
         for (int d = 1; d <= config->batch_size && (int64_t)d * config->seq_len <= tokens; d++)
             if (config->batch_size % d == 0) b = d;
         config->micro_batch = b;
@@ -116,8 +117,8 @@ static bool derive_batch(RunConfig *config, Error *err) {
     return true;
 }
 
-// Names and patterns of files are stored absolute, so that a run can be resumed from any directory. Those of data may be several,
-// with commas between them.
+// Paths and patterns are stored absolute, so that a run can be resumed from any directory. Data options may have several,
+// separated by commas.
 static bool make_absolute(char *patterns, bool several, Error *err) {
     char cwd[OPTION_TEXT_MAX], full[OPTION_TEXT_MAX];
     size_t used = 0;
@@ -136,8 +137,26 @@ static bool make_absolute(char *patterns, bool several, Error *err) {
     return true;
 }
 
+static void add_note(RunConfig *config, const char *note) {
+    size_t used = strlen(config->note);
+    snprintf(config->note + used, sizeof config->note - used, "%s%s", used ? "; " : "", note);
+}
+
+// Notes what is legal but probably not intended.
+static void note_surprises(RunConfig *config) {
+    char note[256];
+    const Schedule *hidden = &config->groups[GROUP_HIDDEN].schedule;
+    if (hidden->warmup >= config->steps) {
+        snprintf(note, sizeof note,
+                 "--warmup %" PRId64 " is not over after --steps %" PRId64 ": the learning rate stays below --lr",
+                 hidden->warmup, config->steps);
+        add_note(config, note);
+    }
+}
+
 bool config_resolve(RunConfig *config, const Vocab *vocab, Error *err) {
-    return derive_network(config, vocab, err) && derive_document_token(config, vocab, err) &&
+    note_surprises(config);
+    return derive_model(config, vocab, err) && derive_document_token(config, vocab, err) &&
            derive_batch(config, err) && make_absolute(config->init_from, false, err) &&
            make_absolute(config->train_data, true, err) && make_absolute(config->val_data, true, err) &&
            make_absolute(config->hellaswag, false, err) &&
@@ -157,7 +176,8 @@ static bool read_run(Settings *file, const char *dir, Error *err) {
     snprintf(path, sizeof path, "%s/config.conf", dir);
     if (access(dir, F_OK) != 0) return error_set(err, "there is no run %s", dir);
     if (access(path, F_OK) != 0)
-        return error_set(err, "%s is not a run, or ended before it began: it has no config.conf", dir);
+        return error_set(err, "%s is not a run directory, or the run ended before it began: it has no config.conf",
+                         dir);
     return settings_from_file(file, path, &names, err);
 }
 
@@ -167,7 +187,7 @@ bool config_read(ConfigSources *sources, int argc, const char *const *argv, Erro
     const Setting *resume = settings_find(&sources->arguments, "resume");
     if (!resume) return config_read_files(&sources->file, &sources->arguments, &names, err);
     if (settings_find(&sources->arguments, "config"))
-        return error_set(err, "--config cannot be given with --resume: the run keeps its own");
+        return error_set(err, "--config cannot be used with --resume: the run keeps its configuration");
     return read_run(&sources->file, resume->text, err);
 }
 
@@ -186,8 +206,8 @@ static bool check_tied_head(const Settings *settings, Error *err) {
         const Setting *s = &settings->items[i];
         if (!s->option || s->group != GROUP_HEAD) continue;
         error_set(err,
-                  "--%s: the head is tied to the token embedding, whose options govern it; use the embed- "
-                  "options, or --tied-head no",
+                  "--%s: the head is tied to the token embedding and has its optimizer; use the embed- options, or "
+                  "--no-tied-head",
                   s->name);
         return setting_error(err, s);
     }
@@ -216,13 +236,13 @@ static bool check_override(const RunConfig *run, const RunConfig *config, const 
     char before[OPTION_TEXT_MAX], now[OPTION_TEXT_MAX];
     if (s->spec && s->spec->on_resume) return true;
     if (!s->spec || s->spec->not_stored)
-        return error_set(err, "--%s cannot be given with --resume: the run keeps its own", s->name);
+        return error_set(err, "--%s cannot be used with --resume: the run keeps its own", s->name);
     option_text(before, sizeof before, run, s->spec);
     option_text(now, sizeof now, config, s->spec);
     if (strcmp(before, now) == 0) return true;
     return error_set(err,
-                     "--%s %s cannot be changed on --resume (the run has %s): the run would no longer be the "
-                     "one it was; start a new one with --config %s/config.conf",
+                     "--%s %s cannot be changed on --resume (the run has %s): the run would no longer be "
+                     "reproducible; start a new one with --config %s/config.conf",
                      s->name, now, before[0] ? before : "none", config->resume);
 }
 

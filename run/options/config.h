@@ -1,5 +1,5 @@
-// run/options/config.h - everything a run is made of, as one struct, and where it comes from: defaults, a configuration
-// file, the command line (in this order, later over earlier). Nothing but configuration files is opened here.
+// run/options/config.h - the complete configuration of a run as one struct, and its sources: defaults, configuration
+// files and the command line, in this order, later ones overriding. Opens no other files.
 #ifndef POLAR_RUN_OPTIONS_CONFIG_H
 #define POLAR_RUN_OPTIONS_CONFIG_H
 
@@ -25,7 +25,7 @@ typedef struct {
 
     // Training
     int64_t seed, steps;
-    char init_from[OPTION_TEXT_MAX];      // a run or a Hugging Face directory; "": initial weights are drawn
+    char init_from[OPTION_TEXT_MAX];      // a run or a Hugging Face directory; "": random initial weights
     int batch_size, micro_batch, seq_len; // sequences per step, per micro-batch; tokens per sequence
     bool micro_batch_open;                // --micro-batch 0: a device may choose a larger one
     int recompute;                        // Recompute
@@ -37,10 +37,10 @@ typedef struct {
 
     // Data
     char train_data[OPTION_TEXT_MAX], val_data[OPTION_TEXT_MAX], hellaswag[OPTION_TEXT_MAX];
-    char vocab[OPTION_TEXT_MAX]; // as vocab_open takes it
+    char vocab[OPTION_TEXT_MAX]; // argument of vocab_open
     int shard_tail;              // ShardTail
     bool align_documents;
-    int document_token; // -1: not known, nor needed
+    int document_token; // -1: unknown and not needed
     int64_t val_tokens;
 
     // Reports
@@ -51,17 +51,17 @@ typedef struct {
     char sample_prompt[OPTION_TEXT_MAX];
 
     ModelConfig model;
-    int norm_bias; // what --norm-bias said: NORM_BIAS_AUTO before it is resolved into model.norm_bias
+    int norm_bias; // value of --norm-bias; resolved into model.norm_bias
 
-    ParamGroupOptions groups[GROUP_COUNT]; // GROUP_HEAD's are of no account where the head is tied
-    char note[1024];                       // what the user should know about how this came about; "" if nothing
+    ParamGroupOptions groups[GROUP_COUNT]; // GROUP_HEAD is unused if the head is tied
+    char note[1024];                       // a note for the user on how options were resolved; "" if none
 } RunConfig;
 
 // The options of `train` itself; those of the optimizers come from their registry.
 extern const OptionTable run_options;
 
-// What was said: in the files of --config, later over earlier, or the configuration of the run that is resumed, and on the
-// command line.
+// The settings as the user wrote them: in the files of --config (later ones override earlier ones) or in the configuration
+// of the resumed run, and on the command line.
 typedef struct {
     Settings file, arguments;
 } ConfigSources;
@@ -75,36 +75,36 @@ void config_sources_free(ConfigSources *sources);
 bool config_add_argument(ConfigSources *sources, const char *name, const char *text, const char *origin,
                          Error *err);
 
-// The options as they were said, over the defaults. Errors: anything out of range.
+// Builds the configuration from the settings over the defaults. Errors: any value out of range.
 bool config_build(RunConfig *config, const ConfigSources *sources, Error *err);
 
-// Fills in what follows from other options, so that the effective configuration says it. `vocab` is that of --vocab; it may
-// be NULL for the configuration of a run, which says what followed from it. Errors: anything contradictory.
+// Sets the options that are derived from others, so that the effective configuration is explicit. `vocab` is that of --vocab; it
+// may be NULL for the configuration of a run, which has all derived values. Errors: contradictory options.
 bool config_resolve(RunConfig *config, const Vocab *vocab, Error *err);
 
-// Refuses arguments that would change the course of the run that is resumed; config is resolved.
+// Refuses arguments that would change the results of the resumed run; config is resolved.
 bool config_check_resume(const RunConfig *config, const ConfigSources *sources, Error *err);
 
-// Reads a run's own configuration, DIR/config.conf, as resolved.
+// Reads the resolved configuration of a run, DIR/config.conf.
 bool config_load_run(RunConfig *config, const char *dir, Error *err);
 
-// Writes the effective configuration: as --config it reproduces the run.
+// Writes the effective configuration; used as --config it reproduces the run.
 void config_print(FILE *out, const RunConfig *config);
 
-// What other commands that train share with `train`: a table of their own with the optimizers' options beside it.
-// Adds what stands in the files of --config, which may be given several times: in the order given, later over earlier.
+// For other commands that train, with an option table of their own beside the optimizers' options: adds the settings of all
+// --config files, in the order given.
 bool config_read_files(Settings *all, const Settings *arguments, const OptionNames *known, Error *err);
-// Part of config_print: the table's options.
+// Prints the options of a table, as config_print does.
 void config_print_table(FILE *out, const void *base, const OptionTable *table);
 
-// How the run reads its training data.
+// Returns the loader configuration of the run.
 LoaderConfig config_loader(const RunConfig *config);
 
-// The type of a network on a device, and whether the device can run the network in it.
+// The type of the model on a device; and a check that the device supports the model in it.
 Type config_type(DtypeChoice dtype, const Device *device);
 bool config_check_device(const ModelConfig *model, DtypeChoice dtype, const Device *device, Error *err);
 
-// What the network's activations are made for.
+// The batch shape that the activations are allocated for.
 BatchShape config_batch_shape(const RunConfig *config);
 
 static inline int64_t config_step_tokens(const RunConfig *config) {

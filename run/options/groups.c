@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-// The last that was said for an option of a group; NULL if nothing was.
+// The last setting of a group's option; NULL if there is none.
 static const Setting *find_last(const Settings *settings, ParamGroup group, const char *option) {
     for (int i = settings->count - 1; i >= 0; i--) {
         const Setting *s = &settings->items[i];
@@ -11,7 +11,7 @@ static const Setting *find_last(const Settings *settings, ParamGroup group, cons
     return NULL;
 }
 
-// The command line's word, else the file's.
+// The value set for a group's option; the command line overrides the configuration file.
 static const Setting *find_setting(const Settings *file, const Settings *arguments, ParamGroup group,
                                    const char *option) {
     const Setting *s = find_last(arguments, group, option);
@@ -22,19 +22,19 @@ static bool is_schedule_option(const Setting *s) {
     return option_find(&schedule_options, s->option) != NULL;
 }
 
-// Whether a setting is an option of the group's optimizer.
+// Returns true if a setting is an option of the group's optimizer.
 static bool is_optimizer_option(const Setting *s, ParamGroup group) {
     return s->option && s->group == group && !is_schedule_option(s) && strcmp(s->option, "optimizer") != 0;
 }
 
-// Sets an option from a setting; errors name it as it was said.
+// Sets an option from a setting; errors name it as the user wrote it.
 static bool set_option(void *base, const OptionSpec *row, const Setting *s, Error *err) {
     OptionSpec option = *row;
     option.name = s->name;
     return option_set(base, &option, s->text, err) || setting_error(err, s);
 }
 
-// What was said for the hidden matrices, then for the group itself.
+// A group's own settings override those of the hidden matrices.
 static bool resolve_schedule(Schedule *schedule, ParamGroup group, const Settings *file, const Settings *arguments,
                              Error *err) {
     *schedule = (Schedule){0};
@@ -70,17 +70,17 @@ static bool has_options(const Settings *settings, ParamGroup group) {
     return false;
 }
 
-// What was not given for a group is as it was given for the hidden matrices, where these have the same optimizer. Only the
-// decay of gains and biases is not: what most published runs call weight decay leaves them alone.
-static void take_over(ParamGroupOptions *options, const ParamGroupOptions *hidden, ParamGroup group) {
+// Options not set for a group are inherited from the hidden matrices if these have the same optimizer, except the weight
+// decay of gains and biases: most published runs do not decay them.
+static void inherit_options(ParamGroupOptions *options, const ParamGroupOptions *hidden, ParamGroup group) {
     char text[OPTION_TEXT_MAX];
     Error err;
     for (int i = 0; i < optimizer_option_count(options->def); i++) {
         const char *name = optimizer_option(options->def, i).name;
         bool no_decay = group == GROUP_VECTOR && strcmp(name, "weight-decay") == 0;
-        bool taken = hidden->def == options->def && hidden->given >> i & 1;
-        if (options->given >> i & 1 || (!no_decay && !taken)) continue;
-        if (taken) param_group_text(text, sizeof text, hidden, i);
+        bool inherited = hidden->def == options->def && hidden->given >> i & 1;
+        if (options->given >> i & 1 || (!no_decay && !inherited)) continue;
+        if (inherited) param_group_text(text, sizeof text, hidden, i);
         ASSERT(param_group_set(options, name, no_decay ? "0" : text, &err));
     }
 }
@@ -103,12 +103,11 @@ static bool resolve_group(ParamGroupOptions groups[GROUP_COUNT], char note[1024]
     } else if (has_options(file, group)) {
         size_t used = strlen(note);
         snprintf(note + used, 1024 - used,
-                 "%sthe %s options in %s are for %s and left out for %s, which starts from its defaults",
-                 used ? "; " : "", group_name(group), config ? config->text : "the file", file_optimizer,
-                 def->name);
+                 "%sthe %s options in %s are for %s and ignored: %s starts from its defaults", used ? "; " : "",
+                 group_name(group), config ? config->text : "the file", file_optimizer, def->name);
     }
     if (!apply(options, arguments, group, err)) return false;
-    if (group != GROUP_HIDDEN) take_over(options, &groups[GROUP_HIDDEN], group);
+    if (group != GROUP_HIDDEN) inherit_options(options, &groups[GROUP_HIDDEN], group);
     return resolve_schedule(&options->schedule, group, file, arguments, err);
 }
 
@@ -117,7 +116,7 @@ bool groups_resolve(ParamGroupOptions groups[GROUP_COUNT], char note[1024], cons
     note[0] = 0;
     for (int g = 0; g < GROUP_COUNT; g++)
         if (!resolve_group(groups, note, (ParamGroup)g, file, arguments, err)) return false;
-    // Only now, so that the others took over what was said and not what followed from it.
+    // Last, so that groups inherit what the user set and not what was derived from it.
     for (int g = 0; g < GROUP_COUNT; g++)
         if (groups[g].def->resolve) groups[g].def->resolve(&groups[g]);
     return true;

@@ -4,10 +4,10 @@
 
 #include "run/options/settings.h"
 
-// The options of all groups. A group whose optimizer is the hidden matrices' takes over what was said for those and
-// not for itself; schedules are taken over always, the weight decay of vectors never: it is 0 unless it is given for
-// them. A file's options are for the optimizer the file names: where the command line chooses another one they are left
-// out, which `note` says.
+// Resolves the options of all groups. A group with the same optimizer as the hidden matrices inherits what is set for
+// those and not for itself; schedules are always inherited, the weight decay of vectors never: it is 0 unless set. The
+// options in a file are for the optimizer that the file names: if the command line chooses another one, they are
+// ignored, and `note` says so.
 bool groups_resolve(ParamGroupOptions groups[GROUP_COUNT], char note[1024], const Settings *file,
                     const Settings *arguments, Error *err);
 

@@ -10,8 +10,8 @@
 
 // ------------------------------------------------------------------------------------------------ names
 
-// The i-th option that a group of parameters can have; what several optimizers have comes once for each of them. False
-// behind the last.
+// Sets *option to the i-th option of a parameter group; options of several optimizers are repeated. Returns false after the
+// last one.
 static bool group_option(OptionSpec *option, int i) {
     int n;
     const OptimizerDef *const *defs = optimizer_registry(&n);
@@ -36,8 +36,8 @@ static bool find_group_option(OptionSpec *option, const char *name) {
     return false;
 }
 
-// Takes a name apart: a row of the table, or the prefix of a group, the empty one last, and an option of it. False where
-// it is none of these.
+// Resolves a name: a row of the table, or a group prefix (the empty one last) and an option of that group. Returns false if it
+// is neither.
 static bool find_name(Setting *setting, bool *is_flag, const OptionNames *names, const char *name) {
     OptionSpec option;
     *setting = (Setting){.spec = option_find(names->table, name)};
@@ -57,17 +57,17 @@ static bool find_name(Setting *setting, bool *is_flag, const OptionNames *names,
 }
 
 static bool unknown_name(const OptionNames *names, const char *name, Error *err) {
-    enum { MOST = 1024, ROOM = 64 };
-    char(*text)[ROOM] = malloc(MOST * sizeof *text);
-    const char **all = malloc(MOST * sizeof *all);
+    enum { MAX_NAMES = 1024, NAME_BYTES = 64 };
+    char(*text)[NAME_BYTES] = malloc(MAX_NAMES * sizeof *text);
+    const char **all = malloc(MAX_NAMES * sizeof *all);
     ASSERT(text && all);
     int n = 0;
     OptionSpec option;
     for (; n < names->table->n_specs; n++) all[n] = names->table->specs[n].name;
     for (int g = 0; g < GROUP_COUNT && names->optimizers; g++)
         for (int i = 0; group_option(&option, i); i++, n++) {
-            ASSERT(n < MOST - 1);
-            snprintf(text[n], ROOM, "%s%s", group_prefix((ParamGroup)g), option.name);
+            ASSERT(n < MAX_NAMES - 1);
+            snprintf(text[n], NAME_BYTES, "%s%s", group_prefix((ParamGroup)g), option.name);
             all[n] = text[n];
         }
     all[n++] = "help";
@@ -134,8 +134,8 @@ bool settings_apply(void *base, const Settings *settings, Error *err) {
 
 // ------------------------------------------------------------------------------------------------ command line
 
-// Adds what one argument says, `name` and the text behind its equals sign if it has one; *used: it took the next
-// argument too.
+// Adds the setting of one argument, `name` with the text after its equals sign, if any. *used: the next argument was its
+// value.
 static bool add_argument(Settings *settings, bool *used, const char *name, const char *equals, const char *next,
                          const OptionNames *names, Error *err) {
     Setting found;
@@ -210,8 +210,8 @@ bool options_and_run(void *base, const OptionTable *table, const char **run, int
 
 // ---------------------------------------------------------------------------------------------------- files
 
-// Unquotes in place the value that begins at `text`; false on a stray quote or escape. What follows it on the line
-// may only be a comment.
+// Unquotes the value at `text` in place; returns false on a stray quote or escape. Only a comment may follow it on the
+// line.
 static bool parse_value(char *text) {
     char *out = text, *in = text;
     if (*in != '"') {
@@ -240,7 +240,7 @@ static bool parse_value(char *text) {
     return true;
 }
 
-// A line of the file whose settings begin at `first`.
+// Parses one line. The settings of this file begin at index `first`.
 static bool parse_line(Settings *settings, int first, char *line, const char *path, int number,
                        const OptionNames *names, Error *err) {
     char origin[OPTION_TEXT_MAX + 32];
@@ -262,7 +262,7 @@ static bool parse_line(Settings *settings, int first, char *line, const char *pa
     if (!settings_add(settings, names, line, value, origin, err)) return false;
     const Setting *s = &settings->items[settings->count - 1];
     if (!s->spec || !s->spec->not_stored) return true;
-    return error_set(err, "%s: '%s' belongs on the command line, not into a file", origin, line);
+    return error_set(err, "%s: '%s' is only allowed on the command line, not in a file", origin, line);
 }
 
 bool settings_from_file(Settings *settings, const char *path, const OptionNames *names, Error *err) {

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PIECE = 1 << 16 }; // elements on their way from the device
+enum { CHUNK = 1 << 16 }; // elements copied from the device at a time
 
 struct Diagnose {
     const Model *model;
@@ -15,8 +15,8 @@ struct Diagnose {
     OptimizerMatrix *matrices;
     int n_matrices;
     float *before; // (elements) host: the weights before the step
-    double *x;     // (rows, cols) host: the matrix at hand, room for the largest
-    float piece[PIECE];
+    double *x;     // (rows, cols) host: the current matrix; sized for the largest
+    float piece[CHUNK];
     MatrixStats stats;
     Metrics records;
 };
@@ -55,7 +55,7 @@ Diagnose *diagnose_create(const Model *model, const Optimizer *optimizer,
     d->x = malloc((size_t)most * sizeof *d->x);
     bool ok = matrix_stats_create(&d->stats, model->device, most, rows, cols);
     if (!ok || !d->matrices || !d->before || !d->x) {
-        error_set(err, "out of memory for --diagnose, which needs %.1f MiB",
+        error_set(err, "out of memory: --diagnose needs %.1f MiB",
                   (double)diagnose_memory(&model->table) / (1 << 20));
         diagnose_free(d);
         return NULL;
@@ -86,18 +86,18 @@ void diagnose_before(Diagnose *d, Stream *stream) {
     stream_synchronize(stream);
 }
 
-// x (n) from floats of device memory.
+// Copies n floats from device memory to x in double.
 static void read_matrix(Diagnose *d, Stream *stream, const void *from, int64_t n) {
-    for (int64_t at = 0; at < n; at += PIECE) {
-        int64_t count = n - at < PIECE ? n - at : PIECE;
+    for (int64_t at = 0; at < n; at += CHUNK) {
+        int64_t count = n - at < CHUNK ? n - at : CHUNK;
         device_copy(stream, d->piece, (const float *)from + at, (size_t)count * sizeof *d->piece);
         stream_synchronize(stream);
         for (int64_t i = 0; i < count; i++) d->x[at + i] = (double)d->piece[i];
     }
 }
 
-// x (n), the weights after the step, becomes the update U that led there from w. With cautious decay U and W do not
-// differ in sign just where U + rate W and W do not.
+// Replaces x (n), the weights after the step, by the update U from the weights w before it. With cautious decay, U and W have
+// the same sign exactly where U + rate W and W do.
 static void update_from_weights(double *x, const float *w, int64_t n, double lr, WeightDecay decay) {
     for (int64_t i = 0; i < n; i++) {
         double weight = (double)w[i], change = (weight - x[i]) / lr;

@@ -21,7 +21,7 @@ void matrix_stats_free(MatrixStats *stats, Device *device) {
     if (stats->values_device) device_free(device, stats->values_device);
 }
 
-// Norms of the rows; returns <x, weight> / (||x|| ||weight||).
+// Computes the row norms; returns <x, weight> / (||x|| ||weight||).
 static double measure_rows(double *norms, const double *x, const float *weight, int64_t rows, int64_t cols) {
     double dot = 0, x_squares = 0, weight_squares = 0;
     for (int64_t r = 0; r < rows; r++) {

@@ -35,7 +35,7 @@ void forward_losses(double *losses, const Forward *f, const Batch *host) {
     model_read_losses(losses, f->model, f->stream, n);
 }
 
-// Sums over the sequences so far: of their losses S and lengths L, and what the variance of a ratio of sums needs.
+// Sums over the sequences so far: losses S, lengths L, and their products for the variance of a ratio of sums.
 typedef struct {
     double s, l, ss, sl, ll;
     int64_t n;
@@ -49,8 +49,8 @@ static void add_sequence(Sums *sums, const double *losses, int length) {
     sums->n++;
 }
 
-// The tokens of a sequence are not independent of each other, so the sequences are what is drawn: the variance of the
-// ratio sum S / sum L is n / (n - 1) sum (S - ratio L)^2 / (sum L)^2 (Cochran 1977, eq. 6.13).
+// Tokens of a sequence are not independent: sequences, not tokens, are the sampling unit. The variance of the ratio
+// sum S / sum L is n / (n - 1) sum (S - ratio L)^2 / (sum L)^2 (Cochran 1977, eq. 6.13).
 static double standard_error(const Sums *sums) {
     double ratio = sums->s / sums->l, n = (double)sums->n;
     double squares = sums->ss - 2 * ratio * sums->sl + ratio * ratio * sums->ll;
@@ -68,7 +68,7 @@ bool evaluate_loss(ValidationResult *result, bool *complete, const Forward *f, c
     *complete = true;
     *result = (ValidationResult){0};
     for (int64_t at = 0; at < v->tokens && ok && *complete;) {
-        // Full sequences first, then one shorter one for what is left.
+        // Full sequences first, then a shorter one for the rest.
         int64_t left = v->tokens - at, sequences = left / T;
         int B = sequences > v->batch ? v->batch
                 : sequences > 0      ? (int)sequences

@@ -8,13 +8,13 @@
 enum { SMALLEST = 256, LARGEST = 8192, TIMES = 3, PATTERN = 4096 };
 static const double LONG_ENOUGH_MS = 2;
 
-// Random numbers in [-1, 1), repeated: zeros would cost less power than data do, and so run faster.
+// Fills with repeated random numbers in [-1, 1): zeros would take less power and so run faster.
 static void fill(Stream *stream, void *matrix, Type type, int64_t n) {
     size_t element = type_size(type), bytes = (size_t)(n * n) * element;
     float *pattern = malloc(PATTERN * sizeof *pattern);
     ASSERT(pattern);
     for (int i = 0; i < PATTERN; i++) pattern[i] = (float)(2 * random_uniform(1, RANDOM_TEST, (uint64_t)i) - 1);
-    if (type == TYPE_BF16) // the upper half of a float, in place: it never overtakes those still to be read
+    if (type == TYPE_BF16) // the upper half of each float, in place
         for (int i = 0; i < PATTERN; i++) memcpy((char *)pattern + 2 * i, (char *)&pattern[i] + 2, 2);
     size_t filled = PATTERN * element < bytes ? PATTERN * element : bytes;
     device_copy(stream, matrix, pattern, filled);
@@ -26,8 +26,8 @@ static void fill(Stream *stream, void *matrix, Type type, int64_t n) {
     }
 }
 
-// The best of a few products of (n, n) matrices, in milliseconds; 0: no memory.
-static double product_ms(Device *device, Stream *stream, Type type, int64_t n) {
+// Returns the best time of a few GEMMs of (n, n) matrices in milliseconds; 0: out of memory.
+static double gemm_ms(Device *device, Stream *stream, Type type, int64_t n) {
     size_t bytes = (size_t)(n * n) * type_size(type);
     void *in = device_alloc(device, bytes), *out = device_alloc(device, bytes);
     Event *from = event_create(device), *to = event_create(device);
@@ -47,7 +47,7 @@ static double product_ms(Device *device, Stream *stream, Type type, int64_t n) {
                         .ldb = n,
                         .c = out,
                         .ldc = n};
-        for (int i = 0; i <= TIMES; i++) { // the first one warms up
+        for (int i = 0; i <= TIMES; i++) { // the first one is the warm-up
             event_record(from, stream);
             device_gemm(stream, &g);
             event_record(to, stream);
@@ -67,7 +67,7 @@ double peak_product_rate(Device *device, Type type) {
     Stream *stream = stream_create(device);
     double rate = 0;
     for (int64_t n = SMALLEST; n <= LARGEST; n *= 2) {
-        double ms = product_ms(device, stream, type, n);
+        double ms = gemm_ms(device, stream, type, n);
         if (ms > 0) rate = 2e3 * (double)n * (double)n * (double)n / ms;
         if (ms == 0 || ms >= LONG_ENOUGH_MS) break;
     }

@@ -1,10 +1,10 @@
-// run/training/gemm_peak.h - what a device can do at best: the measure of a run's speed.
+// run/training/gemm_peak.h - the rate of large GEMMs on a device.
 #ifndef POLAR_RUN_TRAINING_GEMM_PEAK_H
 #define POLAR_RUN_TRAINING_GEMM_PEAK_H
 
 #include "device/device.h"
 
-// FLOP/s of a large product of square matrices of `type`, measured: sizes are doubled until one product takes long
-// enough for the clock, and the best of a few counts. Some tens of milliseconds. 0: no memory for it.
+// Measures the FLOP/s of a large GEMM of square matrices of `type`: doubles the size until one GEMM takes long enough for the
+// clock, and takes the best of a few. Takes some tens of milliseconds. Returns 0 if out of memory.
 double peak_product_rate(Device *device, Type type);
 #endif

@@ -26,10 +26,10 @@ bool hellaswag_check(const Hellaswag *set, const char *path, const ModelConfig *
 
 // A context with one of its endings.
 typedef struct {
-    int example, ending, length; // tokens that are read: all but the last
+    int example, ending, length; // input tokens: all but the last
 } Row;
 
-// The longest first, so that rows of a batch are of about one length, and memory and time left are known at once.
+// The longest first, so that the rows of a batch have similar lengths and the estimates of memory and time hold.
 static int longest_first(const void *a, const void *b) {
     const Row *x = a, *y = b;
     if (x->length != y->length) return y->length - x->length;
@@ -49,7 +49,7 @@ static Row *make_rows(const Hellaswag *set) {
     return rows;
 }
 
-// Row b of a batch: the tokens, targets where an ending's token is predicted, and nothing behind.
+// Fills row b of a batch: tokens, targets only for the ending, and padding.
 static void fill_row(Batch *batch, int b, const Hellaswag *set, const Row *row) {
     const HellaswagExample *e = &set->examples[row->example];
     const uint16_t *ending = e->endings[row->ending];
@@ -73,7 +73,7 @@ static void score_rows(double *scores, double *losses, const Forward *f, const H
     }
 }
 
-// Sums of the negative log-likelihoods of all endings (n_examples, 4). False when a signal ended it early.
+// Sums the negative log-likelihoods of all endings (n_examples, 4). Returns false if a signal ended it early.
 static bool score_all(double *scores, const Forward *f, const Hellaswag *set, Meter *meter) {
     int64_t positions = (int64_t)f->model->shape.B * f->model->shape.T, done = 0, all = 0;
     int n = HELLASWAG_ENDINGS * set->n_examples, at = 0;

@@ -1,4 +1,4 @@
-// The loop of a run: steps, and what is due between them.
+// The training loop: steps, evaluations, samples, checkpoints and log records.
 #include "run/training/trainer.h"
 
 #include "base/nvtx.h"
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-static const double LOSS_DECAY = 0.99; // of the running mean that --loss-jump is measured from
+static const double LOSS_DECAY = 0.99; // decay of the moving average for --loss-jump
 
 static const char *run_end_name(RunEnd end) {
     static const char *const names[] = {"finished", "target", "time", "signal"};
@@ -56,7 +56,7 @@ static bool evaluate(bool *complete, Trainer *t, Error *err) {
     return end_record(&w, t, err);
 }
 
-static bool evaluate_hellaswag_now(bool *complete, Trainer *t, Error *err) {
+static bool evaluate_hellaswag(bool *complete, Trainer *t, Error *err) {
     nvtx_push("HellaSwag", t->state.step);
     HellaswagResult result = trainer_hellaswag(complete, t);
     nvtx_pop();
@@ -101,15 +101,15 @@ static bool sample(bool *complete, Trainer *t, Error *err) {
     return ok;
 }
 
-// Makes the evaluations and the sample that are due; leaves them for later when a signal came in between.
-static bool report(Trainer *t, Error *err) {
+// Runs the evaluations and the sample that are due; postpones them if a signal was received.
+static bool run_due_evaluations(Trainer *t, Error *err) {
     int64_t step = t->state.step;
     bool last = step == t->config->steps, complete = true;
     if (t->state.reported || signals_received()) return true;
     if (t->data->val.n_shards && (step == 0 || last || is_due(step, t->config->eval_every)))
         if (!evaluate(&complete, t, err)) return false;
     if (complete && t->data->hellaswag.n_examples && step > 0 && (last || is_due(step, t->config->hellaswag_every)))
-        if (!evaluate_hellaswag_now(&complete, t, err)) return false;
+        if (!evaluate_hellaswag(&complete, t, err)) return false;
     if (complete && step > 0 && is_due(step, t->config->sample_every))
         if (!sample(&complete, t, err)) return false;
     t->state.reported = complete;
@@ -136,7 +136,7 @@ static bool save(Trainer *t, Error *err) {
     return ok;
 }
 
-// The most memory this process has held, in bytes.
+// Peak resident memory of this process in bytes.
 static int64_t peak_memory(void) {
     struct rusage usage;
     return getrusage(RUSAGE_SELF, &usage) == 0 ? (int64_t)usage.ru_maxrss * 1024 : 0;
@@ -152,7 +152,6 @@ static bool record_step(Trainer *t, const StepResult *r, Error *err) {
                      .steps = t->config->steps,
                      .skipped = s->skipped,
                      .loss = r->report.loss,
-                     .val_loss = s->val_loss,
                      .grad_norm = r->report.grad_norm,
                      .lr = scheduled_lr(&t->config->groups[GROUP_HIDDEN], s->step - 1, t->config->steps),
                      .tokens_per_s = tokens_per_s,
@@ -193,7 +192,7 @@ static double loss_limit(const Trainer *t) {
     return s->loss_sum / s->loss_weight + t->config->loss_jump;
 }
 
-// Counts a bad step; false where it ends the run.
+// Counts a bad step; returns false with an error if it ends the run.
 static bool handle_bad_step(Trainer *t, const StepReport *report, double limit, Error *err) {
     char what[512];
     RunState *s = &t->state;
@@ -202,16 +201,15 @@ static bool handle_bad_step(Trainer *t, const StepReport *report, double limit, 
         return error_set(err,
                          "step %" PRId64
                          " is bad: %s; its update was not applied; resume with --on-bad-step skip, or "
-                         "start again with a lower learning rate",
+                         "restart with a lower learning rate",
                          s->step + 1, what);
     s->skipped++;
     s->skipped_in_row++;
     progress_print(&t->progress, true, "step %" PRId64 " skipped: %s", s->step + 1, what);
     if (s->skipped_in_row < t->config->max_skips) return true;
     return error_set(err,
-                     "step %" PRId64 " is bad (%s), which makes %" PRId64
-                     " in a row (--max-skips); start again with "
-                     "a lower learning rate",
+                     "step %" PRId64 " is bad (%s): %" PRId64
+                     " bad steps in a row (--max-skips); restart with a lower learning rate",
                      s->step + 1, what, s->skipped_in_row);
 }
 
@@ -237,10 +235,10 @@ static bool train_step(Trainer *t, Error *err) {
     return record_step(t, &r, err);
 }
 
-// Whether the run ends here, and how.
+// Returns true if the run ends here; *end says why.
 static bool is_over(RunEnd *end, const Trainer *t) {
     const RunConfig *c = t->config;
-    // A process makes at least one step, so that a run that is resumed again and again gets to its end.
+    // A process does at least one step, so that a run that is resumed repeatedly reaches its end.
     bool timed_out = c->max_time > 0 && t->state.step > t->progress.first_step &&
                      seconds_now() - t->progress.start >= c->max_time;
     bool hit = c->target_loss > 0 && t->state.reported && t->state.val_loss <= c->target_loss;
@@ -253,7 +251,7 @@ static bool is_over(RunEnd *end, const Trainer *t) {
 
 static bool run_steps(RunEnd *end, Trainer *t, Error *err) {
     for (;;) {
-        if (!report(t, err)) return false;
+        if (!run_due_evaluations(t, err)) return false;
         if (is_over(end, t)) break;
         if (t->state.step > 0 && is_due(t->state.step, t->config->checkpoint_every) && !save(t, err)) return false;
         if (t->writer && !checkpoint_writer_ok(t->writer, err)) return false;
@@ -264,7 +262,7 @@ static bool run_steps(RunEnd *end, Trainer *t, Error *err) {
 
 bool trainer_run(RunEnd *end, Trainer *t, Error *err) {
     bool ok = run_steps(end, t, err);
-    // Whatever the end is. An error of the writer is the one to tell: it is of an earlier step.
+    // An error of the writer takes precedence: it belongs to an earlier step.
     if (t->writer && !checkpoint_writer_wait(t->writer, err)) return false;
     if (!ok) return false;
     JsonWriter w = {0};

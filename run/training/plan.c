@@ -42,12 +42,12 @@ MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table, const D
     plan.grads = m.grads;
     plan.activations = m.activations;
     optimizer_memory(&plan.optimizer_state, &plan.optimizer_scratch, device, table, config->groups, type);
-    // The loader's, the one at work, the evaluation's on the host and on the device.
+    // Those of the loader, the current one on the device, and those of the evaluation on host and device.
     plan.batches = (LOADER_SLOTS + 3) * batch_bytes(config->micro_batch, config->seq_len);
     if (config->diagnose) plan.diagnostics = diagnose_memory(table);
-    int64_t in_passes = model_scratch(&config->model, device, type, &shape);
-    int64_t in_update = optimizer_stream_scratch(device, table, config->groups, type);
-    plan.workspace = device_gemm_workspace(device) + (in_passes > in_update ? in_passes : in_update);
+    int64_t for_passes = model_scratch(&config->model, device, type, &shape);
+    int64_t for_update = optimizer_stream_scratch(device, table, config->groups, type);
+    plan.workspace = device_gemm_workspace(device) + (for_passes > for_update ? for_passes : for_update);
     plan.total = plan.weights + plan.grads + plan.activations + plan.optimizer_state + plan.optimizer_scratch +
                  plan.batches + plan.diagnostics + plan.workspace;
     plan.available = device_memory_available(device);
@@ -93,18 +93,18 @@ bool plan_check(const RunConfig *config, const Datasets *data, const MemoryPlan 
             return error_set(err,
                              "--train-data has %" PRId64
                              " batches with --shard-tail drop, too few for --steps %" PRId64
-                             "; add shards, take fewer steps, or use --shard-tail join",
+                             "; add shards, train for fewer steps, or use --shard-tail join",
                              n, config->steps);
     }
     if (memory->available && memory->total > memory->available) {
         char need[32], have[32];
         size_text(need, memory->total);
         size_text(have, memory->available);
-        return error_set(
-            err,
-            "the run needs %s of memory and %s are available; lower --micro-batch (now %d) or --seq-len, "
-            "or choose a smaller network; --dry-run shows what takes it",
-            need, have, config->micro_batch);
+        return error_set(err,
+                         "the run needs %s of memory, but only %s are available: reduce --micro-batch (now %d), "
+                         "--seq-len or the "
+                         "model; --dry-run shows the breakdown",
+                         need, have, config->micro_batch);
     }
     return true;
 }
@@ -131,7 +131,7 @@ static const char *schedule_text(const Schedule *s, char text[96]) {
     return text;
 }
 
-// The value of an option as the command line has it.
+// The value of an option as command-line text.
 typedef struct {
     char text[64];
 } OptionValue;
@@ -144,14 +144,14 @@ static OptionValue option_value(const RunConfig *config, const char *option) {
     return value;
 }
 
-// The network's choices; those that a network can do without are named where it has them.
+// Prints the model options; optional features only if they are used.
 static void print_choices(FILE *out, const RunConfig *config) {
     const ModelConfig *m = &config->model;
 #define WORD(option) option_value(config, option).text
     fprintf(out, "            %s eps %g", WORD("norm"), m->norm_eps);
     if (!m->norm_gain) fprintf(out, " without gains");
     if (m->norm_bias) fprintf(out, " with biases");
-    if (m->embed_norm) fprintf(out, ", also of the embedding");
+    if (m->embed_norm) fprintf(out, ", also after the embedding");
     fprintf(out, "; positions %s", WORD("positions"));
     if (model_has_rope(m)) fprintf(out, " base %g", m->rope_base);
     fprintf(out, "; attention");
@@ -166,9 +166,9 @@ static void print_choices(FILE *out, const RunConfig *config) {
         fprintf(out, " (padded to %d, %s)", m->vocab_padded, m->mask_padding ? "masked" : "not masked");
     fprintf(out, "; %s; %s%s",
             m->biases == BIASES_ALL   ? "biases"
-            : m->biases == BIASES_QKV ? "biases of queries, keys, values"
+            : m->biases == BIASES_QKV ? "biases in queries, keys, values"
                                       : "no biases",
-            m->tied_head ? "head tied to the embedding" : "head of its own", m->head_bias ? " with a bias" : "");
+            m->tied_head ? "head tied to the embedding" : "untied head", m->head_bias ? " with a bias" : "");
     if (m->softcap > 0) fprintf(out, ", soft-cap %g (%s)", m->softcap, WORD("softcap-form"));
 
     if (config->init_from[0]) {
@@ -182,7 +182,7 @@ static void print_choices(FILE *out, const RunConfig *config) {
 #undef WORD
 }
 
-// Elements of a role, and how many tensors they are in.
+// Returns the number of elements with a role; *n_tensors: the number of tensors.
 static int64_t role_elements(int *n_tensors, const ParamTable *table, Role role) {
     int64_t elements = 0;
     *n_tensors = 0;
@@ -203,10 +203,10 @@ static int64_t group_elements(const ParamTable *table, ParamGroup group) {
     return elements;
 }
 
-static void print_network(FILE *out, const RunConfig *config, const ParamTable *table) {
+static void print_model(FILE *out, const RunConfig *config, const ParamTable *table) {
     const ModelConfig *m = &config->model;
     char n[32];
-    fprintf(out, "Network     %s parameters: %d layers, width %d, %d heads of %d",
+    fprintf(out, "Model       %s parameters: %d layers, width %d, %d heads of %d",
             format_thousands(n, table->total), m->n_layer, m->d_model, m->n_head, m->head_dim);
     if (m->n_kv_head != m->n_head) fprintf(out, " (%d for keys and values)", m->n_kv_head);
     fprintf(out, ", MLP %d, context %d\n", m->d_ff, m->context);
@@ -247,7 +247,7 @@ static void print_optimizers(FILE *out, const RunConfig *config, const ParamTabl
 typedef struct {
     const char *name, *key;
     int64_t bytes;
-    bool optional; // not named where there is none
+    bool optional; // not printed if it is 0
 } MemoryPart;
 
 enum { MEMORY_PARTS = 8 };
@@ -284,15 +284,14 @@ static void print_memory(FILE *out, const MemoryPlan *m) {
     size_text(text, m->checkpoint_copy);
     size_text(have, m->host_available);
     if (plan_copies_checkpoints(m))
-        fprintf(out,
-                "            of the host's %s for a copy that checkpoints are written from, beside the training\n",
+        fprintf(out, "            host: %s for a copy, so that checkpoints are written while training continues\n",
                 text);
     else
-        fprintf(
-            out,
-            "            the host has only %s: too little for a copy of %s, so training waits while checkpoints "
-            "are written\n",
-            have, text);
+        fprintf(out,
+                "            host: only %s available, too little for a copy of %s: training waits while "
+                "checkpoints are "
+                "written\n",
+                have, text);
 }
 
 static void print_data(FILE *out, const RunConfig *config, const Datasets *data) {
@@ -302,7 +301,7 @@ static void print_data(FILE *out, const RunConfig *config, const Datasets *data)
         fprintf(out, "Data        %s tokens in %d shard%s: %.3g epochs\n",
                 format_thousands(n, data->train.total_tokens), data->train.n_shards,
                 data->train.n_shards == 1 ? "" : "s", (double)tokens / (double)data->train.total_tokens);
-    else fprintf(out, "Data        none given (--train-data)\n");
+    else fprintf(out, "Data        no training data (--train-data)\n");
     if (config->align_documents)
         fprintf(out,
                 "            each sequence begins at a document (token %d); skipped tokens make epochs shorter\n",
@@ -310,8 +309,7 @@ static void print_data(FILE *out, const RunConfig *config, const Datasets *data)
     if (data->val.n_shards) {
         fprintf(out, "            validation on %s tokens", format_thousands(n, data->val_tokens));
         if (data->val_tokens < config->val_tokens)
-            fprintf(out, ": the whole set, which is smaller than the %s asked for",
-                    format_thousands(n, config->val_tokens));
+            fprintf(out, ": all of it, fewer than the %s of --val-tokens", format_thousands(n, config->val_tokens));
         fprintf(out, "\n");
     } else {
         fprintf(out, "            no validation (--val-data)\n");
@@ -328,7 +326,7 @@ void plan_print(FILE *out, const RunPlan *plan) {
     const RunConfig *config = plan->config;
     char n[32], tokens[32], device[768];
     int64_t G = config_step_tokens(config);
-    print_network(out, config, plan->table);
+    print_model(out, config, plan->table);
     print_optimizers(out, config, plan->table);
     fprintf(out, "Training    %s steps of %s tokens", format_thousands(n, config->steps),
             format_thousands(tokens, G));

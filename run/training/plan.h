@@ -1,4 +1,4 @@
-// run/training/plan.h - what a run will be and need, worked out and printed before anything is allocated.
+// run/training/plan.h - the plan of a run: its size and memory, computed and printed before anything is allocated.
 #ifndef POLAR_RUN_TRAINING_PLAN_H
 #define POLAR_RUN_TRAINING_PLAN_H
 
@@ -6,40 +6,40 @@
 #include "model/params.h"
 #include "run/options/config.h"
 
-// Opens the vocabulary, which must fit the model and which other options may follow from (config_resolve); then, with the
-// configuration resolved, the sets beside it. datasets_close is called in any case.
+// Opens the vocabulary, which must fit the model and from which config_resolve derives options; then, with the resolved
+// configuration, the datasets. Call datasets_close after an error too.
 bool plan_open_vocab(Datasets *data, const RunConfig *config, Error *err);
 bool plan_open_data(Datasets *data, const RunConfig *config, Error *err);
 
-// Bytes by what they are for.
+// Memory by purpose, in bytes.
 typedef struct {
     int64_t weights, grads, activations, optimizer_state, optimizer_scratch, batches, diagnostics;
-    int64_t workspace; // of the stream, for matrix products and what operations keep between launches
+    int64_t workspace; // of the stream, for GEMMs and intermediate results between kernels
     int64_t total;     // of all these
-    int64_t available; // 0: not known
-    // Of host memory, where the device has its own: the copy that checkpoints are written from while training goes on (0:
-    // none is wanted), and what is there for it.
+    int64_t available; // 0: unknown
+    // Host memory, if the device has its own: the copy from which checkpoints are written while training continues (0:
+    // not wanted), and the memory available for it.
     int64_t checkpoint_copy, host_available;
 } MemoryPlan;
 
-// The routing has passed optimizer_check.
+// Call optimizer_check first.
 MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table, const Device *device);
 
-// Whether a thread writes the run's checkpoints from a copy: not on the CPU, whose memory it would double and whose cores
-// are the ones at work, and not where host memory is too small for it.
+// Returns true if a thread writes checkpoints from a copy: not on the CPU, where it would double the memory and compete for the
+// cores, and not if host memory is too small.
 bool plan_copies_checkpoints(const MemoryPlan *plan);
 
-// Where the user left the micro-batch open and the device is a GPU: the largest one of at most 65,536 tokens that leaves
-// a tenth of the free memory to the libraries.
+// With --micro-batch 0 on a GPU, chooses the largest micro-batch of at most 65,536 tokens that leaves a tenth of the free memory
+// for the libraries.
 void plan_choose_micro_batch(RunConfig *config, const ParamTable *table, const Device *device);
 
-// Refuses what cannot work here: more memory than there is, a training set too short for its steps.
+// Refuses a run that needs more memory than is available, or more training data.
 bool plan_check(const RunConfig *config, const Datasets *data, const MemoryPlan *memory, Error *err);
 
-// The options and the schedule of an optimizer, as they stand in the plan.
+// Prints the options and the schedule of an optimizer.
 void plan_print_options(FILE *out, const ParamGroupOptions *options);
 
-// What a plan is made of.
+// The parts of a plan.
 typedef struct {
     const RunConfig *config;
     const ParamTable *table;
@@ -48,15 +48,15 @@ typedef struct {
     const Device *device;
 } RunPlan;
 
-// Prints the plan for people.
+// Prints the plan as text.
 void plan_print(FILE *out, const RunPlan *plan);
 
-// Prints the plan for programs, one JSON object on a line:
-//   "parameters": {"total", one count for each role}
+// Prints the plan as one line of JSON:
+//   "parameters": {"total", and the number of each role}
 //   "groups": [{"group", "optimizer", "parameters", "options": {"lr": "0.02", ...}}, ...], values as on the command line
 //   "training": {"steps", "tokens", "tokens_per_step", "batch_size", "micro_batch", "seq_len", "flops_per_step", "flops"}
-//   "data": {"train_tokens", "train_shards", "epochs", "val_tokens", "hellaswag_examples"}, 0 for what is not given
-//   "memory": bytes by what they are for, "total", and "available" (0: not known), "checkpoint_copy", "host_available"
+//   "data": {"train_tokens", "train_shards", "epochs", "val_tokens", "hellaswag_examples"}, 0 if not given
+//   "memory": bytes by purpose, "total", and "available" (0: unknown), "checkpoint_copy", "host_available"
 //   "device", "note"
 void plan_print_json(FILE *out, const RunPlan *plan);
 #endif

@@ -1,4 +1,4 @@
-// The environment record of a run. Compiled with POLAR_COMMIT and POLAR_FLAGS from the Makefile.
+// The provenance record of a run, environment.json. Compiled with POLAR_COMMIT and POLAR_FLAGS from the Makefile.
 #include "base/path.h"
 #include "run/training/run_dir.h"
 

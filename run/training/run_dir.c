@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// What a run may leave behind that was killed before it wrote its config.conf.
+// Files that a run may leave if it is killed before config.conf is written.
 static bool is_leftover(const char *name) {
     static const char *const names[] = {".", "..", "lock", "config.conf.tmp"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -31,7 +31,7 @@ bool run_dir_check_new(const char *path, bool overwrite, Error *err) {
     path_join(config, path, "config.conf");
     if (access(config, F_OK) == 0) {
         if (overwrite) return true;
-        return error_set(err, "--out %s holds a run; --resume %s goes on with it, --overwrite replaces it", path,
+        return error_set(err, "--out %s contains a run: --resume %s continues it, --overwrite replaces it", path,
                          path);
     }
     DIR *folder = opendir(path);
@@ -39,7 +39,7 @@ bool run_dir_check_new(const char *path, bool overwrite, Error *err) {
     bool ok = true;
     for (struct dirent *e; ok && (e = readdir(folder));)
         if (!is_leftover(e->d_name))
-            ok = error_set(err, "--out %s holds other files (%s); choose a directory of its own for the run", path,
+            ok = error_set(err, "--out %s contains other files (%s); choose an empty or new directory", path,
                            e->d_name);
     closedir(folder);
     return ok;

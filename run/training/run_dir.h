@@ -1,12 +1,12 @@
-// run/training/run_dir.h - a run's directory: created once, used by one process at a time.
+// run/training/run_dir.h - the directory of a run: created once, used by one process at a time.
 //
-//   config.conf       the effective configuration, written first: with it alone a run can start over
-//   environment.json  where and with what it ran
-//   metrics.jsonl     one JSON object a line
-//   diagnostics.jsonl --diagnose: one JSON object a line and matrix
-//   log.txt           what was printed
+//   config.conf       the effective configuration, written first: enough to restart the run
+//   environment.json  provenance: command, machine, program, data
+//   metrics.jsonl     one JSON object per line
+//   diagnostics.jsonl --diagnose: one JSON object per matrix and line
+//   log.txt           everything printed
 //   checkpoints/      step_00000100/{model.safetensors,optimizer.safetensors,state.json}
-//   lock              held while a process works here
+//   lock              locked while a process uses the directory
 #ifndef POLAR_RUN_TRAINING_RUN_DIR_H
 #define POLAR_RUN_TRAINING_RUN_DIR_H
 
@@ -19,25 +19,25 @@ typedef struct {
     int lock_fd;
 } RunDir;
 
-// Refuses a directory that holds a run (unless `overwrite`) or anything else. Creates nothing.
+// Checks that --out is new, empty or (with `overwrite`) a run. Creates nothing.
 bool run_dir_check_new(const char *path, bool overwrite, Error *err);
 
-// Makes the directory and locks it. Refuses as run_dir_check_new does: another process may have been faster. An earlier
-// run stands there until its checkpoints are removed, which is the caller's part and the first, and run_dir_begin is
-// called, so that what a crash leaves is a run. Also after an error the caller unlocks.
+// Creates the directory and locks it. Checks again as run_dir_check_new does, since another process may have been faster. An
+// earlier run remains until the caller removes its checkpoints and then calls run_dir_begin, so that a crash leaves a
+// valid run. The caller unlocks, also after an error.
 bool run_dir_create(RunDir *dir, const char *path, bool overwrite, Error *err);
 
-// Removes the files of an earlier run and writes `config` (size bytes, the options alone) to config.conf. `command` is
-// what the file reproduces the run with: "./train".
+// Removes the files of an earlier run and writes `config` (size bytes of options) to config.conf. `command` is the command
+// that reproduces the run from this file: "./train".
 bool run_dir_begin(const RunDir *dir, const char *command, const char *config, size_t size, Error *err);
 
-// Locks an existing run. Errors: another process is at work in it.
+// Locks an existing run. Errors: another process is using it.
 bool run_dir_lock(RunDir *dir, const char *path, Error *err);
 void run_dir_unlock(RunDir *dir);
 
-// The commit this program was built from.
+// The git commit that this program was built from.
 const char *provenance_commit(void);
-// Writes environment.json. `data` may be NULL: none is read.
+// Writes environment.json. `data` may be NULL.
 bool provenance_write(const RunDir *dir, const Device *device, const Datasets *data, int argc,
                       const char *const *argv, Error *err);
 #endif

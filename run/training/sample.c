@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Token numbers with blanks between them; -1 if the text, which a zero ends, is something else.
+// Parses token numbers separated by spaces; returns -1 if the zero-terminated text is anything else.
 static int64_t parse_numbers(int32_t *tokens, const char *text, int vocab_size) {
     int64_t n = 0;
     for (;;) {
@@ -23,8 +23,8 @@ static int64_t parse_numbers(int32_t *tokens, const char *text, int vocab_size) 
     }
 }
 
-// The tokens to begin with: at least one. Returns their number, 0 on errors.
-static int64_t begin_tokens(int32_t **tokens, const SampleConfig *c, int vocab_size, Error *err) {
+// Encodes the prompt as at least one token. Returns the number of tokens, 0 on errors.
+static int64_t encode_prompt(int32_t **tokens, const SampleConfig *c, int vocab_size, Error *err) {
     int64_t n = 0;
     *tokens = malloc((3 * c->prompt_size + (size_t)c->tokens + 2) * sizeof **tokens); // 3: see vocab_encode
     ASSERT(*tokens);
@@ -80,7 +80,7 @@ static int64_t continue_tokens(int32_t *tokens, int64_t n, Utf8Stream *w, Decode
         decoder_logits(decoder, tokens, n);
         model_read_logits(logits, model, decoder->stream, V);
         if (!all_finite(logits, V)) {
-            error_set(err, "the logits are not finite: the weights are damaged, or too large for %s",
+            error_set(err, "the logits are not finite: the weights are corrupt, or too large for %s",
                       type_name(model->type));
             n = -1;
             break;
@@ -101,7 +101,7 @@ bool sample_text(int64_t *n_drawn, FILE *out, Model *model, Stream *stream, cons
                  Error *err) {
     int32_t *tokens;
     Utf8Stream w = {.out = out};
-    int64_t n = begin_tokens(&tokens, config, model->config.vocab_size, err);
+    int64_t n = encode_prompt(&tokens, config, model->config.vocab_size, err);
     Decoder decoder;
     bool ok = n > 0 && decoder_create(&decoder, model, stream, err);
     if (ok) {

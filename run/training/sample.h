@@ -1,4 +1,4 @@
-// run/training/sample.h - text from a network, one token after the other.
+// run/training/sample.h - text generation.
 #ifndef POLAR_RUN_TRAINING_SAMPLE_H
 #define POLAR_RUN_TRAINING_SAMPLE_H
 
@@ -9,17 +9,17 @@
 #include <stdio.h>
 
 typedef struct {
-    const Vocab *vocab; // "none": prompt and text are token numbers with blanks between them
-    const char *prompt; // follows the end-of-text token, where the vocabulary has one
+    const Vocab *vocab; // "none": prompt and text are token numbers separated by spaces
+    const char *prompt; // preceded by the end-of-text token, if the vocabulary has one
     size_t prompt_size; // bytes
-    int tokens;         // to add
+    int tokens;         // to generate
     DrawConfig draw;
-    uint64_t seed, index; // token i is drawn by counter (seed, index + i)
-    int (*stop)(void);    // asked before each token: not 0 ends the text there; NULL: never
+    uint64_t seed, index; // token i is sampled with counter (seed, index + i)
+    int (*stop)(void);    // called before each token; nonzero ends the text; NULL: never
 } SampleConfig;
 
-// Writes prompt and continuation, each token as it is drawn, in well-formed UTF-8 (what is not becomes U+FFFD). Ends
-// early at an end-of-text token. *n_drawn is the number of tokens added. Errors, before anything is written: a
-// prompt that the vocabulary does not have; no memory.
+// Writes the prompt and the generated text, token by token, as valid UTF-8 (invalid bytes become U+FFFD). Stops early at an
+// end-of-text token. *n_drawn is the number of generated tokens. Errors: a prompt that is not in the vocabulary and out
+// of memory, before anything is written; logits that are not finite.
 bool sample_text(int64_t *n_drawn, FILE *out, Model *model, Stream *stream, const SampleConfig *config, Error *err);
 #endif

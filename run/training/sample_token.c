@@ -7,8 +7,8 @@ static bool likelier(const Candidate *a, const Candidate *b) {
     return a->logit > b->logit || (a->logit == b->logit && a->token < b->token);
 }
 
-// A heap: each entry is likelier than its children 2i + 1 and 2i + 2. Only the few tokens that can be drawn are ever
-// sorted; a vocabulary sorted for every token would take longer than a small network.
+// A heap: each entry is more likely than its children 2i + 1 and 2i + 2. Only the candidates are sorted; sorting the whole
+// vocabulary for every token would take longer than a small model.
 static void sift_down(Candidate *heap, int i, int n) {
     Candidate moving = heap[i];
     for (int child = 2 * i + 1; child < n; child = 2 * i + 1) {
@@ -20,7 +20,7 @@ static void sift_down(Candidate *heap, int i, int n) {
     heap[i] = moving;
 }
 
-// Puts the likeliest of heap[0, n) behind the others.
+// Moves the most likely entry of heap[0, n) to its end.
 static void pop(Candidate *heap, int n) {
     Candidate top = heap[0];
     heap[0] = heap[n - 1];
@@ -40,7 +40,7 @@ int draw_token(Candidate *room, const float *logits, int V, const DrawConfig *co
     for (int i = 0; i < V; i++) room[i] = (Candidate){logits[i], i};
     const double top = logits[likeliest], temperature = config->temperature;
     bool cut_k = config->top_k > 0 && config->top_k < V, cut_p = config->top_p < 1;
-    int first = cut_k ? V - config->top_k : 0; // those that can be drawn are room[first, V)
+    int first = cut_k ? V - config->top_k : 0; // the candidates are room[first, V)
     if (cut_k || cut_p)
         for (int i = V / 2 - 1; i >= 0; i--) sift_down(room, i, V);
     if (cut_k)
@@ -58,7 +58,7 @@ int draw_token(Candidate *room, const float *logits, int V, const DrawConfig *co
         first = n;
     }
     double left = u * sum;
-    for (int i = V - 1; i > first; i--) { // from the likeliest on, where they are sorted
+    for (int i = V - 1; i > first; i--) { // from the most likely one if they are sorted
         left -= weight(&room[i], top, temperature);
         if (left < 0) return room[i].token;
     }

@@ -8,9 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    IN_FLIGHT = 3
-}; // copies that the host does not wait for; the loader's thread fills the other slots meanwhile
+enum { IN_FLIGHT = 3 }; // copies in flight; the loader's thread fills the other slots meanwhile
 
 static bool create_batches(Trainer *t, Error *err) {
     LoaderConfig loader = config_loader(t->config);
@@ -30,7 +28,7 @@ bool trainer_create(Trainer *t, const RunConfig *config, const Datasets *data, D
     BatchShape shape = config_batch_shape(config);
     Type type = config_type((DtypeChoice)config->dtype, device);
     for (size_t i = 0; i < sizeof t->phases / sizeof *t->phases; i++) t->phases[i] = event_create(device);
-    // First: it frees its memory before the run takes its own.
+    // First, so that its memory is free again before the run allocates.
     if (config->measure_peak) {
         t->product_flops = peak_product_rate(device, type);
         t->peak_flops = device_peak_flops(device, type);
@@ -51,7 +49,7 @@ bool trainer_create(Trainer *t, const RunConfig *config, const Datasets *data, D
     }
     MemoryPlan plan = plan_memory(config, table, device);
     if (ok && !stream_reserve(t->stream, plan.workspace - device_gemm_workspace(device)))
-        ok = error_set(err, "out of memory: the network's operations work in %.1f MiB",
+        ok = error_set(err, "out of memory: the operations need a workspace of %.1f MiB",
                        (double)plan.workspace / 1048576);
     if (ok && plan_copies_checkpoints(&plan)) {
         CheckpointParts parts = trainer_parts(t);
@@ -97,7 +95,7 @@ CheckpointParts trainer_parts(Trainer *t) {
     return (CheckpointParts){.model = &t->model, .optimizer = t->optimizer, .stream = t->stream, .data = t->data};
 }
 
-// After the step that follows the state's.
+// Records the diagnostics of the step that follows the state.
 static bool diagnose_step(Trainer *t, Error *err) {
     double lr[GROUP_COUNT];
     int64_t step = t->state.step + 1;
@@ -105,8 +103,8 @@ static bool diagnose_step(Trainer *t, Error *err) {
     return diagnose_after(t->diagnose, t->stream, lr, step, step * config_step_tokens(t->config), err);
 }
 
-// Brings the next micro-batch to the device and adds what it took to get it to *data_s. A slot of the loader is filled
-// again only after its copy has ended, for which the host waits where the device is IN_FLIGHT copies behind.
+// Copies the next micro-batch to the device and adds the time waited for data to *data_s. A loader slot is refilled only
+// after its copy has ended; the host waits if the device is IN_FLIGHT copies behind.
 static bool upload_next(Trainer *t, double *data_s, Error *err) {
     Batch host;
     if (t->uploads >= IN_FLIGHT) {
@@ -121,7 +119,7 @@ static bool upload_next(Trainer *t, double *data_s, Error *err) {
     return true;
 }
 
-// The passes of one micro-batch.
+// Arguments of the forward and backward pass of one micro-batch.
 typedef struct {
     double scale;
     bool accumulate;
@@ -137,7 +135,7 @@ static void issue_update(Trainer *t, const void *what) {
     optimizer_update(t->optimizer, t->stream, t->model.master, t->model.weights, t->model.grads, t->model.loss);
 }
 
-// Work that is the same in every step: issued as it is in the first, recorded in the second, and from then on replayed.
+// Work that is the same in every step: launched directly in the first, captured in the second, and then launched as a graph.
 static void repeat(Trainer *t, Graph **recording, void (*issue)(Trainer *, const void *), const void *what) {
     if (!t->warm || !device_can_capture(t->device)) {
         issue(t, what);

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-// Whether more bytes can make a character of n: all 80 or all BF does, if anything.
+// Returns true if more bytes can complete a character: all 80 or all BF does, if anything.
 static bool may_become_character(const char *bytes, int n) {
     for (int rest = 0x80; rest <= 0xBF; rest += 0x3F) {
         char full[4];

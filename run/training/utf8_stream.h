@@ -1,4 +1,4 @@
-// run/training/utf8_stream.h - bytes that come in pieces, written as whole characters.
+// run/training/utf8_stream.h - writes a stream of bytes as complete UTF-8 characters.
 #ifndef POLAR_RUN_TRAINING_UTF8_STREAM_H
 #define POLAR_RUN_TRAINING_UTF8_STREAM_H
 
@@ -8,14 +8,13 @@
 // Start from {.out = ...}.
 typedef struct {
     FILE *out;
-    char pending[4]; // the beginning of a character
+    char pending[4]; // start of an incomplete character
     int n_pending;
 } Utf8Stream;
 
-// Writes the UTF-8 characters that are complete and keeps a beginning of one. What is not UTF-8, and the zero byte,
-// becomes U+FFFD, byte by byte.
+// Writes complete characters and keeps the start of an incomplete one. Invalid bytes and zero bytes become U+FFFD, one each.
 void utf8_stream_write(Utf8Stream *writer, const char *bytes, size_t size);
 
-// Nothing more comes.
+// Flushes what is pending; call once at the end.
 void utf8_stream_flush(Utf8Stream *writer);
 #endif

@@ -125,7 +125,7 @@ def test_overflow_skips(folder):
     out, err = tiny.run("--resume", run, "--checkpoint-every", "0", "--on-bad-step", "skip", "--max-skips", "4",
                         "--max-time", "0", status=1)
     assert [f"step {step} skipped: " in out for step in (3, 4, 5, 6, 7)] == [True] * 4 + [False], out
-    assert err.count("\n") == 1 and "step 6 is bad" in err and "4 in a row (--max-skips)" in err, err
+    assert err.count("\n") == 1 and "step 6 is bad" in err and "4 bad steps in a row (--max-skips)" in err, err
     assert tree(os.path.join(run, "checkpoints")) == before
 
 

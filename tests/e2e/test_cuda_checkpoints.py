@@ -15,7 +15,7 @@ import tiny_runs as tiny
 from test_cuda_runs import EMULATOR, cuda, small, steps_of
 
 NO_COPY = 20000  # bytes that can be pinned: enough for the batches, not for the copy of a checkpoint
-WAITS = "so training waits while checkpoints are written"
+WAITS = "training waits while checkpoints are written"
 
 
 def short(folder, *options):
@@ -60,13 +60,13 @@ def same_bytes_as_when_training_waits(folder):
 def the_plan_says_who_waits(folder):
     """The copy is in the plan where one is made: on a GPU that saves before its end, not on the CPU."""
     options = small(folder, "--optimizer", "adamw", "--dry-run")
-    words = "for a copy that checkpoints are written from"
+    words = "for a copy, so that checkpoints are written while training continues"
     plan, _ = tiny.run(*options, "--device", "cuda")
     line = next(line for line in plan.splitlines() if words in line).split()
-    parameters = int(plan.split("Network")[1].split()[0].replace(",", ""))
-    kib = float(line[3])
+    parameters = int(plan.split("Model  ")[1].split()[0].replace(",", ""))
+    kib = float(line[1])
     # Master weights and two moments of 4 bytes; padding of the vocabulary and of arenas on top.
-    assert line[4] == "KiB" and 12 * parameters / 1024 <= kib <= 1.5 * 12 * parameters / 1024, (line, parameters)
+    assert line[2] == "KiB" and 12 * parameters / 1024 <= kib <= 1.5 * 12 * parameters / 1024, (line, parameters)
     for other in (("--device", "cuda", "--checkpoint-every", "0"), ("--device", "cpu")):
         assert words not in tiny.run(*options, *other)[0]
 

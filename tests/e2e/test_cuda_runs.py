@@ -367,7 +367,7 @@ def too_little_memory(folder):
     """The plan's comparison comes before anything is made."""
     run = os.path.join(folder, "run")
     result = tiny.train(*small(folder), "--device", "cuda", "--out", run, environment=cuda(memory=100000))
-    tiny.check_one_line(result, "of memory and ")
+    tiny.check_one_line(result, "of memory, but only ")
     assert not os.path.exists(run)
 
 
@@ -401,10 +401,10 @@ def wide_heads(folder):
     run = os.path.join(folder, "run")
     options = small(folder, "--n-head", "1", "--steps", "1")
     result = tiny.train(*options, "--head-dim", "257", "--positions", "none", "--device", "cuda", "--out", run)
-    tiny.check_one_line(result, "heads of 257 are too wide")
+    tiny.check_one_line(result, "--head-dim 257 exceeds the 256")
     assert not os.path.exists(run)
     train(run, *options, "--head-dim", "257", "--positions", "none", device="cpu")
-    tiny.check_one_line(tiny.train("eval", run, "--device", "cuda"), "heads of 257 are too wide")
+    tiny.check_one_line(tiny.train("eval", run, "--device", "cuda"), "--head-dim 257 exceeds the 256")
     tiny.run(*options, "--head-dim", "256", "--dry-run", "--device", "cuda")
 
 

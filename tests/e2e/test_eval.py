@@ -273,7 +273,7 @@ def test_eval_refused(folder):
     assert "single" in refused("eval", run, "--val-data", os.path.join(folder, "single.bin"))
     assert "context" in refused("eval", run, "--seq-len", "17")
     assert "no run" in refused("eval", os.path.join(folder, "nothing"))
-    assert "one run" in refused("eval")
+    assert "no run given" in refused("eval")
     assert "unknown option" in refused("eval", run, "--btach", "3")
     without = os.path.join(folder, "without")
     tiny.run(*data, "--val-data=", "--out", without)

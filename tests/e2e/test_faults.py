@@ -333,7 +333,7 @@ def test_two_processes(folder):
         for loser in processes:
             if loser is not first:
                 _, err = loser.communicate()
-                assert loser.returncode == 1 and err.count("\n") == 1 and ("another process" in err or "holds a run" in err), err
+                assert loser.returncode == 1 and err.count("\n") == 1 and ("another process" in err or "contains a run" in err), err
         tiny.check_one_line(tiny.train("--resume", run), "another process")
         tiny.check_one_line(tiny.train(*begin, "--out", run, "--overwrite"), "another process")
         assert first.poll() is None and tiny.checkpoints(run)
@@ -370,7 +370,7 @@ def test_signal_is_answered(folder):
     """A step may take minutes: that the signal was heard is said at once."""
     slow = [*short_run(folder), "--d-model", "192", "--n-layer", "3", "--seq-len", "128", "--batch-size", "13", "--micro-batch", "1",
             "--val-data=", "--sample-every", "0", "--optimizer", "adamw"]
-    notice = "SIGTERM: finishing the step, then a checkpoint\n"
+    notice = "SIGTERM: finishing the step and writing a checkpoint\n"
     for number in range(5):  # on a busy machine the step may be over before the notice is read
         run = os.path.join(folder, f"run{number}")
         process = tiny.start(*slow, "--out", run)

@@ -49,7 +49,7 @@ ADAMW = "beta1 0.9, beta2 0.95, eps 1e-08"
 AUX = "beta1 0.8, beta2 0.95, eps 1.9073486328125e-16"
 SIMPLE = "polar simple, polar-steps 12, polar-eps 1.9073486328125e-13, split-qkv yes"
 BIG = [["2,097,152 tokens", "23,842 steps", "512 sequences of 4096", "linear, warm-up 477, final 0"],
-       ["rmsnorm", "rope base 10000", "swiglu", "no biases", "head of its own"]]
+       ["rmsnorm", "rope base 10000", "swiglu", "no biases", "untied head"]]
 # What the plan of a combination says, by source.
 PLANS = {
     ("austen_gpt2", None): ["150 steps of 1,024 tokens", "4 layers, width 128, 2 heads of 64"],
@@ -78,14 +78,14 @@ PLANS = {
     ("normuon/5.4b", "muon"): [*BIG[0], *BIG[1], "28 heads of 128 (7 for", "MLP 14336", "lr 0.00030237, momentum 0.95"],
     ("normuon/5.4b", "normuon"): [*BIG[0], "lr 0.00030237, momentum 0.95", "scale rms, rms 0.2"],
     ("normuon/5.4b", "adamw"): [*BIG[0], f"lr 0.00030237, {ADAMW}, weight-decay 0.1"],
-    ("polargrad/qwen", "adamw"): ["rmsnorm eps 1e-06;", "rope base 1e+06", "biases of queries, keys, values", "13,299 steps",
+    ("polargrad/qwen", "adamw"): ["rmsnorm eps 1e-06;", "rope base 1e+06", "biases in queries, keys, values", "13,299 steps",
                                   "16 sequences of 512", "cosine, warm-up 100, final 0", f"lr 0.001, {ADAMW}, weight-decay 0.1"],
     ("polargrad/qwen", "polargrad"): ["hidden  muon,", "ema no, nesterov yes, polar ns5", "embed   polargrad,", "head    polargrad,",
                                       "lr 0.001, momentum 0.5", "ema yes, nesterov no", "scale nuclear", "polar-first no", "polar qdwh, polar-steps 5"],
     ("polargrad/qwen", "muon"): ["lr 0.001, momentum 0.95", "ema no, nesterov yes, polar ns5", "scale max, rms 0.2",
                                  "wsd, cooldown 0.4, final 0", f"lr 0.001, {ADAMW}, weight-decay 0\n"],
-    ("benchmark/162m", "muon"): ["rmsnorm eps 1.19209e-07, also of the embedding; positions half-rope base 1024",
-                                 "scale 0.12, qk-norm; relu2", "; biases; head of its own with a bias, soft-cap 15 (root)",
+    ("benchmark/162m", "muon"): ["rmsnorm eps 1.19209e-07, also after the embedding; positions half-rope base 1024",
+                                 "scale 0.12, qk-norm; relu2", "; biases; untied head with a bias, soft-cap 15 (root)",
                                  "normal-fan-in 0.574456, embeddings normal 1, residual projections zero, head zero",
                                  "3,250 steps", "512 sequences of 1024", "lr 0.025, momentum 0.95", "nesterov yes", SIMPLE,
                                  "scale shape", "weight-decay 0.05", f"lr 0.7, {AUX}, weight-decay 0.001",
@@ -149,7 +149,7 @@ def comments_say_what_it_is(_):
 
 def networks_have_their_parameters(_):
     for name, parameters in PARAMETERS.items():
-        assert f"Network     {parameters:,} parameters" in plan_of(name), name
+        assert f"Model       {parameters:,} parameters" in plan_of(name), name
 
 
 def plans_have_their_sources_numbers(_):

@@ -155,7 +155,7 @@ def test_a_run_is_reproduced(tmp):
     assert read_config(tmp / "a/config.conf") == read_config(tmp / "b/config.conf")
     assert json.loads((tmp / "a/environment.json").read_text())["command"][1] == "problem"
     assert "finished: 20 steps" in (tmp / "a/log.txt").read_text()
-    refused("holds a run", *COMPLETION, "--out", tmp / "a")
+    refused("contains a run", *COMPLETION, "--out", tmp / "a")
     quiet = train(*COMPLETION, "--steps", 10, "--overwrite", "--quiet", "--out", tmp / "a").stdout
     assert quiet.count("\n") == 1 and records(tmp / "a")[-1]["step"] == 10
 
@@ -178,7 +178,7 @@ def test_errors_create_nothing(tmp):
     refused("no problem given", *out)
     refused("did you mean 'quadratic'?", "quadratc", *out)
     refused("one problem at a time", "quadratic", "logistic", *out)
-    refused("say where the run goes", "quadratic")
+    refused("no output directory given", "quadratic")
     refused("did you mean 'momentum'", "quadratic", "--momentun", 0.9, *out)
     refused("--rank does not apply to the problem quadratic", "quadratic", "--rank", 3, *out)
     refused("--mask does not apply to the problem logistic", "logistic", "--mask", 0.3, *out)
@@ -211,7 +211,7 @@ RATES = {
 }
 PLANS = {"quadratic": ["A 1000 x 500, X 500 x 100, B 100 x 250; F32", "4000 steps"],
          "logistic": ["A 10000 x 1000, X 1000 x 100, B 100 x 400, batches of 1000 rows; F32", "1500 steps"],
-         "completion": ["M 500 x 250 of rank 5, of which 0.3 is known; F32"]}
+         "completion": ["M 500 x 250 of rank 5, fraction 0.3 known; F32"]}
 FALL = {"quadratic": 0.99, "logistic": 0.95, "completion": 0.95}
 
 

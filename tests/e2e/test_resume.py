@@ -64,8 +64,8 @@ def test_aligned_stopped_at_every_step(folder):
 def test_aligned_refusals(folder):
     data = tiny.make_data(folder)
     for options, words in ((["--shard-tail", "drop"], "--shard-tail join"),
-                           (["--vocab", "none", "--vocab-size", "300"], "which token begins a document"),
-                           (["--document-token", "257"], "not one of the 257 tokens"),
+                           (["--vocab", "none", "--vocab-size", "300"], "the token that begins a document"),
+                           (["--document-token", "257"], "not in the vocabulary of 257 tokens"),
                            (["--vocab", "none"], "found no token 50256, which begins every document")):
         _, err = tiny.run(*data, "--align-documents", *options, "--out", os.path.join(folder, "run"), status=1)
         assert words in err and err.count("\n") == 1, err

@@ -213,8 +213,8 @@ static void test_file_refused(void **state) {
         {"head-lr = 1\n", "b.conf:1: --head-lr"},
         {"sample-prompt = \"x\n", "quotes"},
         {"sample-prompt = \"x\\y\"\n", "quotes"},
-        {"out = x\n", "belongs on the command line"},
-        {"overwrite = yes\n", "belongs on the command line"},
+        {"out = x\n", "only allowed on the command line"},
+        {"overwrite = yes\n", "only allowed on the command line"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char words[512];

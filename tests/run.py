@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs the test programs named as arguments (built in $BUILD/tests; emulator:NAME in $BUILD/emulator/tests) and the test
-scripts tests/{unit,e2e,lint}/**/test_*.{sh,py}, $JOBS at once (default: the number of processors), and adds up what they
-report, in a fixed order. ONLY=REGEX runs those whose names match. The last line is "N passed, N failed[, N skipped]"; right
-before it stand the names of all that failed."""
+scripts tests/{unit,e2e,lint}/**/test_*.{sh,py}, $JOBS at once (default: the number of processors), and sums their
+results, in a fixed order. ONLY=REGEX runs those whose names match. The last line is "N passed, N failed[, N skipped]"; the
+names of all failed tests come right before it."""
 import os
 import re
 import signal
@@ -14,13 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Begun before all others, the longest first, so that none of them is left over at the end; a name that is not here only
-# makes the whole a little longer.
+# Started first, longest first, so that none of them runs alone at the end. A missing name only makes the whole a little
+# longer.
 LONGEST = ("e2e/test_sweep.py", "e2e/test_cuda_runs.py", "e2e/test_diagnose.py", "e2e/test_faults.py", "e2e/test_huggingface.py",
            "e2e/test_downloads.py", "e2e/test_resume.py", "e2e/test_exporters.py", "e2e/test_tokenizer.py",
            "emulator:unit/optim/test_optim_safety", "e2e/test_bad_input.py", "e2e/test_scripts.sh",
            "e2e/test_gpu_check.sh")
-SHOWN = 60  # lines of a program that failed
+SHOWN = 60  # last lines of output shown for a failed program
 
 # cmocka repeats the names of failed and skipped tests in its summary; the scripts print "ok NAME", "FAILED NAME" and
 # "skipped NAME: why" lines.
@@ -43,7 +43,7 @@ def programs(named):
 
 
 def run(command):
-    """What the program printed, its exit status, seconds, and seconds of processor."""
+    """Returns the output, wait status, wall-clock seconds and CPU seconds of a program."""
     begin = time.monotonic()
     with tempfile.TemporaryFile("w+", errors="replace") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
@@ -54,7 +54,7 @@ def run(command):
 
 
 def report(name, text, status, seconds, processor):
-    """Prints what a program did; returns the names of its passed, failed and skipped tests."""
+    """Prints the result of a program; returns the names of its passed, failed and skipped tests."""
     passed, failed, skipped = ({a or b for a, b in pattern.findall(text)} for pattern in REPORTS.values())
     if status and not failed:
         failed = {f"ended by signal {status & 127}" if status & 127 else f"exit status {status >> 8}"}
@@ -72,7 +72,7 @@ def report(name, text, status, seconds, processor):
 
 
 def run_all(every):
-    """What run() returns of each program, in the order of the report."""
+    """Yields the result of run() for each program, in the order of the report."""
     first = {name: place for place, name in enumerate(LONGEST)}
     jobs = int(os.environ.get("JOBS") or len(os.sched_getaffinity(0)))
     with ThreadPoolExecutor(jobs) as pool:
@@ -82,7 +82,7 @@ def run_all(every):
         try:
             for name, _ in every:
                 yield name, *started[name].result()
-        except KeyboardInterrupt:  # which those that run get too
+        except KeyboardInterrupt:  # the running programs receive it too
             for future in started.values():
                 future.cancel()
             raise
@@ -90,8 +90,8 @@ def run_all(every):
 
 def main(named):
     os.environ["TRAIN"] = str(ROOT / os.environ.get("TRAIN", "train"))
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as ./train has it: idle threads leave the processor to others
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored, and so by what is tested
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # like ./train: idle threads yield the CPU
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and children would inherit that
     failures, counts = [], [0, 0, 0]
     wanted = re.compile(os.environ.get("ONLY", ""))
     for name, *result in run_all([program for program in programs(named) if wanted.search(program[0])]):

@@ -1,4 +1,4 @@
-// internal.h - what the files of the emulator share: the state of the one GPU, the order of things, and messages.
+// internal.h - shared by the files of the emulator: state of the GPU, execution order, messages.
 #ifndef POLAR_CUDA_EMULATOR_IMITATION_H
 #define POLAR_CUDA_EMULATOR_IMITATION_H
 
@@ -11,8 +11,8 @@
 
 namespace emulator {
 
-// What the card is: as an A100, but with few processors, so that loops over a grid really loop, with little memory, and with
-// the least shared memory of all cards from sm_80 on, that of sm_86, sm_89 and sm_120: what fits runs on all of them.
+// The emulated card: an A100 with few SMs, so that grid-stride loops really loop, little memory, and the smallest shared
+// memory of all cards from sm_80 on (sm_86, sm_89, sm_120), so that kernels that fit run on all of them.
 enum {
     SHARED_DEFAULT = 48 * 1024,
     SHARED_MOST = 99 * 1024, // with cudaFuncSetAttribute
@@ -23,36 +23,36 @@ enum {
 struct State {
     int devices = 1;
     size_t memory_size = (size_t)2 << 30, memory_used = 0;
-    size_t pinned_size = SIZE_MAX, pinned_used = 0; // of the host's
+    size_t pinned_size = SIZE_MAX, pinned_used = 0; // host memory
     int64_t fail_alloc = 0, fail_launch = 0;        // counted down; fails at 1
     int64_t launches = 0, recordings = 0,
             replays = 0; // kernels that the host launched, streams captured, graphs launched
     CudaOnCpuOrder order = ORDER_ASCENDING;
     uint64_t random = 1;
-    cudaError_t last = cudaSuccess, dead = cudaSuccess; // `dead` stays: the device is of no more use
+    cudaError_t last = cudaSuccess, dead = cudaSuccess; // `dead` is sticky: the device is unusable
 };
 
 State &state(); // made from the environment at first use
 std::recursive_mutex &lock();
 
-// Every entry of the runtime holds this, remembers what it returns, and does nothing on a dead device.
+// Held by every runtime function: takes the lock and records the result; on a dead device nothing is done.
 struct Entry {
     std::lock_guard<std::recursive_mutex> held{lock()};
     cudaError_t leave(cudaError_t result);
 };
 
-// A permutation of 0 .. n-1 by the order in force; a new one at each call where it is random.
+// A permutation of 0 .. n-1 in the current order; a new one at each call if that is random.
 void order_make(std::vector<int64_t> &order, int64_t n);
 uint64_t random_next(uint64_t below);
 
-// One line on stderr, with the kernel, block and thread that run, then abort().
+// Prints one line on stderr with the running kernel, block and thread, then calls abort().
 [[noreturn]] void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void faults_catch(); // from now on: a SIGSEGV opens memory to the device, or is explained, before whatever comes of it
 const Launch *running_launch(); // NULL outside of kernels
 bool running_thread();
 int thread_number();                            // within its block
 bool shared_holds(const void *p, size_t bytes); // within one array of the running block
-void copies_forget();                           // at the beginning of a block (ptx.cpp)
+void copies_forget();                           // called at the start of a block (ptx.cpp)
 
 void grid_run(const Launch &launch);
 

@@ -1,4 +1,4 @@
-// stream.h - what stands behind CUDA's handles of streams, events and graphs; for stream.cpp and graph.cpp.
+// stream.h - the structs behind CUDA's stream, event and graph handles; for stream.cpp and graph.cpp.
 #ifndef POLAR_CUDA_EMULATOR_STREAM_H
 #define POLAR_CUDA_EMULATOR_STREAM_H
 
@@ -28,7 +28,7 @@ struct Node { // work in a graph
     std::vector<size_t> after; // numbers of nodes
 };
 
-struct Capture { // that is going on
+struct Capture { // in progress
     std::vector<Node> nodes;
     cudaStream_t origin;
     cudaStreamCaptureMode mode;
@@ -36,7 +36,7 @@ struct Capture { // that is going on
     bool broken;
 };
 
-CUstream_st *stream_of(cudaStream_t stream); // itself, or the default stream
+CUstream_st *stream_of(cudaStream_t stream); // the stream itself; the default stream for NULL
 extern std::vector<CUstream_st *> streams;   // all of them
 
 // Adds work to the graph that the stream is captured into.

@@ -1,4 +1,4 @@
-// test_fixture.h - what the tests of the emulator share: arrays on the device, all thread orders, expected deaths.
+// test_fixture.h - shared by the tests of the emulator: device arrays, thread orders, expected crashes.
 #ifndef POLAR_CUDA_EMULATOR_TEST_FIXTURE_H
 #define POLAR_CUDA_EMULATOR_TEST_FIXTURE_H
 
@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <setjmp.h>
-extern "C" { // the header does not say so itself
+extern "C" { // cmocka.h has no extern "C" of its own
 #include <cmocka.h>
 }
 
@@ -48,7 +48,7 @@ template <class T> std::vector<T> host_array(const T *memory, size_t n) {
     return values;
 }
 
-// Calls run() in ascending, descending and some random orders; how many different results (as bits) there were.
+// Calls run() in ascending, descending and some random orders; returns the number of bitwise different results.
 template <class Run> int different_results(Run run) {
     std::vector<std::vector<float>> seen;
     for (uint64_t i = 0; i < 2 + SEEDS; i++) {
@@ -63,7 +63,7 @@ template <class Run> int different_results(Run run) {
     return (int)seen.size();
 }
 
-// run() in a process of its own must end in a crash, with `word` in what it prints.
+// Asserts that run(), in a child process, crashes with `word` in its output.
 template <class Run> void expect_death(const char *word, Run run) {
     int ends[2];
     assert_int_equal(pipe(ends), 0);
@@ -74,7 +74,7 @@ template <class Run> void expect_death(const char *word, Run run) {
         dup2(ends[1], 2);
         close(ends[0]), close(ends[1]);
         signal(SIGABRT, SIG_DFL), signal(SIGSEGV, SIG_DFL), signal(SIGILL, SIG_DFL); // not cmocka's
-        device_array<char>(1);                                                       // sets the emulator's up again
+        device_array<char>(1); // reinstalls the emulator's handlers
         run();
         _exit(0);
     }

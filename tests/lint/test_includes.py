@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Which part of the sources may include which: held in two lists here, as docs/design.md draws them. Includes of one another in a
-circle, between parts or between the files of device/, are refused."""
+"""Include rules of the source folders, as in docs/design.md. Include cycles between folders, or between the files of device/,
+fail."""
 import re
 
 from harness import ROOT, run_tests
 
-# What a part may include beside itself. A file belongs to the longest name that its path begins with. device/comm and dist are
-# the places of what is to come for many ranks.
+# What each part may include besides itself. A file belongs to the longest prefix of its path. device/comm and dist are
+# reserved for multi-GPU training.
 MAY_INCLUDE = {
     "base": set(),
     "device": {"base"},
@@ -24,7 +24,7 @@ MAY_INCLUDE = {
                 "run/problems", "run/training"},
     "train.cu": {"base", "device", "run/cli"},
 }
-# Within device: its two backends know of each other nothing, and of what is above them only what they implement.
+# Within device: the two backends do not include each other, and include from device/ only the interfaces they implement.
 BACKENDS = ("device/cpu/", "device/cuda/")
 BELOW_BACKENDS = {"device/backend.h", "device/gemm.h"}
 
@@ -51,7 +51,7 @@ def part(file):
 
 
 def circle(arrows):
-    """A circle as a list of names, or None."""
+    """Returns a cycle as a list of names, or None."""
     targets = {}
     for a, b in arrows:
         if a != b:

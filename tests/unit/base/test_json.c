@@ -1,4 +1,4 @@
-// JSON in and out: what is accepted, what is refused and where, and that what was written reads back.
+// JSON parser and writer: accepted and rejected texts with the offset of each error, and round trips.
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// A copy of exactly the text's size on the heap: reading past its end is seen by AddressSanitizer.
+// Parses a heap copy of exactly the text's size, so that AddressSanitizer sees any read past its end.
 static Json *parse(const char *text, size_t size, Error *err) {
     char *copy = malloc(size + !size);
     assert_non_null(copy);
@@ -151,7 +151,7 @@ static void test_bad_texts(void **state) {
         {"\"\xE0\x9F\xBF\"", 1, "UTF-8"},     // overlong
         {"\"\xED\xA0\x80\"", 1, "UTF-8"},     // a surrogate
         {"\"\xF4\x90\x80\x80\"", 1, "UTF-8"}, // above U+10FFFF
-        {"\"\xE2\x82\"", 1, "UTF-8"},         // cut short
+        {"\"\xE2\x82\"", 1, "UTF-8"},         // truncated
         {"\"\xE2\x82", 1, "UTF-8"},
         {"\xEF\xBB\xBF\xEF\xBB\xBF[]", 3, "value"}, // a byte order mark is skipped, once
     };
@@ -223,7 +223,7 @@ static void test_many_keys(void **state) {
 static void test_writer(void **state) {
     (void)state;
     JsonWriter w = {0};
-    for (int turn = 0; turn < 2; turn++) { // the buffer can be used again
+    for (int turn = 0; turn < 2; turn++) { // the buffer is reusable
         w.size = 0;
         json_begin_object(&w, NULL);
         json_string(&w, "a\"b", "\\ \n\t\x01 \xC3\xA9 \xFF.");
@@ -271,8 +271,8 @@ static void test_doubles_round_trip(void **state) {
     json_writer_free(&w);
 }
 
-// Whatever is done to a text, the parser stays within it and its block (AddressSanitizer watches) and what it accepts
-// is a tree whose every string is terminated.
+// On corrupted texts the parser never reads out of bounds (AddressSanitizer checks), and every string of a tree that it
+// accepts is terminated.
 static void test_damaged_texts(void **state) {
     (void)state;
     static const char good[] =

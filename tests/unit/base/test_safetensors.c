@@ -1,4 +1,4 @@
-// The safetensors format: files that are written read back, and no bad file is accepted or brings the reader down.
+// The safetensors format: files round-trip, and corrupt files are rejected without crashing the reader.
 // `test_safetensors --write PATH` only writes the sample, for test_safetensors.py.
 #include <stdarg.h>
 #include <stddef.h>
@@ -39,7 +39,7 @@ static bool write_sample(const char *path, uint32_t *crc, Error *err) {
         int64_t bytes = tensors[k].end - tensors[k].begin;
         unsigned char data[64];
         for (int64_t i = 0; i < bytes; i++) data[i] = sample_byte(k, i);
-        // In two pieces: a tensor need not come at once.
+        // In two parts: a tensor may be written in several calls.
         if (!safetensors_write_data(&w, data, bytes / 2, err)) return false;
         if (!safetensors_write_data(&w, data + bytes / 2, bytes - bytes / 2, err)) return false;
     }
@@ -93,7 +93,7 @@ static void test_no_tensors(void **state) {
     safetensors_close(&file);
 }
 
-// A file from a header and `n_data` bytes of data. `length` < 0: the true one.
+// Writes a file of a header and `n_data` bytes of data. `length` is the stored header length; < 0: the header's true one.
 static const char *write_raw(const char *name, const char *header, long long length, size_t n_data) {
     static unsigned char bytes[4096];
     uint64_t n = length < 0 ? strlen(header) : (uint64_t)length;
@@ -203,7 +203,7 @@ static void test_bad_files(void **state) {
     assert_non_null(strstr(err.text, "7 bytes"));
 }
 
-// Reads every byte that the file says it has.
+// Reads every byte of every tensor.
 static int64_t sum_tensors(const Safetensors *file) {
     int64_t sum = 0;
     for (int k = 0; k < file->n_tensors; k++) {
@@ -234,7 +234,7 @@ static void test_damaged_files(void **state) {
     for (uint64_t i = 0; i < 3000; i++) {
         uint32_t bits[4];
         random_bits(bits, 4, RANDOM_TEST, i);
-        size_t at = i < 512 ? i / 8 % size : bits[0] % size; // the length and first bytes above all
+        size_t at = i < 512 ? i / 8 % size : bits[0] % size; // mostly the length and the first bytes
         unsigned char old = bytes[at];
         bytes[at] = i % 2 ? old ^ (unsigned char)(1u << bits[1] % 8) : (unsigned char)('0' + bits[1] % 10);
         if (safetensors_open(&file, temp_file("flipped", bytes, size), &err)) {
@@ -278,7 +278,7 @@ static void test_write_errors(void **state) {
     uint32_t crc;
     assert_false(write_sample(temp_path("no/such/folder"), &crc, &err));
     assert_non_null(strstr(err.text, "no/such/folder"));
-    // A file size limit stands in for a full disk, met within the header and within the data.
+    // A file size limit simulates a full disk, reached within the header and within the data.
     size_t size;
     free(temp_read((assert_true(write_sample(temp_path("full"), &crc, &err)), temp_path("full")), &size));
     struct rlimit old;
@@ -315,7 +315,7 @@ static void test_float_types(void **state) {
     float_type_read(&value, TYPE_F16, &bits, 1);
     assert_true(isnan(value));
 
-    for (int b = 0; b < 65536; b++) { // every BF16 number survives
+    for (int b = 0; b < 65536; b++) { // every BF16 value round-trips
         uint16_t in = (uint16_t)b, out;
         float_type_read(&value, TYPE_BF16, &in, 1);
         float_type_write(&out, TYPE_BF16, &value, 1);

@@ -1,5 +1,5 @@
-// Speed of the parts and of whole steps on this machine, as medians, against what the machine can do: the rate of one
-// large product and the bandwidth of a triad, both measured in the same run. `make bench`; the arguments, if any, are
+// Speed of the parts and of whole steps on this machine, as medians, against the limits of the machine: the rate of one
+// large GEMM and the bandwidth of a triad, both measured in the same run. `make bench`; the arguments, if any, are
 // the parts to run: demo, short, long, tokenizer.
 #include "base/file.h"
 #include "data/tokenizer/vocab.h"

@@ -1,5 +1,5 @@
-// Clocks around the operations: the tables of the backend, the network and the optimizers, each entry replaced by one that
-// counts time, floating-point operations (half of them for products that are symmetric) and the bytes that have to move.
+// Profiles the operations: wraps every entry of the tables of the backend, the model and the optimizers to count time,
+// FLOPs (half for symmetric GEMMs) and the bytes that must move.
 #include "tests/bench/bench.h"
 
 #include <math.h>
@@ -144,7 +144,7 @@ void profile_device(Device *device) {
     device->backend = &device_timed;
 }
 
-// ---- the network; bytes are of floats ----
+// ---- the model; bytes are of floats ----
 
 static LayerOps layers_timed;
 static const LayerOps *layers;

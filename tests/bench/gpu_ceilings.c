@@ -1,7 +1,7 @@
-// What the GPU itself can do, through the program's own backend: copy bandwidth, and the rates of matrix products on random
+// Limits of the GPU, through the program's own backend: copy bandwidth, and GEMM rates on random
 // data, large and in the shapes of GPT-2 124M; then its own kernels beside these ceilings.
 //   build/tests/gpu_ceilings [cuda:N [DIVISOR]]
-// With a DIVISOR above 1 every length is divided by it and measured once: whether it all runs.
+// With a DIVISOR above 1 every length is divided by it and measured once, as a smoke test.
 #include "tests/bench/gpu_ceilings.h"
 
 #include "base/random.h"
@@ -46,7 +46,7 @@ static void run_copy(const Gpu *gpu, void *context) {
     device_copy(gpu->stream, c->to, c->from, c->bytes);
 }
 
-// Products of zeros run faster than products of data. One block is drawn and repeated.
+// GEMMs of zeros run faster than GEMMs of data. One random block is repeated.
 void *gpu_filled(const Gpu *gpu, Type type, int64_t n, double scale) {
     enum { BLOCK = 1 << 18 };
     size_t element = type_size(type);

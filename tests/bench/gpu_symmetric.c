@@ -1,5 +1,5 @@
-// Part of gpu_ceilings: the symmetric products of polar factors by cuBLASLt and by the kernel of device/cuda/syrk.cu.
-// Its times decide what cuda_syrk_is_faster says.
+// Part of gpu_ceilings: the symmetric GEMMs of polar factors by cuBLASLt and by the kernel of device/cuda/syrk.cu.
+// cuda_syrk_is_faster is set by its times.
 #ifdef POLAR_CUDA
 #include "device/cuda/syrk.h"
 #endif

@@ -1,6 +1,5 @@
-// peak_memory FILE PROGRAM ARGUMENTS...: runs the program and writes the most resident memory that it had, in bytes, to FILE;
-// ends with its status. What the kernel reports of an ended process begins with the memory of the one that started it, so
-// that this has to be a small one.
+// peak_memory FILE PROGRAM ARGUMENTS...: runs the program and writes its peak resident memory in bytes to FILE;
+// exits with its status. The kernel's figure for a child starts at the memory of its parent, so this parent must be small.
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/wait.h>

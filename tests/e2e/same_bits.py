@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Proves that a change of the sources changes no bit of what is trained: tests/e2e/same_bits.py BASE
+"""Checks that a change of the sources leaves all results bitwise identical: tests/e2e/same_bits.py BASE
 
-BASE is a commit. It is built in a git worktree of its own below build/same_bits, which stays for the next call, and the
-tree that this script lies in is built beside it. Both programs train the same small networks, 20 steps on the CPU and 6
-on the emulated GPU (tests/emulator), one thread each, and what they leave is compared by SHA-256: a run's last
+BASE is a commit. It is built in a git worktree of its own below build/same_bits, which is kept for later calls, and the
+working tree of this script is built beside it. Both programs train the same small models, 20 steps on the CPU and 6
+on the emulated GPU (tests/emulator), one thread each, and their outputs are compared by SHA-256: a run's last
 model.safetensors and optimizer.safetensors, its diagnostics, the losses and norms of the gradient of every step; of
 `train problem`, which keeps no weights, metrics.jsonl without its times; of `train tokenize` the shards.
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A long run whose memory and open files must not grow: tests/e2e/soak.py MINUTES
 
-A small network trains for that long with everything that happens between steps: evaluations, samples, diagnostics,
+A small model trains for that long with everything that can happen between steps: evaluations, samples, diagnostics,
 checkpoints, records. Each second its peak memory, open files and threads are read from /proc. The first twelfth, at
-least a minute, is for warming up (a hundred KiB of heap are filled by the first thousands of steps); after it the peak
+least a minute, is warm-up (a hundred KiB of heap are filled by the first thousands of steps); after it the peak
 may grow by 1 %, and the usual number of open files and of threads must stay.
 """
 import os

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Numbers that are not finite, in checkpoints and by overflow: what is good is found again, and never written over."""
+"""Non-finite values, in checkpoints and by overflow: the last good checkpoint is found, and never overwritten."""
 import json
 import os
 import shutil
@@ -58,7 +58,7 @@ def tree(folder):
 
 
 def check_planted(folder, optimizer, state, last):
-    """The newest checkpoint has a bad weight, the one before it bad state: the run goes on from the third."""
+    """The newest checkpoint has a bad weight, the one before it bad state: the run resumes from the third."""
     data = [*tiny.make_data(folder), "--optimizer", optimizer, "--checkpoint-every", "10", "--keep", "0"]
     reference, run = os.path.join(folder, "reference"), os.path.join(folder, "run")
     tiny.run(*data, "--out", reference)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Checkpoints that a thread writes while a GPU, which tests/emulator emulates, goes on training: the same bytes as when
-training waits, complete or not there whatever happens meanwhile, and never fewer than training that waits would leave."""
+"""Checkpoints that a thread writes while an emulated GPU continues training: the same bytes as with synchronous writing,
+complete or absent whatever fails meanwhile, and never fewer than synchronous writing would leave."""
 import json
 import os
 import shutil
@@ -129,7 +129,7 @@ def faults_at_every_call(folder):
 
 
 def an_error_ends_the_run_with_the_line_of_training_that_waits(folder):
-    """At the next step, while the writing of metrics goes on without fault."""
+    """At the next step, while writing metrics still works."""
     faults.need_library()
     options = [*short(folder, "--optimizer", "sgd", "--device", "cuda"), "--steps", "100"]
     lines = []

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`train eval` and `train sample`: against the run's own metrics, and against a network written down in numpy."""
+"""`train eval` and `train sample`: against the run's own metrics, and against the model in numpy."""
 import base64
 import json
 import math

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Faults from outside while a run goes on: a disk that is full or broken at every single write, a clock that jumps, data
-replaced, a second process, too little memory. The run ends with one line or goes on, and nothing that was complete is lost."""
+"""External faults during a run: a disk that is full or fails at any single write, clock jumps, replaced data, a second
+process, too little memory. The run ends with a one-line error or continues, and no complete checkpoint is lost."""
 import errno
 import json
 import os
@@ -218,7 +218,7 @@ def test_full_disk(folder):
 
 
 def test_log_on_a_full_disk(folder):
-    """log.txt repeats what was printed: the run says that it cannot be written, and goes on."""
+    """log.txt copies the printed output: if it cannot be written, the run says so and continues."""
     begin, run = short_run(folder), os.path.join(folder, "run")
     tiny.run(*begin, "--out", run, "--max-time", "1e-9")
     os.remove(os.path.join(run, "log.txt"))

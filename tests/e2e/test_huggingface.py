@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Networks to and from Hugging Face transformers: what it makes of our exports, what we make of its directories.
+"""Models to and from Hugging Face transformers: its logits for our exports, and ours for its directories.
 
-Both compute in float32 with u = 2^-24. A product of length n is off by about sqrt(n) u of its size, relative to the sum of
-its terms' squares; of the 7 products and norms of a layer on the way to the logits none makes the relative error of its
-input larger by more than its own. So two programs that are right differ by at most about 2 * 7 * (layers + 1) * sqrt(n) u
-in ||ours - theirs|| / ||theirs||, with n the longest product (docs/design.md, section 9). `check_logits` makes sure that the
-networks are such that faults are seen."""
+Both compute in float32 with u = 2^-24. A dot product of length n has an error of about sqrt(n) u, relative to the root of the
+sum of its squared terms; each of the 7 GEMMs and norms of a layer on the way to the logits adds at most its own error to the
+relative error of its input. So two correct programs differ by at most about 2 * 7 * (layers + 1) * sqrt(n) u
+in ||ours - theirs|| / ||theirs||, with n the longest inner dimension (docs/design.md, section 9). `check_logits` also checks
+that the models are sensitive enough to show faults."""
 import json
 import math
 import os
@@ -228,7 +228,7 @@ def test_export_has_the_tokenizer(folder):
 
 
 def make_model(kind, **options):
-    """A network of transformers of which every number is drawn, gains and biases too."""
+    """A transformers model with all parameters random, gains and biases too."""
     torch.manual_seed(len(kind))
     if kind == "gpt2":
         config = transformers.GPT2Config(vocab_size=VOCAB, n_positions=CONTEXT, n_embd=48, n_layer=3, n_head=4, **options)
@@ -343,7 +343,7 @@ def test_init_from_takes_the_network_from_there(folder):
     error = run(TRAIN, "--resume", early, status=1)
     assert "no checkpoint yet" in error and str(source) in error, error
     assert np.array_equal(want, our_logits(folder, began))
-    # Another network that stands there now is not mistaken for it.
+    # A different model put there later is not mistaken for it.
     train(folder, "run", [*LLAMA, "--n-layer", "2"])
     error = run(TRAIN, "--resume", early, status=1)
     assert "--n-layer 3" in error and "has 2" in error, error

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
-"""kill -9 at random moments (forty of them, or as many as KILLS in the environment says), before the first checkpoint and
-while checkpoints are written among them, never leaves a run that cannot go on, and it ends in the same bits as a run that
-was left alone."""
+"""kill -9 at random moments (40, or $KILLS of them), also before the first checkpoint and while checkpoints are written:
+the run can always be resumed, and ends with the same bits as an undisturbed run."""
 import os
 import random
 import time

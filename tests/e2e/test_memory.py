@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""The plan's memory against what runs take, for small networks that have every choice between them."""
+"""Planned against measured memory, for small models that together cover every model option."""
 import sys
 
 sys.dont_write_bytecode = True
 import tiny_runs
 from measure_memory import measure
 
-# 2048 tokens at once: activations of some tens of MiB, so that a forgotten one shows.
+# 2048 tokens at once: activations of some tens of MiB, so that a missing one shows.
 SHAPE = ["--n-layer", "4", "--n-head", "4", "--d-model", "128", "--vocab-size", "500", "--seq-len", "256",
          "--batch-size", "8", "--micro-batch", "8", "--threads", "1"]
 SPEEDRUN = [*SHAPE, "--norm", "rmsnorm", "--embed-norm", "--positions", "half-rope", "--qk-norm", "--activation", "relu2",

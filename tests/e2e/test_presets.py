@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Every file in configs/ and every combination of a network with an optimizer: accepted as a whole, the number of
-parameters that its comment states and its architecture has, the numbers of its source in the plan."""
+"""Every file in configs/ and every combination of a model with an optimizer: accepted, with the number of parameters
+that its comment states and its architecture has, and the figures of its source in the plan."""
 import glob
 import os
 import re

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""./train problem as a user meets it: the problem itself against numpy on the same draw, presets, errors, pictures."""
+"""./train problem end to end: the problems against numpy on the same random data, presets, errors, plots."""
 import json
 import os
 import re

@@ -36,7 +36,7 @@ struct Capture { // in progress
     bool broken;
 };
 
-CUstream_st *stream_of(cudaStream_t stream); // the stream itself; the default stream for NULL
+CUstream_st *stream_of(cudaStream_t stream); // resolves the default handles
 extern std::vector<CUstream_st *> streams;   // all of them
 
 // Adds work to the graph that the stream is captured into.

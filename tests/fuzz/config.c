@@ -1,4 +1,4 @@
-// Configurations: an accepted one is printed as one that is accepted again and says the same.
+// Configurations: an accepted one, printed and parsed again, is accepted and unchanged.
 #include "tests/fuzz/fuzz.h"
 #include "tests/fixtures/load_config.h"
 

@@ -1,5 +1,5 @@
-// tests/fuzz/fuzz.h - what the fuzzers share. Each is one file with libFuzzer's entry; replay.c runs it without
-// libFuzzer.
+// tests/fuzz/fuzz.h - shared by the fuzzers. Each is one file with libFuzzer's entry point; replay.c runs it
+// without libFuzzer.
 #ifndef POLAR_TESTS_FUZZ_H
 #define POLAR_TESTS_FUZZ_H
 

@@ -1,6 +1,5 @@
-// Files that exist in this process only: what the parsers open under FUZZ_FOLDER. The linker sends their calls here
-// (--wrap), so that an input costs no system call, and a mapped file is a block of exactly its size, which
-// AddressSanitizer watches.
+// In-memory files: everything that the parsers open under FUZZ_FOLDER. The linker redirects their calls here (--wrap), so
+// an input costs no system call, and a mapped file is a heap block of exactly its size, which AddressSanitizer checks.
 #include "tests/fuzz/fuzz.h"
 
 #include <errno.h>

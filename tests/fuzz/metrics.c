@@ -1,4 +1,4 @@
-// metrics.jsonl as a resumed run finds it: trimmed to whole lines, and what is kept is kept by a second trimming too.
+// metrics.jsonl as a resumed run finds it: trimmed to whole lines, and trimming again changes nothing.
 #include "base/file.h"
 #include "base/metrics.h"
 #include "tests/fuzz/fuzz.h"

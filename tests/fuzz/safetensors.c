@@ -1,4 +1,4 @@
-// Safetensors: every byte of every tensor that an accepted file names is there, and reads as its type.
+// Safetensors: every tensor of an accepted file can be read in full and converted from its type.
 #include "base/safetensors.h"
 #include "tests/fuzz/fuzz.h"
 

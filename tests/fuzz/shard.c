@@ -1,4 +1,4 @@
-// Token shards: what opens can be read to its end.
+// Token shards: an accepted file can be read to its end.
 #include "data/shard.h"
 #include "tests/fuzz/fuzz.h"
 

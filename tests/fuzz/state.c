@@ -1,4 +1,4 @@
-// A checkpoint's state.json behind its own checksum, which is made right so that what lies behind it is reached.
+// A checkpoint's state.json. Its checksum is corrected first, so that the fuzzer reaches the parser.
 #include "base/crc32c.h"
 #include "data/datasets.h"
 #include "run/checkpoint/state_file.h"

@@ -1,4 +1,4 @@
-// Vocabularies: an accepted one encodes any bytes to tokens of its own, and gives valid text back.
+// Vocabularies: an accepted one encodes any bytes to valid tokens, which decode to valid text.
 #include "data/tokenizer/vocab.h"
 #include "tests/fuzz/fuzz.h"
 

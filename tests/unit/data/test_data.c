@@ -1,4 +1,4 @@
-// Checksums and shards.
+// CRC-32C and token shards.
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-// Batches: their order against the plain concatenation of the shards, their index, and the reading thread.
+// Batches: their order against the plain concatenation of the shards, their index, and the loader thread.
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,7 +23,7 @@ typedef struct {
     char pattern[64];
 } Corpus;
 
-// With `gap` > 0 a token in so many, drawn at random, is DOCUMENT; with -1 none is.
+// With `gap` > 0 one token in `gap`, at random, is DOCUMENT; with -1 none is.
 static Corpus make_documents(const char *name, const int64_t *sizes, int n_shards, int gap) {
     Corpus c = {.n_shards = n_shards};
     int64_t total = 0, at = 0;

@@ -1,5 +1,5 @@
-// The GPU behind device/device.h: memory, copies, streams, events, scratch, products. Without a GPU (real or emulated) only
-// what is said then is checked.
+// The GPU behind device/device.h: memory, copies, streams, events, scratch, GEMMs. Without a GPU (real or emulated) only
+// the error message is checked.
 #include "device/device.h"
 #ifdef POLAR_CUDA
 #include "device/cuda/memory.h"
@@ -347,7 +347,7 @@ static int64_t grown(const RunConfig *c, Type type, int64_t less) {
     return after;
 }
 
-// Not a byte too little, and none too much: whichever operation of the network or of its optimizers needs most.
+// The reserved scratch equals the largest need of any operation of the model or its optimizers, to the byte.
 static void a_step_takes_the_scratch_that_is_planned(void **state) {
     (void)state;
     static const char *const cases[][9] = {

@@ -1,5 +1,5 @@
-// Symmetric products by the kernel of device/cuda/syrk.cu, on a GPU, real or emulated, against sums in double: every
-// element within its bound, exact symmetry, nothing read or written beside the matrices, the same bits in every order of
+// Symmetric GEMMs by the kernel of device/cuda/syrk.cu, on a GPU, real or emulated, against sums in double: every
+// element within its bound, exact symmetry, no out-of-bounds access, the same bits in every order of
 // threads.
 #include "device/device.h"
 #ifdef POLAR_CUDA

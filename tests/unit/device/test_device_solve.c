@@ -1,5 +1,5 @@
-// The solves of device/device.h against what they promise, on the CPU and where there is one on a GPU, in both types:
-// shapes, singular matrices, matrices that are not positive definite, numbers that are not finite.
+// The solves of device/device.h against their contracts, on the CPU and, if available, a GPU, in both types: shapes,
+// singular and not positive definite matrices, non-finite values.
 #include "device/device.h"
 #include "base/random.h"
 

@@ -1,4 +1,4 @@
-// Matrix products: device_gemm (OpenBLAS where it is installed) and the own kernel on every instruction set,
+// GEMM: device_gemm (OpenBLAS if installed) and the built-in kernel on every instruction set,
 // against sums in long double.
 #include "device/cpu/gemm.h"
 #include "tests/fixtures/ops_check.h"
@@ -82,7 +82,7 @@ static void check_shapes(const Instance *in, int64_t m, int64_t n, int64_t k, in
                     in, &(Case){m, n, k, batch, transposes & 1, transposes & 2, false, ALPHAS[ia], BETAS[ib], own});
 }
 
-#ifndef CUDA_EMULATOR // the own product is tested in the build for the CPU
+#ifndef CUDA_EMULATOR // the built-in GEMM is tested in the CPU build
 static void check_builtin(const Instance *in) {
     check_shapes(in, 1, 1, 1, 1, true);
     check_shapes(in, 5, 7, 3, 1, true);

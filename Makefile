@@ -72,7 +72,7 @@ LIBRARY := $(BUILD)/libpolar.a
 # The default build writes ./train; other builds (asan) keep the binary in their own folder.
 TRAIN := $(if $(filter build,$(BUILD)),train,$(BUILD)/train)
 
-.PHONY: all test bench asan fuzz kill leaks tsan soak same-bits lint clean help format FORCE
+.PHONY: all test current bench asan fuzz kill leaks tsan soak same-bits lint clean help format FORCE
 .SECONDARY:
 all: $(TRAIN) ## build ./train (the default)
 
@@ -178,6 +178,12 @@ test: $(TRAIN) tests emulated ## build and run all tests, or those matching ONLY
 asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan
 	@$(MAKE) --no-print-directory BUILD=build/asan CUDA=no OPT=-O1 \
 	  CFLAGS='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' test
+
+current: $(TRAIN) tests ## exports, imports and the tokenizer against current versions of the Python packages (downloads 3 GB into .venv-current)
+	@[ -x .venv-current/bin/python ] || python3 -m venv .venv-current
+	@.venv-current/bin/python -m pip install -q -r tests/requirements-current.txt
+	@for t in huggingface exporters tokenizer; do PEER_PYTHON=$(CURDIR)/.venv-current/bin/python TRAIN=$(CURDIR)/$(TRAIN) \
+	  .venv-current/bin/python tests/e2e/test_$$t.py || exit 1; done
 
 FUZZ_RUNS ?= 1500000
 fuzz: ## all parsers of external files under libFuzzer with sanitizers (clang); FUZZ_RUNS inputs each (1500000)

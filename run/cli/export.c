@@ -51,6 +51,10 @@ static bool load_and_export(const char *run, const ExportOptions *o, Error *err)
     bool ok = hf_export(&architecture, o->out, &pretrained.model, pretrained.stream, &how, err);
     if (ok)
         printf("%s: %s, %.1f M parameters\n", o->out, architecture, (double)pretrained.model.table.total * 1e-6);
+    if (ok && strcmp(architecture, "Qwen2ForCausalLM") == 0 && vocab_bpe(pretrained.vocab))
+        printf("note: load the tokenizer with GPT2Tokenizer: AutoTokenizer of transformers 5 splits text as Qwen2 "
+               "does, into "
+               "other tokens\n");
     pretrained_close(&pretrained);
     return ok;
 }

@@ -125,6 +125,7 @@ const HfArch hf_archs[] = {
      .model_type = "llama",
      .summary = "rope, RMSNorm, SwiGLU, no biases",
      .fixed = {LLAMA_FIXED, .biases = BIASES_NONE},
+     .has_head_dim = true,
      LLAMA_TABLES},
     {.name = "Qwen2ForCausalLM",
      .model_type = "qwen2",

@@ -47,6 +47,7 @@ typedef struct {
     const char *const *ignored; // name suffixes of buffers that older versions saved
     ModelConfig fixed;          // the fields that the architecture determines
     bool tied_by_default;
+    bool has_head_dim; // config.json may have a head_dim other than hidden_size / heads
     const HfTensor *tensors;
     const HfKey *keys;
     const HfActivation *activations;

@@ -214,6 +214,7 @@ char *hf_config_text(size_t *size, const HfArch *arch, const ModelConfig *config
         if (key->real) json_double(&w, key->key, *(const double *)field);
         else json_int(&w, key->key, *(const int *)field);
     }
+    if (arch->has_head_dim) json_int(&w, "head_dim", config->head_dim);
     json_string(&w, arch->activation_key, activation_word(arch, config->activation));
     for (const HfSwitch *s = arch->switches; s->key; s++) json_bool(&w, s->key, s->position);
     for (int i = 0; arch->dropouts[i]; i++) json_double(&w, arch->dropouts[i], 0);

@@ -28,7 +28,7 @@ static bool choose_arch(const HfArch **arch, const ModelConfig *c, Error *err) {
     bool ok = false;
     *arch = nearest_arch(c);
     if (*arch == NULL) error_set(err, "its --positions fit no architecture");
-    else if (c->n_head * c->head_dim != c->d_model)
+    else if (c->n_head * c->head_dim != c->d_model && !(*arch)->has_head_dim)
         error_set(err, "%s: --head-dim %d does not fit; it has d-model / n-head", (*arch)->name, c->head_dim);
     else ok = hf_arch_fits(*arch, c, err);
     if (ok) return true;

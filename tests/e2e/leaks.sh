@@ -41,8 +41,8 @@ check 0 "${network[@]}" --optimizer polargrad --polar polar-express --out polarg
 check 0 "${network[@]}" --norm rmsnorm --positions rope --activation swiglu --biases no --n-kv-head 1 --no-tied-head \
     --qk-norm --recompute layer --optimizer normuon --align-documents --train-data lines/lines_train_000001.bin \
     --seq-len 4 --batch-size 2 --out llama
-check 0 "${network[@]}" --optimizer normuon --sample-every 2 --sample-tokens 5 --checkpoint-every 1 --max-time 1e-9 --out part
-check 0 --resume part
+check 75 "${network[@]}" --optimizer normuon --sample-every 2 --sample-tokens 5 --checkpoint-every 1 --max-time 1e-9 --out part
+check 75 --resume part
 check 1 "${network[@]}" --optimizer normuon --out part
 check 1 --resume adamw --lr 1
 check 1 --resume no_such_run

@@ -23,10 +23,22 @@ print(json.dumps({tag: [(e.step, e.wall_time, e.value) for e in events.Scalars(t
 READ_WANDB = r'''
 import json, sys
 from wandb.proto import wandb_internal_pb2
-from wandb.sdk.internal.datastore import DataStore
-store, config, history, project = DataStore(), {}, [], ""
-store.open_for_scan(sys.argv[1])
-while (data := store.scan_data()) is not None:
+
+def scan(data):
+    """The records of wandb's offline file: behind 7 bytes LevelDB's log format, blocks of 32 KiB with fragments of records."""
+    at, record = 7, b""
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+            continue
+        size, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]  # FULL, FIRST, MIDDLE, LAST
+        record = (b"" if kind in (1, 2) else record) + data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):
+            yield record
+
+config, history, project = {}, [], ""
+for data in scan(open(sys.argv[1], "rb").read()):
     record = wandb_internal_pb2.Record()
     record.ParseFromString(data)
     kind = record.WhichOneof("record_type")
@@ -112,7 +124,7 @@ def test_wandb_offline_has_every_value(folder):
     assert [row["_step"] for row in history] == list(range(37))
     for key, value in expected(path).items():
         assert got[key] == value, (key, got[key], value)
-    assert not any(p.is_file() for p in (folder / "home").rglob("*"))
+    assert not any(p.is_file() and not p.name.startswith("core-debug") for p in (folder / "home").rglob("*"))  # its own log
 
 
 def test_steps_of_a_resumed_run(folder):

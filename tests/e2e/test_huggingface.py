@@ -138,6 +138,17 @@ def test_export_is_what_transformers_loads(folder):
         assert kept["vocab_size"] == VOCAB and kept["torch_dtype"] == "float32" and kept["eos_token_id"] is None
 
 
+def test_export_of_wide_heads(folder):
+    """head_dim is in config.json; older versions of transformers do not know it and say that the sizes differ."""
+    need_transformers()
+    source, out = train(folder, "wide", [*LLAMA, "--head-dim", "16"]), folder / "wide.hf"
+    run(TRAIN, "export", source, "--out", out)
+    assert json.loads((out / "config.json").read_text())["head_dim"] == 16
+    assert np.array_equal(our_logits(folder, source), our_logits(folder, out))
+    if tuple(map(int, transformers.__version__.split(".")[:2])) >= (4, 46):
+        check_logits(our_logits(folder, source), transformers.AutoModelForCausalLM.from_pretrained(out), "wide heads")
+
+
 def test_export_in_bf16_rounds_to_nearest_even(folder):
     need_transformers()
     source = train(folder, "run", NETWORKS["qwen2"][1])

@@ -29,7 +29,7 @@ bool command_problem(int argc, const char *const *argv, Error *err);
 // Returns true if --help is among the arguments; *topic is the word after it, or NULL.
 bool help_wanted(const char **topic, int argc, const char *const *argv);
 
-// `train --help`, `train --help optimizers`, `train --help NAME`.
+// `train --help`, `train --help optimizers`, `train --help NAME` of an optimizer, or any word: the options with it.
 bool command_help(const char *topic, Error *err);
 
 // Prints the options of a table, by section.

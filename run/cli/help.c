@@ -4,22 +4,35 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 bool help_wanted(const char **topic, int argc, const char *const *argv) {
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            *topic = i + 1 < argc && argv[i + 1][0] != '-' ? argv[i + 1] : NULL;
+            *topic = i + 1 < argc ? argv[i + 1] : NULL;
             return true;
         }
     return false;
 }
 
-// Prints text wrapped at 110 columns. The first line begins at `column`; the others are indented to it.
-static void print_wrapped(const char *text, int column) {
+// Columns of the terminal, within limits; 100 if standard output is not one.
+static int help_width(void) {
+    struct winsize size;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 100;
+    return size.ws_col < 60 ? 60 : size.ws_col > 110 ? 110 : size.ws_col;
+}
+
+// Prints size bytes of text wrapped at the width, breaking at spaces and line ends. The first line begins at `column`; the others
+// are indented to it.
+static void print_wrapped(const char *text, size_t size, int column) {
+    const int width = help_width();
+    const char *end = text + size;
     int at = column;
-    while (*text) {
-        int n = (int)strcspn(text, " ");
-        if (at > column && at + 1 + n > 110) {
+    while (text < end) {
+        int n = 0;
+        while (text + n < end && !strchr(" \n", text[n])) n++;
+        if (at > column && at + 1 + n > width) {
             printf("\n%*s", column, "");
             at = column;
         } else if (at > column) {
@@ -29,9 +42,27 @@ static void print_wrapped(const char *text, int column) {
         printf("%.*s", n, text);
         at += n;
         text += n;
-        while (*text == ' ') text++;
+        while (text < end && strchr(" \n", *text)) text++;
     }
     putchar('\n');
+}
+
+// Prints paragraphs, wrapped: consecutive lines, except those that begin with a space, "usage:" or "example", which stay as they
+// are.
+static void print_text(const char *text) {
+    while (*text) {
+        const char *end = text;
+        bool verbatim = true;
+        for (; *end; end = end + strcspn(end, "\n") + 1) {
+            verbatim =
+                *end == ' ' || *end == '\n' || strncmp(end, "usage:", 6) == 0 || strncmp(end, "example", 7) == 0;
+            if (verbatim) break;
+        }
+        if (end > text) print_wrapped(text, (size_t)(end - text), 0);
+        if (!*end) break;
+        text = end + strcspn(end, "\n") + 1;
+        printf("%.*s", (int)(text - end), end);
+    }
 }
 
 static void print_row(const char *name, const char *help) {
@@ -42,7 +73,7 @@ static void print_row(const char *name, const char *help) {
         n = 0;
     }
     printf("%*s", COLUMN - n, "");
-    print_wrapped(help, COLUMN);
+    print_wrapped(help, strlen(help), COLUMN);
 }
 
 // "--norm layernorm|rmsnorm", "--out DIR", "--[no-]nesterov".
@@ -61,7 +92,7 @@ static void spec_name(char *name, size_t size, const OptionSpec *spec, const cha
 static void print_spec(const OptionSpec *spec) {
     char name[256], help[1024];
     bool on = spec->kind == KIND_YES_NO && strcmp(spec->def, "yes") == 0;
-    spec_name(name, sizeof name, spec, on ? "no-" : "");
+    spec_name(name, sizeof name, spec, on ? "[no-]" : "");
     if (spec->def && spec->def[0]) snprintf(help, sizeof help, "%s [%s]", spec->help, spec->def);
     else snprintf(help, sizeof help, "%s", spec->help);
     print_row(name, help);
@@ -78,9 +109,11 @@ void help_print_options(const OptionTable *options) {
 }
 
 bool help_print_command(const char *usage, const OptionTable *options, const char *more) {
-    printf("%s%s", usage, option_section(options, options->specs)[0] ? "" : "\n");
+    print_text(usage);
+    if (!option_section(options, options->specs)[0]) putchar('\n');
     help_print_options(options);
-    printf("\n%s", more);
+    putchar('\n');
+    print_text(more);
     return true;
 }
 
@@ -91,8 +124,9 @@ static void print_general(void) {
         int n = printf("       train %s %s", c->name, c->arguments);
         printf("%*s%s (train %s --help)\n", n < 42 ? 42 - n : 1, "", c->summary, c->name);
     }
-    fputs(
+    print_text(
         "       train --help optimizers            list the optimizers; --help NAME: the options of one\n"
+        "       train --help WORD                  the options with this word; train --version\n"
         "\n"
         "A first run, from a text file to generated text:\n"
         "  train tokenize --out corpus --name book book.txt\n"
@@ -106,18 +140,19 @@ static void print_general(void) {
         "writes\n"
         "its complete configuration to RUN/config.conf, which is such a file.\n"
         "Ctrl-C, SIGTERM and SIGUSR1 finish the step, write a checkpoint and exit with status 75. Defaults are in "
-        "[].\n",
-        stdout);
+        "[].\n");
     help_print_options(&run_options);
     fputs("\nOptimizer\n", stdout);
     print_row("--optimizer NAME", "optimizer of the hidden matrices (--help optimizers lists all) [adamw]");
     print_row("--lr X, ...", "learning rate and other options of this optimizer: see --help NAME");
     help_print_options(&schedule_options);
-    fputs("  Embeddings, an untied head, and vectors (gains and biases) have their own optimizers, with the same\n"
-          "  options prefixed by embed-, head- or vector- (--embed-optimizer, --vector-lr, ...). The default is "
-          "AdamW\n"
-          "  with the schedule of the hidden matrices and, if these use AdamW too, with their options.\n",
-          stdout);
+    static const char groups[] =
+        "Embeddings, an untied head, and vectors (gains and biases) have their own optimizers, with the same "
+        "options "
+        "prefixed by embed-, head- or vector- (--embed-optimizer, --vector-lr, ...). The default is AdamW with the "
+        "schedule of the hidden matrices and, if these use AdamW too, with their options.";
+    printf("  ");
+    print_wrapped(groups, strlen(groups), 2);
 }
 
 static void print_optimizers(void) {
@@ -144,15 +179,39 @@ static void print_optimizer(const OptimizerDef *def) {
     puts("\nFor embeddings, head and vectors, prefix the options with embed-, head- or vector-.");
 }
 
+// Prints the options of `table` whose name or help contains the word; returns their number.
+static int print_matches(const OptionTable *table, const char *word) {
+    int n = 0;
+    for (int i = 0; i < table->n_specs; i++)
+        if (strstr(table->specs[i].name, word) || strstr(table->specs[i].help, word))
+            print_spec(&table->specs[i]), n++;
+    return n;
+}
+
 bool command_help(const char *topic, Error *err) {
     if (!topic) {
         print_general();
-    } else if (strcmp(topic, "optimizers") == 0) {
-        print_optimizers();
-    } else {
-        const OptimizerDef *def = optimizer_find(topic, err);
-        if (!def) return false;
-        print_optimizer(def);
+        return true;
     }
-    return true;
+    if (strcmp(topic, "optimizers") == 0) {
+        print_optimizers();
+        return true;
+    }
+    const OptimizerDef *def = optimizer_find(topic, err);
+    if (def) {
+        print_optimizer(def);
+        return true;
+    }
+    const char *word = strncmp(topic, "--", 2) == 0 ? topic + 2 : topic;
+    int n = print_matches(&run_options, word) + print_matches(&schedule_options, word);
+    int n_defs;
+    const OptimizerDef *const *defs = optimizer_registry(&n_defs);
+    for (int d = 0; d < n_defs; d++)
+        for (int o = 0; o < optimizer_option_count(defs[d]); o++) {
+            const OptionSpec option = optimizer_option(defs[d], o);
+            if (!strstr(option.name, word)) continue;
+            printf("  --%s of %s: train --help %s\n", option.name, defs[d]->name, defs[d]->name);
+            n++;
+        }
+    return n > 0; // the error is that of optimizer_find, which suggests a name
 }

@@ -47,7 +47,9 @@ static const OptionSpec specs[] = {
                       "fraction of every text, at its end, for validation; lines of JSON and standard input need "
                       "--val-tokens instead"),
     OPTION_INT64("val-tokens", val_tokens, "-1", -1, INT_MAX,
-                 .help = "use whole documents for validation, the first ones, up to this many tokens"),
+                 .help =
+                     "whole documents for validation, the first ones, until they have this many tokens; -1: use "
+                     "--val-fraction"),
     OPTION_INT("threads", threads, "0", 0, 1024,
                .help = "CPU threads; 0: all cores available to the process; the shards do not depend on it"),
     OPTION_FLAG("overwrite", overwrite, "no", .help = "replace existing shards of the same name"),

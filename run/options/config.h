@@ -71,7 +71,7 @@ typedef struct {
 bool config_read(ConfigSources *sources, int argc, const char *const *argv, Error *err);
 void config_sources_free(ConfigSources *sources);
 
-// Adds what was not said on the command line but goes before the file as if it were.
+// Adds a setting that overrides the file as if it were on the command line as if it were.
 bool config_add_argument(ConfigSources *sources, const char *name, const char *text, const char *origin,
                          Error *err);
 

@@ -136,7 +136,7 @@ def test_small_stacks(folder):
     def small_stack():
         resource.setrlimit(resource.RLIMIT_STACK, (256 << 10, 256 << 10))
 
-    sizes = ("--n-layer", "1", "--n-head", "12", "--d-model", "768", "--seq-len", "256", "--batch-size", "1", "--steps", "2", "--quiet")
+    sizes = ("--n-layer", "1", "--n-head", "6", "--d-model", "384", "--seq-len", "128", "--batch-size", "1", "--steps", "2", "--quiet")
     environment = {**tiny.ENVIRONMENT, "OMP_NUM_THREADS": "3", "OMP_STACKSIZE": "64k"}
     for blas in ("none", None):
         env = {**environment, "POLAR_BLAS": blas} if blas else {k: v for k, v in environment.items() if k != "POLAR_BLAS"}

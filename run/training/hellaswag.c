@@ -10,13 +10,13 @@ bool hellaswag_check(const Hellaswag *set, const char *path, const ModelConfig *
     int needed = set->longest - 1; // the last token is only predicted
     if (set->max_token >= config->vocab_size)
         return error_set(err,
-                         "%s has the token %d, but the network's vocabulary has %d: the file belongs to another "
+                         "%s has the token %d, but the model's vocabulary has %d: the file belongs to another "
                          "vocabulary",
                          path, set->max_token, config->vocab_size);
     if (needed > config->context)
         return error_set(err,
-                         "%s has an example of %d tokens, longer than the network's context of %d; cut short it "
-                         "would be another test",
+                         "%s has an example of %d tokens, longer than the model's context of %d; "
+                         "truncating it would change the benchmark",
                          path, needed + 1, config->context);
     if (needed > positions)
         return error_set(err, "%s has an example of %d tokens, more than a batch of %lld; take a larger batch",

@@ -45,12 +45,12 @@ static const char usage[] = "usage: train polar [options]\n"
                             "Computes polar factors of random matrices by the methods of --polar and prints their "
                             "accuracy and speed.\n";
 static const char columns[] =
-    "orthogonality         ||U^T U - I|| / sqrt(rank)      on the row space; of the transpose if rows > columns\n"
-    "backward              ||A - U H|| / ||A||             H = (U^T A + A^T U) / 2\n"
-    "forward               ||U - polar(A)|| / sqrt(rank)   reference: SVD in double precision\n"
-    "nuclear               <A, U> / ||A||_*\n"
-    "values                the singular values of U\n"
-    "GFLOP/s               nominal FLOPs of the dense algorithm per second; - if they depend on the matrix\n"
+    "  orthogonality         ||U^T U - I|| / sqrt(rank)      on the row space; of the transpose if rows > columns\n"
+    "  backward              ||A - U H|| / ||A||             H = (U^T A + A^T U) / 2\n"
+    "  forward               ||U - polar(A)|| / sqrt(rank)   reference: SVD in double precision\n"
+    "  nuclear               <A, U> / ||A||_*\n"
+    "  values                the singular values of U\n"
+    "  GFLOP/s               nominal FLOPs of the dense algorithm per second; - if they depend on the matrix\n"
     "\n"
     "example: train polar --method ns5,qdwh --shape 512x128 --spectrum gaussian,condition:1e6\n";
 

@@ -12,7 +12,7 @@
 
 enum { RAW_BYTES = 1 << 18, HEAD_BYTES = 1 << 16 };
 
-// What is not text, by its first bytes, and what to do with it.
+// Signatures of files that are not text, `size` bytes at `offset`, and what to do with such a file.
 typedef struct {
     const char *magic;
     int size, offset;
@@ -25,6 +25,7 @@ typedef struct {
 #define ROWS_ADVICE                                                                                                \
     "write its text as lines of JSON, in Python: pandas.read_parquet(FILE).to_json(OUT, orient='records', "        \
     "lines=True)"
+#define TAR_ADVICE "unpack it and name the files in it"
 #define TEXT_ADVICE "extract its text first"
 static const Magic magics[] = {
     {"\xFF\xFE\0\0", 4, 0, "UTF-32", UTF32_ADVICE},
@@ -37,16 +38,17 @@ static const Magic magics[] = {
     {"\xFD"
      "7zXZ",
      5, 0, "compressed by xz", PIPE_ADVICE("xzcat")},
-    {"BZh", 3, 0, "compressed by bzip2", PIPE_ADVICE("bzcat")},
+    {"1AY&SY", 6, 4, "compressed by bzip2", PIPE_ADVICE("bzcat")},
     {"\x04\x22\x4D\x18", 4, 0, "compressed by lz4", PIPE_ADVICE("lz4cat")},
     {"PK\x03\x04", 4, 0, "a zip archive", PIPE_ADVICE("unzip -p")},
     {"7z\xBC\xAF\x27\x1C", 6, 0, "a 7z archive", PIPE_ADVICE("7z x -so")},
-    {"ustar", 5, 257, "a tar archive", "unpack it and name the files in it"},
+    {"ustar\0", 6, 257, "a tar archive", TAR_ADVICE},
+    {"ustar  ", 7, 257, "a tar archive", TAR_ADVICE},
     {"%PDF-", 5, 0, "a PDF", TEXT_ADVICE},
     {"\x89PNG", 4, 0, "a PNG picture", TEXT_ADVICE},
     {"\x89HDF", 4, 0, "an HDF5 file", TEXT_ADVICE},
     {"\x93NUMPY", 6, 0, "a NumPy array", TEXT_ADVICE},
-    {"SQLite format 3", 15, 0, "an SQLite database", TEXT_ADVICE},
+    {"SQLite format 3", 16, 0, "an SQLite database", TEXT_ADVICE},
     {"\x7F"
      "ELF",
      4, 0, "a program", TEXT_ADVICE},

@@ -86,7 +86,8 @@ def test_a_first_line_longer_than_what_is_looked_at(folder):
 
 
 def test_texts_stay_texts(folder):
-    for data in (b"plain\n", b"{\n  \"a\": 1\n}\n", b"{}\n", b"{not JSON}\n{\"text\":\"x\"}\n", b"[1, 2]\n", b"\n\n{x\n", b"{"):
+    for data in (b"plain\n", b"{\n  \"a\": 1\n}\n", b"{}\n", b"{not JSON}\n{\"text\":\"x\"}\n", b"[1, 2]\n", b"\n\n{x\n", b"{",
+                 b"BZh is a name\n", b"." * 256 + b"mustard\n"):  # not bzip2, not tar
         for stored in (data, gzip.compress(data), zstd(data), BOM + data):
             tokens, said = tokenize(folder, "a.txt", stored)
             assert tokens == wanted(data), data

@@ -74,8 +74,8 @@ char *file_read_whole(size_t *size, const char *path, size_t max, Error *err) {
     return text;
 }
 
-// Locks an open temporary file. On failure *again is true if another process renamed or removed the file meanwhile: what is
-// open may be its finished file.
+// Locks an open temporary file. On failure *again is true if another process renamed or removed the file meanwhile:
+// what is open may be its finished file.
 static bool lock_temporary(bool *again, int fd, const char *temporary, const char *path, Error *err) {
     struct stat open_file, named;
     *again = false;

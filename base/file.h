@@ -20,8 +20,9 @@ bool file_write(int fd, const char *path, const void *data, size_t size, Error *
 // cannot be read or has more than `max` bytes.
 char *file_read_whole(size_t *size, const char *path, size_t max, Error *err);
 
-// A file that replaces PATH when it is complete: at any instant PATH is the old or the new file. It is PATH.tmp until then,
-// and locked: opening fails if another process is writing the same PATH; what a killed process left is overwritten.
+// A file that replaces PATH when it is complete: at any instant PATH is the old or the new file. It is PATH.tmp
+// until then, and locked: opening fails if another process is writing the same PATH; what a killed process left is
+// overwritten.
 typedef struct {
     int fd;
     char *path, *temporary; // NULL: not open

@@ -4,7 +4,8 @@
 
 #include "base/error.h"
 
-// Lets writes to a closed pipe or beyond the limit of file size fail instead of ending the process by a signal. Call it first.
+// Lets writes to a closed pipe or beyond the limit of file size fail instead of ending the process by a signal.
+// Call it first.
 void output_ignore_signals(void);
 
 // Flushes standard output. Returns false if anything written to it was lost: a full disk, a closed pipe.

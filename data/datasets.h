@@ -22,8 +22,8 @@ typedef struct {
     const char *vocab; // name of data->vocab
 } DatasetPaths;
 
-// Refuses shards that name another vocabulary than `vocab`, which may be "none" and then accepts all; `name` is the vocabulary's
-// in the message.
+// Refuses shards that name another vocabulary than `vocab`, which may be "none" and then accepts all; `name` is the
+// vocabulary's in the message.
 bool datasets_check_vocab(const ShardSet *set, const Vocab *vocab, const char *name, Error *err);
 
 // Opens the datasets; data->vocab is already set. Errors begin with the option. Call datasets_close after an error too.

@@ -2,7 +2,8 @@
 //
 // A header of 256 little-endian int32 (magic 20240520, version 1, number of tokens, zeros), then that many uint16
 // tokens; or, for vocabularies of more than 65,536 tokens, magic 20240801, version 7, and uint32 tokens (llm.c's
-// Llama 3 shards). Our own shards have two more numbers, which others ignore: 0x564F4342 and the fingerprint of the vocabulary.
+// Llama 3 shards). Our own shards have two more numbers, which others ignore: 0x564F4342 and the fingerprint of the
+// vocabulary.
 #ifndef POLAR_DATA_SHARD_H
 #define POLAR_DATA_SHARD_H
 
@@ -38,8 +39,9 @@ typedef struct {
     uint32_t vocab; // fingerprint of the vocabulary of all shards that name one; 0: none does
 } ShardSet;
 
-// Opens a file, or glob patterns (~ is expanded) with commas between them. Errors, each naming the file: no match, unreadable, empty, wrong
-// magic number (a headerless nanoGPT file is recognized), unsupported version, size that disagrees with the header.
+// Opens a file, or glob patterns (~ is expanded) with commas between them. Errors, each naming the file: no match,
+// unreadable, empty, wrong magic number (a headerless nanoGPT file is recognized), unsupported version, size that
+// disagrees with the header.
 bool shard_set_open(ShardSet *set, const char *pattern, Error *err);
 void shard_set_close(ShardSet *set);
 

@@ -35,8 +35,8 @@ void device_free_host(Device *device, void *memory);
 // Bytes of device memory that this process can still allocate, as far as the system reports; 0: unknown.
 int64_t device_memory_available(const Device *device);
 
-// FLOP/s that the device can do at most in `type`: measured multiply-adds in registers on a CPU, the specification of the tensor
-// cores on a GPU (bf16); 0: unknown.
+// FLOP/s that the device can do at most in `type`: measured multiply-adds in registers on a CPU, the specification
+// of the tensor cores on a GPU (bf16); 0: unknown.
 double device_peak_flops(const Device *device, Type type);
 
 // Returns true if device memory is host memory (the CPU), so that the host can access it without a copy.

@@ -1,4 +1,5 @@
-// data/tokenizer/decompress.h - gzip and zstd streams, by zlib and libzstd, which are loaded when they are first needed.
+// data/tokenizer/decompress.h - gzip and zstd streams, by zlib and libzstd, which are loaded when they are first
+// needed.
 #ifndef POLAR_DATA_TOKENIZER_DECOMPRESS_H
 #define POLAR_DATA_TOKENIZER_DECOMPRESS_H
 
@@ -17,8 +18,8 @@ typedef struct Decompressor Decompressor;
 Decompressor *decompressor_open(Compression compression, Error *err);
 void decompressor_close(Decompressor *d); // NULL is allowed
 
-// Decompresses from in[0, *in_size) to out[0, *out_size); both sizes become what was used and written. Several members or
-// frames in a row are one stream. Neither moves where more input is needed.
+// Decompresses from in[0, *in_size) to out[0, *out_size); both sizes become what was used and written. Several
+// members or frames in a row are one stream. Neither moves where more input is needed.
 bool decompress(Decompressor *d, char *out, size_t *out_size, const unsigned char *in, size_t *in_size, Error *err);
 
 // Returns true where the input may end: behind a whole member or frame.

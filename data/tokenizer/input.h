@@ -21,9 +21,9 @@ typedef struct {
     size_t head_at, head_end;
 } Input;
 
-// Opens a file ("-": standard input) and tells its format: that of `format`, else lines of JSON where the name ends in
-// .jsonl, .ndjson or .json (in any case, also before .gz or .zst) or the first line is a JSON object, else text. Refuses by
-// name what is neither: UTF-16, Parquet and other binary formats, other compressions, empty files.
+// Opens a file ("-": standard input) and tells its format: that of `format`, else lines of JSON where the name ends
+// in .jsonl, .ndjson or .json (in any case, also before .gz or .zst) or the first line is a JSON object, else text.
+// Refuses by name what is neither: UTF-16, Parquet and other binary formats, other compressions, empty files.
 bool input_open(Input *input, const char *name, TextFormat format, Error *err);
 void input_close(Input *input); // of {.fd = -1} too
 

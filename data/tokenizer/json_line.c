@@ -129,8 +129,8 @@ static bool skip_key(Scanner *s, char **key, size_t *size) {
     return accept(s, ':') || bad(s, s->p, "expected ':'");
 }
 
-// Everything from a comma or an opening bracket to the next value's first character; *closed: there is none, the array or
-// object is empty.
+// Everything from a comma or an opening bracket to the next value's first character; *closed: there is none, the
+// array or object is empty.
 static bool open_container(Scanner *s, bool *closed) {
     char bracket = *s->p++;
     skip_space(s);

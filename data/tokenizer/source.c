@@ -105,8 +105,8 @@ static size_t incomplete_character(const char *text, size_t size) {
     return 0;
 }
 
-// Where to end the unit: where a cut does not change the tokens, or at the end of the part. A character on the border of the
-// validation part goes there whole.
+// Where to end the unit: where a cut does not change the tokens, or at the end of the part. A character on the
+// border of the validation part goes there whole.
 static size_t find_cut(const Unit *unit, const Source *source) {
     if (source->left == 0)
         return unit->size - (source->val_left > 0 ? incomplete_character(unit->text, unit->size) : 0);

@@ -85,7 +85,8 @@ static bool encode_lines(Worker *w, const Job *job, Error *err) {
 }
 
 static bool encode_unit(Worker *w, const Job *job, Error *err) {
-    // At most 3 tokens per byte, see vocab_encode. A line of JSON has more bytes than the text in it and the token before it.
+    // At most 3 tokens per byte, see vocab_encode. A line of JSON has more bytes than the text in it and the token
+    // before it.
     int64_t max_tokens = 3 * (int64_t)w->unit.size + 1;
     if (max_tokens > w->capacity) {
         w->tokens = realloc(w->tokens, (size_t)max_tokens * sizeof *w->tokens);

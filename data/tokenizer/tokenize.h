@@ -4,12 +4,12 @@
 
 #include "data/tokenizer/vocab.h"
 
-// Input format, after decompression: TEXT, one document per file, or JSONL, lines of JSON objects with a document in a string
-// field. AUTO: by file name and content (data/tokenizer/input.h).
+// Input format, after decompression: TEXT, one document per file, or JSONL, lines of JSON objects with a document
+// in a string field. AUTO: by file name and content (data/tokenizer/input.h).
 typedef enum { FORMAT_AUTO, FORMAT_TEXT, FORMAT_JSONL } TextFormat;
 
-// Lines of JSON to skip and count: those whose text is missing, null or empty; also those that are not objects with a string;
-// none.
+// Lines of JSON to skip and count: those whose text is missing, null or empty; also those that are not objects with
+// a string; none.
 typedef enum { BAD_DOCUMENT_SKIP_EMPTY, BAD_DOCUMENT_SKIP, BAD_DOCUMENT_STOP } OnBadDocument;
 
 typedef struct {

@@ -2,7 +2,8 @@
 #include "device/cpu/peak.h"
 #include "device/cpu/vector.h"
 
-// Runs `iterations` of the loop on the calling thread; returns its FLOPs. The result is stored so that the loop is not removed.
+// Runs `iterations` of the loop on the calling thread; returns its FLOPs. The result is stored so that the loop is
+// not removed.
 double OP_TABLE(multiply_adds)(int64_t iterations, volatile double *result) {
     Vec sum[MR][NV], factor = (Vec){0} + (real)*result, term = factor + (real)0.5;
 #pragma GCC unroll 8

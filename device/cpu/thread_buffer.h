@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-// Returns at least `bytes` of memory, aligned to 64 bytes, that belong to the calling thread until its next call; the contents
-// are undefined. Kernels that call each other must share one buffer: only the outermost may call this. Freed when the
-// thread ends. Users may limit stacks to 64 KiB (OMP_STACKSIZE, ulimit -s).
+// Returns at least `bytes` of memory, aligned to 64 bytes, that belong to the calling thread until its next call;
+// the contents are undefined. Kernels that call each other must share one buffer: only the outermost may call this.
+// Freed when the thread ends. Users may limit stacks to 64 KiB (OMP_STACKSIZE, ulimit -s).
 void *cpu_thread_buffer(size_t bytes);
 #endif

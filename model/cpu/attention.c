@@ -10,8 +10,8 @@
 // A tile of scores is TILE_Q x TILE_K, its rows padded to multiples of PAD. DEPTH: rows of a transposed block of keys.
 enum { TILE_Q = 64, TILE_K = 128, DEPTH = 64, PAD = 16 };
 
-// The arrays of a thread: scores and (backward) their gradients, running maxima and sums of the softmax, a transposed block of
-// keys, and a zero-padded copy of the last columns of a right operand.
+// The arrays of a thread: scores and (backward) their gradients, running maxima and sums of the softmax, a
+// transposed block of keys, and a zero-padded copy of the last columns of a right operand.
 typedef struct {
     real scores[TILE_Q * TILE_K], dscores[TILE_Q * TILE_K], max[TILE_Q], sum[TILE_Q];
     real block[DEPTH * TILE_K], edge[TILE_K * NR];

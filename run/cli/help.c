@@ -23,8 +23,8 @@ static int help_width(void) {
     return size.ws_col < 60 ? 60 : size.ws_col > 110 ? 110 : size.ws_col;
 }
 
-// Prints size bytes of text wrapped at the width, breaking at spaces and line ends. The first line begins at `column`; the others
-// are indented to it.
+// Prints size bytes of text wrapped at the width, breaking at spaces and line ends. The first line begins at
+// `column`; the others are indented to it.
 static void print_wrapped(const char *text, size_t size, int column) {
     const int width = help_width();
     const char *end = text + size;
@@ -47,8 +47,8 @@ static void print_wrapped(const char *text, size_t size, int column) {
     putchar('\n');
 }
 
-// Prints paragraphs, wrapped: consecutive lines, except those that begin with a space, "usage:" or "example", which stay as they
-// are.
+// Prints paragraphs, wrapped: consecutive lines, except those that begin with a space, "usage:" or "example", which
+// stay as they are.
 static void print_text(const char *text) {
     while (*text) {
         const char *end = text;

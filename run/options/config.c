@@ -117,8 +117,8 @@ static bool derive_batch(RunConfig *config, Error *err) {
     return true;
 }
 
-// Paths and patterns are stored absolute, so that a run can be resumed from any directory. Data options may have several,
-// separated by commas.
+// Paths and patterns are stored absolute, so that a run can be resumed from any directory. Data options may have
+// several, separated by commas.
 static bool make_absolute(char *patterns, bool several, Error *err) {
     char cwd[OPTION_TEXT_MAX], full[OPTION_TEXT_MAX];
     size_t used = 0;

@@ -60,14 +60,14 @@ typedef struct {
 // The options of `train` itself; those of the optimizers come from their registry.
 extern const OptionTable run_options;
 
-// The settings as the user wrote them: in the files of --config (later ones override earlier ones) or in the configuration
-// of the resumed run, and on the command line.
+// The settings as the user wrote them: in the files of --config (later ones override earlier ones) or in the
+// configuration of the resumed run, and on the command line.
 typedef struct {
     Settings file, arguments;
 } ConfigSources;
 
-// Reads what the arguments after the program's name say, and the files they name. Errors: unknown names, with the nearest
-// valid one. config_sources_free is called in any case.
+// Reads what the arguments after the program's name say, and the files they name. Errors: unknown names, with the
+// nearest valid one. config_sources_free is called in any case.
 bool config_read(ConfigSources *sources, int argc, const char *const *argv, Error *err);
 void config_sources_free(ConfigSources *sources);
 
@@ -78,8 +78,9 @@ bool config_add_argument(ConfigSources *sources, const char *name, const char *t
 // Builds the configuration from the settings over the defaults. Errors: any value out of range.
 bool config_build(RunConfig *config, const ConfigSources *sources, Error *err);
 
-// Sets the options that are derived from others, so that the effective configuration is explicit. `vocab` is that of --vocab; it
-// may be NULL for the configuration of a run, which has all derived values. Errors: contradictory options.
+// Sets the options that are derived from others, so that the effective configuration is explicit. `vocab` is that
+// of --vocab; it may be NULL for the configuration of a run, which has all derived values. Errors: contradictory
+// options.
 bool config_resolve(RunConfig *config, const Vocab *vocab, Error *err);
 
 // Refuses arguments that would change the results of the resumed run; config is resolved.

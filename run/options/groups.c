@@ -70,8 +70,8 @@ static bool has_options(const Settings *settings, ParamGroup group) {
     return false;
 }
 
-// Options not set for a group are inherited from the hidden matrices if these have the same optimizer, except the weight
-// decay of gains and biases: most published runs do not decay them.
+// Options not set for a group are inherited from the hidden matrices if these have the same optimizer, except the
+// weight decay of gains and biases: most published runs do not decay them.
 static void inherit_options(ParamGroupOptions *options, const ParamGroupOptions *hidden, ParamGroup group) {
     char text[OPTION_TEXT_MAX];
     Error err;

@@ -10,8 +10,8 @@
 
 // ------------------------------------------------------------------------------------------------ names
 
-// Sets *option to the i-th option of a parameter group; options of several optimizers are repeated. Returns false after the
-// last one.
+// Sets *option to the i-th option of a parameter group; options of several optimizers are repeated. Returns false
+// after the last one.
 static bool group_option(OptionSpec *option, int i) {
     int n;
     const OptimizerDef *const *defs = optimizer_registry(&n);
@@ -36,8 +36,8 @@ static bool find_group_option(OptionSpec *option, const char *name) {
     return false;
 }
 
-// Resolves a name: a row of the table, or a group prefix (the empty one last) and an option of that group. Returns false if it
-// is neither.
+// Resolves a name: a row of the table, or a group prefix (the empty one last) and an option of that group. Returns
+// false if it is neither.
 static bool find_name(Setting *setting, bool *is_flag, const OptionNames *names, const char *name) {
     OptionSpec option;
     *setting = (Setting){.spec = option_find(names->table, name)};
@@ -134,8 +134,8 @@ bool settings_apply(void *base, const Settings *settings, Error *err) {
 
 // ------------------------------------------------------------------------------------------------ command line
 
-// Adds the setting of one argument, `name` with the text after its equals sign, if any. *used: the next argument was its
-// value.
+// Adds the setting of one argument, `name` with the text after its equals sign, if any. *used: the next argument
+// was its value.
 static bool add_argument(Settings *settings, bool *used, const char *name, const char *equals, const char *next,
                          const OptionNames *names, Error *err) {
     Setting found;

@@ -1,5 +1,5 @@
-// run/options/settings.h - settings from the command line and configuration files: `name = value`, each with its origin for
-// error messages.
+// run/options/settings.h - settings from the command line and configuration files: `name = value`, each with its
+// origin for error messages.
 #ifndef POLAR_RUN_OPTIONS_SETTINGS_H
 #define POLAR_RUN_OPTIONS_SETTINGS_H
 
@@ -8,8 +8,9 @@
 
 #include <stdio.h>
 
-// One setting. `spec` is its row in the option table; if it is NULL, the setting is an optimizer option of a parameter group
-// and `option` is its name without the group's prefix. The origin is "" for the command line, else "FILE:LINE".
+// One setting. `spec` is its row in the option table; if it is NULL, the setting is an optimizer option of a
+// parameter group and `option` is its name without the group's prefix. The origin is "" for the command line, else
+// "FILE:LINE".
 typedef struct {
     char *name, *text, *origin;
     const OptionSpec *spec;
@@ -42,8 +43,8 @@ bool settings_apply(void *base, const Settings *settings, Error *err);
 // Prefixes an error about a setting with its origin; returns false.
 bool setting_error(Error *err, const Setting *setting);
 
-// Parses `--name value`, `--name=value`, `--flag`, `--no-flag`. Other arguments go to positional (room for argc entries), or
-// are refused if that is NULL.
+// Parses `--name value`, `--name=value`, `--flag`, `--no-flag`. Other arguments go to positional (room for argc
+// entries), or are refused if that is NULL.
 bool settings_from_arguments(Settings *settings, const char **positional, int *n_positional, int argc,
                              const char *const *argv, const OptionNames *names, Error *err);
 
@@ -55,8 +56,8 @@ bool options_from_arguments(void *base, const OptionTable *table, const char **p
 bool options_and_run(void *base, const OptionTable *table, const char **run, int argc, const char *const *argv,
                      Error *err);
 
-// Adds the settings of a configuration file: `name = value` lines, # comments, "quoted" values with \n \t \" \\. Each name
-// may occur once per file.
+// Adds the settings of a configuration file: `name = value` lines, # comments, "quoted" values with \n \t \" \\.
+// Each name may occur once per file.
 bool settings_from_file(Settings *settings, const char *path, const OptionNames *names, Error *err);
 
 // Writes a `name = value` line, quoted if necessary.

@@ -96,8 +96,8 @@ static void read_matrix(Diagnose *d, Stream *stream, const void *from, int64_t n
     }
 }
 
-// Replaces x (n), the weights after the step, by the update U from the weights w before it. With cautious decay, U and W have
-// the same sign exactly where U + rate W and W do.
+// Replaces x (n), the weights after the step, by the update U from the weights w before it. With cautious decay, U
+// and W have the same sign exactly where U + rate W and W do.
 static void update_from_weights(double *x, const float *w, int64_t n, double lr, WeightDecay decay) {
     for (int64_t i = 0; i < n; i++) {
         double weight = (double)w[i], change = (weight - x[i]) / lr;

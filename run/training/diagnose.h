@@ -26,7 +26,8 @@ void diagnose_free(Diagnose *d);
 // Opens the records as metrics_open does.
 bool diagnose_open(Diagnose *d, const char *run, int64_t step, bool reported, Error *err);
 
-// Call before and after an optimizer step, the step-th (1-based), with these learning rates. Neither changes the training.
+// Call before and after an optimizer step, the step-th (1-based), with these learning rates. Neither changes the
+// training.
 void diagnose_before(Diagnose *d, Stream *stream);
 bool diagnose_after(Diagnose *d, Stream *stream, const double lr[GROUP_COUNT], int64_t step, int64_t tokens,
                     Error *err);

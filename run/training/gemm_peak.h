@@ -4,7 +4,7 @@
 
 #include "device/device.h"
 
-// Measures the FLOP/s of a large GEMM of square matrices of `type`: doubles the size until one GEMM takes long enough for the
-// clock, and takes the best of a few. Takes some tens of milliseconds. Returns 0 if out of memory.
+// Measures the FLOP/s of a large GEMM of square matrices of `type`: doubles the size until one GEMM takes long
+// enough for the clock, and takes the best of a few. Takes some tens of milliseconds. Returns 0 if out of memory.
 double peak_product_rate(Device *device, Type type);
 #endif

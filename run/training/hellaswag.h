@@ -1,8 +1,8 @@
 // run/training/hellaswag.h - HellaSwag accuracy.
 //
 // The score of an ending is the negative log-likelihood of its tokens after the context, the completion style of
-// llm.c (GPT-2 124M: 0.2955 normalized, 0.2859 not; lm-evaluation-harness has other numbers). The ending with the lowest
-// mean over its tokens (normalized) or the lowest sum is chosen, the first of equal ones.
+// llm.c (GPT-2 124M: 0.2955 normalized, 0.2859 not; lm-evaluation-harness has other numbers). The ending with the
+// lowest mean over its tokens (normalized) or the lowest sum is chosen, the first of equal ones.
 #ifndef POLAR_RUN_TRAINING_HELLASWAG_H
 #define POLAR_RUN_TRAINING_HELLASWAG_H
 

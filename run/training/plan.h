@@ -25,12 +25,12 @@ typedef struct {
 // Call optimizer_check first.
 MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table, const Device *device);
 
-// Returns true if a thread writes checkpoints from a copy: not on the CPU, where it would double the memory and compete for the
-// cores, and not if host memory is too small.
+// Returns true if a thread writes checkpoints from a copy: not on the CPU, where it would double the memory and
+// compete for the cores, and not if host memory is too small.
 bool plan_copies_checkpoints(const MemoryPlan *plan);
 
-// With --micro-batch 0 on a GPU, chooses the largest micro-batch of at most 65,536 tokens that leaves a tenth of the free memory
-// for the libraries.
+// With --micro-batch 0 on a GPU, chooses the largest micro-batch of at most 65,536 tokens that leaves a tenth of
+// the free memory for the libraries.
 void plan_choose_micro_batch(RunConfig *config, const ParamTable *table, const Device *device);
 
 // Refuses a run that needs more memory than is available, or more training data.

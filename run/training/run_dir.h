@@ -22,13 +22,13 @@ typedef struct {
 // Checks that --out is new, empty or (with `overwrite`) a run. Creates nothing.
 bool run_dir_check_new(const char *path, bool overwrite, Error *err);
 
-// Creates the directory and locks it. Checks again as run_dir_check_new does, since another process may have been faster. An
-// earlier run remains until the caller removes its checkpoints and then calls run_dir_begin, so that a crash leaves a
-// valid run. The caller unlocks, also after an error.
+// Creates the directory and locks it. Checks again as run_dir_check_new does, since another process may have been
+// faster. An earlier run remains until the caller removes its checkpoints and then calls run_dir_begin, so that a
+// crash leaves a valid run. The caller unlocks, also after an error.
 bool run_dir_create(RunDir *dir, const char *path, bool overwrite, Error *err);
 
-// Removes the files of an earlier run and writes `config` (size bytes of options) to config.conf. `command` is the command
-// that reproduces the run from this file: "./train".
+// Removes the files of an earlier run and writes `config` (size bytes of options) to config.conf. `command` is the
+// command that reproduces the run from this file: "./train".
 bool run_dir_begin(const RunDir *dir, const char *command, const char *config, size_t size, Error *err);
 
 // Locks an existing run. Errors: another process is using it.

@@ -18,8 +18,8 @@ typedef struct {
     int (*stop)(void);    // called before each token; nonzero ends the text; NULL: never
 } SampleConfig;
 
-// Writes the prompt and the generated text, token by token, as valid UTF-8 (invalid bytes become U+FFFD). Stops early at an
-// end-of-text token. *n_drawn is the number of generated tokens. Errors: a prompt that is not in the vocabulary and out
-// of memory, before anything is written; logits that are not finite.
+// Writes the prompt and the generated text, token by token, as valid UTF-8 (invalid bytes become U+FFFD). Stops
+// early at an end-of-text token. *n_drawn is the number of generated tokens. Errors: a prompt that is not in the
+// vocabulary and out of memory, before anything is written; logits that are not finite.
 bool sample_text(int64_t *n_drawn, FILE *out, Model *model, Stream *stream, const SampleConfig *config, Error *err);
 #endif

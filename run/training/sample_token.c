@@ -7,8 +7,8 @@ static bool likelier(const Candidate *a, const Candidate *b) {
     return a->logit > b->logit || (a->logit == b->logit && a->token < b->token);
 }
 
-// A heap: each entry is more likely than its children 2i + 1 and 2i + 2. Only the candidates are sorted; sorting the whole
-// vocabulary for every token would take longer than a small model.
+// A heap: each entry is more likely than its children 2i + 1 and 2i + 2. Only the candidates are sorted; sorting
+// the whole vocabulary for every token would take longer than a small model.
 static void sift_down(Candidate *heap, int i, int n) {
     Candidate moving = heap[i];
     for (int child = 2 * i + 1; child < n; child = 2 * i + 1) {

@@ -103,8 +103,8 @@ static bool diagnose_step(Trainer *t, Error *err) {
     return diagnose_after(t->diagnose, t->stream, lr, step, step * config_step_tokens(t->config), err);
 }
 
-// Copies the next micro-batch to the device and adds the time waited for data to *data_s. A loader slot is refilled only
-// after its copy has ended; the host waits if the device is IN_FLIGHT copies behind.
+// Copies the next micro-batch to the device and adds the time waited for data to *data_s. A loader slot is refilled
+// only after its copy has ended; the host waits if the device is IN_FLIGHT copies behind.
 static bool upload_next(Trainer *t, double *data_s, Error *err) {
     Batch host;
     if (t->uploads >= IN_FLIGHT) {
@@ -135,7 +135,8 @@ static void issue_update(Trainer *t, const void *what) {
     optimizer_update(t->optimizer, t->stream, t->model.master, t->model.weights, t->model.grads, t->model.loss);
 }
 
-// Work that is the same in every step: launched directly in the first, captured in the second, and then launched as a graph.
+// Work that is the same in every step: launched directly in the first, captured in the second, and then launched as
+// a graph.
 static void repeat(Trainer *t, Graph **recording, void (*issue)(Trainer *, const void *), const void *what) {
     if (!t->warm || !device_can_capture(t->device)) {
         issue(t, what);

@@ -59,12 +59,12 @@ typedef struct {
     double data_ms, forward_backward_ms, optimizer_ms;
 } StepResult;
 
-// Does one optimizer step: batch_size / micro_batch micro-batches and the update, with the diagnostics that are due. Does not
-// change the state.
+// Does one optimizer step: batch_size / micro_batch micro-batches and the update, with the diagnostics that are
+// due. Does not change the state.
 bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err);
 
-// Validation loss and HellaSwag accuracy, at the weights that the optimizer evaluates at. *complete is false if a signal
-// ended it early.
+// Validation loss and HellaSwag accuracy, at the weights that the optimizer evaluates at. *complete is false if a
+// signal ended it early.
 bool trainer_evaluate(ValidationResult *result, bool *complete, Trainer *t, Error *err);
 HellaswagResult trainer_hellaswag(bool *complete, Trainer *t);
 
@@ -74,6 +74,7 @@ void trainer_explain_bad_step(char *text, size_t size, Trainer *t, const StepRep
 // Why a run ended.
 typedef enum { RUN_FINISHED, RUN_TARGET, RUN_TIME, RUN_SIGNAL } RunEnd;
 
-// Trains from the state to the end. Errors: a bad step (by --on-bad-step), data, disk; the last checkpoint is then intact.
+// Trains from the state to the end. Errors: a bad step (by --on-bad-step), data, disk; the last checkpoint is then
+// intact.
 bool trainer_run(RunEnd *end, Trainer *t, Error *err);
 #endif

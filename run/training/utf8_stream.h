@@ -12,7 +12,8 @@ typedef struct {
     int n_pending;
 } Utf8Stream;
 
-// Writes complete characters and keeps the start of an incomplete one. Invalid bytes and zero bytes become U+FFFD, one each.
+// Writes complete characters and keeps the start of an incomplete one. Invalid bytes and zero bytes become U+FFFD,
+// one each.
 void utf8_stream_write(Utf8Stream *writer, const char *bytes, size_t size);
 
 // Flushes what is pending; call once at the end.

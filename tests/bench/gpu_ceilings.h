@@ -14,19 +14,21 @@ typedef struct {
     int repeats;          // of each measurement, at most MAX_REPEATS
 } Gpu;
 
-// Zeroed device memory, and such filled with normal numbers times `scale` (F32 or BF16). They exit where there is not enough.
+// Zeroed device memory, and such filled with normal numbers times `scale` (F32 or BF16). They exit where there is
+// not enough.
 void *gpu_need(const Gpu *gpu, size_t bytes);
 void *gpu_filled(const Gpu *gpu, Type type, int64_t n, double scale);
 
 // Median milliseconds of `run`, after as many runs to warm up as there are repeats, up to three.
 double gpu_median_ms(const Gpu *gpu, void (*run)(const Gpu *gpu, void *context), void *context);
 
-// Prints a line for every operation of a training step of GPT-2 124M but the products: its time, and the rate and share of the
-// ceiling that its bytes or its FLOPs come to. B sequences of T positions at once, d_model C, V classes.
+// Prints a line for every operation of a training step of GPT-2 124M but the products: its time, and the rate and
+// share of the ceiling that its bytes or its FLOPs come to. B sequences of T positions at once, d_model C, V
+// classes.
 void gpu_measure_operations(const Gpu *gpu, int B, int T, int C, int V);
 
-// Prints a line for each size of symmetric product, computed whole by cuBLASLt and by our own kernel; lengths are divided by
-// `less`. Without CUDA nothing.
+// Prints a line for each size of symmetric product, computed whole by cuBLASLt and by our own kernel; lengths are
+// divided by `less`. Without CUDA nothing.
 void gpu_measure_symmetric(const Gpu *gpu, int less);
 
 #endif

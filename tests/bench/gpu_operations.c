@@ -1,5 +1,5 @@
-// Times of the operations of a training step of GPT-2 124M in bf16, beside the GPU's bandwidth and GEMM rate. Bytes are the
-// minimum traffic, each array once; FLOPs of attention are those below the diagonal.
+// Times of the operations of a training step of GPT-2 124M in bf16, beside the GPU's bandwidth and GEMM rate. Bytes
+// are the minimum traffic, each array once; FLOPs of attention are those below the diagonal.
 #include "model/ops.h"
 #include "optim/ops.h"
 #include "tests/bench/gpu_ceilings.h"

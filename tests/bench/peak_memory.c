@@ -1,5 +1,6 @@
 // peak_memory FILE PROGRAM ARGUMENTS...: runs the program and writes its peak resident memory in bytes to FILE;
-// exits with its status. The kernel's figure for a child starts at the memory of its parent, so this parent must be small.
+// exits with its status. The kernel's figure for a child starts at the memory of its parent, so this parent must be
+// small.
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/wait.h>

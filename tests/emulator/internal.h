@@ -11,8 +11,8 @@
 
 namespace emulator {
 
-// The emulated card: an A100 with few SMs, so that grid-stride loops really loop, little memory, and the smallest shared
-// memory of all cards from sm_80 on (sm_86, sm_89, sm_120), so that kernels that fit run on all of them.
+// The emulated card: an A100 with few SMs, so that grid-stride loops really loop, little memory, and the smallest
+// shared memory of all cards from sm_80 on (sm_86, sm_89, sm_120), so that kernels that fit run on all of them.
 enum {
     SHARED_DEFAULT = 48 * 1024,
     SHARED_MOST = 99 * 1024, // with cudaFuncSetAttribute

@@ -1,5 +1,5 @@
-// test_emulator_runtime.cu - the emulator's runtime: work waits until it is waited for, a missing event shows, what CUDA
-// refuses is refused, graphs replay, faults come when they are asked for.
+// test_emulator_runtime.cu - the emulator's runtime: work waits until it is waited for, a missing event shows, what
+// CUDA refuses is refused, graphs replay, faults come when they are asked for.
 #include "tests/emulator/test_fixture.h"
 
 #include <thread>

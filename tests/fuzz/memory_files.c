@@ -1,5 +1,6 @@
-// In-memory files: everything that the parsers open under FUZZ_FOLDER. The linker redirects their calls here (--wrap), so
-// an input costs no system call, and a mapped file is a heap block of exactly its size, which AddressSanitizer checks.
+// In-memory files: everything that the parsers open under FUZZ_FOLDER. The linker redirects their calls here
+// (--wrap), so an input costs no system call, and a mapped file is a heap block of exactly its size, which
+// AddressSanitizer checks.
 #include "tests/fuzz/fuzz.h"
 
 #include <errno.h>

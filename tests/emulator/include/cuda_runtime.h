@@ -1,5 +1,5 @@
-// cuda_runtime.h - found before the toolkit's file of this name where kernels are compiled as C++ for the CPU: the toolkit's
-// types and declarations, then what nvcc would know by itself.
+// cuda_runtime.h - found before the toolkit's file of this name where kernels are compiled as C++ for the CPU: the
+// toolkit's types and declarations, then what nvcc would know by itself.
 #ifndef POLAR_CUDA_EMULATOR_CUDA_RUNTIME_H
 #define POLAR_CUDA_EMULATOR_CUDA_RUNTIME_H
 

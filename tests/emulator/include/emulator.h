@@ -16,9 +16,9 @@
 extern "C" {
 #endif
 
-// The order of the threads of a block between two points where they wait for each other, of the blocks of a grid, and of
-// the streams whose work is ready: ascending (what is waited for comes first), descending (it comes last), or
-// shuffled anew at every turn, from a seed. A program that is right computes the same bits in all of them.
+// The order of the threads of a block between two points where they wait for each other, of the blocks of a grid,
+// and of the streams whose work is ready: ascending (what is waited for comes first), descending (it comes last),
+// or shuffled anew at every turn, from a seed. A program that is right computes the same bits in all of them.
 typedef enum { ORDER_ASCENDING, ORDER_DESCENDING, ORDER_RANDOM } CudaOnCpuOrder;
 void emulator_set_order(CudaOnCpuOrder order, uint64_t seed);
 

@@ -1,6 +1,6 @@
-// emulator_warp.h - what the threads of a block and of a warp do together. Every thread named in the mask must come to
-// the same call; the last one there computes for all of them. A call that others never reach ends the program with a word
-// about which.
+// emulator_warp.h - what the threads of a block and of a warp do together. Every thread named in the mask must come
+// to the same call; the last one there computes for all of them. A call that others never reach ends the program
+// with a word about which.
 #ifndef POLAR_CUDA_EMULATOR_WARP_H
 #define POLAR_CUDA_EMULATOR_WARP_H
 

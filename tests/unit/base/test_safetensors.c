@@ -93,7 +93,8 @@ static void test_no_tensors(void **state) {
     safetensors_close(&file);
 }
 
-// Writes a file of a header and `n_data` bytes of data. `length` is the stored header length; < 0: the header's true one.
+// Writes a file of a header and `n_data` bytes of data. `length` is the stored header length; < 0: the header's
+// true one.
 static const char *write_raw(const char *name, const char *header, long long length, size_t n_data) {
     static unsigned char bytes[4096];
     uint64_t n = length < 0 ? strlen(header) : (uint64_t)length;

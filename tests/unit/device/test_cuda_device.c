@@ -1,5 +1,5 @@
-// The GPU behind device/device.h: memory, copies, streams, events, scratch, GEMMs. Without a GPU (real or emulated) only
-// the error message is checked.
+// The GPU behind device/device.h: memory, copies, streams, events, scratch, GEMMs. Without a GPU (real or emulated)
+// only the error message is checked.
 #include "device/device.h"
 #ifdef POLAR_CUDA
 #include "device/cuda/memory.h"

@@ -111,8 +111,8 @@ static void test_temperature_zero(void **state) {
     }
 }
 
-// n draws with probability p are p n in the mean with deviation sqrt(n p (1 - p)); five deviations, for seven tokens and
-// a fixed seed.
+// n draws with probability p are p n in the mean with deviation sqrt(n p (1 - p)); five deviations, for seven
+// tokens and a fixed seed.
 static void test_distribution(void **state) {
     (void)state;
     enum { V = 7, N = 200000 };

@@ -61,6 +61,7 @@ bool cpu_blas_find(void *function, const char *symbol) {
 bool cpu_blas_load(int n_threads, char *description, size_t size, Error *err) {
     static const char *path;
     const char *asked = getenv("POLAR_BLAS");
+    if (asked && !*asked) asked = NULL;
     bool none = asked && !strcmp(asked, "none"), room = has_address_space();
     if (library == NULL && !none && room) {
         set_core_type();

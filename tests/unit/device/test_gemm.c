@@ -84,6 +84,7 @@ static void check_shapes(const Instance *in, int64_t m, int64_t n, int64_t k, in
 
 #ifndef CUDA_EMULATOR // the built-in GEMM is tested in the CPU build
 static void check_builtin(const Instance *in) {
+    if (in->type == TYPE_BF16) return; // has kernels of its own
     check_shapes(in, 1, 1, 1, 1, true);
     check_shapes(in, 5, 7, 3, 1, true);
     check_shapes(in, 67, 35, 29, 1, true);

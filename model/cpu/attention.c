@@ -219,6 +219,7 @@ static void backward_head(Workspace *w, elem *dq_head, real *dk, real *dv, int64
                           const elem *dout_head, const elem *out, const real *lse, const Head *head,
                           const AttentionShape *a) {
     int D = a->head_dim;
+    int64_t head_row = a->out_row;
     real *p = w->scores, *dp = w->dscores;
     for (int t = 0; t < a->q_len; t += TILE_Q) {
         int n = min_int(a->q_len - t, TILE_Q), keys = min_int(a->q_offset + t + n, a->kv_len);
@@ -226,7 +227,7 @@ static void backward_head(Workspace *w, elem *dq_head, real *dk, real *dv, int64
             real sum = 0;
 #pragma omp simd reduction(+ : sum)
             for (int d = 0; d < D; d++)
-                sum += from_elem(dout_head[i * a->out_row + d]) * from_elem(out[i * a->out_row + d]);
+                sum += from_elem(dout_head[i * head_row + d]) * from_elem(out[i * head_row + d]);
             delta[i] = sum;
         }
         int64_t q_row = head->q_row, out_row = a->out_row, dq_row = head->q_row;

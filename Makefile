@@ -36,7 +36,10 @@ $(if $(and $(NVCC),$(filter no,$(CUDA))),$(info make: building without CUDA: fou
 endif
 
 FOLDERS := base data device model optim run
-CPU_OPS := device/cpu/gemm_kernel.c device/cpu/peak_kernel.c $(wildcard model/cpu/*.c optim/cpu/*.c run/problems/cpu/*.c)
+CPU_OPS_bf16 := $(wildcard model/cpu/*.c optim/cpu/*.c)
+CPU_OPS_f32  := device/cpu/gemm_kernel.c device/cpu/peak_kernel.c $(CPU_OPS_bf16) $(wildcard run/problems/cpu/*.c)
+CPU_OPS_f64  := $(CPU_OPS_f32)
+CPU_OPS := $(CPU_OPS_f32)
 SOURCES := $(filter-out $(CPU_OPS),$(sort $(shell find $(FOLDERS) -name '*.c')))
 ALL_KERNELS := $(sort $(shell find $(FOLDERS) -name '*.cu'))
 ifeq ($(CUDA),no)
@@ -60,13 +63,17 @@ ifeq ($(shell uname -m),x86_64)
 ISAS := base avx2 avx512
 ISA_FLAGS_avx2   := -march=x86-64-v3 -ffp-contract=fast
 ISA_FLAGS_avx512 := -march=x86-64-v4 -mprefer-vector-width=512 -ffp-contract=fast
+# These are called after CPUID has been asked (device/cpu/isa.c).
+$(BUILD)/device/cpu/gemm_bf16_pack.o $(BUILD)/device/cpu/gemm_bf16_fma.o: BASE += -march=x86-64-v4
+$(BUILD)/device/cpu/gemm_bf16_dot.o: BASE += -march=x86-64-v4 -mavx512bf16
+$(BUILD)/device/cpu/gemm_bf16_amx.o: BASE += -march=x86-64-v4 -mamx-tile -mamx-bf16
 else
 ISAS := base
 endif
 
 # The slowest files come first, to keep all processors busy until the end.
 OBJECTS := $(KERNELS:%.cu=$(BUILD)/%.cu.o) $(SOURCES:%.c=$(BUILD)/%.o) \
-           $(foreach t,f32 f64,$(foreach i,$(ISAS),$(CPU_OPS:%.c=$(BUILD)/%.$t.$i.o)))
+           $(foreach t,f32 f64 bf16,$(foreach i,$(ISAS),$(CPU_OPS_$t:%.c=$(BUILD)/%.$t.$i.o)))
 LIBRARY := $(BUILD)/libpolar.a
 
 # The default build writes ./train; other builds (asan) keep the binary in their own folder.
@@ -115,9 +122,9 @@ define CPU_OPS_RULE
 $(BUILD)/%.$1.$2.o: %.c $(BUILD)/flags
 	@mkdir -p $$(@D)
 	@echo "  CC    $$@"
-	$(Q)$(CC) $(OPT) $(BASE) $(ISA_FLAGS_$2) $(CFLAGS) -DREAL_$(shell echo $1 | tr f F) -DISA=$2 -MMD -MP -c -o $$@ $$<
+	$(Q)$(CC) $(OPT) $(BASE) $(ISA_FLAGS_$2) $(CFLAGS) -DREAL_$(shell echo $1 | tr bf BF) -DISA=$2 -MMD -MP -c -o $$@ $$<
 endef
-$(foreach t,f32 f64,$(foreach i,$(ISAS),$(eval $(call CPU_OPS_RULE,$t,$i))))
+$(foreach t,f32 f64 bf16,$(foreach i,$(ISAS),$(eval $(call CPU_OPS_RULE,$t,$i))))
 
 # ptxas's report of registers and register spills is kept next to the object.
 ifeq ($(CUDA),yes)

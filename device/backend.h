@@ -51,6 +51,7 @@ struct Device {
     DeviceKind kind;
     char name[128];     // CPU or GPU model name
     char library[256];  // BLAS library in use, its version and kernels
+    const char *bf16;   // CPU: the instructions that multiply bf16 matrices faster than f32 ones, "AMX"; NULL: none
     int n_threads;      // CPU: OpenMP threads; otherwise 1
     double bf16_flops;  // peak dense bf16 tensor-core FLOP/s at the maximum clock; 0: unknown
     char fallback[160]; // why "auto" chose the CPU; else empty

@@ -10,7 +10,7 @@
 // beta = 0 C_in is not read (NaN in it is harmless). If bias (n) is not NULL, bias[j] is added to column j (the
 // epilogue of a linear layer), and beta must be 0. `symmetric` asserts that alpha op(A) op(B) is symmetric up to
 // rounding, and so is C_in: a backend may compute one triangle and mirror it. A and B have type `type`; C, C_in and
-// bias have `c_type`; the CPU requires them to be equal.
+// bias have `c_type`: the same, or F32 if that is BF16.
 typedef struct {
     Type type, c_type;
     bool transpose_a, transpose_b;

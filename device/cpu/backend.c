@@ -2,6 +2,7 @@
 
 #include "base/host_memory.h"
 #include "device/cpu/cpu.h"
+#include "device/cpu/gemm_bf16.h"
 #include "device/cpu/lapack.h"
 #include "device/cpu/peak.h"
 #include "device/cpu/syrk.h"
@@ -73,15 +74,21 @@ static void copy_c_in(const Gemm *g, char *c, const char *c_in) {
 
 static void cpu_device_gemm(Stream *stream, const Gemm *g) {
     (void)stream;
-    ASSERT(g->type == g->c_type && (g->type == TYPE_F32 || g->type == TYPE_F64));
+    ASSERT(g->type == TYPE_BF16 ? g->c_type == TYPE_BF16 || g->c_type == TYPE_F32
+                                : g->type == g->c_type && (g->type == TYPE_F32 || g->type == TYPE_F64));
     ASSERT(g->bias == NULL || g->beta == 0);
     ASSERT(!g->symmetric || g->m == g->n);
-    int64_t element = (int64_t)type_size(g->type);
+    int64_t element = (int64_t)type_size(g->type), c_element = (int64_t)type_size(g->c_type);
     for (int64_t i = 0; i < (g->batch ? g->batch : 1); i++) {
         const char *a = (const char *)g->a + i * g->stride_a * element;
         const char *b = (const char *)g->b + i * g->stride_b * element;
-        char *c = (char *)g->c + i * g->stride_c * element;
-        const char *c_in = g->c_in ? (const char *)g->c_in + i * g->stride_c * element : NULL;
+        char *c = (char *)g->c + i * g->stride_c * c_element;
+        const char *c_in = g->c_in ? (const char *)g->c_in + i * g->stride_c * c_element : NULL;
+        if (g->type == TYPE_BF16) {
+            cpu_gemm_bf16(
+                &(GemmBf16){g, (const Bf16 *)(const void *)a, (const Bf16 *)(const void *)b, c, c_in ? c_in : c});
+            continue;
+        }
         if (g->symmetric && g->bias == NULL) {
             cpu_gemm_symmetric(g, a, b, c, c_in);
             continue;
@@ -205,6 +212,8 @@ bool cpu_device_open(Device **device, int n_threads, Error *err) {
         return false;
     }
     cpu_lapack_load();
+    Bf16Unit unit = cpu_bf16_unit();
+    d->bf16 = unit == BF16_AMX ? "AMX" : unit == BF16_DOT ? "AVX512-BF16" : NULL;
     *device = d;
     return true;
 }

@@ -1,5 +1,6 @@
 #include "device/cpu/blas.h"
 
+#include "device/cpu/blas_check.h"
 #include "device/cpu/gemm.h"
 #include "device/cpu/threads.h"
 
@@ -10,17 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-// The part of CBLAS that is used. 101: CblasRowMajor, 111: CblasNoTrans, 112: CblasTrans, 122: CblasLower.
-typedef void Sgemm(int, int, int, int, int, int, float, const float *, int, const float *, int, float, float *,
-                   int);
-typedef void Dgemm(int, int, int, int, int, int, double, const double *, int, const double *, int, double, double *,
-                   int);
-typedef void Ssyrk(int, int, int, int, int, float, const float *, int, float, float *, int);
-typedef void Dsyrk(int, int, int, int, int, double, const double *, int, double, double *, int);
-static Sgemm *sgemm;
-static Dgemm *dgemm;
-static Ssyrk *ssyrk; // NULL if either syrk is missing
-static Dsyrk *dsyrk;
+static Blas blas; // sgemm NULL: none, the built-in kernels compute everything
 static void *library;
 
 // Debian's names, in order of preference: the OpenMP build shares our thread pool, the pthreads build has its own.
@@ -30,7 +21,15 @@ static const char *const candidates[] = {"/usr/lib/x86_64-linux-gnu/openblas-ope
 
 const char *cpu_blas_core_type(Isa isa, bool bf16, bool amd) {
     if (isa == ISA_AVX512) return bf16 ? "Cooperlake" : "SkylakeX";
-    return isa == ISA_AVX2 && !amd ? "Haswell" : NULL;
+    return isa == ISA_AVX2 ? amd ? "Zen" : "Haswell" : NULL;
+}
+
+bool cpu_blas_core_suits(Isa isa, const char *core) {
+    static const char *const modern[] = {"Haswell", "Zen", "Excavator", "SkylakeX", "Cooperlake", "SapphireRapids"};
+    if (isa == ISA_BASE) return true;
+    for (size_t i = 0; i < sizeof modern / sizeof *modern; i++)
+        if (!strcasecmp(core, modern[i])) return true;
+    return false;
 }
 
 // Call before loading: OpenBLAS reads the variable once, in its constructor.
@@ -53,30 +52,53 @@ static bool has_address_space(void) {
 
 // dlsym returns an object pointer; POSIX guarantees that its bytes are a valid function pointer.
 bool cpu_blas_find(void *function, const char *symbol) {
+    char prefixed[64];
+    snprintf(prefixed, sizeof prefixed, "scipy_%s", symbol);
     void *address = library ? dlsym(library, symbol) : NULL;
+    if (library && address == NULL) address = dlsym(library, prefixed);
     memcpy(function, &address, sizeof address);
     return address != NULL;
 }
 
+static void find_functions(void) {
+    if (!cpu_blas_find(&blas.sgemm, "cblas_sgemm") || !cpu_blas_find(&blas.dgemm, "cblas_dgemm"))
+        blas.sgemm = NULL, blas.dgemm = NULL;
+    if (!blas.sgemm || !cpu_blas_find(&blas.ssyrk, "cblas_ssyrk") || !cpu_blas_find(&blas.dsyrk, "cblas_dsyrk"))
+        blas.ssyrk = NULL;
+}
+
+// Why the library that was found is not used; NULL: it is. OpenBLAS takes its oldest kernels, a fifth as fast as ours,
+// if it knows neither the processor nor the core type that it was given; a user who has set that gets it.
+static const char *unfit(bool user_chose_core) {
+    char *(*core_name)(void);
+    if (blas.sgemm == NULL) return "it has no cblas_sgemm and cblas_dgemm with 32-bit integers";
+    if (cpu_blas_find(&core_name, "openblas_get_corename") && !user_chose_core &&
+        !cpu_blas_core_suits(cpu_isa(), core_name()))
+        return "it would use kernels for older processors; set OPENBLAS_CORETYPE";
+    return blas_check(&blas) ? NULL : "its results are wrong on this processor";
+}
+
 bool cpu_blas_load(int n_threads, char *description, size_t size, Error *err) {
-    static const char *path;
+    static const char *path, *reason; // reason: that there is no library, or why it is not used
     const char *asked = getenv("POLAR_BLAS");
+    if (asked && !*asked) asked = NULL;
     bool none = asked && !strcmp(asked, "none"), room = has_address_space();
     if (library == NULL && !none && room) {
+        bool user_chose_core = getenv("OPENBLAS_CORETYPE") != NULL;
         set_core_type();
         if (asked && (library = dlopen(path = asked, RTLD_NOW | RTLD_LOCAL)) == NULL)
             return error_set(err, "POLAR_BLAS: %s; give the path of a CBLAS library, or none", dlerror());
         for (size_t i = 0; !asked && library == NULL && i < sizeof candidates / sizeof *candidates; i++)
             library = dlopen(path = candidates[i], RTLD_NOW | RTLD_LOCAL);
-        if (library && (!cpu_blas_find(&sgemm, "cblas_sgemm") || !cpu_blas_find(&dgemm, "cblas_dgemm")))
-            sgemm = NULL, dgemm = NULL;
-        if (!sgemm || !cpu_blas_find(&ssyrk, "cblas_ssyrk") || !cpu_blas_find(&dsyrk, "cblas_dsyrk")) ssyrk = NULL;
+        if (library) find_functions();
+        reason = library ? unfit(user_chose_core) : "no OpenBLAS found; apt-get install libopenblas0-openmp";
+        if (reason) blas = (Blas){0};
     }
-    if (sgemm == NULL) {
-        snprintf(description, size, "built-in kernels (%s)",
+    if (blas.sgemm == NULL) {
+        snprintf(description, size, "built-in kernels (%s%s%s)", library ? path : "", library ? ": " : "",
                  none    ? "POLAR_BLAS"
                  : !room ? "address space too small for OpenBLAS's buffers"
-                         : "no OpenBLAS found; apt-get install libopenblas0-openmp");
+                         : reason);
         return true;
     }
     void (*set_threads)(int);
@@ -111,7 +133,7 @@ static void broadcast_bias(void *c, const void *bias, int64_t m, int64_t n, int6
 void cpu_gemm(Type type, bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const void *a,
               int64_t lda, const void *b, int64_t ldb, double beta, void *c, int64_t ldc, const void *bias) {
     ASSERT(bias == NULL || beta == 0);
-    if (sgemm == NULL || !cblas_supports(m, n, k, lda, ldb, ldc) || builtin_is_faster(type, m, n, k)) {
+    if (blas.sgemm == NULL || !cblas_supports(m, n, k, lda, ldb, ldc) || builtin_is_faster(type, m, n, k)) {
         if (type == TYPE_F32)
             cpu_gemm_builtin_f32(ta, tb, m, n, k, (float)alpha, a, lda, b, ldb, (float)beta, c, ldc, bias);
         else cpu_gemm_builtin_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, bias);
@@ -120,19 +142,19 @@ void cpu_gemm(Type type, bool ta, bool tb, int64_t m, int64_t n, int64_t k, doub
     if (bias) broadcast_bias(c, bias, m, n, ldc, type_size(type)), beta = 1;
     int transpose_a = ta ? 112 : 111, transpose_b = tb ? 112 : 111;
     if (type == TYPE_F32)
-        sgemm(101, transpose_a, transpose_b, (int)m, (int)n, (int)k, (float)alpha, a, (int)lda, b, (int)ldb,
-              (float)beta, c, (int)ldc);
+        blas.sgemm(101, transpose_a, transpose_b, (int)m, (int)n, (int)k, (float)alpha, a, (int)lda, b, (int)ldb,
+                   (float)beta, c, (int)ldc);
     else
-        dgemm(101, transpose_a, transpose_b, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c,
-              (int)ldc);
+        blas.dgemm(101, transpose_a, transpose_b, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c,
+                   (int)ldc);
 }
 
 bool cpu_syrk_lower(Type type, bool ta, int64_t n, int64_t k, double alpha, const void *a, int64_t lda, double beta,
                     void *c, int64_t ldc) {
-    if (ssyrk == NULL || !cblas_supports(n, n, k, lda, lda, ldc)) return false;
+    if (blas.ssyrk == NULL || !cblas_supports(n, n, k, lda, lda, ldc)) return false;
     int transpose = ta ? 112 : 111;
     if (type == TYPE_F32)
-        ssyrk(101, 122, transpose, (int)n, (int)k, (float)alpha, a, (int)lda, (float)beta, c, (int)ldc);
-    else dsyrk(101, 122, transpose, (int)n, (int)k, alpha, a, (int)lda, beta, c, (int)ldc);
+        blas.ssyrk(101, 122, transpose, (int)n, (int)k, (float)alpha, a, (int)lda, (float)beta, c, (int)ldc);
+    else blas.dsyrk(101, 122, transpose, (int)n, (int)k, alpha, a, (int)lda, beta, c, (int)ldc);
     return true;
 }

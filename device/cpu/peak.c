@@ -1,5 +1,6 @@
 #include "device/cpu/peak.h"
 
+#include "device/cpu/gemm_bf16.h"
 #include "device/cpu/isa.h"
 
 #include <omp.h>
@@ -15,13 +16,14 @@ double cpu_peak_flops(Type type) {
 #else
     MultiplyAdds *run = type == TYPE_F64 ? multiply_adds_f64_base : multiply_adds_f32_base;
 #endif
+    const Bf16Kernel *bf16 = type == TYPE_BF16 ? cpu_bf16_kernel() : NULL;
     double best = 0;
     for (int round = 0; round <= ROUNDS; round++) { // the first one warms up: wide vectors raise the clock slowly
         double flops = 0, begin = omp_get_wtime();
 #pragma omp parallel reduction(+ : flops)
         {
             volatile double result = 0.5;
-            flops += run(ITERATIONS, &result);
+            flops += bf16 && bf16->peak_loop ? bf16->peak_loop(ITERATIONS) : run(ITERATIONS, &result);
         }
         double rate = flops / (omp_get_wtime() - begin);
         if (round > 0 && rate > best) best = rate;

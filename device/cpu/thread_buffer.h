@@ -8,4 +8,7 @@
 // the contents are undefined. Kernels that call each other must share one buffer: only the outermost may call this.
 // Freed when the thread ends. Users may limit stacks to 64 KiB (OMP_STACKSIZE, ulimit -s).
 void *cpu_thread_buffer(size_t bytes);
+
+// Another buffer, for kernels that call some that use the first.
+void *cpu_outer_thread_buffer(size_t bytes);
 #endif

@@ -38,17 +38,17 @@ static inline real relu2_derivative(real x) {
 
 #define FORWARD(f)                                                                                                 \
     _Pragma("omp parallel for simd schedule(static) if (n > CPU_PARALLEL_MIN)") for (int64_t i = 0; i < n; i++)    \
-        out[i] = f(in[i]);                                                                                         \
+        out[i] = to_elem(f(from_elem(in[i])));                                                                     \
     break
 #define BACKWARD(derivative)                                                                                       \
     _Pragma("omp parallel for simd schedule(static) if (n > CPU_PARALLEL_MIN)") for (int64_t i = 0; i < n; i++)    \
-        din[i] = dout[i] * derivative(in[i]);                                                                      \
+        din[i] = to_elem(from_elem(dout[i]) * derivative(from_elem(in[i])));                                       \
     break
 
 void OP_TABLE(activation_forward)(Stream *s, const ActivationForward *a) {
     (void)s;
-    real *out = a->out;
-    const real *in = a->in;
+    elem *out = a->out;
+    const elem *in = a->in;
     int64_t n = a->n;
     switch (a->kind) {
     case ACTIVATION_GELU_TANH:
@@ -64,8 +64,8 @@ void OP_TABLE(activation_forward)(Stream *s, const ActivationForward *a) {
 
 void OP_TABLE(activation_backward)(Stream *s, const ActivationBackward *a) {
     (void)s;
-    real *din = a->din;
-    const real *dout = a->dout, *in = a->in;
+    elem *din = a->din;
+    const elem *dout = a->dout, *in = a->in;
     int64_t n = a->n;
     switch (a->kind) {
     case ACTIVATION_GELU_TANH:
@@ -81,32 +81,46 @@ void OP_TABLE(activation_backward)(Stream *s, const ActivationBackward *a) {
 
 void OP_TABLE(swiglu_forward)(Stream *s, const SwigluForward *a) {
     (void)s;
-    real *out = a->out;
-    const real *gate = a->gate, *up = a->up;
+    elem *out = a->out;
+    const elem *gate = a->gate, *up = a->up;
     int64_t n = a->n;
 #pragma omp parallel for simd schedule(static) if (n > CPU_PARALLEL_MIN)
-    for (int64_t i = 0; i < n; i++) out[i] = gate[i] * real_sigmoid(gate[i]) * up[i];
+    for (int64_t i = 0; i < n; i++) {
+        real g = from_elem(gate[i]);
+        out[i] = to_elem(g * real_sigmoid(g) * from_elem(up[i]));
+    }
 }
 
 void OP_TABLE(swiglu_backward)(Stream *s, const SwigluBackward *a) {
     (void)s;
-    real *dgate = a->dgate, *dup = a->dup;
-    const real *dout = a->dout, *gate = a->gate, *up = a->up;
+    elem *dgate = a->dgate, *dup = a->dup;
+    const elem *dout = a->dout, *gate = a->gate, *up = a->up;
     int64_t n = a->n;
 #pragma omp parallel for simd schedule(static) if (n > CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < n; i++) {
-        real g = gate[i], d = dout[i], sigmoid = real_sigmoid(g);
-        dgate[i] = d * up[i] * (sigmoid + g * sigmoid * (1 - sigmoid));
-        dup[i] = d * g * sigmoid;
+        real g = from_elem(gate[i]), d = from_elem(dout[i]), sigmoid = real_sigmoid(g);
+        dgate[i] = to_elem(d * from_elem(up[i]) * (sigmoid + g * sigmoid * (1 - sigmoid)));
+        dup[i] = to_elem(d * g * sigmoid);
     }
 }
 
 void OP_TABLE(softcap)(Stream *s, const Softcap *a) {
     (void)s;
-    real *x = a->logits;
+    elem *x = a->logits;
     bool root = a->kind == SOFTCAP_ROOT;
     double cap = a->cap;
     int64_t n = a->n;
 #pragma omp parallel for simd schedule(static) if (n > CPU_PARALLEL_MIN)
-    for (int64_t i = 0; i < n; i++) x[i] = softcapped(x[i], root, (real)cap);
+    for (int64_t i = 0; i < n; i++) x[i] = to_elem(softcapped(from_elem(x[i]), root, (real)cap));
 }
+
+#if defined(REAL_BF16)
+void OP_TABLE(cast_weights)(Stream *s, const CastWeights *a) {
+    (void)s;
+    elem *weights = a->weights;
+    const real *master = a->master;
+    int64_t n = a->n;
+#pragma omp parallel for simd schedule(static) if (n > CPU_PARALLEL_MIN)
+    for (int64_t i = 0; i < n; i++) weights[i] = to_elem(master[i]);
+}
+#endif

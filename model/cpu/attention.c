@@ -15,14 +15,58 @@ enum { TILE_Q = 64, TILE_K = 128, DEPTH = 64, PAD = 16 };
 typedef struct {
     real scores[TILE_Q * TILE_K], dscores[TILE_Q * TILE_K], max[TILE_Q], sum[TILE_Q];
     real block[DEPTH * TILE_K], edge[TILE_K * NR];
+    real copies[]; // in bf16: copies of tiles and accumulators in fp32, see `copy_of`
 } Workspace;
 
+// Everything is computed in `real`. In bf16, tiles of the operands are widened to the arrays of Workspace.copies, and
+// results are accumulated there and rounded once. Otherwise the arrays of the arguments are used where they are.
+static const bool copies_tiles = sizeof(elem) != sizeof(real);
+
+// Copies are dense, (TILE_Q, D), (TILE_K, D) or, of the gradients of keys and values, (kv_len, D).
+typedef enum { COPY_Q, COPY_K, COPY_V, COPY_OUT, COPY_DOUT, COPY_DQ, COPY_DK, COPY_DV } Copy;
+
+static real *copy_of(Workspace *w, Copy copy, const AttentionShape *a) {
+    return w->copies + (int64_t)a->head_dim * (copy * TILE_K + (copy == COPY_DV ? a->kv_len : 0));
+}
+
+static Workspace *workspace(const AttentionShape *a) {
+    int64_t copies = copies_tiles ? (int64_t)a->head_dim * (COPY_DV * TILE_K + 2 * (int64_t)a->kv_len) : 0;
+    return cpu_thread_buffer(sizeof(Workspace) + (size_t)copies * sizeof(real));
+}
+
+// n rows of x as numbers to compute with; *row becomes their stride.
+static const real *widened(Workspace *w, Copy copy, const AttentionShape *a, const elem *x, int n, int64_t *row) {
+    if (!copies_tiles) return (const real *)(const void *)x;
+    int D = a->head_dim;
+    real *to = copy_of(w, copy, a);
+    for (int i = 0; i < n; i++)
+        for (int d = 0; d < D; d++) to[i * D + d] = from_elem(x[i * *row + d]);
+    *row = D;
+    return to;
+}
+
+// Where n rows of x are to be accumulated; *row becomes their stride.
+static real *accumulator(Workspace *w, Copy copy, const AttentionShape *a, elem *x, int64_t *row) {
+    if (!copies_tiles) return (real *)(void *)x;
+    *row = a->head_dim;
+    return copy_of(w, copy, a);
+}
+
+// Stores n rows of an accumulator in x.
+static void store_accumulator(Workspace *w, Copy copy, const AttentionShape *a, elem *x, int n, int64_t row) {
+    if (!copies_tiles) return;
+    int D = a->head_dim;
+    const real *from = copy_of(w, copy, a);
+    for (int i = 0; i < n; i++)
+        for (int d = 0; d < D; d++) x[i * row + d] = to_elem(from[i * D + d]);
+}
+
 typedef struct {
-    const real *q, *k, *v; // first elements of this batch entry and head
+    const elem *q, *k, *v; // first elements of this batch entry and head
     int64_t q_row, kv_row;
 } Head;
 
-static Head head_of(const real *q, const real *k, const real *v, const AttentionShape *a, int b, int h) {
+static Head head_of(const elem *q, const elem *k, const elem *v, const AttentionShape *a, int b, int h) {
     int kv = h / (a->n_head / a->n_kv_head);
     int64_t kv_offset = b * a->kv_batch + (int64_t)kv * a->head_dim;
     return (Head){q + b * a->q_batch + (int64_t)h * a->head_dim, k + kv_offset, v + kv_offset, a->q_row, a->kv_row};
@@ -105,17 +149,21 @@ static void add_transposed(Workspace *w, real *out, int64_t out_row, const real 
 }
 
 // Queries [t, t + n) of one head: out (n, D) with row stride out_row, lse (n).
-static void forward_tile(real *out, int64_t out_row, real *lse, const Head *head, const AttentionShape *a, int t,
-                         int n) {
+static void forward_tile(elem *out_tile, real *lse, const Head *head, const AttentionShape *a, int t, int n) {
     int D = a->head_dim, keys = min_int(a->q_offset + t + n, a->kv_len);
-    Workspace *w = cpu_thread_buffer(sizeof *w);
+    Workspace *w = workspace(a);
+    int64_t q_row = head->q_row, out_row = a->out_row;
+    const real *q = widened(w, COPY_Q, a, head->q + t * head->q_row, n, &q_row);
+    real *out = accumulator(w, COPY_OUT, a, out_tile, &out_row);
     real *scores = w->scores, *max = w->max, *sum = w->sum;
     for (int i = 0; i < n; i++) max[i] = -(real)INFINITY, sum[i] = 0;
     for (int j = 0; j < keys; j += TILE_K) {
         int m = min_int(keys - j, TILE_K);
         int diagonal = a->q_offset + t - j;
-        tile_scores(w, scores, head->q + t * head->q_row, head->q_row, n, head->k + j * head->kv_row, head->kv_row,
-                    m, D, (real)a->scale, diagonal);
+        int64_t k_row = head->kv_row, v_row = head->kv_row;
+        const real *k = widened(w, COPY_K, a, head->k + j * head->kv_row, m, &k_row);
+        const real *v = widened(w, COPY_V, a, head->v + j * head->kv_row, m, &v_row);
+        tile_scores(w, scores, q, q_row, n, k, k_row, m, D, (real)a->scale, diagonal);
         for (int i = 0; i < n; i++) {
             real *row = scores + i * TILE_K, new_max = max[i], total = 0;
             int visible = visible_keys(diagonal, i, m);
@@ -136,20 +184,22 @@ static void forward_tile(real *out, int64_t out_row, real *lse, const Head *head
             if (j > 0)
                 for (int d = 0; d < D; d++) out[i * out_row + d] *= rescale;
         }
-        add_values(w, out, out_row, scores, n, head->v + j * head->kv_row, head->kv_row, m, D, diagonal, j > 0);
+        add_values(w, out, out_row, scores, n, v, v_row, m, D, diagonal, j > 0);
     }
     for (int i = 0; i < n; i++) {
         real inverse = 1 / sum[i];
         for (int d = 0; d < D; d++) out[i * out_row + d] *= inverse;
         lse[i] = max[i] + (real)log((double)sum[i]);
     }
+    store_accumulator(w, COPY_OUT, a, out_tile, n, a->out_row);
 }
 
 void OP_TABLE(attention_forward)(Stream *s, const AttentionForward *args) {
     (void)s;
     const AttentionShape *a = &args->shape;
-    real *out = args->out, *lse = args->lse; // AttentionShape, (B, n_head, q_len)
-    const real *q = args->q, *k = args->k, *v = args->v;
+    elem *out = args->out;                               // AttentionShape
+    real *lse = args->lse;                               // (B, n_head, q_len)
+    const elem *q = args->q, *k = args->k, *v = args->v; // AttentionShape
     int tiles = (a->q_len + TILE_Q - 1) / TILE_Q;
     // The last tiles attend to the most keys, so they are scheduled first.
 #pragma omp parallel for collapse(3) schedule(dynamic, 1)
@@ -158,34 +208,40 @@ void OP_TABLE(attention_forward)(Stream *s, const AttentionForward *args) {
             for (int h = 0; h < a->n_head; h++) {
                 int t = tile * TILE_Q;
                 Head head = head_of(q, k, v, a, b, h);
-                forward_tile(out + b * a->out_batch + t * a->out_row + (int64_t)h * a->head_dim, a->out_row,
+                forward_tile(out + b * a->out_batch + t * a->out_row + (int64_t)h * a->head_dim,
                              lse + ((int64_t)b * a->n_head + h) * a->q_len + t, &head, a, t,
                              min_int(a->q_len - t, TILE_Q));
             }
 }
 
-// Backward pass of one head. Overwrites dq; adds to dk and dv.
-static void backward_head(real *dq, real *dk, real *dv, real *delta, const real *dout, const real *out,
-                          const real *lse, const Head *head, const AttentionShape *a) {
+// Backward pass of one head. Overwrites dq_head; adds to dk and dv, which have a row stride of grad_row.
+static void backward_head(Workspace *w, elem *dq_head, real *dk, real *dv, int64_t grad_row, real *delta,
+                          const elem *dout_head, const elem *out, const real *lse, const Head *head,
+                          const AttentionShape *a) {
     int D = a->head_dim;
-    int64_t out_row = a->out_row;
-    Workspace *w = cpu_thread_buffer(sizeof *w);
+    int64_t head_row = a->out_row;
     real *p = w->scores, *dp = w->dscores;
     for (int t = 0; t < a->q_len; t += TILE_Q) {
         int n = min_int(a->q_len - t, TILE_Q), keys = min_int(a->q_offset + t + n, a->kv_len);
-        const real *dout_tile = dout + t * out_row;
         for (int i = t; i < t + n; i++) {
             real sum = 0;
 #pragma omp simd reduction(+ : sum)
-            for (int d = 0; d < D; d++) sum += dout[i * out_row + d] * out[i * out_row + d];
+            for (int d = 0; d < D; d++)
+                sum += from_elem(dout_head[i * head_row + d]) * from_elem(out[i * head_row + d]);
             delta[i] = sum;
         }
+        int64_t q_row = head->q_row, out_row = a->out_row, dq_row = head->q_row;
+        const real *q = widened(w, COPY_Q, a, head->q + t * head->q_row, n, &q_row);
+        const real *dout = widened(w, COPY_DOUT, a, dout_head + t * a->out_row, n, &out_row);
+        real *dq = accumulator(w, COPY_DQ, a, dq_head + t * head->q_row, &dq_row);
         for (int j = 0; j < keys; j += TILE_K) {
             int m = min_int(keys - j, TILE_K);
             int diagonal = a->q_offset + t - j;
-            const real *q_tile = head->q + t * head->q_row, *k_tile = head->k + j * head->kv_row;
-            tile_scores(w, p, q_tile, head->q_row, n, k_tile, head->kv_row, m, D, (real)a->scale, diagonal);
-            tile_scores(w, dp, dout_tile, out_row, n, head->v + j * head->kv_row, head->kv_row, m, D, 1, diagonal);
+            int64_t k_row = head->kv_row, v_row = head->kv_row;
+            const real *k = widened(w, COPY_K, a, head->k + j * head->kv_row, m, &k_row);
+            const real *v = widened(w, COPY_V, a, head->v + j * head->kv_row, m, &v_row);
+            tile_scores(w, p, q, q_row, n, k, k_row, m, D, (real)a->scale, diagonal);
+            tile_scores(w, dp, dout, out_row, n, v, v_row, m, D, 1, diagonal);
             for (int i = 0; i < n; i++) {
                 real *restrict row = p + i * TILE_K, *restrict drow = dp + i * TILE_K;
                 real row_lse = lse[t + i], row_delta = delta[t + i], scale = (real)a->scale;
@@ -199,35 +255,43 @@ static void backward_head(real *dq, real *dk, real *dv, real *delta, const real 
                 }
                 for (int c = padded; c < m; c++) row[c] = drow[c] = 0;
             }
-            add_values(w, dq + t * head->q_row, head->q_row, dp, n, k_tile, head->kv_row, m, D, diagonal, j > 0);
-            add_transposed(w, dk + j * head->kv_row, head->kv_row, dp, n, q_tile, head->q_row, m, D, diagonal);
-            add_transposed(w, dv + j * head->kv_row, head->kv_row, p, n, dout_tile, out_row, m, D, diagonal);
+            add_values(w, dq, dq_row, dp, n, k, k_row, m, D, diagonal, j > 0);
+            add_transposed(w, dk + j * grad_row, grad_row, dp, n, q, q_row, m, D, diagonal);
+            add_transposed(w, dv + j * grad_row, grad_row, p, n, dout, out_row, m, D, diagonal);
         }
+        store_accumulator(w, COPY_DQ, a, dq_head + t * head->q_row, n, head->q_row);
     }
 }
 
 void OP_TABLE(attention_backward)(Stream *s, const AttentionBackward *args) {
     (void)s;
     const AttentionShape *a = &args->shape;
-    real *dq = args->dq, *dk = args->dk, *dv = args->dv, *delta = args->delta;
-    const real *dout = args->dout, *q = args->q, *k = args->k, *v = args->v, *out = args->out, *lse = args->lse;
-    int group = a->n_head / a->n_kv_head;
+    elem *dq = args->dq, *dk = args->dk, *dv = args->dv; // AttentionShape
+    real *delta = args->delta;                           // (B, n_head, q_len)
+    const real *lse = args->lse;                         // (B, n_head, q_len)
+    const elem *dout = args->dout, *out = args->out;     // AttentionShape
+    const elem *q = args->q, *k = args->k, *v = args->v; // AttentionShape
+    int group = a->n_head / a->n_kv_head, D = a->head_dim;
     // A thread owns a key/value head and all its query heads, so dk and dv are summed in a fixed order.
 #pragma omp parallel for collapse(2) schedule(dynamic, 1)
     for (int b = 0; b < a->B; b++)
         for (int kv = 0; kv < a->n_kv_head; kv++) {
-            int64_t kv_offset = b * a->kv_batch + (int64_t)kv * a->head_dim;
+            Workspace *w = workspace(a);
+            int64_t kv_offset = b * a->kv_batch + (int64_t)kv * D, row = a->kv_row;
+            real *dk_sum = accumulator(w, COPY_DK, a, dk + kv_offset, &row);
+            real *dv_sum = accumulator(w, COPY_DV, a, dv + kv_offset, &row);
             for (int j = 0; j < a->kv_len; j++) {
-                memset(dk + kv_offset + j * a->kv_row, 0, (size_t)a->head_dim * sizeof(real));
-                memset(dv + kv_offset + j * a->kv_row, 0, (size_t)a->head_dim * sizeof(real));
+                memset(dk_sum + j * row, 0, (size_t)D * sizeof(real));
+                memset(dv_sum + j * row, 0, (size_t)D * sizeof(real));
             }
             for (int h = kv * group; h < (kv + 1) * group; h++) {
                 Head head = head_of(q, k, v, a, b, h);
-                int64_t q_offset = b * a->q_batch + (int64_t)h * a->head_dim;
-                int64_t out_offset = b * a->out_batch + (int64_t)h * a->head_dim;
+                int64_t out_offset = b * a->out_batch + (int64_t)h * D;
                 int64_t stat = ((int64_t)b * a->n_head + h) * a->q_len;
-                backward_head(dq + q_offset, dk + kv_offset, dv + kv_offset, delta + stat, dout + out_offset,
-                              out + out_offset, lse + stat, &head, a);
+                backward_head(w, dq + b * a->q_batch + (int64_t)h * D, dk_sum, dv_sum, row, delta + stat,
+                              dout + out_offset, out + out_offset, lse + stat, &head, a);
             }
+            store_accumulator(w, COPY_DK, a, dk + kv_offset, a->kv_len, a->kv_row);
+            store_accumulator(w, COPY_DV, a, dv + kv_offset, a->kv_len, a->kv_row);
         }
 }

@@ -2,22 +2,22 @@
 #include "model/cpu/sums.h"
 
 // One row: out = (x - mean) rstd gain + bias. `center` is false for RMSNorm: the mean is taken as 0.
-static void norm_row(real *restrict out, real *mean, real *rstd, const real *restrict x, const real *gain,
-                     const real *bias, bool center, real eps, int C) {
+static void norm_row(elem *restrict out, real *mean, real *rstd, const elem *restrict x, const elem *gain,
+                     const elem *bias, bool center, real eps, int C) {
     real sum = 0, square = 0;
     if (center) {
 #pragma omp simd reduction(+ : sum)
-        for (int c = 0; c < C; c++) sum += x[c];
+        for (int c = 0; c < C; c++) sum += from_elem(x[c]);
     }
     real m = sum / (real)C;
 #pragma omp simd reduction(+ : square)
-    for (int c = 0; c < C; c++) square += (x[c] - m) * (x[c] - m);
+    for (int c = 0; c < C; c++) square += (from_elem(x[c]) - m) * (from_elem(x[c]) - m);
     real r = 1 / (real)sqrt(square / (real)C + eps);
     for (int c = 0; c < C; c++) {
-        real y = (x[c] - m) * r;
-        if (gain) y *= gain[c];
-        if (bias) y += bias[c];
-        out[c] = y;
+        real y = (from_elem(x[c]) - m) * r;
+        if (gain) y *= from_elem(gain[c]);
+        if (bias) y += from_elem(bias[c]);
+        out[c] = to_elem(y);
     }
     if (center) *mean = m;
     *rstd = r;
@@ -25,18 +25,18 @@ static void norm_row(real *restrict out, real *mean, real *rstd, const real *res
 
 void OP_TABLE(norm_forward)(Stream *s, const NormForward *a) {
     (void)s;
-    real *resid = a->resid, *out = a->out;       // (N, C)
+    elem *resid = a->resid, *out = a->out;       // (N, C)
     real *mean = a->mean, *rstd = a->rstd;       // (N)
-    const real *x = a->x, *delta = a->delta;     // (N, C)
-    const real *gain = a->gain, *bias = a->bias; // (C)
+    const elem *x = a->x, *delta = a->delta;     // (N, C)
+    const elem *gain = a->gain, *bias = a->bias; // (C)
     bool center = a->kind == NORM_LAYERNORM;
     int64_t N = a->N;
     int C = a->C;
 #pragma omp parallel for schedule(static) if (N * C > CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < N; i++) {
-        const real *row = x + i * C;
+        const elem *row = x + i * C;
         if (delta) {
-            for (int c = 0; c < C; c++) resid[i * C + c] = row[c] + delta[i * C + c];
+            for (int c = 0; c < C; c++) resid[i * C + c] = to_elem(from_elem(row[c]) + from_elem(delta[i * C + c]));
             row = resid + i * C;
         }
         norm_row(out + i * C, mean + i, rstd + i, row, gain, bias, center, (real)a->eps, C);
@@ -45,30 +45,30 @@ void OP_TABLE(norm_forward)(Stream *s, const NormForward *a) {
 
 // With xhat = (x - mean) rstd and g = dout gain:
 // dx += rstd (g - mean(g) - xhat mean(g xhat)), without mean(g) in RMSNorm.
-static void norm_row_backward(real *restrict dx, const real *restrict dout, const real *restrict x, bool center,
-                              real mean, real rstd, const real *gain, int C) {
+static void norm_row_backward(elem *restrict dx, const elem *restrict dout, const elem *restrict x, bool center,
+                              real mean, real rstd, const elem *gain, int C) {
     real sum = 0, sum_x = 0;
 #pragma omp simd reduction(+ : sum, sum_x)
     for (int c = 0; c < C; c++) {
-        real g = gain ? dout[c] * gain[c] : dout[c];
+        real g = gain ? from_elem(dout[c]) * from_elem(gain[c]) : from_elem(dout[c]);
         sum += g;
-        sum_x += g * (x[c] - mean) * rstd;
+        sum_x += g * (from_elem(x[c]) - mean) * rstd;
     }
     sum = center ? sum / (real)C : 0;
     sum_x /= (real)C;
     for (int c = 0; c < C; c++) {
-        real g = gain ? dout[c] * gain[c] : dout[c];
-        dx[c] += rstd * (g - sum - (x[c] - mean) * rstd * sum_x);
+        real g = gain ? from_elem(dout[c]) * from_elem(gain[c]) : from_elem(dout[c]);
+        dx[c] = to_elem(from_elem(dx[c]) + rstd * (g - sum - (from_elem(x[c]) - mean) * rstd * sum_x));
     }
 }
 
 void OP_TABLE(norm_backward)(Stream *s, const NormBackward *a) {
     (void)s;
     bool center = a->kind == NORM_LAYERNORM;
-    real *dx = a->dx;                                            // (N, C)
-    const real *dout = a->dout, *x = a->x;                       // (N, C)
+    elem *dx = a->dx;                                            // (N, C)
+    const elem *dout = a->dout, *x = a->x;                       // (N, C)
     const real *mean = center ? a->mean : NULL, *rstd = a->rstd; // (N)
-    const real *gain = a->gain;                                  // (C)
+    const elem *gain = a->gain;                                  // (C)
     int64_t N = a->N;
     int C = a->C;
 #pragma omp parallel for schedule(static) if (N * C > CPU_PARALLEL_MIN)

@@ -11,5 +11,8 @@
 
 #define OP(name, Arguments) void OP_TABLE(name)(Stream * s, const Arguments *a);
 #include "model/ops.def"
+#if defined(REAL_BF16)
+void OP_TABLE(cast_weights)(Stream *s, const CastWeights *a);
+#endif
 
 #endif

@@ -1,48 +1,65 @@
 #include "model/cpu/ops.h"
 
-// x /= rms(x). *rstd is saved for the backward pass.
-static void normalize(real *x, real *rstd, real eps, int D) {
+// Returns 1 / rms(x).
+static real inverse_rms(const elem *x, real eps, int D) {
     real square = 0;
 #pragma omp simd reduction(+ : square)
-    for (int d = 0; d < D; d++) square += x[d] * x[d];
-    *rstd = 1 / (real)sqrt(square / (real)D + eps);
-    for (int d = 0; d < D; d++) x[d] *= *rstd;
+    for (int d = 0; d < D; d++) square += from_elem(x[d]) * from_elem(x[d]);
+    return 1 / (real)sqrt(square / (real)D + eps);
 }
 
-// Rotates the pairs (d, d + half) by their angles, or by the negative angles.
-static void rotate(real *restrict x, const real *restrict cos, const real *restrict sin, bool inverse, int half) {
+// x *= rstd, then rotates the pairs (d, d + D / 2) by their angles if cos is not NULL.
+static void normalize_and_rotate(elem *restrict x, real rstd, const real *restrict cos, const real *restrict sin,
+                                 int D) {
+    int half = D / 2;
 #pragma omp simd
     for (int d = 0; d < half; d++) {
-        real a = x[d], b = x[d + half], s = inverse ? -sin[d] : sin[d];
-        x[d] = a * cos[d] - b * s;
-        x[d + half] = b * cos[d] + a * s;
+        real a = from_elem(x[d]) * rstd, b = from_elem(x[d + half]) * rstd;
+        x[d] = to_elem(cos ? a * cos[d] - b * sin[d] : a);
+        x[d + half] = to_elem(cos ? b * cos[d] + a * sin[d] : b);
     }
+    if (D % 2) x[D - 1] = to_elem(from_elem(x[D - 1]) * rstd);
 }
 
-// Overwrites g with dx = rstd (g - xhat mean(g xhat)). A rotation does not change mean(g xhat), so it is computed from
-// the rotated xhat, which is the forward pass's output y, and the rotated g.
-static void normalize_backward(real *restrict g, const real *restrict y, real rstd, int D) {
+// mean(g xhat). A rotation does not change it, so it is computed from the rotated xhat, which is the forward pass's
+// output y, and the rotated g.
+static real mean_product(const elem *g, const elem *y, int D) {
     real sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (int d = 0; d < D; d++) sum += g[d] * y[d];
-    sum /= (real)D;
-    for (int d = 0; d < D; d++) g[d] = rstd * (g[d] - y[d] * sum);
+    for (int d = 0; d < D; d++) sum += from_elem(g[d]) * from_elem(y[d]);
+    return sum / (real)D;
+}
+
+// Overwrites g with dx = rstd (g - xhat mean), then rotates it back if cos is not NULL. y NULL: no norm.
+static void normalize_and_rotate_backward(elem *restrict g, const elem *restrict y, real rstd, real mean,
+                                          const real *restrict cos, const real *restrict sin, int D) {
+    int half = D / 2;
+#pragma omp simd
+    for (int d = 0; d < half; d++) {
+        real a = from_elem(g[d]), b = from_elem(g[d + half]);
+        if (y) a = rstd * (a - from_elem(y[d]) * mean), b = rstd * (b - from_elem(y[d + half]) * mean);
+        g[d] = to_elem(cos ? a * cos[d] + b * sin[d] : a);
+        g[d + half] = to_elem(cos ? b * cos[d] - a * sin[d] : b);
+    }
+    if (D % 2 && y) g[D - 1] = to_elem(rstd * (from_elem(g[D - 1]) - from_elem(y[D - 1]) * mean));
 }
 
 void OP_TABLE(qk_forward)(Stream *s, const QkForward *args) {
     (void)s;
     const HeadsShape *a = &args->shape;
-    real *x = args->x, *rstd = args->rstd;         // HeadsShape, (B, T, n_heads)
+    elem *x = args->x;                             // HeadsShape
+    real *rstd = args->rstd;                       // (B, T, n_heads)
     const real *cos = args->cos, *sin = args->sin; // (context, D / 2)
     int D = a->head_dim, half = D / 2;
     int64_t N = (int64_t)a->B * a->T;
 #pragma omp parallel for schedule(static) if (N * a->n_heads * D > CPU_PARALLEL_MIN)
     for (int64_t i = 0; i < N; i++) {
         int64_t angles = (a->pos_offset + i % a->T) * half;
-        real *row = x + i / a->T * a->batch + i % a->T * a->row;
+        elem *row = x + i / a->T * a->batch + i % a->T * a->row;
         for (int h = 0; h < a->n_heads; h++) {
-            if (rstd) normalize(row + h * D, rstd + i * a->n_heads + h, (real)a->eps, D);
-            if (cos) rotate(row + h * D, cos + angles, sin + angles, false, half);
+            real r = 1;
+            if (rstd) r = rstd[i * a->n_heads + h] = inverse_rms(row + h * D, (real)a->eps, D);
+            normalize_and_rotate(row + h * D, r, cos ? cos + angles : NULL, cos ? sin + angles : NULL, D);
         }
     }
 }
@@ -50,8 +67,9 @@ void OP_TABLE(qk_forward)(Stream *s, const QkForward *args) {
 void OP_TABLE(qk_backward)(Stream *s, const QkBackward *args) {
     (void)s;
     const HeadsShape *a = &args->shape;
-    real *dx = args->dx;                           // HeadsShape
-    const real *y = args->y, *rstd = args->rstd;   // HeadsShape, (B, T, n_heads)
+    elem *dx = args->dx;                           // HeadsShape
+    const elem *y = args->y;                       // HeadsShape
+    const real *rstd = args->rstd;                 // (B, T, n_heads)
     const real *cos = args->cos, *sin = args->sin; // (context, D / 2)
     int D = a->head_dim, half = D / 2;
     int64_t N = (int64_t)a->B * a->T;
@@ -59,9 +77,10 @@ void OP_TABLE(qk_backward)(Stream *s, const QkBackward *args) {
     for (int64_t i = 0; i < N; i++) {
         int64_t angles = (a->pos_offset + i % a->T) * half, begin = i / a->T * a->batch + i % a->T * a->row;
         for (int h = 0; h < a->n_heads; h++) {
-            real *head = dx + begin + h * D;
-            if (rstd) normalize_backward(head, y + begin + h * D, rstd[i * a->n_heads + h], D);
-            if (cos) rotate(head, cos + angles, sin + angles, true, half);
+            int64_t head = begin + h * D;
+            real mean = rstd ? mean_product(dx + head, y + head, D) : 0;
+            normalize_and_rotate_backward(dx + head, rstd ? y + head : NULL, rstd ? rstd[i * a->n_heads + h] : 1,
+                                          mean, cos ? cos + angles : NULL, cos ? sin + angles : NULL, D);
         }
     }
 }

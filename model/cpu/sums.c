@@ -8,25 +8,31 @@
 enum { CHUNKS = 16, COLUMN_BLOCK = 1024, ROW_BLOCK = 64, ROWS = 4 };
 
 // sums (n) += sum of the rows of d; `rows` is 1 or ROWS.
-static inline void add_rows(real *restrict sums, const real *d, int rows, int64_t C, int n) {
+static inline void add_rows(real *restrict sums, const elem *d, int rows, int64_t C, int n) {
     if (rows == ROWS)
-        for (int c = 0; c < n; c++) sums[c] += (d[c] + d[C + c]) + (d[2 * C + c] + d[3 * C + c]);
+        for (int c = 0; c < n; c++)
+            sums[c] +=
+                (from_elem(d[c]) + from_elem(d[C + c])) + (from_elem(d[2 * C + c]) + from_elem(d[3 * C + c]));
     else
-        for (int c = 0; c < n; c++) sums[c] += d[c];
+        for (int c = 0; c < n; c++) sums[c] += from_elem(d[c]);
+}
+
+// Element i of d xhat.
+static inline real product(const elem *d, const elem *x, int64_t i, real mean, real rstd) {
+    return from_elem(d[i]) * (from_elem(x[i]) - mean) * rstd;
 }
 
 // sums (n) += sum of the rows of d xhat; `rows` is 1 or ROWS.
-static inline void add_gains(real *restrict sums, const real *d, const real *x, const real *mean, const real *rstd,
+static inline void add_gains(real *restrict sums, const elem *d, const elem *x, const real *mean, const real *rstd,
                              int rows, int64_t C, int n) {
     real m[ROWS];
     for (int i = 0; i < rows; i++) m[i] = mean ? mean[i] : 0;
     if (rows == ROWS)
         for (int c = 0; c < n; c++)
-            sums[c] +=
-                (d[c] * (x[c] - m[0]) * rstd[0] + d[C + c] * (x[C + c] - m[1]) * rstd[1]) +
-                (d[2 * C + c] * (x[2 * C + c] - m[2]) * rstd[2] + d[3 * C + c] * (x[3 * C + c] - m[3]) * rstd[3]);
+            sums[c] += (product(d, x, c, m[0], rstd[0]) + product(d, x, C + c, m[1], rstd[1])) +
+                       (product(d, x, 2 * C + c, m[2], rstd[2]) + product(d, x, 3 * C + c, m[3], rstd[3]));
     else
-        for (int c = 0; c < n; c++) sums[c] += d[c] * (x[c] - m[0]) * rstd[0];
+        for (int c = 0; c < n; c++) sums[c] += product(d, x, c, m[0], rstd[0]);
 }
 
 // gain, bias (n) = sums over rows [i0, end) of columns [c0, c0 + n).
@@ -39,7 +45,7 @@ static void sum_chunk(double *gain, double *bias, const ColumnSums *s, int64_t i
         int64_t block_end = end - i0 < ROW_BLOCK ? end : i0 + ROW_BLOCK;
         for (int64_t i = i0; i < block_end;) {
             int rows = block_end - i < ROWS ? 1 : ROWS;
-            const real *d = s->dout + i * s->C + c0;
+            const elem *d = s->dout + i * s->C + c0;
             if (s->dgain)
                 add_gains(block_gain, d, s->x + i * s->C + c0, s->mean ? s->mean + i : NULL, s->rstd + i, rows,
                           s->C, n);

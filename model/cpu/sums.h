@@ -7,7 +7,8 @@
 // Column sums of dout xhat (if dgain) and of dout (if dbias), both (N, C); xhat = (x - mean) rstd, mean NULL: 0.
 typedef struct {
     real *dgain, *dbias;
-    const real *dout, *x, *mean, *rstd;
+    const elem *dout, *x;    // (N, C)
+    const real *mean, *rstd; // (N)
     int64_t C;
 } ColumnSums;
 

@@ -1,8 +1,11 @@
 #include "model/cpu/ops.h"
 
-CPU_DECLARE_TABLES(LayerOps, layer_ops);
+extern const LayerOps OP_TABLE(layer_ops);
 
 const LayerOps OP_TABLE(layer_ops) = {
 #define OP(name, Arguments) .name = OP_TABLE(name),
 #include "model/ops.def"
+#if defined(REAL_BF16)
+    .cast_weights = OP_TABLE(cast_weights),
+#endif
 };

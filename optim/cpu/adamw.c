@@ -53,7 +53,6 @@ static void adamw_row(real *restrict p, real *restrict m, real *restrict v, cons
 void OP_TABLE(adamw_update)(Stream *s, const ElementUpdate *args) {
     (void)s;
     const MatrixBatch *batch = args->batch;
-    ASSERT(batch->weights == batch->master);
     if (batch->report->ok == 0) return;
     AdamwScalars scalars = adamw_scalars(args);
     int64_t n = batch->count * batch->rows, rows = batch->rows, cols = batch->cols;
@@ -64,5 +63,6 @@ void OP_TABLE(adamw_update)(Stream *s, const ElementUpdate *args) {
                   (real *)batch->state[0] + row_offset(r, rows, cols, batch->state_stride[0]),
                   (real *)batch->state[1] + row_offset(r, rows, cols, batch->state_stride[1]),
                   (const real *)batch->grads + at, cols, scalars);
+        write_weights(batch, at, cols);
     }
 }

@@ -7,31 +7,31 @@ void OP_TABLE(add_diagonal)(Stream *s, const AddDiagonal *a) {
     (void)s;
     int64_t n = a->n;
     for (int64_t r = 0; r < a->count * n; r++) {
-        real *at = (real *)a->x + r * n + r % n;
-        *at = (real)((double)*at + a->value);
+        elem *at = (elem *)a->x + r * n + r % n;
+        *at = narrowed(wide(*at) + a->value);
     }
 }
 
 void OP_TABLE(stack_identity)(Stream *s, const StackIdentity *a) {
     (void)s;
-    const real *from = a->x;
-    real *to = a->y;
+    const elem *from = a->x;
+    elem *to = a->y;
     int64_t rows = a->rows, cols = a->cols;
 #pragma omp parallel for schedule(static) if (rows * cols >= CPU_PARALLEL_MIN)
-    for (int64_t i = 0; i < rows * cols; i++) to[i] = (real)(a->a * (double)from[i]);
+    for (int64_t i = 0; i < rows * cols; i++) to[i] = narrowed(a->a * wide(from[i]));
     to += rows * cols;
     for (int64_t r = 0; r < cols; r++)
-        for (int64_t c = 0; c < cols; c++) to[r * cols + c] = r == c ? (real)a->b : 0;
+        for (int64_t c = 0; c < cols; c++) to[r * cols + c] = narrowed(r == c ? a->b : 0);
 }
 
 void OP_TABLE(axpby)(Stream *s, const Axpby *args) {
     (void)s;
-    const real *x = args->x;
-    real *y = args->y;
+    const elem *x = args->x;
+    elem *y = args->y;
     double a = args->a, b = args->b;
     int64_t n = args->n;
 #pragma omp parallel for schedule(static) if (n >= CPU_PARALLEL_MIN)
-    for (int64_t i = 0; i < n; i++) y[i] = (real)(a * (double)x[i] + (b == 0 ? 0 : b * (double)y[i]));
+    for (int64_t i = 0; i < n; i++) y[i] = narrowed(a * wide(x[i]) + (b == 0 ? 0 : b * wide(y[i])));
 }
 
 void OP_TABLE(transpose)(Stream *s, const Transpose *a) {
@@ -39,8 +39,8 @@ void OP_TABLE(transpose)(Stream *s, const Transpose *a) {
     int64_t rows = a->rows, cols = a->cols, tiles = (rows + TILE - 1) / TILE;
 #pragma omp parallel for schedule(static) if (a->count * rows * cols >= CPU_PARALLEL_MIN)
     for (int64_t t = 0; t < a->count * tiles; t++) {
-        const real *from = (const real *)a->x + t / tiles * rows * cols;
-        real *to = (real *)a->y + t / tiles * rows * cols;
+        const elem *from = (const elem *)a->x + t / tiles * rows * cols;
+        elem *to = (elem *)a->y + t / tiles * rows * cols;
         int64_t first = t % tiles * TILE, end = first + TILE < rows ? first + TILE : rows;
         for (int64_t c = 0; c < cols; c++)
             for (int64_t r = first; r < end; r++) to[c * rows + r] = from[r * cols + c];
@@ -49,21 +49,21 @@ void OP_TABLE(transpose)(Stream *s, const Transpose *a) {
 
 void OP_TABLE(drop_small)(Stream *s, const DropSmall *a) {
     (void)s;
-    const real *values = a->values;
-    real *u = a->u;
+    const elem *values = a->values;
+    elem *u = a->u;
     for (int64_t r = 0; r < a->rows; r++)
         for (int64_t i = 0; i < a->k; i++)
-            if ((double)values[i] <= a->tolerance * (double)values[0]) u[r * a->k + i] = 0;
+            if (wide(values[i]) <= a->tolerance * wide(values[0])) u[r * a->k + i] = narrowed(0);
 }
 
 void OP_TABLE(widen)(Stream *s, const Widen *a) {
     (void)s;
-    const real *x = a->x;
-    for (int64_t i = 0; i < a->n; i++) a->y[i] = (double)x[i];
+    const elem *x = a->x;
+    for (int64_t i = 0; i < a->n; i++) a->y[i] = wide(x[i]);
 }
 
 void OP_TABLE(narrow)(Stream *s, const Narrow *a) {
     (void)s;
-    real *y = a->y;
-    for (int64_t i = 0; i < a->n; i++) y[i] = (real)a->x[i];
+    elem *y = a->y;
+    for (int64_t i = 0; i < a->n; i++) y[i] = narrowed(a->x[i]);
 }

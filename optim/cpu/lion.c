@@ -33,7 +33,6 @@ static void lion_row(real *restrict p, real *restrict m, const real *restrict gr
 void OP_TABLE(lion_update)(Stream *s, const ElementUpdate *args) {
     (void)s;
     const MatrixBatch *batch = args->batch;
-    ASSERT(batch->weights == batch->master);
     if (batch->report->ok == 0) return;
     LionScalars scalars = lion_scalars(args);
     int64_t n = batch->count * batch->rows, rows = batch->rows, cols = batch->cols;
@@ -43,5 +42,6 @@ void OP_TABLE(lion_update)(Stream *s, const ElementUpdate *args) {
         lion_row((real *)batch->master + at,
                  (real *)batch->state[0] + row_offset(r, rows, cols, batch->state_stride[0]),
                  (const real *)batch->grads + at, cols, scalars);
+        write_weights(batch, at, cols);
     }
 }

@@ -5,19 +5,19 @@
 enum { COLUMN_BLOCK = 64 };
 
 // shifts = the means of `width` columns of a (rows, cols) matrix, from x on.
-static void block_means(double *shifts, const real *x, int64_t rows, int64_t cols, int width) {
+static void block_means(double *shifts, const elem *x, int64_t rows, int64_t cols, int width) {
     for (int i = 0; i < width; i++) shifts[i] = 0;
     for (int64_t r = 0; r < rows; r++)
-        for (int i = 0; i < width; i++) shifts[i] += (double)x[r * cols + i];
+        for (int i = 0; i < width; i++) shifts[i] += wide(x[r * cols + i]);
     for (int i = 0; i < width; i++) shifts[i] /= (double)rows;
 }
 
 // Updates the second moments v of `width` columns; factors = 1 / (sqrt(v) + eps).
-static void block_factors(double *factors, real *v, const real *x, int64_t rows, int64_t cols, int width,
+static void block_factors(double *factors, real *v, const elem *x, int64_t rows, int64_t cols, int width,
                           double beta2, double eps) {
     for (int i = 0; i < width; i++) factors[i] = 0;
     for (int64_t r = 0; r < rows; r++)
-        for (int i = 0; i < width; i++) factors[i] += (double)x[r * cols + i] * (double)x[r * cols + i];
+        for (int i = 0; i < width; i++) factors[i] += wide(x[r * cols + i]) * wide(x[r * cols + i]);
     for (int i = 0; i < width; i++) {
         double moment = beta2 * (double)v[i] + (1 - beta2) * (factors[i] / (double)rows);
         v[i] = (real)moment;
@@ -35,7 +35,7 @@ static void sum_rows(Stream *s, double *row_sums, const void *o, int count, int6
 void OP_TABLE(center_columns)(Stream *s, const CenterColumns *args) {
     int64_t rows = args->rows, cols = args->cols;
     for (int j = 0; j < args->count; j++) {
-        real *matrix = (real *)args->o + j * rows * cols;
+        elem *matrix = (elem *)args->o + j * rows * cols;
 #pragma omp parallel for schedule(static) if (rows * cols >= CPU_PARALLEL_MIN)
         for (int64_t first = 0; first < cols; first += COLUMN_BLOCK) {
             double shifts[COLUMN_BLOCK];
@@ -43,13 +43,13 @@ void OP_TABLE(center_columns)(Stream *s, const CenterColumns *args) {
             block_means(shifts, matrix + first, rows, cols, width);
             for (int64_t r = 0; r < rows; r++)
                 for (int i = 0; i < width; i++)
-                    matrix[r * cols + first + i] = (real)((double)matrix[r * cols + first + i] - shifts[i]);
+                    matrix[r * cols + first + i] = narrowed(wide(matrix[r * cols + first + i]) - shifts[i]);
         }
     }
     sum_rows(s, args->row_sums, args->o, args->count, rows, cols);
 }
 
-static void normalize_columns(real *o, real *v, int64_t rows, int64_t cols, double beta2, double eps) {
+static void normalize_columns(elem *o, real *v, int64_t rows, int64_t cols, double beta2, double eps) {
 #pragma omp parallel for schedule(static) if (rows * cols >= CPU_PARALLEL_MIN)
     for (int64_t first = 0; first < cols; first += COLUMN_BLOCK) {
         double factors[COLUMN_BLOCK];
@@ -57,21 +57,21 @@ static void normalize_columns(real *o, real *v, int64_t rows, int64_t cols, doub
         block_factors(factors, v + first, o + first, rows, cols, width, beta2, eps);
         for (int64_t r = 0; r < rows; r++)
             for (int i = 0; i < width; i++)
-                o[r * cols + first + i] = (real)((double)o[r * cols + first + i] * factors[i]);
+                o[r * cols + first + i] = narrowed(wide(o[r * cols + first + i]) * factors[i]);
     }
 }
 
 // Divides by the moment in double, before it is rounded: the square may be out of the range of a float.
-static void normalize_elements(real *restrict o, real *restrict v, int64_t n, double beta2, double eps) {
+static void normalize_elements(elem *restrict o, real *restrict v, int64_t n, double beta2, double eps) {
     for (int64_t i = 0; i < n; i++) {
-        double moment = beta2 * (double)v[i] + (1 - beta2) * ((double)o[i] * (double)o[i]);
+        double moment = beta2 * (double)v[i] + (1 - beta2) * (wide(o[i]) * wide(o[i]));
         v[i] = (real)moment;
-        o[i] = (real)((double)o[i] / (sqrt(moment) + eps));
+        o[i] = narrowed(wide(o[i]) / (sqrt(moment) + eps));
     }
 }
 
-static void scale_row(real *row, int64_t cols, double factor) {
-    for (int64_t i = 0; i < cols; i++) row[i] = (real)((double)row[i] * factor);
+static void scale_row(elem *row, int64_t cols, double factor) {
+    for (int64_t i = 0; i < cols; i++) row[i] = narrowed(wide(row[i]) * factor);
 }
 
 void OP_TABLE(normalize)(Stream *s, const Normalize *args) {
@@ -80,11 +80,11 @@ void OP_TABLE(normalize)(Stream *s, const Normalize *args) {
     double beta2 = batch->inputs->beta2[batch->group];
     int64_t n = batch->count * batch->rows, rows = batch->rows, cols = batch->cols;
     for (int j = 0; args->by == NORMALIZE_COLUMNS && j < batch->count; j++)
-        normalize_columns((real *)args->o + j * rows * cols, (real *)batch->state[1] + j * batch->state_stride[1],
+        normalize_columns((elem *)args->o + j * rows * cols, (real *)batch->state[1] + j * batch->state_stride[1],
                           rows, cols, beta2, args->eps);
 #pragma omp parallel for schedule(static) if (n * cols >= CPU_PARALLEL_MIN)
     for (int64_t r = 0; r < n; r++) {
-        real *row = (real *)args->o + r * cols;
+        elem *row = (elem *)args->o + r * cols;
         if (args->by == NORMALIZE_ROWS) {
             real *v = (real *)batch->state[1] + row_offset(r, rows, 1, batch->state_stride[1]);
             double moment = beta2 * (double)*v + (1 - beta2) * (args->row_sums[r] / (double)cols);

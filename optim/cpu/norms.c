@@ -13,7 +13,7 @@ static double max_nan(double a, double b) {
     return b > a || isnan(b) ? b : a;
 }
 
-static double largest_column_sum(const real *x, int64_t rows, int64_t cols) {
+static double largest_column_sum(const elem *x, int64_t rows, int64_t cols) {
     double max = 0;
 #pragma omp parallel if (rows * cols >= CPU_PARALLEL_MIN)
     {
@@ -23,7 +23,7 @@ static double largest_column_sum(const real *x, int64_t rows, int64_t cols) {
             double sums[TILE] = {0};
             int64_t n = cols - first < TILE ? cols - first : TILE;
             for (int64_t r = 0; r < rows; r++)
-                for (int64_t c = 0; c < n; c++) sums[c] += fabs((double)x[r * cols + first + c]);
+                for (int64_t c = 0; c < n; c++) sums[c] += fabs(wide(x[r * cols + first + c]));
             for (int64_t c = 0; c < n; c++) thread_max = max_nan(thread_max, sums[c]);
         }
 #pragma omp critical(largest_column_sum)
@@ -32,13 +32,13 @@ static double largest_column_sum(const real *x, int64_t rows, int64_t cols) {
     return max;
 }
 
-static double row_sum(const real *row, int64_t n) {
+static double row_sum(const elem *row, int64_t n) {
     double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += fabs((double)row[i]);
+    for (int64_t i = 0; i < n; i++) sum += fabs(wide(row[i]));
     return sum;
 }
 
-static double largest_row_sum(const real *x, int64_t rows, int64_t cols) {
+static double largest_row_sum(const elem *x, int64_t rows, int64_t cols) {
     double max = 0;
 #pragma omp parallel if (rows * cols >= CPU_PARALLEL_MIN)
     {
@@ -54,7 +54,7 @@ static double largest_row_sum(const real *x, int64_t rows, int64_t cols) {
 void OP_TABLE(matrix_norms)(Stream *s, const MatrixNorms *a) {
     (void)s;
     for (int j = 0; j < a->count; j++) {
-        const real *matrix = (const real *)a->x + j * a->rows * a->cols;
+        const elem *matrix = (const elem *)a->x + j * a->rows * a->cols;
         a->norms[2 * j] = largest_column_sum(matrix, a->rows, a->cols);
         a->norms[2 * j + 1] = largest_row_sum(matrix, a->rows, a->cols);
     }
@@ -64,11 +64,11 @@ void OP_TABLE(divide_by_bound)(Stream *s, const DivideByBound *a) {
     (void)s;
     int64_t size = a->rows * a->cols;
     for (int j = 0; j < a->count; j++) {
-        real *matrix = (real *)a->x + j * size;
+        elem *matrix = (elem *)a->x + j * size;
         double bound = sqrt(a->norms[2 * j]) * sqrt(a->norms[2 * j + 1]);
         if (bound == 0) continue;
 #pragma omp parallel for schedule(static) if (size >= CPU_PARALLEL_MIN)
-        for (int64_t i = 0; i < size; i++) matrix[i] = (real)((double)matrix[i] / bound);
+        for (int64_t i = 0; i < size; i++) matrix[i] = narrowed(wide(matrix[i]) / bound);
     }
 }
 
@@ -77,7 +77,7 @@ void OP_TABLE(inverse_root_sums)(Stream *s, const InverseRootSums *a) {
     int64_t n = a->n;
 #pragma omp parallel for schedule(static) if (a->count * n * n >= CPU_PARALLEL_MIN)
     for (int64_t r = 0; r < a->count * n; r++)
-        a->factors[r] = 1 / sqrt(max_nan(MIN_SUM, row_sum((const real *)a->a + r * n, n)));
+        a->factors[r] = 1 / sqrt(max_nan(MIN_SUM, row_sum((const elem *)a->a + r * n, n)));
 }
 
 void OP_TABLE(scale_sides)(Stream *s, const ScaleSides *a) {
@@ -85,22 +85,22 @@ void OP_TABLE(scale_sides)(Stream *s, const ScaleSides *a) {
     int64_t rows = a->rows, cols = a->cols;
 #pragma omp parallel for schedule(static) if (a->count * rows * cols >= CPU_PARALLEL_MIN)
     for (int64_t r = 0; r < a->count * rows; r++) {
-        real *row = (real *)a->x + r * cols;
+        elem *row = (elem *)a->x + r * cols;
         const double *across = a->right ? a->right + r / rows * cols : NULL;
         double factor = a->left ? a->left[r] : 1;
-        for (int64_t c = 0; c < cols; c++) row[c] = (real)((double)row[c] * factor * (across ? across[c] : 1));
+        for (int64_t c = 0; c < cols; c++) row[c] = narrowed(wide(row[c]) * factor * (across ? across[c] : 1));
     }
 }
 
 void OP_TABLE(distance)(Stream *s, const Distance *a) {
     (void)s;
-    const real *x = a->x, *y = a->y;
+    const elem *x = a->x, *y = a->y;
     int64_t rows = a->rows, cols = a->cols;
 #pragma omp parallel for schedule(static) if (a->count * rows * cols >= CPU_PARALLEL_MIN)
     for (int64_t r = 0; r < a->count * rows; r++) {
         double sum = 0;
         for (int64_t i = r * cols; i < (r + 1) * cols; i++) {
-            double d = (double)x[i] - (double)y[i];
+            double d = wide(x[i]) - wide(y[i]);
             sum += d * d;
         }
         a->row_sums[r] = sum;

@@ -9,18 +9,18 @@
 
 enum { LANES = 16 };
 
-static inline double dot(const real *x, const real *y, int64_t n) {
+static inline double dot(const elem *x, const elem *y, int64_t n) {
     double lanes[LANES] = {0};
     int64_t i = 0;
     for (; i + LANES <= n; i += LANES)
-        for (int l = 0; l < LANES; l++) lanes[l] += (double)x[i + l] * (double)y[i + l];
-    for (int l = 0; i < n; i++, l++) lanes[l] += (double)x[i] * (double)y[i];
+        for (int l = 0; l < LANES; l++) lanes[l] += wide(x[i + l]) * wide(y[i + l]);
+    for (int l = 0; i < n; i++, l++) lanes[l] += wide(x[i]) * wide(y[i]);
     for (int width = LANES / 2; width > 0; width /= 2)
         for (int l = 0; l < width; l++) lanes[l] += lanes[l + width];
     return lanes[0];
 }
 
-static inline double sum_squares(const real *x, int64_t n) {
+static inline double sum_squares(const elem *x, int64_t n) {
     return dot(x, x, n);
 }
 
@@ -33,6 +33,15 @@ static inline double sum_in_order(const double *x, int64_t n) {
 // The sign of x: 0 for 0, NaN for NaN.
 static inline real sign_of(real x) {
     return x > 0 ? 1 : x < 0 ? -1 : x;
+}
+
+// In a bf16 model: the n weights from element `at` on = the master weights, rounded.
+static inline void write_weights(const MatrixBatch *batch, int64_t at, int64_t n) {
+    if (batch->weights == batch->master) return;
+    ASSERT(batch->weights_type == TYPE_BF16);
+    const real *restrict master = (const real *)batch->master + at;
+    Bf16 *restrict weights = (Bf16 *)batch->weights + at;
+    for (int64_t i = 0; i < n; i++) weights[i] = bf16_from_float((float)master[i]);
 }
 
 // Offset of row r of a batch: row r % rows of matrix r / rows.

@@ -24,7 +24,6 @@ static void sgd_row_plain(real *restrict p, const real *restrict grad, int64_t n
 void OP_TABLE(sgd_update)(Stream *s, const ElementUpdate *args) {
     (void)s;
     const MatrixBatch *batch = args->batch;
-    ASSERT(batch->weights == batch->master);
     if (batch->report->ok == 0) return;
     SgdScalars scalars = {.clip_scale = (real)batch->report->clip_scale,
                           .lr = (real)batch->inputs->lr[batch->group],
@@ -40,5 +39,6 @@ void OP_TABLE(sgd_update)(Stream *s, const ElementUpdate *args) {
             sgd_row(p, (real *)batch->state[0] + row_offset(r, rows, cols, batch->state_stride[0]), grad, cols,
                     args->nesterov, scalars);
         else sgd_row_plain(p, grad, cols, scalars);
+        write_weights(batch, at, cols);
     }
 }

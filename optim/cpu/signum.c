@@ -24,7 +24,6 @@ static void signum_row_plain(real *restrict p, const real *restrict grad, int64_
 void OP_TABLE(signum_update)(Stream *s, const ElementUpdate *args) {
     (void)s;
     const MatrixBatch *batch = args->batch;
-    ASSERT(batch->weights == batch->master);
     if (batch->report->ok == 0) return;
     double momentum = batch->inputs->momentum[batch->group];
     SignumScalars scalars = {.clip_scale = (real)batch->report->clip_scale,
@@ -42,5 +41,6 @@ void OP_TABLE(signum_update)(Stream *s, const ElementUpdate *args) {
             signum_row(p, (real *)batch->state[0] + row_offset(r, rows, cols, batch->state_stride[0]), grad, cols,
                        scalars);
         else signum_row_plain(p, grad, cols, scalars);
+        write_weights(batch, at, cols);
     }
 }

@@ -7,7 +7,7 @@ void OP_TABLE(row_sum_squares)(Stream *s, const RowSumSquares *args) {
 #pragma omp parallel for schedule(static) if (n * args->cols >= CPU_PARALLEL_MIN)
     for (int64_t r = 0; r < n; r++)
         args->sums[r] =
-            sum_squares((const real *)args->x + row_offset(r, args->rows, args->cols, args->stride), args->cols);
+            sum_squares((const elem *)args->x + row_offset(r, args->rows, args->cols, args->stride), args->cols);
 }
 
 void OP_TABLE(row_dots)(Stream *s, const RowDots *args) {
@@ -15,7 +15,7 @@ void OP_TABLE(row_dots)(Stream *s, const RowDots *args) {
     int64_t n = args->count * args->rows, cols = args->cols;
 #pragma omp parallel for schedule(static) if (n * cols >= CPU_PARALLEL_MIN)
     for (int64_t r = 0; r < n; r++)
-        args->sums[r] = dot((const real *)args->a + r * cols, (const real *)args->b + r * cols, cols);
+        args->sums[r] = dot((const elem *)args->a + r * cols, (const elem *)args->b + r * cols, cols);
 }
 
 void OP_TABLE(step_guard)(Stream *s, const StepGuard *args) {

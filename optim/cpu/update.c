@@ -75,30 +75,31 @@ void OP_TABLE(row_factors)(Stream *s, const RowFactors *args) {
     }
 }
 
-static void update_row(real *restrict p, const real *restrict o, int64_t n, real scale, real decay) {
-    for (int64_t i = 0; i < n; i++) p[i] -= decay * p[i] + scale * o[i];
+static void update_row(real *restrict p, const elem *restrict o, int64_t n, real scale, real decay) {
+    for (int64_t i = 0; i < n; i++) p[i] -= decay * p[i] + scale * from_elem(o[i]);
 }
 
-static void update_row_cautious(real *restrict p, const real *restrict o, int64_t n, real scale, real decay) {
+static void update_row_cautious(real *restrict p, const elem *restrict o, int64_t n, real scale, real decay) {
     for (int64_t i = 0; i < n; i++) {
-        real element_decay = o[i] * p[i] >= 0 ? decay : 0;
-        p[i] -= element_decay * p[i] + scale * o[i];
+        real element_decay = from_elem(o[i]) * p[i] >= 0 ? decay : 0;
+        p[i] -= element_decay * p[i] + scale * from_elem(o[i]);
     }
 }
 
 void OP_TABLE(polar_update)(Stream *s, const PolarUpdate *args) {
     (void)s;
     const MatrixBatch *batch = args->batch;
-    ASSERT(batch->weights == batch->master);
     if (batch->report->ok == 0) return;
     double lr = batch->inputs->lr[batch->group];
     real decay = (real)(lr * args->weight_decay);
     int64_t n = batch->count * batch->rows, rows = batch->rows, cols = batch->cols;
 #pragma omp parallel for schedule(static) if (n * cols >= CPU_PARALLEL_MIN)
     for (int64_t r = 0; r < n; r++) {
-        real *p = (real *)batch->master + row_offset(r, rows, cols, batch->stride);
-        const real *row = (const real *)args->o + r * cols;
+        int64_t at = row_offset(r, rows, cols, batch->stride);
+        real *p = (real *)batch->master + at;
+        const elem *row = (const elem *)args->o + r * cols;
         if (args->cautious) update_row_cautious(p, row, cols, (real)(lr * args->factors[r]), decay);
         else update_row(p, row, cols, (real)(lr * args->factors[r]), decay);
+        write_weights(batch, at, cols);
     }
 }

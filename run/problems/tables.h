@@ -9,7 +9,8 @@
 extern "C" {
 #endif
 
-CPU_DECLARE_TABLES(ProblemOps, problem_ops);
+CPU_DECLARE_TABLES(ProblemOps, problem_ops, f32);
+CPU_DECLARE_TABLES(ProblemOps, problem_ops, f64);
 extern const ProblemOps problem_ops_cuda_f32;
 
 #ifdef __cplusplus

@@ -322,6 +322,17 @@ static double step_flops(const RunConfig *config) {
     return model_flops_per_token(&config->model, config->seq_len) * (double)config_step_tokens(config);
 }
 
+// On a CPU: how bf16 matrices are multiplied, or by how much that would be faster.
+static void print_bf16(FILE *out, const RunPlan *plan) {
+    const Device *device = plan->device;
+    if (device->kind != DEVICE_CPU || device->bf16 == NULL) return;
+    if (config_type((DtypeChoice)plan->config->dtype, device) == TYPE_BF16)
+        fprintf(out, "            bf16 GEMMs by our kernels for %s\n", device->bf16);
+    else
+        fprintf(out, "            with --dtype bf16 GEMMs are up to %.1f times as fast (%s)\n",
+                device_peak_flops(device, TYPE_BF16) / device_peak_flops(device, TYPE_F32), device->bf16);
+}
+
 void plan_print(FILE *out, const RunPlan *plan) {
     const RunConfig *config = plan->config;
     char n[32], tokens[32], device[768];
@@ -344,6 +355,7 @@ void plan_print(FILE *out, const RunPlan *plan) {
     if (config->note[0]) fprintf(out, "Note        %s\n", config->note);
     device_describe(device, sizeof device, plan->device);
     fprintf(out, "Device      %s\n", device);
+    print_bf16(out, plan);
 }
 
 // ------------------------------------------------------------------------------------------------ for programs

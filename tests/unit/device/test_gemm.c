@@ -1,5 +1,6 @@
 // GEMM: device_gemm (OpenBLAS if installed) and the built-in kernel on every instruction set,
 // against sums in long double.
+#include "device/cpu/blas_check.h"
 #include "device/cpu/gemm.h"
 #include "tests/fixtures/ops_check.h"
 
@@ -84,6 +85,7 @@ static void check_shapes(const Instance *in, int64_t m, int64_t n, int64_t k, in
 
 #ifndef CUDA_EMULATOR // the built-in GEMM is tested in the CPU build
 static void check_builtin(const Instance *in) {
+    if (in->type == TYPE_BF16) return; // has kernels of its own
     check_shapes(in, 1, 1, 1, 1, true);
     check_shapes(in, 5, 7, 3, 1, true);
     check_shapes(in, 67, 35, 29, 1, true);
@@ -205,16 +207,68 @@ TEST(symmetric, for_each_instance)
 
 // Once with the library and, where there is one, once more without.
 #ifndef CUDA_EMULATOR
-// The kernels that OpenBLAS is told to take follow from the instruction set; only AMD's AVX2 processors are left to it.
+// The kernels that OpenBLAS is told to take follow from the instruction set, whoever made the processor: never the
+// oldest ones where there is AVX2.
 static void test_blas_core_type(void **state) {
     (void)state;
     for (int amd = 0; amd < 2; amd++) {
         assert_string_equal(cpu_blas_core_type(ISA_AVX512, true, amd), "Cooperlake");
         assert_string_equal(cpu_blas_core_type(ISA_AVX512, false, amd), "SkylakeX");
+        assert_string_equal(cpu_blas_core_type(ISA_AVX2, true, amd), amd ? "Zen" : "Haswell");
         assert_null(cpu_blas_core_type(ISA_BASE, false, amd));
     }
-    assert_string_equal(cpu_blas_core_type(ISA_AVX2, false, false), "Haswell");
-    assert_null(cpu_blas_core_type(ISA_AVX2, false, true));
+    for (Isa isa = ISA_AVX2; isa < ISA_COUNT; isa++) {
+        assert_false(cpu_blas_core_suits(isa, "Prescott"));
+        assert_false(cpu_blas_core_suits(isa, "Sandybridge"));
+        assert_true(cpu_blas_core_suits(isa, cpu_blas_core_type(isa, false, false)));
+        assert_true(cpu_blas_core_suits(isa, cpu_blas_core_type(isa, true, true)));
+    }
+    assert_true(cpu_blas_core_suits(ISA_BASE, "Prescott"));
+}
+
+// Kernels that compute wrong: the last row, or only with a transposed operand.
+static void sgemm_wrong_row(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda,
+                            const float *b, int ldb, float beta, float *c, int ldc) {
+    (void)order;
+    cpu_gemm_builtin_f32(ta == 112, tb == 112, m - 1, n, k, alpha, a, lda, b, ldb, beta, c, ldc, NULL);
+}
+
+static void sgemm_right(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda,
+                        const float *b, int ldb, float beta, float *c, int ldc) {
+    (void)order;
+    cpu_gemm_builtin_f32(ta == 112, tb == 112, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, NULL);
+}
+
+static void dgemm_right(int order, int ta, int tb, int m, int n, int k, double alpha, const double *a, int lda,
+                        const double *b, int ldb, double beta, double *c, int ldc) {
+    (void)order;
+    cpu_gemm_builtin_f64(ta == 112, tb == 112, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, NULL);
+}
+
+static void dgemm_wrong_transpose(int order, int ta, int tb, int m, int n, int k, double alpha, const double *a,
+                                  int lda, const double *b, int ldb, double beta, double *c, int ldc) {
+    dgemm_right(order, ta, tb == 112 && m > 100 ? 111 : tb, m, n, k, alpha, a, lda, b,
+                tb == 112 && m > 100 ? n : ldb, beta, c, ldc);
+}
+
+static void ssyrk_writes_all(int order, int triangle, int ta, int n, int k, float alpha, const float *a, int lda,
+                             float beta, float *c, int ldc) {
+    (void)triangle;
+    sgemm_right(order, ta, ta == 112 ? 111 : 112, n, n, k, alpha, a, lda, a, lda, beta, c, ldc);
+}
+
+static void dsyrk_writes_all(int order, int triangle, int ta, int n, int k, double alpha, const double *a, int lda,
+                             double beta, double *c, int ldc) {
+    (void)triangle;
+    dgemm_right(order, ta, ta == 112 ? 111 : 112, n, n, k, alpha, a, lda, a, lda, beta, c, ldc);
+}
+
+static void test_wrong_blas_is_refused(void **state) {
+    (void)state;
+    assert_true(blas_check(&(Blas){sgemm_right, dgemm_right, NULL, NULL}));
+    assert_false(blas_check(&(Blas){sgemm_wrong_row, dgemm_right, NULL, NULL}));
+    assert_false(blas_check(&(Blas){sgemm_right, dgemm_wrong_transpose, NULL, NULL}));
+    assert_false(blas_check(&(Blas){sgemm_right, dgemm_right, ssyrk_writes_all, dsyrk_writes_all}));
 }
 #endif
 
@@ -222,11 +276,10 @@ int main(int argc, char **argv) {
     (void)argc;
     const struct CMUnitTest tests[] = {
 #ifndef CUDA_EMULATOR
-        cmocka_unit_test(test_gemm_builtin),
-        cmocka_unit_test(test_blas_core_type),
+        cmocka_unit_test(test_gemm_builtin),          cmocka_unit_test(test_blas_core_type),
+        cmocka_unit_test(test_wrong_blas_is_refused),
 #endif
-        cmocka_unit_test(test_gemm_device),
-        cmocka_unit_test(test_gemm_symmetric),
+        cmocka_unit_test(test_gemm_device),           cmocka_unit_test(test_gemm_symmetric),
     };
     int failed = cmocka_run_group_tests(tests, open_device, close_device);
 #ifdef CUDA_EMULATOR

@@ -69,7 +69,7 @@ typedef struct {
 } Rounding;
 
 static Rounding rounding_of(const Instance *in, int head_dim) {
-    bool tensor_cores = head_dim == 64 || head_dim == 128;
+    bool tensor_cores = in->stream->device->kind == DEVICE_CUDA && (head_dim == 64 || head_dim == 128);
     if (in->type != TYPE_BF16) return (Rounding){0, 0};
     return (Rounding){tensor_cores ? BF16_ROUNDING : 0, BF16_ROUNDING};
 }

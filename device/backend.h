@@ -24,6 +24,7 @@ typedef struct {
     void (*copy)(Stream *stream, void *to, const void *from, size_t bytes);
     void (*zero)(Stream *stream, void *memory, size_t bytes);
     void (*gemm)(Stream *stream, const Gemm *g);
+    void (*for_each)(int n, void (*call)(void *context, int i), void *context); // NULL: in order
     bool (*can_solve)(void);
     void (*qr_q)(Stream *stream, void *a, Type type, int64_t m, int64_t n);
     void (*cholesky_solve_right)(Stream *stream, void *x, void *z, Type type, int64_t m, int64_t n);

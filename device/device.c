@@ -53,6 +53,12 @@ void device_free_host(Device *d, void *memory) {
     d->backend->free_host(d, memory);
 }
 
+void device_for_each(Stream *s, int n, void (*call)(void *context, int i), void *context) {
+    if (s->device->backend->for_each) s->device->backend->for_each(n, call, context);
+    else
+        for (int i = 0; i < n; i++) call(context, i);
+}
+
 double device_peak_flops(const Device *d, Type type) {
     return d->backend->peak_flops(d, type);
 }

@@ -50,6 +50,10 @@ void device_copy(Stream *stream, void *to, const void *from, size_t bytes);
 void device_zero(Stream *stream, void *memory, size_t bytes);
 void device_gemm(Stream *stream, const Gemm *g); // see device/gemm.h
 
+// Calls call(context, i) for i = 0, ..., n - 1: on a CPU at the same time, each on one thread, elsewhere in order.
+// Operations that are issued in it run on that thread alone.
+void device_for_each(Stream *stream, int n, void (*call)(void *context, int i), void *context);
+
 // Solvers, by LAPACK on the CPU and cuSOLVER on a GPU. All matrices are dense and row-major, in F32 or F64. If a solver
 // fails (a matrix is not positive definite, or has non-finite elements), it fills its outputs with NaN.
 //

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Times a training step with AdamW of ./train, PyTorch (eager, f32) and llm.c's train_gpt2 on this machine. Every round runs
-each of them in turn; prints the median and the best of all steps.
+"""Times training steps of ./train, PyTorch and llm.c's train_gpt2 on this machine, in fp32 and bf16. Every round runs each of
+them in turn; prints the median and the best of all steps, and those of the optimizer.
 
-  scripts/bench_peers.py [--network demo|gpt2] [--rounds 3] [--threads 2]
+  scripts/bench_peers.py [--model demo|gpt2|gpt2-long] [--optimizer adamw|normuon] [--rounds 3] [--threads 2]
 
-PyTorch is included if a Python has it; llm.c if LLMC_DIR is a checkout with train_gpt2 built
+PyTorch, eager and compiled, with its fused AdamW or the published NorMuon, is included if a Python has it: .venv-current
+(make current, the newest version), .venv or the system's. llm.c if LLMC_DIR is a checkout with train_gpt2 built
 (gcc -Ofast -march=native -fopenmp train_gpt2.c -lm -o train_gpt2).
 """
 import json
+import math
 import os
 import re
 import statistics
@@ -22,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 from cli import ROOT, Parser, print_rows, run_main  # noqa: E402
 
 # n_layer, n_head, d_model, vocabulary, batch, tokens, steps per round (the first two are warm-up)
-MODELS = {"demo": (4, 2, 128, 257, 32, 128, 14), "gpt2": (12, 12, 768, 50257, 4, 64, 6)}
+MODELS = {"demo": (4, 2, 128, 257, 32, 128, 14), "gpt2": (12, 12, 768, 50257, 4, 64, 6), "gpt2-long": (12, 12, 768, 50257, 1, 1024, 5)}
 WARMUP = 2
 
 
@@ -33,30 +35,32 @@ def write_tokens(path, n, vocab):
         file.write(struct.pack(f"<{n}H", *(i * i * 31 % vocab for i in range(n))))
 
 
-def our_steps(folder, model, threads):
+def our_steps(folder, model, threads, dtype, optimizer):
+    """The milliseconds of every step, and of the optimizer in it."""
     n_layer, n_head, d_model, vocab, batch, tokens, steps = model
     out = folder / "run"
     padded = (vocab + 15) // 16 * 16 if vocab < 1000 else 50304
     subprocess.run([ROOT / "train", "--n-layer", str(n_layer), "--n-head", str(n_head), "--d-model", str(d_model),
                     "--vocab-size", str(vocab), "--vocab-padded", str(padded), "--seq-len", str(tokens), "--batch-size",
                     str(batch), "--steps", str(steps), "--train-data", folder / "tokens.bin", "--out", out, "--overwrite",
-                    "--optimizer", "adamw", "--log-every", "1", "--threads", str(threads), "--quiet"], check=True,
+                    "--optimizer", optimizer, "--dtype", dtype, "--device", "cpu", "--log-every", "1", "--threads",
+                    str(threads), "--checkpoint-every", "0", "--no-measure-peak", "--quiet"], check=True,
                    stdout=subprocess.DEVNULL)
     records = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
-    return [record["step_ms"] for record in records if "step_ms" in record]
+    return [(record["step_ms"], record["ms"]["optimizer"]) for record in records if "step_ms" in record]
 
 
 def find_torch():
-    for python in (sys.executable, "/usr/bin/python3", str(ROOT / ".venv/bin/python")):
+    for python in (str(ROOT / ".venv-current/bin/python"), sys.executable, str(ROOT / ".venv/bin/python"), "/usr/bin/python3"):
         if os.path.exists(python) and subprocess.run([python, "-c", "import torch"], capture_output=True).returncode == 0:
             return python
     return None
 
 
-def torch_steps(python, model, threads):
-    command = [python, ROOT / "scripts/bench_torch.py", *map(str, model), str(threads)]
+def torch_steps(python, model, threads, *how):
+    command = [python, ROOT / "scripts/bench_torch.py", *map(str, model), str(threads), *how]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return [float(line) for line in printed.split()]
+    return [tuple(map(float, line.split())) for line in printed.splitlines()]
 
 
 def write_llmc_files(folder):
@@ -78,7 +82,7 @@ def llmc_steps(folder, steps, threads):
                                env=dict(os.environ, OMP_NUM_THREADS=str(threads)))
     times = []
     for line in process.stdout:
-        times += map(float, re.findall(r"took ([\d.]+) ms", line))
+        times += [(float(ms), math.nan) for ms in re.findall(r"took ([\d.]+) ms", line)]
         if len(times) == steps:
             process.kill()
             break
@@ -86,37 +90,42 @@ def llmc_steps(folder, steps, threads):
     return times
 
 
-def compare(name, rounds, threads):
+def compare(name, optimizer, rounds, threads):
     model = MODELS[name]
     steps = model[-1]
     python = find_torch()
     with tempfile.TemporaryDirectory(prefix="polar_peers_") as temporary:
         folder = Path(temporary)
         write_tokens(folder / "tokens.bin", 1 << 18, model[3])
-        programs = {"train": lambda: our_steps(folder, model, threads)}
-        if python:
-            programs["PyTorch eager"] = lambda: torch_steps(python, model, threads)
-        if name == "gpt2" and os.environ.get("LLMC_DIR"):
+        programs = {}
+        for dtype in ("f32", "bf16"):
+            programs[f"train {dtype}"] = lambda dtype=dtype: our_steps(folder, model, threads, dtype, optimizer)
+        for dtype in ("f32", "bf16") if python else ():
+            for mode in ("eager", "compiled"):
+                programs[f"PyTorch {dtype} {mode}"] = lambda how=(dtype, mode, optimizer): torch_steps(python, model, threads, *how)
+        if name == "gpt2" and optimizer == "adamw" and os.environ.get("LLMC_DIR"):
             write_llmc_files(folder)
             programs["llm.c train_gpt2"] = lambda: llmc_steps(folder, steps, threads)
         times = {program: [] for program in programs}
         for _ in range(rounds):
             for program, run in programs.items():
                 times[program] += run()[WARMUP:]
-    base, best = statistics.median(times["train"]), min(times["train"])
-    print_rows([f"{name}, AdamW, {model[4]} x {model[5]} tokens", "median ms", "best ms", "relative: median", "best"],
-               [[program, f"{statistics.median(t):.1f}", f"{min(t):.1f}", f"{statistics.median(t) / base:.2f}",
-                 f"{min(t) / best:.2f}"] for program, t in times.items()])
+    rows = []
+    for program, measured in times.items():
+        step, update = zip(*measured)
+        rows.append([program, *(f"{f(x):.1f}" for x in (step, update) for f in (statistics.median, min))])
+    print_rows([f"{name}, {optimizer}, {model[4]} x {model[5]} tokens", "median ms", "best ms", "optimizer: median", "best"], rows)
 
 
 def main(arguments):
     parser = Parser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--network", choices=sorted(MODELS), action="append", help="default: both")
+    parser.add_argument("--model", choices=sorted(MODELS), action="append", help="default: all")
+    parser.add_argument("--optimizer", choices=("adamw", "normuon"), default="adamw")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     args = parser.parse_args(arguments)
-    for name in args.network or MODELS:
-        compare(name, args.rounds, args.threads)
+    for name in args.model or MODELS:
+        compare(name, args.optimizer, args.rounds, args.threads)
 
 
 if __name__ == "__main__":

@@ -99,6 +99,11 @@ static void cpu_device_gemm(Stream *stream, const Gemm *g) {
     }
 }
 
+static void cpu_for_each(int n, void (*call)(void *context, int i), void *context) {
+#pragma omp parallel for schedule(dynamic, 1) if (n > 1)
+    for (int i = 0; i < n; i++) call(context, i);
+}
+
 static Stream *cpu_stream_create(Device *device) {
     Stream *stream = calloc(1, sizeof *stream);
     ASSERT(stream != NULL);
@@ -160,6 +165,7 @@ static const DeviceBackend backend = {
     .copy = cpu_copy,
     .zero = cpu_zero,
     .gemm = cpu_device_gemm,
+    .for_each = cpu_for_each,
     .can_solve = cpu_can_solve,
     .qr_q = cpu_qr_q,
     .cholesky_solve_right = cpu_cholesky_solve_right,

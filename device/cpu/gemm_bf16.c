@@ -11,9 +11,9 @@
 
 #include <omp.h>
 
-// A block of A, of B and of fp32 sums of C stay in the L2 and L3 caches. MAX_DEPTH bounds the depth of a panel, which
-// is read once per tile from the L2 cache.
-enum { MAX_DEPTH = 4096, A_ELEMENTS = 1 << 19, B_ELEMENTS = 1 << 21, SUMS = 1 << 18 };
+// A block of A and one of fp32 sums of C stay in the L2 cache, one of B in the L3 cache, and a panel of B, of at most
+// MAX_DEPTH, in the L1 cache while it is multiplied by the panels of A.
+enum { MAX_DEPTH = 768, A_BYTES = 1 << 20, B_ELEMENTS = 1 << 21, SUMS = 1 << 18 };
 
 // A block of C: panels [i0, i0 + rows) of A and [j0, j0 + cols) of B; depth [p0, p0 + depth) of them is packed.
 typedef struct {
@@ -80,11 +80,12 @@ void cpu_gemm_bf16_packed(const Bf16Kernel *kernel, const GemmBf16 *p) {
     const Gemm *g = p->g;
     int64_t pieces = max_i64(ceil_div(g->k, MAX_DEPTH), 1);
     int64_t depth = max_i64(round_up(ceil_div(g->k, pieces), BF16_STEP), BF16_STEP);
-    int64_t rows = max_i64(min_i64(A_ELEMENTS / (depth * kernel->rows), ceil_div(g->m, kernel->rows)), 1);
+    int64_t a_element = (int64_t)(kernel->wide_a ? sizeof(float) : sizeof(Bf16));
+    int64_t rows = max_i64(min_i64(A_BYTES / (depth * kernel->rows * a_element), ceil_div(g->m, kernel->rows)), 1);
     int64_t cols = max_i64(min_i64(B_ELEMENTS / (depth * BF16_COLS), ceil_div(g->n, BF16_COLS)), 1);
     int64_t tile = kernel->rows * BF16_COLS, sums = 0;
     if (depth < g->k) cols = max_i64(min_i64(cols, SUMS / (rows * tile)), 1), sums = rows * cols * tile;
-    size_t a_bytes = (size_t)(rows * kernel->rows * depth) * (kernel->wide_a ? sizeof(float) : sizeof(Bf16));
+    size_t a_bytes = (size_t)(rows * kernel->rows * depth * a_element);
     size_t b_bytes = (size_t)(cols * BF16_COLS * depth) * sizeof(Bf16);
     char *memory = cpu_thread_buffer(a_bytes + b_bytes + (size_t)sums * sizeof(float));
     Block block = {.kernel = kernel,

@@ -169,8 +169,11 @@ static int64_t aligned(int64_t bytes) {
     return (bytes + 63) / 64 * 64;
 }
 
-static PolarProblem polar_problem(const PolarOptions *o, Type type, int64_t rows, int64_t cols, int batch) {
-    return (PolarProblem){.method = o->polar,
+static PolarProblem polar_problem(const PolarOptions *o, const Device *device, Type type, int64_t rows,
+                                  int64_t cols, int batch) {
+    bool cpu = device == NULL || device->kind == DEVICE_CPU;
+    return (PolarProblem){.one_thread_each = cpu && batch > 1,
+                          .method = o->polar,
                           .type = type,
                           .steps = o->polar_steps,
                           .norm_eps = o->polar_eps,
@@ -179,7 +182,8 @@ static PolarProblem polar_problem(const PolarOptions *o, Type type, int64_t rows
                           .batch = batch};
 }
 
-static ScratchLayout scratch_layout(const PolarOptions *o, Type type, int64_t rows, int64_t cols, int batch) {
+static ScratchLayout scratch_layout(const PolarOptions *o, const Device *device, Type type, int64_t rows,
+                                    int64_t cols, int batch) {
     int64_t doubles = aligned(batch * rows * (int64_t)sizeof(double));
     int64_t matrix = aligned(batch * rows * cols * (int64_t)type_size(type));
     ScratchLayout l = {
@@ -188,7 +192,7 @@ static ScratchLayout scratch_layout(const PolarOptions *o, Type type, int64_t ro
     l.method = l.input + (o->scale == SCALE_NUCLEAR ? matrix : 0);
     l.end = l.method;
     if (o->polar) {
-        PolarProblem p = polar_problem(o, type, rows, cols, batch);
+        PolarProblem p = polar_problem(o, device, type, rows, cols, batch);
         l.end += aligned(polar_scratch_bytes(&p));
     }
     return l;
@@ -199,14 +203,15 @@ static Type factor_type(const PolarOptions *o, Type type) {
     return o->polar ? polar_factor_type(o->polar, type) : type_accumulate(type);
 }
 
-enum { MAX_BATCH_BYTES = 1 << 29 }; // of U, on a GPU
+enum { MAX_BATCH_BYTES = 1 << 29, SMALL_MATRIX = 1 << 17 }; // of U, on a GPU; elements, on a CPU
 
-// Number of matrices of a view per batch. On the CPU every GEMM uses all threads, so a larger batch would only cost
-// memory; a GPU takes the whole view if it fits. Methods with a convergence test take one matrix, because a batch would
-// iterate until all have converged.
+// Number of matrices of a view per batch. A GPU takes the whole view if it fits. So does the CPU for small matrices,
+// each of which one thread computes in its cache; larger ones take all threads, and a larger batch would only cost
+// memory. Methods with a convergence test take one matrix, because a batch would iterate until all have converged.
 static int batch_count(const PolarOptions *o, const Device *device, Type type, const MatrixGroup *view) {
     bool cpu = device == NULL || device->kind == DEVICE_CPU;
-    if (cpu || (o->polar && o->polar->converges)) return 1;
+    bool small = view->rows * view->cols <= SMALL_MATRIX;
+    if ((cpu && !small) || (o->polar && o->polar->converges)) return 1;
     int64_t bytes = view->rows * view->cols * (int64_t)type_size(factor_type(o, type));
     int64_t fit = MAX_BATCH_BYTES / bytes, all = view->parts > 1 ? view->parts : view->count;
     return fit < 1 ? 1 : (int)(fit < all ? fit : all);
@@ -233,7 +238,7 @@ OptimizerScratch polar_step_scratch(const MatrixGroup *groups, int n_groups, con
     OptimizerScratch max = {0};
     for (int i = 0; i < n_groups; i++) {
         int count = batch_count(o, device, type, &groups[i]);
-        int64_t own = scratch_layout(o, u_type, groups[i].rows, groups[i].cols, count).end;
+        int64_t own = scratch_layout(o, device, u_type, groups[i].rows, groups[i].cols, count).end;
         int64_t stream = stream_scratch(o, ops, count, groups[i].rows, groups[i].cols);
         if (own > max.own) max.own = own;
         if (stream > max.stream) max.stream = stream;
@@ -256,7 +261,8 @@ typedef struct {
 static PolarBatch polar_batch(const OptimizerStep *step, const MatrixBatch *matrices) {
     const PolarOptions *o = step->options;
     Type type = factor_type(o, step->type);
-    ScratchLayout l = scratch_layout(o, type, matrices->rows, matrices->cols, matrices->count);
+    ScratchLayout l =
+        scratch_layout(o, step->stream->device, type, matrices->rows, matrices->cols, matrices->count);
     char *scratch = step->scratch;
     PolarBatch batch = {.step = step,
                         .options = o,
@@ -332,7 +338,8 @@ static void *compute_factor(const PolarBatch *batch) {
     bool nuclear = options->scale == SCALE_NUCLEAR;
     size_t bytes = (size_t)(matrices->count * matrices->rows * matrices->cols) * type_size(batch->type);
     if (nuclear) device_copy(step->stream, batch->input, batch->u, bytes);
-    PolarProblem p = polar_problem(options, batch->type, matrices->rows, matrices->cols, matrices->count);
+    PolarProblem p =
+        polar_problem(options, step->stream->device, batch->type, matrices->rows, matrices->cols, matrices->count);
     p.stream = step->stream, p.ops = batch->ops;
     void *o = polar_factor(&p, batch->u, batch->sums, batch->method_scratch, NULL);
     RowDots dots = {.sums = batch->dots,

@@ -1,5 +1,9 @@
 #include "optim/polar/methods.h"
 
+#include "base/integers.h"
+
+#include <string.h>
+
 // Coefficients as published. Left out: Polar Express without a safety factor, which diverges for a singular value of
 // 1.0001; and the later four triples of Turbo-Muon, (4.0098, -7.0585, 2.4635) and following, which flip the sign of
 // singular values above 0.8837: even with its own scaling, a single row or orthogonal rows have the singular value 1.
@@ -247,12 +251,48 @@ double polar_flops(const PolarProblem *p, int steps) {
     return p->method->flops ? p->batch * p->method->flops(p, steps) : 0;
 }
 
+enum { SCRATCH_ALIGNMENT = 64 };
+
+static PolarProblem one_matrix(const PolarProblem *p) {
+    PolarProblem one = *p;
+    one.batch = 1, one.one_thread_each = false;
+    return one;
+}
+
 int64_t polar_scratch_bytes(const PolarProblem *p) {
-    return p->method->scratch_bytes(p);
+    if (!p->one_thread_each) return p->method->scratch_bytes(p);
+    PolarProblem one = one_matrix(p);
+    return p->batch * round_up(one.method->scratch_bytes(&one), SCRATCH_ALIGNMENT);
+}
+
+// The arguments of polar_factor for matrices by one thread each.
+typedef struct {
+    PolarProblem one;
+    char *x, *scratch;
+    size_t x_bytes, scratch_bytes; // of a matrix
+    const double *row_sums;
+    int steps; // the same for all: the method does not converge
+} Matrices;
+
+static void factor_of_one(void *context, int i) {
+    Matrices *m = context;
+    int steps;
+    char *x = m->x + (size_t)i * m->x_bytes;
+    const void *result = m->one.method->factor(&m->one, x, m->row_sums + i * m->one.rows,
+                                               m->scratch + (size_t)i * m->scratch_bytes, &steps);
+    if (result != x) memcpy(x, result, m->x_bytes);
+    if (i == 0) m->steps = steps;
 }
 
 void *polar_factor(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken) {
     ASSERT(p->steps <= polar_max_steps(p->method) && (p->steps > 0 || p->method->converges));
     int steps;
-    return p->method->factor(p, x, row_sums, scratch, steps_taken ? steps_taken : &steps);
+    if (!p->one_thread_each) return p->method->factor(p, x, row_sums, scratch, steps_taken ? steps_taken : &steps);
+    ASSERT(!p->method->converges);
+    Matrices m = {.one = one_matrix(p), .x = x, .scratch = scratch, .row_sums = row_sums};
+    m.x_bytes = (size_t)(p->rows * p->cols) * type_size(p->type);
+    m.scratch_bytes = (size_t)(polar_scratch_bytes(p) / p->batch);
+    device_for_each(p->stream, p->batch, factor_of_one, &m);
+    if (steps_taken) *steps_taken = m.steps;
+    return x;
 }

@@ -24,6 +24,8 @@ typedef struct {
     double norm_eps; // added to the Frobenius norm, if the method divides by it
     int64_t rows, cols;
     int batch;
+    bool
+        one_thread_each; // of a CPU computes each matrix of the batch, which fits its cache; `converges` must be false
 } PolarProblem;
 
 struct PolarMethod {

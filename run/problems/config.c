@@ -1,6 +1,7 @@
 #include "run/problems/config.h"
 
 #include "run/options/groups.h"
+#include "run/problems/rates.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -137,7 +138,7 @@ static bool parse_optimizer(ProblemConfig *config, Settings *file, Settings *arg
         config->baseline.name = config->direction == DIRECTION_NEWTON ? "newton" : "altgd";
         options->def = &config->baseline;
     }
-    return true;
+    return problem_set_defaults(options, config->def, &config->sizes, err);
 }
 
 static bool build(ProblemConfig *config, Settings *file, Settings *arguments, Error *err) {

@@ -300,6 +300,10 @@ def caption_lines(report):
     lines = ["Steps and time to the target are interpolated linearly between evaluations; time is training only."]
     if any(row["final_val_loss_std"] is not None for row in report["series"]):
         lines.append("± is the standard deviation over the seeds.")
+    others = [f"{row['label']} " + ", ".join(f"{name} {rate}" for name, rate in row["lr"].items() if name != "lr")
+              for row in report["series"] if len(set(row["lr"].values())) > 1]
+    if others:
+        lines.append(f"lr (hidden) is the rate of the hidden matrices only; others: {'; '.join(others)}.")
     if any(row["rule"] for row in report["series"]):
         lines.append(f"Target by the rule: the public step-count benchmark's, (target - mean final loss) sqrt(seeds) >= {RULE_MARGIN}; "
                      "it assumes that benchmark's standard deviation between seeds, 0.0013: for other models see p.")

@@ -39,6 +39,29 @@ static const char usage[] =
     "RUN may be such a directory too. --init-from DIR trains from one.\n";
 static const char example[] = "example: train export runs/a --out exports/a\n";
 
+// A vocabulary with far fewer tokens than the model is another one, whose end-of-text token is an ordinary token here:
+// other programs would stop there.
+static bool check_vocab(const Pretrained *p, Error *err) {
+    enum { MOST_UNUSED = 128 }; // sizes rounded up to a multiple of 64 or 128 are common
+    if (vocab_is_none(p->vocab) || p->vocab_verified) return true;
+    if (p->model.config.vocab_size - vocab_size(p->vocab) < MOST_UNUSED) return true;
+    return error_set(
+        err,
+        "--vocab has %d tokens and the model %d: it belongs to another model; name that of the training "
+        "data, or --vocab none to export without a tokenizer",
+        vocab_size(p->vocab), p->model.config.vocab_size);
+}
+
+static void print_notes(const Pretrained *p, const char *architecture) {
+    const ModelConfig *c = &p->model.config;
+    if (c->n_head * c->head_dim != c->d_model)
+        printf("note: transformers older than 4.46 does not know --head-dim %d and refuses these weights\n",
+               c->head_dim);
+    if (strcmp(architecture, "Qwen2ForCausalLM") == 0 && vocab_bpe(p->vocab))
+        printf("note: load the tokenizer with GPT2Tokenizer: AutoTokenizer of transformers 5 splits text as Qwen2 "
+               "does, into other tokens\n");
+}
+
 static bool load_and_export(const char *run, const ExportOptions *o, Error *err) {
     PretrainedInfo info;
     Pretrained pretrained;
@@ -48,13 +71,12 @@ static bool load_and_export(const char *run, const ExportOptions *o, Error *err)
     if (!pretrained_open(&pretrained, &info, &shape, "cpu", 0, err)) return false;
     const HfExport how = {.type = (Type)o->dtype, .vocab = pretrained.vocab, .overwrite = o->overwrite};
     const char *architecture;
-    bool ok = hf_export(&architecture, o->out, &pretrained.model, pretrained.stream, &how, err);
-    if (ok)
+    bool ok = check_vocab(&pretrained, err) &&
+              hf_export(&architecture, o->out, &pretrained.model, pretrained.stream, &how, err);
+    if (ok) {
         printf("%s: %s, %.1f M parameters\n", o->out, architecture, (double)pretrained.model.table.total * 1e-6);
-    if (ok && strcmp(architecture, "Qwen2ForCausalLM") == 0 && vocab_bpe(pretrained.vocab))
-        printf("note: load the tokenizer with GPT2Tokenizer: AutoTokenizer of transformers 5 splits text as Qwen2 "
-               "does, into "
-               "other tokens\n");
+        print_notes(&pretrained, architecture);
+    }
     pretrained_close(&pretrained);
     return ok;
 }

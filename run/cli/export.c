@@ -2,6 +2,7 @@
 
 #include "run/hf/hf.h"
 #include "run/hf/pretrained.h"
+#include "run/options/help_texts.h"
 #include "run/options/settings.h"
 
 #include <stdlib.h>
@@ -19,9 +20,9 @@ static const OptionChoice dtype_words[] = {{"f32", TYPE_F32}, {"bf16", TYPE_BF16
 static const OptionSpec specs[] = {
     OPTION_TEXT("out", out, "", .value = "DIR", .help = "output directory; it is created, complete or not at all"),
     OPTION_ONE_OF("dtype", dtype, "f32", dtype_words, .help = "type of the weights"),
-    OPTION_TEXT("vocab", vocab, "", .value = "NAME", .help = "path of the run's vocabulary, if it has moved"),
+    OPTION_TEXT("vocab", vocab, "", .value = "NAME", .help = HELP_VOCAB_OF_RUN),
     OPTION_FLAG("overwrite", overwrite, "no", .help = "replace an existing export"),
-    OPTION_FLAG("help", help, "no", .help = "print this help"),
+    OPTION_FLAG("help", help, "no", .help = HELP_HELP),
 };
 static const OptionTable table = OPTION_TABLE(specs);
 
@@ -31,10 +32,11 @@ static const char usage[] =
     "Writes the newest checkpoint of a run as a directory for Hugging Face transformers: config.json,\n"
     "model.safetensors, generation_config.json and, if the run has a BPE vocabulary, the tokenizer files.\n"
     "AutoModelForCausalLM.from_pretrained(DIR) and AutoTokenizer load it. Supported models:\n"
-    "  GPT2LMHeadModel       --positions learned --norm layernorm --biases yes --activation gelu-tanh, gelu, "
-    "relu2\n"
-    "  LlamaForCausalLM      --positions rope --norm rmsnorm --activation swiglu --biases no\n"
-    "  Qwen2ForCausalLM      the same with --biases qkv\n"
+    "  GPT2LMHeadModel    --positions learned --norm layernorm --biases yes\n"
+    "                     --activation gelu-tanh, gelu or relu2\n"
+    "  LlamaForCausalLM   --positions rope --norm rmsnorm --biases no\n"
+    "                     --activation swiglu\n"
+    "  Qwen2ForCausalLM   the same with --biases qkv\n"
     "with a tied or untied head; for any other the error names the option that does not fit.\n"
     "RUN may be such a directory too. --init-from DIR trains from one.\n";
 static const char example[] = "example: train export runs/a --out exports/a\n";

@@ -1,16 +1,23 @@
 #!/usr/bin/env python3
-"""Times training steps of GPT-2 in PyTorch (eager, f32, CPU), for scripts/bench_peers.py. Prints the milliseconds of every
-step.
+"""usage: bench_torch.py N_LAYER N_HEAD D_MODEL VOCAB BATCH TOKENS STEPS THREADS
 
-  scripts/bench_torch.py N_LAYER N_HEAD D_MODEL VOCAB BATCH TOKENS STEPS THREADS
+Times training steps of GPT-2 in PyTorch (eager, f32, CPU), for
+scripts/bench_peers.py. Prints the milliseconds of every step.
 """
 import math
 import sys
 import time
+from pathlib import Path
 
-import torch
-from torch import nn
-from torch.nn import functional as F
+sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
+
+from cli import answer_help  # noqa: E402
+
+answer_help(__doc__)
+
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
 
 
 class Block(nn.Module):

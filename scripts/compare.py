@@ -359,7 +359,7 @@ def write_report(out, title, series, report, more_sections=()):
 
 
 def parse_arguments(arguments):
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories made by ./train")
     parser.add_argument("--out", required=True, metavar="DIR", help="output directory of the report")
     parser.add_argument("--baseline", metavar="NAME", help="label or run directory (default: the only adamw series, else the first)")

@@ -1,18 +1,28 @@
 #!/usr/bin/env python3
-"""Measures the speed of GPT-2 124M in PyTorch for comparison: gpu_check_torch.py [adamw] [muon] [normuon]
+"""usage: gpu_check_torch.py [adamw] [muon] [normuon]
 
-The same model and batch as configs/gpt2_124m.conf: T = 1024, 50,304 classes, bf16 autocast, torch.compile, flash attention
-only. Muon and NorMuon as published (Jordan et al. 2024; Li et al. 2025): five Newton-Schulz iterations in bf16, matrices of
-the same shape batched; not compiled, since compilation would take longer than all steps. Prints lines "name: value".
+Measures the speed of GPT-2 124M in PyTorch for comparison. The same model and
+batch as configs/gpt2_124m.conf: T = 1024, 50,304 classes, bf16 autocast,
+torch.compile, flash attention only. Muon and NorMuon as published (Jordan et
+al. 2024; Li et al. 2025): five Newton-Schulz iterations in bf16, matrices of
+the same shape batched; not compiled, since compilation would take longer than
+all steps. Prints lines "name: value".
 """
 import statistics
 import sys
 import time
+from pathlib import Path
 
-import torch
-import torch.nn as nn
-import torch.nn.functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
+sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
+
+from cli import answer_help  # noqa: E402
+
+answer_help(__doc__)
+
+import torch  # noqa: E402
+import torch.nn as nn  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
 
 LAYERS, HEADS, WIDTH, CLASSES, LENGTH, MICRO = 12, 12, 768, 50304, 1024, 32
 

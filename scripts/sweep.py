@@ -2,8 +2,10 @@
 """Trains every point of a grid, or random points, for several optimizers and seeds, with as many concurrent runs as the
 machine allows, and compares the best setting of each optimizer.
 
-  scripts/sweep.py --config configs/demo.conf --optimizer adamw,muon --grid embed-lr=2e-3,4e-3 \\
-      --grid adamw:lr=2e-3,4e-3 --grid muon:lr=0.01,0.02,0.04 --seeds 1,2,3 --out runs/sweep -- --train-data ...
+  scripts/sweep.py --config configs/demo.conf --optimizer adamw,muon \\
+      --grid embed-lr=2e-3,4e-3 --grid adamw:lr=2e-3,4e-3 \\
+      --grid muon:lr=0.01,0.02,0.04 --seeds 1,2,3 --out runs/sweep \\
+      -- --train-data ...
 
 An axis is any option of ./train; with the prefix `NAME:` it applies only to that optimizer and overrides a common axis.
 The best setting has the lowest final validation loss, averaged over the seeds; a diverged run counts as infinite.
@@ -263,9 +265,10 @@ def parse_arguments(arguments):
     if "--" in arguments:
         at = arguments.index("--")
         arguments, extra = arguments[:at], arguments[at + 1:]
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                    usage="%(prog)s --config FILE --optimizer NAMES (--grid AXIS ... | --random K --range AXIS ...) --out DIR "
-                          "[options] [-- TRAIN OPTIONS]")
+    parser = Parser(description=__doc__,
+                    usage="%(prog)s --config FILE --optimizer NAMES --out DIR\n"
+                          "                (--grid AXIS ... | --random K --range AXIS ...)\n"
+                          "                [options] [-- TRAIN OPTIONS]")
     parser.add_argument("--config", action="append", default=[], metavar="FILE", help="configuration of every run; may be repeated")
     parser.add_argument("--optimizer", type=names, required=True, metavar="NAMES", help="optimizers of the hidden matrices: adamw,muon")
     parser.add_argument("--grid", type=grid_axis, action="append", default=[], metavar="[NAME:]OPTION=V,V,...",

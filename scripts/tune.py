@@ -163,13 +163,14 @@ def parse_arguments(arguments):
     if "--" in arguments:
         at = arguments.index("--")
         arguments, extra = arguments[:at], arguments[at + 1:]
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                    usage="%(prog)s --config FILE --optimizer NAME --lr RATES --steps N --out DIR [options] [-- TRAIN OPTIONS]")
+    parser = Parser(description=__doc__,
+                    usage="%(prog)s --config FILE --optimizer NAME --lr RATES --steps N\n"
+                          "               --out DIR [options] [-- TRAIN OPTIONS]")
     parser.add_argument("--config", required=True, metavar="FILE", help="configuration of every run")
     parser.add_argument("--optimizer", required=True, metavar="NAME", help="optimizer of the hidden matrices")
     for axis in AXES:
         parser.add_argument(f"--{axis}", type=rates, metavar="RATES", required=axis == "lr",
-                            help="initial values: 1e-3,2e-3,4e-3, or one value C for C/2, C, 2C")
+                            help=f"initial values of --{axis} of train: 1e-3,2e-3,4e-3, or one value C for C/2, C, 2C")
     parser.add_argument("--choice", type=choice, action="append", default=[], metavar="OPTION=V,V",
                         help="values of another option: only these are tried; OPTION+OPTION share the value")
     parser.add_argument("--steps", type=int, required=True, metavar="N", help="steps of every run")

@@ -17,20 +17,24 @@ static const char usage[] =
     "usage: train problem NAME [options]\n"
     "\n"
     "Optimizes a matrix problem of the PolarGrad paper with any optimizer of train. NAME is\n"
-    "  quadratic    min over X of 1/2 ||A X B - C||^2; the logged loss is f - f*\n"
-    "  logistic     min over X of the sum of log(1 + exp(-C (A X B))), on batches of rows of A\n"
-    "  completion   min over X, Y of the mean of (X Y^T - M)^2 over the known entries of M\n"
+    "  quadratic    min over X of 1/2 ||A X B - C||^2; the logged loss is f - f*,\n"
+    "               the distance to the minimum\n"
+    "  logistic     min over X of the sum of log(1 + exp(-C (A X B))), on batches of\n"
+    "               rows of A\n"
+    "  completion   min over X, Y of the mean of (X Y^T - M)^2 over the known\n"
+    "               entries of M\n"
     "\n"
-    "--optimizer NAME and its options are those of train (--help optimizers), with --schedule and --warmup. "
-    "Also\n"
+    "--optimizer NAME and its options are those of train (--help optimizers), with --schedule and --warmup. Also\n"
     "  newton       quadratic: X -= lr (A^T A)^-1 G (B B^T)^-1\n"
-    "  altgd        completion: alternating gradient descent, X and then Y with a new gradient\n"
+    "  altgd        completion: alternating gradient descent, X and then Y with a\n"
+    "               new gradient\n"
     "\n"
     "The paper's experiments are configs/problems/NAME_*.conf; scripts/problems.py runs and plots all of a "
     "problem.\n";
-static const char example[] =
-    "\n"
-    "example: train problem quadratic --config configs/problems/quadratic_muon.conf --out runs/quadratic_muon\n";
+static const char example[] = "\n"
+                              "example:\n"
+                              "  train problem quadratic --config configs/problems/quadratic_muon.conf \\\n"
+                              "        --out runs/quadratic_muon\n";
 
 typedef struct {
     ProblemConfig config;

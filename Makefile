@@ -189,7 +189,7 @@ asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer, in bui
 current: $(TRAIN) tests ## exports, imports and the tokenizer against current versions of the Python packages (downloads 3 GB into .venv-current)
 	@[ -x .venv-current/bin/python ] || python3 -m venv .venv-current
 	@.venv-current/bin/python -m pip install -q -r tests/requirements-current.txt
-	@for t in huggingface exporters tokenizer; do PEER_PYTHON=$(CURDIR)/.venv-current/bin/python TRAIN=$(CURDIR)/$(TRAIN) \
+	@for t in huggingface export_models exporters tokenizer; do PEER_PYTHON=$(CURDIR)/.venv-current/bin/python TRAIN=$(CURDIR)/$(TRAIN) \
 	  .venv-current/bin/python tests/e2e/test_$$t.py || exit 1; done
 
 FUZZ_RUNS ?= 1500000

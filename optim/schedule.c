@@ -12,9 +12,14 @@ const OptionChoice SCHEDULE_NAMES[] = {{"constant", SCHEDULE_CONSTANT},
 
 #define OPTIONS_OF Schedule
 static const OptionSpec options[] = {
-    OPTION_ONE_OF("schedule", kind, "constant", SCHEDULE_NAMES, .help = "learning-rate schedule"),
-    OPTION_INT64("warmup", warmup, "0", 0, 1e15, .help = "linear warm-up steps"),
-    OPTION_NUMBER("cooldown", cooldown, "0.4", 0, 1, .help = "wsd: fraction of all steps that decays"),
+    OPTION_ONE_OF("schedule", kind, "constant", SCHEDULE_NAMES,
+                  .help = "learning rate after the warm-up: constant, falling to --final-lr along a line or a "
+                          "cosine, or constant until the last --cooldown of the steps and then falling along a "
+                          "line (wsd: warm-up, stable, decay)"),
+    OPTION_INT64("warmup", warmup, "0", 0, 1e15,
+                 .help = "steps in which the learning rate rises from 0 along a line"),
+    OPTION_NUMBER("cooldown", cooldown, "0.4", 0, 1,
+                  .help = "wsd: fraction of all steps in which the learning rate falls"),
     OPTION_NUMBER("final-lr", final, "0", 0, 1, .help = "final learning rate, as a fraction of lr"),
 };
 

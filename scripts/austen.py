@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Downloads the six novels of Jane Austen (public domain, 4.03 MB) as plain text, one file each: a corpus for a first run.
+"""usage: austen.py OUT_DIR
 
-usage: austen.py OUT_DIR
+Downloads the six novels of Jane Austen (public domain, 4.03 MB) as plain text,
+one file each: a corpus for a first run.
 
-Sources, in this order: the Debian package r-cran-janeaustenr (installed, else downloaded with apt-get and unpacked
-without installing it; no R is needed), then Project Gutenberg. Does nothing if the files exist.
+Sources, in this order: the Debian package r-cran-janeaustenr (installed, else
+downloaded with apt-get and unpacked without installing it; no R is needed),
+then Project Gutenberg. Does nothing if the files exist.
 Needs only Python's standard library.
 """
 

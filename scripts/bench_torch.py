@@ -1,19 +1,23 @@
 #!/usr/bin/env python3
-"""Times training steps of GPT-2 in PyTorch on the CPU, for scripts/bench_peers.py. Prints, for every step, the milliseconds of
-the step and those of the optimizer in it.
+"""usage: bench_torch.py N_LAYER N_HEAD D_MODEL VOCAB BATCH TOKENS STEPS THREADS
+                      f32|bf16 eager|compiled adamw|normuon
 
-  scripts/bench_torch.py N_LAYER N_HEAD D_MODEL VOCAB BATCH TOKENS STEPS THREADS f32|bf16 eager|compiled OPTIMIZER
-
-bf16 is autocast, with weights and moments in fp32.
+Times training steps of GPT-2 in PyTorch on the CPU, for scripts/bench_peers.py.
+Prints, for every step, the milliseconds of the step and those of the optimizer
+in it. bf16 is autocast, with weights and moments in fp32.
 """
 import contextlib
 import sys
 import time
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
+
+from cli import answer_help  # noqa: E402
+
+answer_help(__doc__)
+
+import torch  # noqa: E402
 
 from torch_gpt import GPT, optimizers_of  # noqa: E402
 

@@ -300,6 +300,10 @@ def caption_lines(report):
     lines = ["Steps and time to the target are interpolated linearly between evaluations; time is training only."]
     if any(row["final_val_loss_std"] is not None for row in report["series"]):
         lines.append("± is the standard deviation over the seeds.")
+    others = [f"{row['label']} " + ", ".join(f"{name} {rate}" for name, rate in row["lr"].items() if name != "lr")
+              for row in report["series"] if len(set(row["lr"].values())) > 1]
+    if others:
+        lines.append(f"lr (hidden) is the rate of the hidden matrices only; others: {'; '.join(others)}.")
     if any(row["rule"] for row in report["series"]):
         lines.append(f"Target by the rule: the public step-count benchmark's, (target - mean final loss) sqrt(seeds) >= {RULE_MARGIN}; "
                      "it assumes that benchmark's standard deviation between seeds, 0.0013: for other models see p.")
@@ -355,7 +359,7 @@ def write_report(out, title, series, report, more_sections=()):
 
 
 def parse_arguments(arguments):
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories made by ./train")
     parser.add_argument("--out", required=True, metavar="DIR", help="output directory of the report")
     parser.add_argument("--baseline", metavar="NAME", help="label or run directory (default: the only adamw series, else the first)")

@@ -151,8 +151,7 @@ def fraction(text):
 
 
 def main(arguments):
-    parser = Parser(prog="compare_problems.py", description=__doc__.split("\n\n")[0],
-                    formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="compare_problems.py", description=__doc__.split("\n\n")[0])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories made by ./train problem --out")
     parser.add_argument("--out", required=True, metavar="DIR", help="output directory of the figure")
     parser.add_argument("--label", action="append", metavar="TEXT", help="label of a run; once per run, in the same order")

@@ -122,7 +122,7 @@ def write_report(out, title, series, report):
 
 
 def parse_arguments(arguments):
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories made by ./train --diagnose N")
     parser.add_argument("--out", required=True, metavar="DIR", help="output directory of the report")
     parser.add_argument("--matrix", metavar="NAME", help="matrix to plot (default: an MLP matrix of the middle layer)")

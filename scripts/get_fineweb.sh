@@ -7,16 +7,21 @@ cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'TEXT'
-usage: scripts/get_fineweb.sh N [--dataset NAME] [--out DIR] [--revision REV] [--verify] [--retries COUNT]
-Downloads the validation shard and the first N training shards; a shard has 100,000,000 tokens, 200 MB.
-  --dataset NAME   fineweb10B (default, up to 103), fineweb100B (1030), finewebedu10B (99), finewebedu100B (1001)
+usage: scripts/get_fineweb.sh N [--dataset NAME] [--out DIR] [--revision REV]
+                              [--verify] [--retries COUNT]
+Downloads the validation shard and the first N training shards; a shard has
+100,000,000 tokens, 200 MB.
+  --dataset NAME   fineweb10B (default, up to 103), fineweb100B (1030),
+                   finewebedu10B (99), finewebedu100B (1001)
   --out DIR        output directory (default: shards/NAME)
   --revision REV   branch, tag or commit of the data set (default: main)
-  --verify         check the checksums of existing shards, and download corrupt ones again
+  --verify         check the checksums of existing shards, and download corrupt
+                   ones again
   --retries COUNT  attempts per file (default: 8)
-Environment: HF_ENDPOINT (a mirror, default https://huggingface.co), HF_TOKEN (sent to the endpoint only).
-The shards are GPT-2 tokens: train with --vocab vocab/gpt2.tiktoken (scripts/get_vocab.sh), or with --vocab none
-if no text is needed.
+Environment: HF_ENDPOINT (a mirror, default https://huggingface.co), HF_TOKEN
+(sent to the endpoint only).
+The shards are GPT-2 tokens: train with --vocab vocab/gpt2.tiktoken
+(scripts/get_vocab.sh), or with --vocab none if no text is needed.
 TEXT
 }
 

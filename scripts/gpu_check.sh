@@ -7,13 +7,17 @@ cd "$(dirname "$0")/.." || exit 1
 usage() {
     cat <<'TEXT'
 usage: scripts/gpu_check.sh [--only STAGE]... [--list]
-Builds for the GPU of this machine, and checks and measures the program on it, in under 10 minutes, without network. Each
-stage ends at its own time limit, or when the total time is over; its results so far are kept. Results, updated after each
-stage: table.txt, log.txt, and gpu_check.tgz with these and the underlying records and logs, in $OUT (default: gpu_check/).
-  --only STAGE  run only this stage; may be repeated (the build must have run once)
+Builds for the GPU of this machine, and checks and measures the program on it,
+in under 10 minutes, without network. Each stage ends at its own time limit, or
+when the total time is over; its results so far are kept. Results, updated after
+each stage: table.txt, log.txt, and gpu_check.tgz with these and the underlying
+records and logs, in $OUT (default: gpu_check/).
+  --only STAGE  run only this stage; may be repeated (the build must have run
+                once)
   --list        list the stages, their time limits in seconds, and what they do
-Environment: OUT (output directory), PYTHON (python3), OPTIMIZERS ("adamw muon normuon"), BUILD (build/gpu: directory of the
-programs), WHOLE (590: seconds for all stages together), PATIENCE (1: multiplies every limit, for slower GPUs).
+Environment: OUT (output directory), PYTHON (python3), OPTIMIZERS ("adamw muon
+normuon"), BUILD (build/gpu: directory of the programs), WHOLE (590: seconds for
+all stages together), PATIENCE (1: multiplies every limit, for slower GPUs).
 Exit status: 0 all passed, 1 something failed, 2 no usable GPU.
 TEXT
 }

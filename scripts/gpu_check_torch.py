@@ -1,19 +1,25 @@
 #!/usr/bin/env python3
-"""Measures the speed of GPT-2 124M in PyTorch for comparison: gpu_check_torch.py [adamw] [muon] [normuon]
+"""usage: gpu_check_torch.py [adamw] [muon] [normuon]
 
-The same model and batch as configs/gpt2_124m.conf: T = 1024, 50,304 classes, bf16 autocast, torch.compile, flash attention
-only. The optimizers are those of scripts/lib/torch_gpt.py, not compiled, since compilation would take longer than all steps.
-Prints lines "name: value".
+Measures the speed of GPT-2 124M in PyTorch for comparison. The same model and
+batch as configs/gpt2_124m.conf: T = 1024, 50,304 classes, bf16 autocast,
+torch.compile, flash attention only. The optimizers are those of
+scripts/lib/torch_gpt.py, not compiled, since compilation would take longer
+than all steps. Prints lines "name: value".
 """
 import statistics
 import sys
 import time
 from pathlib import Path
 
-import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-
 sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
+
+from cli import answer_help  # noqa: E402
+
+answer_help(__doc__)
+
+import torch  # noqa: E402
+from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
 
 from torch_gpt import GPT, optimizers_of  # noqa: E402
 

@@ -54,7 +54,7 @@ def main(arguments):
     if "--" in arguments:
         extra = arguments[arguments.index("--") + 1:]
         arguments = arguments[:arguments.index("--")]
-    parser = Parser(prog="problems.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="problems.py", description=__doc__)
     parser.add_argument("problem", choices=sorted(TITLES))
     parser.add_argument("--out", default="runs/problems", metavar="DIR", help="output directory of the runs and the figure (default: %(default)s)")
     parser.add_argument("--preset", action="append", default=[], metavar="NAME", help="run only this preset; may be repeated")

@@ -7,12 +7,16 @@ cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'TEXT'
-usage: scripts/quickstart.sh [--text FILE]... [--out DIR] [--fresh] [-- TRAIN OPTIONS]
-  --text FILE   train on this text (may be repeated) instead of the novels of Jane Austen
-  --out DIR     output directory of tokens, runs and the report (default: runs/quickstart)
+usage: scripts/quickstart.sh [--text FILE]... [--out DIR] [--fresh]
+                             [-- TRAIN OPTIONS]
+Installs what is missing, builds, trains AdamW, Muon and NorMuon with
+configs/demo.conf and the settings in configs/demo_NAME.conf, and compares them.
+  --text FILE   train on this text (may be repeated) instead of the novels of
+                Jane Austen
+  --out DIR     output directory of tokens, runs and the report
+                (default: runs/quickstart)
   --fresh       start over: discard existing runs
   -- ...        more options for every ./train, for example:  -- --steps 100
-Trains AdamW, Muon and NorMuon with configs/demo.conf and the settings in configs/demo_NAME.conf.
 TEXT
 }
 

@@ -8,13 +8,14 @@ usage() {
     cat <<'TEXT'
 usage: scripts/setup.sh [build] [test] [plot] [download] [peers] [sanitize]
 Installs missing dependencies with apt-get, as root or with sudo. Profiles:
-  build   the program: gcc, make, C library headers, OpenBLAS (for speed)
-  test    the tests: cmocka, a C++ compiler (headers are checked in both languages), and the packages of `plot`
-          and `download`
-  plot    the comparison: Python with numpy and matplotlib
+  build     the program: gcc, make, C library headers, OpenBLAS (for speed)
+  test      the tests: cmocka, a C++ compiler (headers are checked in both
+            languages), and the packages of `plot` and `download`
+  plot      the comparison: Python with numpy and matplotlib
   download  get_fineweb.sh and get_vocab.sh: curl with certificates
-  peers   programs to compare with and export to, if available: PyTorch, and in .venv the Python packages of
-          tests/requirements.txt (transformers, tokenizers, tiktoken, tensorboard, wandb)
+  peers     programs to compare with and export to, if available: PyTorch, and
+            in .venv the Python packages of tests/requirements.txt
+            (transformers, tokenizers, tiktoken, tensorboard, wandb)
   sanitize  make fuzz, leaks and tsan: clang with its OpenMP runtime, valgrind
 Default: all but sanitize. Does nothing if nothing is missing.
 TEXT

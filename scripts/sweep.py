@@ -2,8 +2,10 @@
 """Trains every point of a grid, or random points, for several optimizers and seeds, with as many concurrent runs as the
 machine allows, and compares the best setting of each optimizer.
 
-  scripts/sweep.py --config configs/demo.conf --optimizer adamw,muon --grid embed-lr=2e-3,4e-3 \\
-      --grid adamw:lr=2e-3,4e-3 --grid muon:lr=0.01,0.02,0.04 --seeds 1,2,3 --out runs/sweep -- --train-data ...
+  scripts/sweep.py --config configs/demo.conf --optimizer adamw,muon \\
+      --grid embed-lr=2e-3,4e-3 --grid adamw:lr=2e-3,4e-3 \\
+      --grid muon:lr=0.01,0.02,0.04 --seeds 1,2,3 --out runs/sweep \\
+      -- --train-data ...
 
 An axis is any option of ./train; with the prefix `NAME:` it applies only to that optimizer and overrides a common axis.
 The best setting has the lowest final validation loss, averaged over the seeds; a diverged run counts as infinite.
@@ -26,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 
 from compare import compare, print_table, write_report  # noqa: E402  (restarts with a Python that has matplotlib)
 from cli import ROOT, Parser, run_main, write_file  # noqa: E402
-from runner import Job, Results, SearchError, plan_of, run_jobs, run_name  # noqa: E402
+from runner import Job, Results, SearchError, fixed_rates_note, plan_of, run_jobs, run_name  # noqa: E402
 from runs import read_config  # noqa: E402
 from sweep_points import Point, edge_notes, find_best, points_table, print_points  # noqa: E402
 
@@ -140,18 +142,20 @@ class Sweep:
         jobs, available, refused = [], math.inf, {}
         wanted = [(optimizer, point) for optimizer in self.options.optimizer
                   for point in points_of(optimizer, self.options.axes, self.options.random)]
-        needs = {}
+        needs, plans = {}, {}
         for i, (optimizer, point) in enumerate(wanted):
             plan, error = plan_of(self.options.train, self.train_options(optimizer, point, self.options.seeds[0]))
             if error:
                 refused[run_name({"optimizer": optimizer, **point}).replace("optimizer-", "", 1)] = error
                 continue
-            needs[i], available = plan[0], min(available, plan[1])
-            if not plan[2]:
+            needs[i], available = plan.memory, min(available, plan.available)
+            plans.setdefault(optimizer, []).append(plan)
+            if not plan.validates:
                 raise SearchError("no validation data; give --val-data in the configuration or after --")
         if not needs:
             raise SearchError(next(iter(refused.values())))
         self.failures.update(refused)
+        self.notes = [note for optimizer in plans if (note := fixed_rates_note(optimizer, plans[optimizer]))]
         self.about = {}
         for seed in self.options.seeds:
             for i in needs:
@@ -175,6 +179,8 @@ class Sweep:
         known = len(self.about) - len(jobs)
         print(f"{len(self.about)} runs, {known} already done" if known else f"{len(jobs)} runs", end="")
         print(f"; up to {at_once} at a time with {threads} thread{'s' if threads > 1 else ''} each" if jobs else "", flush=True)
+        for note in self.notes:
+            print(f"note: {note}", flush=True)
         for what, why in self.failures.items():
             print(f"{what}: FAILED: {why}", flush=True)
         began, done = time.monotonic(), 0
@@ -224,7 +230,7 @@ class Sweep:
         series, report = compare([point.runs[seed] for point in best.values() for seed in self.options.seeds],
                                  list(best), self.options.baseline, self.options.target)
         report["notes"] += [f"{name}: no setting finished with every seed" for name in self.options.optimizer if name not in best]
-        report["notes"] += edge_notes(points, best, axes)
+        report["notes"] += edge_notes(points, best, axes) + self.notes
         together = [result["at_once"] for result in self.results.runs.values()]
         if max(together) > 1:
             report["notes"].append(f"up to {max(together)} runs ran concurrently: their times are those of a shared machine")
@@ -259,9 +265,10 @@ def parse_arguments(arguments):
     if "--" in arguments:
         at = arguments.index("--")
         arguments, extra = arguments[:at], arguments[at + 1:]
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                    usage="%(prog)s --config FILE --optimizer NAMES (--grid AXIS ... | --random K --range AXIS ...) --out DIR "
-                          "[options] [-- TRAIN OPTIONS]")
+    parser = Parser(description=__doc__,
+                    usage="%(prog)s --config FILE --optimizer NAMES --out DIR\n"
+                          "                (--grid AXIS ... | --random K --range AXIS ...)\n"
+                          "                [options] [-- TRAIN OPTIONS]")
     parser.add_argument("--config", action="append", default=[], metavar="FILE", help="configuration of every run; may be repeated")
     parser.add_argument("--optimizer", type=names, required=True, metavar="NAMES", help="optimizers of the hidden matrices: adamw,muon")
     parser.add_argument("--grid", type=grid_axis, action="append", default=[], metavar="[NAME:]OPTION=V,V,...",

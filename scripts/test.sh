@@ -1,8 +1,23 @@
 #!/usr/bin/env bash
-# Installs missing dependencies, builds, and runs every test. The last line is "N passed, N failed" (", N skipped" if some
-# tests cannot run here); the exit status is 0 if none failed.
+# Installs missing dependencies, builds, and runs every test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+usage() {
+    cat <<'TEXT'
+usage: scripts/test.sh
+Installs missing dependencies, builds, and runs every test. The last line is
+"N passed, N failed" (", N skipped" if some tests cannot run here); the exit
+status is 0 if none failed. `make test ONLY=REGEX` runs the tests whose names
+match.
+TEXT
+}
+
+case ${1:-} in
+"") ;;
+-h | --help) usage && exit 0 ;;
+*) echo "error: unexpected '$1'; see scripts/test.sh --help" >&2 && exit 1 ;;
+esac
 
 stop() { # stage
     echo "error: $1 failed; the lines above say why" >&2

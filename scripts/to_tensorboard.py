@@ -44,7 +44,7 @@ def write_events(run, out):
 
 
 def main(arguments):
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories made by ./train")
     parser.add_argument("--out", required=True, metavar="DIR", help="output directory of the event files")
     options = parser.parse_args(arguments)

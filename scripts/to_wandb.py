@@ -42,7 +42,7 @@ def write_run(run, options):
 
 
 def main(arguments):
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories made by ./train")
     parser.add_argument("--project", default="polar", metavar="NAME", help="project of the runs (default: polar)")
     parser.add_argument("--out", default=".", metavar="DIR", help="parent of the wandb directory (default: the current directory)")

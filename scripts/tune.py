@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 
 from cli import ROOT, Parser, run_main  # noqa: E402
-from runner import Job, Results, SearchError, run_jobs, run_name  # noqa: E402
+from runner import Job, Results, SearchError, fixed_rates_note, plan_of, run_jobs, run_name  # noqa: E402
 from runs import read_config  # noqa: E402
 
 AXES = ("lr", "embed-lr", "head-lr", "vector-lr")
@@ -113,12 +113,26 @@ class Search:
             losses.append(math.inf if loss is None else loss)
         return sum(losses) / len(losses)
 
+    def arguments(self, point, seed):
+        return ["--config", self.options.config, "--optimizer", self.options.optimizer, "--steps", str(self.options.steps),
+                "--seed", seed, *as_options(point), *self.options.extra]
+
+    def print_note(self):
+        """Says so if the search moves the rate of the hidden matrices only. A refused plan is the run's error."""
+        searched = {option for axis in self.axes for option in axis.split("+")}
+        if searched & set(AXES) != {"lr"}:
+            return
+        middle = {axis: values[len(values) // 2] for axis, values in self.axes.items()}
+        plans = [plan_of(self.options.train, self.arguments({**middle, "lr": rate}, self.options.seeds[0]))[0]
+                 for rate in (self.axes["lr"][0], self.axes["lr"][-1])]
+        note = fixed_rates_note(self.options.optimizer, plans) if all(plans) else None
+        if note:
+            print(f"note: {note}", flush=True)
+
     def train(self, name, point, seed):
         """The final validation loss of one run; None if it diverged."""
         ended = []
-        arguments = ["--config", self.options.config, "--optimizer", self.options.optimizer,
-                     "--steps", str(self.options.steps), "--seed", seed,
-                     *as_options(point), *self.options.extra]
+        arguments = self.arguments(point, seed)
         print(f"{name} ...", end=" ", flush=True)
         run_jobs(self.options.train, [Job(name, arguments, Path(self.options.out) / name)],
                  lambda _, outcome: ended.append(outcome))
@@ -149,13 +163,14 @@ def parse_arguments(arguments):
     if "--" in arguments:
         at = arguments.index("--")
         arguments, extra = arguments[:at], arguments[at + 1:]
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                    usage="%(prog)s --config FILE --optimizer NAME --lr RATES --steps N --out DIR [options] [-- TRAIN OPTIONS]")
+    parser = Parser(description=__doc__,
+                    usage="%(prog)s --config FILE --optimizer NAME --lr RATES --steps N\n"
+                          "               --out DIR [options] [-- TRAIN OPTIONS]")
     parser.add_argument("--config", required=True, metavar="FILE", help="configuration of every run")
     parser.add_argument("--optimizer", required=True, metavar="NAME", help="optimizer of the hidden matrices")
     for axis in AXES:
         parser.add_argument(f"--{axis}", type=rates, metavar="RATES", required=axis == "lr",
-                            help="initial values: 1e-3,2e-3,4e-3, or one value C for C/2, C, 2C")
+                            help=f"initial values of --{axis} of train: 1e-3,2e-3,4e-3, or one value C for C/2, C, 2C")
     parser.add_argument("--choice", type=choice, action="append", default=[], metavar="OPTION=V,V",
                         help="values of another option: only these are tried; OPTION+OPTION share the value")
     parser.add_argument("--steps", type=int, required=True, metavar="N", help="steps of every run")
@@ -178,6 +193,7 @@ def main(arguments):
     axes.update(choices)
     try:
         search = Search(options, axes)
+        search.print_note()
         best = coordinate_search(axes, search.evaluate, fixed=choices)
         if not math.isfinite(best[1]):
             raise SearchError("every run diverged; start with lower learning rates")

@@ -2,10 +2,23 @@
 # The search that found the settings in configs/demo_NAME.conf: for every optimizer the same search over the learning rate
 # of the hidden matrices, that of the embeddings, and beta2 of AdamW (for Muon and NorMuon: of the AdamW that updates
 # embeddings, gains and biases), with the text and the model of the quickstart.
-# usage: scripts/tune_demo.sh [OUT [NAME...]]     (after scripts/quickstart.sh, whose tokens it uses; about half an hour on
-#        2 cores; can be stopped and run again)
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+usage() {
+    cat <<'TEXT'
+usage: scripts/tune_demo.sh [OUT [NAME...]]
+Searches the settings of configs/demo_NAME.conf again, for adamw, muon and
+normuon or the optimizers NAME, into OUT (default: runs/tune). It uses the
+tokens of scripts/quickstart.sh, which must have run. About half an hour on 2
+cores; can be stopped and run again.
+TEXT
+}
+
+case ${1:-} in
+-h | --help) usage && exit 0 ;;
+-*) echo "error: unknown option '$1'; see scripts/tune_demo.sh --help" >&2 && exit 1 ;;
+esac
 out=${1:-runs/tune} tokens=runs/quickstart/tokens
 names=("${@:2}")
 [ ${#names[@]} -gt 0 ] || names=(adamw muon normuon)

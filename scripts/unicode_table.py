@@ -1,10 +1,18 @@
 #!/usr/bin/env python3
-"""Generates data/tokenizer/unicode_table.c: the table of letters, numbers and white space.
+"""usage: unicode_table.py >data/tokenizer/unicode_table.c
 
-The table is that of Unicode 16.0.0, as used by tiktoken 0.14. Needs the package unicodedata2 16.0.0 (or a Python whose own
-unicodedata has that version):  python3 scripts/unicode_table.py >data/tokenizer/unicode_table.c
+Generates the table of letters, numbers and white space, that of Unicode 16.0.0,
+as used by tiktoken 0.14. Needs the package unicodedata2 16.0.0, or a Python
+whose own unicodedata has that version.
 """
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
+
+from cli import answer_help  # noqa: E402
+
+answer_help(__doc__)
 
 try:
     import unicodedata2 as unicodedata

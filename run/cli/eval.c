@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "data/datasets.h"
 #include "run/hf/pretrained.h"
+#include "run/options/help_texts.h"
 #include "run/options/settings.h"
 #include "run/training/hellaswag.h"
 
@@ -25,14 +26,13 @@ static const OptionSpec specs[] = {
                  .help = "tokens to predict; 0: as in the run; a smaller dataset is used completely"),
     OPTION_INT("seq-len", seq_len, "0", 0, INT_MAX, .help = "tokens per sequence; 0: as in the run"),
     OPTION_TEXT("hellaswag", hellaswag, "", .value = "FILE",
-                .help = "HellaSwag in GPT-2 tokens, in the format of llm.c: hellaswag_val.bin (3.6 MB) from "
-                        "https://huggingface.co/datasets/karpathy/llmc-starter-pack"),
+                .help = "HellaSwag in GPT-2 tokens, in the format of llm.c (see below)"),
     OPTION_INT("batch", batch, "0", 0, 65536, .help = "sequences per forward pass; 0: the run's micro-batch"),
     OPTION_FLAG("json", json, "no", .help = "print one JSON object"),
-    OPTION_TEXT("vocab", vocab, "", .value = "NAME", .help = "path of the run's vocabulary, if it has moved"),
-    OPTION_TEXT("device", device, "auto", .value = "NAME", .help = "cpu, cuda, cuda:N or auto"),
-    OPTION_INT("threads", threads, "0", 0, 65536, .help = "CPU threads; 0: all cores available to the process"),
-    OPTION_FLAG("help", help, "no", .help = "print this help"),
+    OPTION_TEXT("vocab", vocab, "", .value = "NAME", .help = HELP_VOCAB_OF_RUN),
+    OPTION_TEXT("device", device, "auto", .value = "NAME", .help = HELP_DEVICE),
+    OPTION_INT("threads", threads, "0", 0, 65536, .help = HELP_THREADS),
+    OPTION_FLAG("help", help, "no", .help = HELP_HELP),
 };
 static const OptionTable table = OPTION_TABLE(specs);
 
@@ -42,7 +42,10 @@ static const char usage[] =
     "Prints the validation loss of a run's newest checkpoint with its standard error over sequences, perplexity\n"
     "and bits per byte of text; and the HellaSwag accuracy (four choices: chance is 0.25). RUN may be a Hugging\n"
     "Face directory.\n";
-static const char example[] = "example: train eval runs/a --hellaswag hellaswag_val.bin\n";
+static const char example[] = "HellaSwag in llm.c's format is hellaswag_val.bin (3.6 MB) in\n"
+                              "  https://huggingface.co/datasets/karpathy/llmc-starter-pack\n"
+                              "\n"
+                              "example: train eval runs/a --hellaswag hellaswag_val.bin\n";
 
 // The evaluations to run, opened and checked before the weights are read.
 typedef struct {

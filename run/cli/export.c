@@ -2,6 +2,7 @@
 
 #include "run/hf/hf.h"
 #include "run/hf/pretrained.h"
+#include "run/options/help_texts.h"
 #include "run/options/settings.h"
 
 #include <stdlib.h>
@@ -19,9 +20,9 @@ static const OptionChoice dtype_words[] = {{"f32", TYPE_F32}, {"bf16", TYPE_BF16
 static const OptionSpec specs[] = {
     OPTION_TEXT("out", out, "", .value = "DIR", .help = "output directory; it is created, complete or not at all"),
     OPTION_ONE_OF("dtype", dtype, "f32", dtype_words, .help = "type of the weights"),
-    OPTION_TEXT("vocab", vocab, "", .value = "NAME", .help = "path of the run's vocabulary, if it has moved"),
+    OPTION_TEXT("vocab", vocab, "", .value = "NAME", .help = HELP_VOCAB_OF_RUN),
     OPTION_FLAG("overwrite", overwrite, "no", .help = "replace an existing export"),
-    OPTION_FLAG("help", help, "no", .help = "print this help"),
+    OPTION_FLAG("help", help, "no", .help = HELP_HELP),
 };
 static const OptionTable table = OPTION_TABLE(specs);
 
@@ -31,13 +32,37 @@ static const char usage[] =
     "Writes the newest checkpoint of a run as a directory for Hugging Face transformers: config.json,\n"
     "model.safetensors, generation_config.json and, if the run has a BPE vocabulary, the tokenizer files.\n"
     "AutoModelForCausalLM.from_pretrained(DIR) and AutoTokenizer load it. Supported models:\n"
-    "  GPT2LMHeadModel       --positions learned --norm layernorm --biases yes --activation gelu-tanh, gelu, "
-    "relu2\n"
-    "  LlamaForCausalLM      --positions rope --norm rmsnorm --activation swiglu --biases no\n"
-    "  Qwen2ForCausalLM      the same with --biases qkv\n"
+    "  GPT2LMHeadModel    --positions learned --norm layernorm --biases yes\n"
+    "                     --activation gelu-tanh, gelu or relu2\n"
+    "  LlamaForCausalLM   --positions rope --norm rmsnorm --biases no\n"
+    "                     --activation swiglu\n"
+    "  Qwen2ForCausalLM   the same with --biases qkv\n"
     "with a tied or untied head; for any other the error names the option that does not fit.\n"
     "RUN may be such a directory too. --init-from DIR trains from one.\n";
 static const char example[] = "example: train export runs/a --out exports/a\n";
+
+// A vocabulary with far fewer tokens than the model is another one, whose end-of-text token is an ordinary token here:
+// other programs would stop there.
+static bool check_vocab(const Pretrained *p, Error *err) {
+    enum { MOST_UNUSED = 128 }; // sizes rounded up to a multiple of 64 or 128 are common
+    if (vocab_is_none(p->vocab) || p->vocab_verified) return true;
+    if (p->model.config.vocab_size - vocab_size(p->vocab) < MOST_UNUSED) return true;
+    return error_set(
+        err,
+        "--vocab has %d tokens and the model %d: it belongs to another model; name that of the training "
+        "data, or --vocab none to export without a tokenizer",
+        vocab_size(p->vocab), p->model.config.vocab_size);
+}
+
+static void print_notes(const Pretrained *p, const char *architecture) {
+    const ModelConfig *c = &p->model.config;
+    if (c->n_head * c->head_dim != c->d_model)
+        printf("note: transformers older than 4.46 does not know --head-dim %d and refuses these weights\n",
+               c->head_dim);
+    if (strcmp(architecture, "Qwen2ForCausalLM") == 0 && vocab_bpe(p->vocab))
+        printf("note: load the tokenizer with GPT2Tokenizer: AutoTokenizer of transformers 5 splits text as Qwen2 "
+               "does, into other tokens\n");
+}
 
 static bool load_and_export(const char *run, const ExportOptions *o, Error *err) {
     PretrainedInfo info;
@@ -48,13 +73,12 @@ static bool load_and_export(const char *run, const ExportOptions *o, Error *err)
     if (!pretrained_open(&pretrained, &info, &shape, "cpu", 0, err)) return false;
     const HfExport how = {.type = (Type)o->dtype, .vocab = pretrained.vocab, .overwrite = o->overwrite};
     const char *architecture;
-    bool ok = hf_export(&architecture, o->out, &pretrained.model, pretrained.stream, &how, err);
-    if (ok)
+    bool ok = check_vocab(&pretrained, err) &&
+              hf_export(&architecture, o->out, &pretrained.model, pretrained.stream, &how, err);
+    if (ok) {
         printf("%s: %s, %.1f M parameters\n", o->out, architecture, (double)pretrained.model.table.total * 1e-6);
-    if (ok && strcmp(architecture, "Qwen2ForCausalLM") == 0 && vocab_bpe(pretrained.vocab))
-        printf("note: load the tokenizer with GPT2Tokenizer: AutoTokenizer of transformers 5 splits text as Qwen2 "
-               "does, into "
-               "other tokens\n");
+        print_notes(&pretrained, architecture);
+    }
     pretrained_close(&pretrained);
     return ok;
 }

@@ -1,5 +1,6 @@
 #include "run/cli/commands.h"
 
+#include "base/suggest.h"
 #include "run/options/config.h"
 
 #include <stdio.h>
@@ -65,14 +66,29 @@ static void print_text(const char *text) {
     }
 }
 
+// Prints the name of an option and its choices, which may be broken after a bar. Returns the column where it ends.
+static int print_name(const char *name) {
+    enum { INDENT = 6 };
+    const int width = help_width();
+    int at = printf("  ");
+    while (*name) {
+        int n = (int)strcspn(name, "|");
+        n += name[n] == '|';
+        if (at + n > width && at > INDENT) at = printf("\n%*s", INDENT, "") - 1;
+        at += printf("%.*s", n, name);
+        name += n;
+    }
+    return at;
+}
+
 static void print_row(const char *name, const char *help) {
     enum { COLUMN = 28 };
-    int n = printf("  %s", name);
-    if (n > COLUMN - 2) {
+    int at = print_name(name);
+    if (at > COLUMN - 2) {
         putchar('\n');
-        n = 0;
+        at = 0;
     }
-    printf("%*s", COLUMN - n, "");
+    printf("%*s", COLUMN - at, "");
     print_wrapped(help, strlen(help), COLUMN);
 }
 
@@ -117,40 +133,50 @@ bool help_print_command(const char *usage, const OptionTable *options, const cha
     return true;
 }
 
+// A line of the usage: what to type, and in a second column what it does.
+static void print_usage(const char *command, const char *arguments, const char *summary) {
+    enum { COLUMN = 42 };
+    int n = printf("       train %s %s", command, arguments);
+    printf("%*s%s\n", n < COLUMN ? COLUMN - n : 1, "", summary);
+}
+
+static const char introduction[] =
+    "\n"
+    "A first run, from a text file to generated text:\n"
+    "  train tokenize --out corpus --name book book.txt\n"
+    "  train --vocab bytes --train-data 'corpus/book_train_*.bin' \\\n"
+    "        --val-data 'corpus/book_val_*.bin' --n-layer 4 --n-head 4 \\\n"
+    "        --d-model 128 --seq-len 128 --batch-size 16 --steps 500 --out runs/first\n"
+    "  train sample runs/first --prompt 'It was'\n"
+    "\n"
+    "Options are written --name value or --name=value, flags --name or --no-name. A --config file has the same "
+    "names, one 'name = value' per line, with # comments; the command line overrides the file. Every run writes "
+    "its complete configuration to RUN/config.conf, which is such a file.\n"
+    "Ctrl-C, SIGTERM and SIGUSR1 finish the step, write a checkpoint and exit with status 75. Defaults are in "
+    "[].\n";
+
+static const char groups[] =
+    "--lr and the other options of --optimizer concern the hidden matrices. Embeddings, an untied head, and "
+    "vectors "
+    "(gains and biases) have their own optimizers, with the same options prefixed by embed-, head- or vector- "
+    "(--embed-optimizer, --vector-lr, ...). The default is AdamW with the schedule of the hidden matrices and, if "
+    "these use AdamW too, with their options.";
+
 static void print_general(void) {
     puts("usage: train [options]                    train a language model\n"
          "       train --resume RUN                 resume a stopped or killed run");
-    for (const Command *c = commands; c->name; c++) {
-        int n = printf("       train %s %s", c->name, c->arguments);
-        printf("%*s%s (train %s --help)\n", n < 42 ? 42 - n : 1, "", c->summary, c->name);
-    }
-    print_text(
-        "       train --help optimizers            list the optimizers; --help NAME: the options of one\n"
-        "       train --help WORD                  the options with this word; train --version\n"
-        "\n"
-        "A first run, from a text file to generated text:\n"
-        "  train tokenize --out corpus --name book book.txt\n"
-        "  train --vocab bytes --train-data 'corpus/book_train_*.bin' --val-data 'corpus/book_val_*.bin' \\\n"
-        "        --n-layer 4 --n-head 4 --d-model 128 --seq-len 128 --batch-size 16 --steps 500 --out runs/first\n"
-        "  train sample runs/first --prompt 'It was'\n"
-        "\n"
-        "Options are written --name value or --name=value, flags --name or --no-name. A --config file has the "
-        "same\n"
-        "names, one 'name = value' per line, with # comments; the command line overrides the file. Every run "
-        "writes\n"
-        "its complete configuration to RUN/config.conf, which is such a file.\n"
-        "Ctrl-C, SIGTERM and SIGUSR1 finish the step, write a checkpoint and exit with status 75. Defaults are in "
-        "[].\n");
+    for (const Command *c = commands; c->name; c++) print_usage(c->name, c->arguments, c->summary);
+    print_usage("COMMAND", "--help", "explain one of these commands");
+    print_usage("--help", "optimizers", "list the optimizers");
+    print_usage("--help", "NAME", "the options of an optimizer");
+    print_usage("--help", "WORD", "all options with this word");
+    print_usage("--version", "", "the commit that it was built from");
+    print_text(introduction);
     help_print_options(&run_options);
     fputs("\nOptimizer\n", stdout);
     print_row("--optimizer NAME", "optimizer of the hidden matrices (--help optimizers lists all) [adamw]");
     print_row("--lr X, ...", "learning rate and other options of this optimizer: see --help NAME");
     help_print_options(&schedule_options);
-    static const char groups[] =
-        "Embeddings, an untied head, and vectors (gains and biases) have their own optimizers, with the same "
-        "options "
-        "prefixed by embed-, head- or vector- (--embed-optimizer, --vector-lr, ...). The default is AdamW with the "
-        "schedule of the hidden matrices and, if these use AdamW too, with their options.";
     printf("  ");
     print_wrapped(groups, strlen(groups), 2);
 }
@@ -163,7 +189,8 @@ static void print_optimizers(void) {
 }
 
 static void print_optimizer(const OptimizerDef *def) {
-    printf("%s: %s\n%s\n", def->name, def->summary, def->reference);
+    printf("%s: %s\n", def->name, def->summary);
+    print_text(def->reference);
     if (def->matrices_only) puts("Only for matrices: gains and biases need another optimizer.");
     putchar('\n');
     for (int i = 0; i < optimizer_option_count(def); i++) {
@@ -176,7 +203,10 @@ static void print_optimizer(const OptimizerDef *def) {
         snprintf(help, sizeof help, "%s%s [%s%s%s]", o.help, range, o.def, note ? "; " : "", note ? note : "");
         print_row(name, help);
     }
-    puts("\nFor embeddings, head and vectors, prefix the options with embed-, head- or vector-.");
+    print_text(
+        "\n"
+        "These are the options of the hidden matrices. For embeddings, head and vectors, prefix them with embed-, "
+        "head- or vector-.\n");
 }
 
 // Prints the options of `table` whose name or help contains the word; returns their number.
@@ -188,7 +218,20 @@ static int print_matches(const OptionTable *table, const char *word) {
     return n;
 }
 
+// The error if no option has the word.
+static bool no_help(const char *word, Error *err) {
+    const char *names[32];
+    int n;
+    const OptimizerDef *const *defs = optimizer_registry(&n);
+    ASSERT(n <= (int)(sizeof names / sizeof *names));
+    for (int i = 0; i < n; i++) names[i] = defs[i]->name;
+    const char *near = suggest_name(word, names, n);
+    return error_set(err, "no option and no optimizer has the word '%s'%s%s%s; train --help lists all options",
+                     word, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+}
+
 bool command_help(const char *topic, Error *err) {
+    Error unknown;
     if (!topic) {
         print_general();
         return true;
@@ -197,7 +240,7 @@ bool command_help(const char *topic, Error *err) {
         print_optimizers();
         return true;
     }
-    const OptimizerDef *def = optimizer_find(topic, err);
+    const OptimizerDef *def = optimizer_find(topic, &unknown);
     if (def) {
         print_optimizer(def);
         return true;
@@ -213,5 +256,7 @@ bool command_help(const char *topic, Error *err) {
             printf("  --%s of %s: train --help %s\n", option.name, defs[d]->name, defs[d]->name);
             n++;
         }
-    return n > 0; // the error is that of optimizer_find, which suggests a name
+    for (const Command *c = commands; c->name; c++)
+        if (strcmp(c->name, word) == 0) n += printf("  the command %s: train %s --help\n", word, word) > 0;
+    return n > 0 || no_help(word, err);
 }

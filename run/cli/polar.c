@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/progress.h"
 #include "optim/polar/accuracy.h"
+#include "run/options/help_texts.h"
 #include "run/options/settings.h"
 
 #include <inttypes.h>
@@ -33,26 +34,34 @@ static const OptionSpec specs[] = {
                    "iterations of every method; 0: until convergence, if the method tests for it; -1: its default"),
     OPTION_INT64("seed", seed, "1", 0, OPTION_INT64_MAX, .help = "seed of the matrices"),
     OPTION_INT("repeat", repeat, "5", 1, 1000, .help = "calls; the median time is printed"),
-    OPTION_TEXT("device", device, "auto", .value = "NAME", .help = "cpu, cuda, cuda:N or auto"),
-    OPTION_INT("threads", threads, "0", 0, 65536, .help = "CPU threads; 0: all cores available to the process"),
+    OPTION_TEXT("device", device, "auto", .value = "NAME", .help = HELP_DEVICE),
+    OPTION_INT("threads", threads, "0", 0, 65536, .help = HELP_THREADS),
     OPTION_FLAG("json", json, "no", .help = "print one JSON object per line instead of the table"),
-    OPTION_FLAG("help", help, "no", .help = "print this help"),
+    OPTION_FLAG("help", help, "no", .help = HELP_HELP),
 };
 static const OptionTable table = OPTION_TABLE(specs);
 
 static const char usage[] = "usage: train polar [options]\n"
                             "\n"
-                            "Computes polar factors of random matrices by the methods of --polar and prints their "
-                            "accuracy and speed.\n";
-static const char columns[] =
-    "  orthogonality         ||U^T U - I|| / sqrt(rank)      on the row space; of the transpose if rows > columns\n"
-    "  backward              ||A - U H|| / ||A||             H = (U^T A + A^T U) / 2\n"
-    "  forward               ||U - polar(A)|| / sqrt(rank)   reference: SVD in double precision\n"
-    "  nuclear               <A, U> / ||A||_*\n"
-    "  values                the singular values of U\n"
-    "  GFLOP/s               nominal FLOPs of the dense algorithm per second; - if they depend on the matrix\n"
-    "\n"
-    "example: train polar --method ns5,qdwh --shape 512x128 --spectrum gaussian,condition:1e6\n";
+                            "The polar factor of a matrix A = V S W^T (its singular value decomposition) is V W^T: "
+                            "the direction of a step of "
+                            "Muon. This command computes it for random matrices by the methods that --polar of the "
+                            "optimizers offers, and prints "
+                            "their accuracy and speed.\n";
+static const char columns[] = "Columns of the table, for the computed factor U:\n"
+                              "  orthogonality   ||U^T U - I|| / sqrt(rank), on the row space of A; of the\n"
+                              "                  transpose if A has more rows than columns\n"
+                              "  backward        ||A - U H|| / ||A||, with H = (U^T A + A^T U) / 2\n"
+                              "  forward         ||U - polar(A)|| / sqrt(rank), against an SVD in double\n"
+                              "                  precision\n"
+                              "  nuclear         <A, U> / ||A||_*: 1 for the exact factor\n"
+                              "  values          the smallest and largest singular value of U\n"
+                              "  GFLOP/s         nominal FLOPs of the dense algorithm per second; - if they\n"
+                              "                  depend on the matrix\n"
+                              "\n"
+                              "example:\n"
+                              "  train polar --method ns5,qdwh --shape 512x128 \\\n"
+                              "        --spectrum gaussian,condition:1e6\n";
 
 enum { MAX_LIST = 64 };
 

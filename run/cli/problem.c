@@ -2,6 +2,7 @@
 
 #include "run/checkpoint/directory.h"
 #include "run/training/plan.h"
+#include "run/problems/rates.h"
 #include "run/problems/run.h"
 #include "base/path.h"
 #include "run/training/run_dir.h"
@@ -16,19 +17,24 @@ static const char usage[] =
     "usage: train problem NAME [options]\n"
     "\n"
     "Optimizes a matrix problem of the PolarGrad paper with any optimizer of train. NAME is\n"
-    "  quadratic    min over X of 1/2 ||A X B - C||^2; the logged loss is f - f*\n"
-    "  logistic     min over X of the sum of log(1 + exp(-C (A X B))), on batches of rows of A\n"
-    "  completion   min over X, Y of the mean of (X Y^T - M)^2 over the known entries of M\n"
+    "  quadratic    min over X of 1/2 ||A X B - C||^2; the logged loss is f - f*,\n"
+    "               the distance to the minimum\n"
+    "  logistic     min over X of the sum of log(1 + exp(-C (A X B))), on batches of\n"
+    "               rows of A\n"
+    "  completion   min over X, Y of the mean of (X Y^T - M)^2 over the known\n"
+    "               entries of M\n"
     "\n"
-    "--optimizer NAME and its options are those of train (--help optimizers), with --schedule and --warmup. "
-    "Also\n"
+    "--optimizer NAME and its options are those of train (--help optimizers), with --schedule and --warmup. Also\n"
     "  newton       quadratic: X -= lr (A^T A)^-1 G (B B^T)^-1\n"
-    "  altgd        completion: alternating gradient descent, X and then Y with a new gradient\n"
+    "  altgd        completion: alternating gradient descent, X and then Y with a\n"
+    "               new gradient\n"
     "\n"
     "The paper's experiments are configs/problems/NAME_*.conf; scripts/problems.py runs and plots all of a "
     "problem.\n";
-static const char example[] =
-    "example: train problem quadratic --config configs/problems/quadratic_muon.conf --out runs/quadratic_muon\n";
+static const char example[] = "\n"
+                              "example:\n"
+                              "  train problem quadratic --config configs/problems/quadratic_muon.conf \\\n"
+                              "        --out runs/quadratic_muon\n";
 
 typedef struct {
     ProblemConfig config;
@@ -72,6 +78,46 @@ static void print_plan(FILE *out, const Job *s) {
 
 static void print_config(FILE *out, const Job *s) {
     problem_config_print(out, &s->config);
+}
+
+static void print_rate_row(FILE *out, const char *optimizer) {
+    int n;
+    const ProblemDef *const *problems = problem_registry(&n);
+    fprintf(out, "  %-10s", optimizer);
+    for (int i = 0; i < n; i++) {
+        double rate;
+        char text[32] = "-";
+        if (problem_rate(&rate, problems[i], &problems[i]->sizes, optimizer))
+            snprintf(text, sizeof text, "%.2g", rate);
+        fprintf(out, i + 1 < n ? "  %-10s" : "  %s", text);
+    }
+    fputc('\n', out);
+}
+
+// Prints the table of default learning rates, and the example.
+static void print_rates(FILE *out, const Job *s) {
+    (void)s;
+    int n, n_problems;
+    const OptimizerDef *const *optimizers = optimizer_registry(&n);
+    const ProblemDef *const *problems = problem_registry(&n_problems);
+    fprintf(
+        out,
+        "Default --lr at the paper's sizes (for other sizes that of sgd, polargrad and altgd follows from them; "
+        "the plan and config.conf show it). --weight-decay is 0 unless given, for every optimizer.\n");
+    fprintf(out, "  %-10s", "");
+    for (int i = 0; i < n_problems; i++) fprintf(out, i + 1 < n_problems ? "  %-10s" : "  %s", problems[i]->name);
+    fputc('\n', out);
+    for (int i = 0; i < n; i++) print_rate_row(out, optimizers[i]->name);
+    print_rate_row(out, "newton");
+    print_rate_row(out, "altgd");
+    fputs(example, out);
+}
+
+static bool print_help(void) {
+    char *more = text_of(print_rates, NULL);
+    help_print_command(usage, &problem_options, more);
+    free(more);
+    return true;
 }
 
 static bool check_optimizer(const Device *device, const ProblemConfig *c, Error *err) {
@@ -123,7 +169,7 @@ static bool run(Job *s, int argc, const char *const *argv, Error *err) {
 static bool run_job(Job *s, int argc, const char *const *argv, Error *err) {
     ProblemConfig *c = &s->config;
     if (!problem_config_load(c, argc - 2, argv + 2, err)) return false;
-    if (c->help) return help_print_command(usage, &problem_options, example);
+    if (c->help) return print_help();
     if (!c->dry_run && !c->out[0])
         return error_set(err, "no output directory given: --out DIR (or --dry-run to print only the plan)");
     if (!device_open(&s->device, c->device, c->threads, err) || !check_optimizer(s->device, c, err)) return false;

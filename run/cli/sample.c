@@ -3,6 +3,7 @@
 #include "base/output.h"
 #include "base/progress.h"
 #include "run/hf/pretrained.h"
+#include "run/options/help_texts.h"
 #include "run/options/settings.h"
 #include "run/training/sample.h"
 
@@ -29,11 +30,11 @@ static const OptionSpec specs[] = {
     OPTION_NUMBER("top-p", top_p, "1", 0, 1,
                   .help = "sample only from the most likely tokens with this total probability; 1: from all"),
     OPTION_INT64("seed", seed, "1", 0, OPTION_INT64_MAX, .help = "seed of the random numbers"),
-    OPTION_TEXT("vocab", vocab, "", .value = "NAME", .help = "path of the run's vocabulary, if it has moved"),
-    OPTION_TEXT("device", device, "auto", .value = "NAME", .help = "cpu, cuda, cuda:N or auto"),
-    OPTION_INT("threads", threads, "0", 0, 65536, .help = "CPU threads; 0: all cores available to the process"),
+    OPTION_TEXT("vocab", vocab, "", .value = "NAME", .help = HELP_VOCAB_OF_RUN),
+    OPTION_TEXT("device", device, "auto", .value = "NAME", .help = HELP_DEVICE),
+    OPTION_INT("threads", threads, "0", 0, 65536, .help = HELP_THREADS),
     OPTION_FLAG("verbose", verbose, "no", .help = "print the speed to standard error"),
-    OPTION_FLAG("help", help, "no", .help = "print this help"),
+    OPTION_FLAG("help", help, "no", .help = HELP_HELP),
 };
 static const OptionTable table = OPTION_TABLE(specs);
 

@@ -3,6 +3,7 @@
 #include "base/progress.h"
 #include "base/signals.h"
 #include "data/tokenizer/tokenize.h"
+#include "run/options/help_texts.h"
 #include "run/options/settings.h"
 
 #include <inttypes.h>
@@ -50,17 +51,17 @@ static const OptionSpec specs[] = {
                  .help =
                      "whole documents for validation, the first ones, until they have this many tokens; -1: use "
                      "--val-fraction"),
-    OPTION_INT("threads", threads, "0", 0, 1024,
-               .help = "CPU threads; 0: all cores available to the process; the shards do not depend on it"),
+    OPTION_INT("threads", threads, "0", 0, 1024, .help = HELP_THREADS "; the shards do not depend on it"),
     OPTION_FLAG("overwrite", overwrite, "no", .help = "replace existing shards of the same name"),
-    OPTION_FLAG("help", help, "no", .help = "print this help"),
+    OPTION_FLAG("help", help, "no", .help = HELP_HELP),
 };
 static const OptionTable table = OPTION_TABLE(specs);
 
 static const char usage[] =
     "usage: train tokenize [options] FILE...\n"
     "\n"
-    "Converts texts to token shards. A FILE is a text, which is one document, or lines of JSON with a document "
+    "Converts texts to token shards: files of token numbers, which --train-data and --val-data of train read. A "
+    "FILE is a text, which is one document, or lines of JSON with a document "
     "each\n"
     "(.jsonl, .ndjson, .json, or a first line that is a JSON object); both may be compressed by gzip or zstd. - "
     "is\n"
@@ -69,11 +70,12 @@ static const char usage[] =
     "Bytes that are not UTF-8 become U+FFFD with a .tiktoken file and stay as they are with --vocab bytes. "
     "UTF-16,\n"
     "Parquet and other binary files are refused.\n";
-static const char examples[] =
-    "examples: train tokenize --out corpus --name austen emma.txt persuasion.txt\n"
-    "          train tokenize --vocab vocab/gpt2.tiktoken --val-tokens 10000000 --out corpus --name web "
-    "web.jsonl.zst\n"
-    "          xzcat web.jsonl.xz | train tokenize --format jsonl --val-tokens 0 --out corpus --name web -\n";
+static const char examples[] = "examples:\n"
+                               "  train tokenize --out corpus --name austen emma.txt persuasion.txt\n"
+                               "  train tokenize --vocab vocab/gpt2.tiktoken --val-tokens 10000000 \\\n"
+                               "        --out corpus --name web web.jsonl.zst\n"
+                               "  xzcat web.jsonl.xz | train tokenize --format jsonl --val-tokens 0 \\\n"
+                               "        --out corpus --name web -\n";
 
 // Updates a progress line on a terminal.
 static void show_progress(const TokenizeResult *r) {

@@ -92,7 +92,10 @@ bool pretrained_open(Pretrained *pretrained, const PretrainedInfo *info, const B
         RunState state;
         ok = ok && pretrained_weights(&state, &pretrained->model, pretrained->stream, info->path, err) &&
              check_vocab(pretrained->vocab, &state, info, err);
-        if (ok) pretrained->step = state.step;
+        if (ok) {
+            pretrained->step = state.step;
+            pretrained->vocab_verified = state.vocab && !vocab_is_none(pretrained->vocab);
+        }
     }
     if (!ok) pretrained_close(pretrained);
     return ok;

@@ -32,7 +32,8 @@ typedef struct {
     Stream *stream;
     Vocab *vocab;
     Model model;
-    int64_t step; // of the checkpoint; -1 for a Hugging Face directory
+    int64_t step;        // of the checkpoint; -1 for a Hugging Face directory
+    bool vocab_verified; // the run records the vocabulary, and it is this one
 } Pretrained;
 
 // Opens the device and the vocabulary, and loads the weights into a model created for batches of shape `run`. Warnings

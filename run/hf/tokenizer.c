@@ -100,6 +100,14 @@ static bool write_vocab(const char *dir, const Bpe *bpe, const char characters[2
     json_begin_object(&w, NULL);
     for (int token = 0; token < bpe->n_tokens; token++) {
         token_text(text, bpe, token, characters);
+        if (strcmp(text, end_of_text) == 0) {
+            json_writer_free(&w);
+            return error_set(
+                err,
+                "token %d of the vocabulary is the text %s, which names the end-of-text token in Hugging "
+                "Face's files; --vocab none exports without a tokenizer",
+                token, end_of_text);
+        }
         json_int(&w, text, token);
     }
     json_int(&w, end_of_text, bpe->n_tokens);

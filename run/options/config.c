@@ -142,6 +142,33 @@ static void add_note(RunConfig *config, const char *note) {
     snprintf(config->note + used, sizeof config->note - used, "%s%s", used ? "; " : "", note);
 }
 
+static bool rate_is_given(const ParamGroupOptions *options) {
+    return options->given & 1; // the first option of every optimizer is lr
+}
+
+static bool has_parameters(const ModelConfig *m, ParamGroup group) {
+    if (group == GROUP_HEAD) return !m->tied_head;
+    return group != GROUP_VECTOR || m->norm_gain || m->norm_bias || m->biases != BIASES_NONE || m->head_bias;
+}
+
+// --lr is the rate of the hidden matrices; the other groups follow it only if they have the same optimizer.
+static void note_other_rates(RunConfig *config) {
+    char note[256] = "--lr is the rate of the hidden matrices only; the others have defaults:", rate[64];
+    bool any = false;
+    if (!rate_is_given(&config->groups[GROUP_HIDDEN])) return;
+    for (int g = GROUP_HIDDEN + 1; g < GROUP_COUNT; g++) {
+        const ParamGroupOptions *options = &config->groups[g];
+        if (!has_parameters(&config->model, (ParamGroup)g)) continue;
+        if (rate_is_given(options)) return;
+        param_group_text(rate, sizeof rate, options, 0);
+        size_t used = strlen(note);
+        snprintf(note + used, sizeof note - used, "%s --%slr %s", any ? "," : "", group_prefix((ParamGroup)g),
+                 rate);
+        any = true;
+    }
+    if (any) add_note(config, note);
+}
+
 // Notes what is legal but probably not intended.
 static void note_surprises(RunConfig *config) {
     char note[256];
@@ -152,14 +179,15 @@ static void note_surprises(RunConfig *config) {
                  hidden->warmup, config->steps);
         add_note(config, note);
     }
+    note_other_rates(config);
 }
 
 bool config_resolve(RunConfig *config, const Vocab *vocab, Error *err) {
+    if (!derive_model(config, vocab, err)) return false;
     note_surprises(config);
-    return derive_model(config, vocab, err) && derive_document_token(config, vocab, err) &&
-           derive_batch(config, err) && make_absolute(config->init_from, false, err) &&
-           make_absolute(config->train_data, true, err) && make_absolute(config->val_data, true, err) &&
-           make_absolute(config->hellaswag, false, err) &&
+    return derive_document_token(config, vocab, err) && derive_batch(config, err) &&
+           make_absolute(config->init_from, false, err) && make_absolute(config->train_data, true, err) &&
+           make_absolute(config->val_data, true, err) && make_absolute(config->hellaswag, false, err) &&
            (vocab_name_is_builtin(config->vocab) || make_absolute(config->vocab, false, err));
 }
 

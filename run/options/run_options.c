@@ -2,6 +2,7 @@
 #include "run/options/config.h"
 
 #include "data/loader.h"
+#include "run/options/help_texts.h"
 
 static const OptionChoice on_bad_step_words[] = {{"stop", BAD_STEP_STOP}, {"skip", BAD_STEP_SKIP}, {NULL, 0}};
 static const OptionChoice norm_words[] = {{"layernorm", NORM_LAYERNORM}, {"rmsnorm", NORM_RMSNORM}, {NULL, 0}};
@@ -36,28 +37,24 @@ static const OptionChoice shard_tail_words[] = {{"join", SHARD_TAIL_JOIN}, {"dro
 
 #define OPTIONS_OF RunConfig
 static const OptionSpec specs[] = {
-    OPTION_TEXT(
-        "config", config, "", .section = "Run", .value = "FILE", .not_stored = true,
-        .help = "file of options, one 'name = value' per line; may be repeated, later files override earlier ones"),
-    OPTION_TEXT("out", out, "", .value = "DIR", .not_stored = true, .help = "directory of the run; it is created"),
+    OPTION_TEXT("config", config, "", .section = "Run", .value = "FILE", .not_stored = true, .help = HELP_CONFIG),
+    OPTION_TEXT("out", out, "", .value = "DIR", .not_stored = true, .help = HELP_OUT_RUN),
     OPTION_TEXT("resume", resume, "", .value = "DIR", PROCESS, .help = "resume the run in this directory"),
-    OPTION_FLAG("overwrite", overwrite, "no", .not_stored = true, .help = "replace an existing run in --out"),
-    OPTION_FLAG("dry-run", dry_run, "no", PROCESS, .help = "print the plan and stop"),
+    OPTION_FLAG("overwrite", overwrite, "no", .not_stored = true, .help = HELP_OVERWRITE_RUN),
+    OPTION_FLAG("dry-run", dry_run, "no", PROCESS, .help = HELP_DRY_RUN),
     OPTION_FLAG("json", json, "no", PROCESS, .help = "print the plan of --dry-run as JSON, for scripts"),
-    OPTION_FLAG(
-        "measure-peak", measure_peak, "yes", PROCESS,
-        .help = "measure the peak FLOP/s that mfu is relative to, and the rate of large GEMMs, before the first "
-                "step; switch it off for profiles"),
+    OPTION_FLAG("measure-peak", measure_peak, "yes", PROCESS,
+                .help =
+                    "measure the peak FLOP/s of this machine, to which mfu (model FLOP/s utilization) is relative, "
+                    "and the rate of large GEMMs before the first step; switch it off when profiling"),
     OPTION_FLAG("quiet", quiet, "no", RESUMABLE, .help = "print only validation losses and the final line"),
-    OPTION_TEXT("device", device, "auto", .value = "NAME", RESUMABLE,
-                .help = "cpu, cuda, cuda:N, or auto: cuda if there is a GPU"),
+    OPTION_TEXT("device", device, "auto", .value = "NAME", RESUMABLE, .help = HELP_DEVICE),
     OPTION_ONE_OF(
         "dtype", dtype, "auto", dtype_words, RESUMABLE,
         .help =
             "type of weights and activations in forward and backward passes; auto: bf16 on cuda, f32 on the cpu. "
             "Master weights, gradients and accumulation are always f32"),
-    OPTION_INT("threads", threads, "0", 0, INT_MAX, RESUMABLE,
-               .help = "CPU threads; 0: all cores available to the process"),
+    OPTION_INT("threads", threads, "0", 0, INT_MAX, RESUMABLE, .help = HELP_THREADS),
     OPTION_NUMBER("max-time", max_time, "0", 0, OPTION_NUMBER_MAX, RESUMABLE,
                   .help =
                       "stop with a checkpoint and status 75 after this many seconds of this process; 0: no limit"),
@@ -81,7 +78,7 @@ static const OptionSpec specs[] = {
     OPTION_INT64("val-tokens", val_tokens, "10485760", 1, OPTION_INT64_MAX,
                  .help = "tokens per validation; a smaller dataset is used completely"),
 
-    OPTION_INT64("steps", steps, "1000", 1, OPTION_INT64_MAX, .section = "Training", .help = "optimizer steps"),
+    OPTION_INT64("steps", steps, "1000", 1, OPTION_INT64_MAX, .section = "Training", .help = HELP_STEPS),
     OPTION_INT("batch-size", batch_size, "8", 1, INT_MAX, .help = "sequences per optimizer step"),
     OPTION_INT(
         "micro-batch", micro_batch, "0", 0, INT_MAX,
@@ -91,7 +88,7 @@ static const OptionSpec specs[] = {
     OPTION_ONE_OF(
         "recompute", recompute, "none", recompute_words, RESUMABLE,
         .help = "recompute norms and activations, or whole layers, in the backward pass: less memory, same bits"),
-    OPTION_NUMBER("clip", clip, "1", 0, OPTION_NUMBER_MAX, .help = "clip gradients to this global norm; 0: off"),
+    OPTION_NUMBER("clip", clip, "1", 0, OPTION_NUMBER_MAX, .help = HELP_CLIP),
     OPTION_TEXT(
         "init-from", init_from, "", .value = "DIR",
         .help = "initialize from the weights of a run or a Hugging Face directory, which sets the model options"),
@@ -161,9 +158,9 @@ static const OptionSpec specs[] = {
     OPTION_FLAG("mask-padding", model.mask_padding, "yes",
                 .help = "exclude the vocabulary padding from the softmax"),
     OPTION_NUMBER("softcap", model.softcap, "0", 0, OPTION_NUMBER_MAX,
-                  .help = "soft-cap the logits at this value; 0: off"),
+                  .help = "bound the logits smoothly by this value; 0: off"),
     OPTION_ONE_OF("softcap-form", model.softcap_kind, "tanh", softcap_words,
-                  .help = "cap tanh(x/cap) or cap x/sqrt(x^2 + cap^2)"),
+                  .help = "form of --softcap: cap tanh(x/cap) or cap x/sqrt(x^2 + cap^2)"),
 
     OPTION_ONE_OF("init", model.init, "normal", init_words, .section = "Initial weights",
                   .help =

@@ -65,11 +65,31 @@ static bool check(const ProblemSizes *s, Error *err) {
     return error_set(err, "--rank %d is larger than --rows or --cols", s->rank);
 }
 
+// The curvature in one factor at the solution, where the other has normally distributed entries: that of
+// ||X V^T||_F^2 / (rows cols).
+static double curvature(const ProblemSizes *s) {
+    double longer = s->rows > s->cols ? s->rows : s->cols, v = sqrt(longer) + sqrt(s->rank);
+    return 2 * v * v / ((double)s->rows * s->cols);
+}
+
+static const DefaultRate rates[] = {{"adamw", 0.03, RATE_FIXED},
+                                    {"sgd", 0.36, RATE_PER_CURVATURE},
+                                    {"lion", 0.01, RATE_FIXED},
+                                    {"signum", 0.01, RATE_FIXED},
+                                    {"muon", 0.03, RATE_FIXED},
+                                    {"normuon", 0.1, RATE_FIXED},
+                                    {"polargrad", 2.4, RATE_PER_CURVATURE_AND_RANK},
+                                    {"rownorm", 0.03, RATE_FIXED},
+                                    {"altgd", 0.48, RATE_PER_CURVATURE},
+                                    {.optimizer = NULL}};
+
 const ProblemDef problem_completion = {
     .name = "completion",
     .summary = "min over X, Y of the mean of (X Y^T - M)^2 over the known entries of M",
     .sizes = {.rows = 500, .cols = 250, .rank = 5, .mask = 0.3},
     .steps = 1000,
+    .rates = rates,
+    .curvature = curvature,
     .alternating = true,
     .check = check,
     .shapes = shapes,

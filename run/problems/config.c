@@ -1,6 +1,8 @@
 #include "run/problems/config.h"
 
 #include "run/options/groups.h"
+#include "run/options/help_texts.h"
+#include "run/problems/rates.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,15 +14,14 @@ static const OptionChoice type_words[] = {{"f32", TYPE_F32}, {"f64", TYPE_F64}, 
 #define SIZE(name, field, ...) OPTION_INT(name, sizes.field, "0", 0, 1 << 20, __VA_ARGS__)
 
 static const OptionSpec specs[] = {
-    OPTION_TEXT("config", config, "", .section = "Run", .value = "FILE", .not_stored = true,
-                .help = "file of 'name = value' lines; may be repeated: later files override earlier ones"),
-    OPTION_TEXT("out", out, "", .value = "DIR", .not_stored = true, .help = "run directory to create"),
-    PROCESS_FLAG("overwrite", overwrite, .help = "replace an existing run in --out"),
-    PROCESS_FLAG("dry-run", dry_run, .help = "print the plan and stop"),
+    OPTION_TEXT("config", config, "", .section = "Run", .value = "FILE", .not_stored = true, .help = HELP_CONFIG),
+    OPTION_TEXT("out", out, "", .value = "DIR", .not_stored = true, .help = HELP_OUT_RUN),
+    PROCESS_FLAG("overwrite", overwrite, .help = HELP_OVERWRITE_RUN),
+    PROCESS_FLAG("dry-run", dry_run, .help = HELP_DRY_RUN),
     PROCESS_FLAG("quiet", quiet, .help = "print only the result"),
-    PROCESS_FLAG("help", help, .help = "print this help"),
-    OPTION_TEXT("device", device, "auto", .value = "NAME", .help = "cpu, cuda, cuda:N, or auto: cuda if available"),
-    OPTION_INT("threads", threads, "0", 0, 1024, .help = "CPU threads; 0: all available to this process"),
+    PROCESS_FLAG("help", help, .help = HELP_HELP),
+    OPTION_TEXT("device", device, "auto", .value = "NAME", .help = HELP_DEVICE),
+    OPTION_INT("threads", threads, "0", 0, 1024, .help = HELP_THREADS),
 
     OPTION_TEXT("problem", problem, "", .section = "Problem", .value = "NAME",
                 .help = "quadratic, logistic or completion; also given as the word after `problem`"),
@@ -35,8 +36,8 @@ static const OptionSpec specs[] = {
     OPTION_INT64("seed", seed, "1", 0, OPTION_INT64_MAX, .help = "seed of the data and of the starting point"),
 
     OPTION_INT64("steps", steps, "0", 0, OPTION_INT64_MAX, .section = "Training and reports",
-                 .help = "optimizer steps; 0: the paper's value"),
-    OPTION_NUMBER("clip", clip, "0", 0, OPTION_NUMBER_MAX, .help = "clip the gradient to this norm; 0: off"),
+                 .help = HELP_STEPS "; 0: the paper's value"),
+    OPTION_NUMBER("clip", clip, "0", 0, OPTION_NUMBER_MAX, .help = HELP_CLIP),
     OPTION_INT64("decay-every", decay_every, "0", 0, OPTION_INT64_MAX,
                  .help = "multiply the learning rate by --decay-factor every N steps; 0: never"),
     OPTION_NUMBER("decay-factor", decay_factor, "0.95", 0, 1, .help = "factor of --decay-every"),
@@ -137,7 +138,7 @@ static bool parse_optimizer(ProblemConfig *config, Settings *file, Settings *arg
         config->baseline.name = config->direction == DIRECTION_NEWTON ? "newton" : "altgd";
         options->def = &config->baseline;
     }
-    return true;
+    return problem_set_defaults(options, config->def, &config->sizes, err);
 }
 
 static bool build(ProblemConfig *config, Settings *file, Settings *arguments, Error *err) {

@@ -4,6 +4,7 @@
 #include "run/problems/problem.h"
 #include "run/problems/ops.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 typedef struct {
@@ -78,11 +79,29 @@ static bool check(const ProblemSizes *s, Error *err) {
     return error_set(err, "--batch %d is larger than --rows %d", s->batch, s->rows);
 }
 
+// The Hessian is at most that of 1/8 ||A X B||_F^2, since the logistic function's second derivative is at most 1/4.
+static double curvature(const ProblemSizes *s) {
+    double a = sqrt(s->batch) + sqrt(s->x_rows), b = sqrt(s->cols) + sqrt(s->x_cols);
+    return a * a * b * b / 4;
+}
+
+static const DefaultRate rates[] = {{"adamw", 5e-3, RATE_FIXED},
+                                    {"sgd", 0.3, RATE_PER_CURVATURE},
+                                    {"lion", 0.003, RATE_FIXED},
+                                    {"signum", 0.003, RATE_FIXED},
+                                    {"muon", 0.03, RATE_FIXED},
+                                    {"normuon", 0.02, RATE_FIXED},
+                                    {"polargrad", 4, RATE_PER_CURVATURE_AND_RANK},
+                                    {"rownorm", 0.02, RATE_FIXED},
+                                    {.optimizer = NULL}};
+
 const ProblemDef problem_logistic = {
     .name = "logistic",
     .summary = "min over X of the sum of log(1 + exp(-C (A X B))), on batches of rows",
     .sizes = {.rows = 10000, .cols = 400, .x_rows = 1000, .x_cols = 100, .batch = 1000},
     .steps = 1500,
+    .rates = rates,
+    .curvature = curvature,
     .check = check,
     .shapes = shapes,
     .create = create,

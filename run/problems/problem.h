@@ -21,12 +21,27 @@ typedef struct {
 
 typedef struct Problem Problem;
 
+// What the factor of a default learning rate is divided by: updates whose size is fixed need a rate that fits the
+// distance to the solution, those proportional to the gradient one that fits the curvature L of the objective, and those
+// proportional to the gradient's nuclear norm one that fits L times the rank.
+typedef enum { RATE_FIXED, RATE_PER_CURVATURE, RATE_PER_CURVATURE_AND_RANK } RateUnit;
+
+// The default learning rate of an optimizer on a problem. A row without a name ends a table.
+typedef struct {
+    const char *optimizer; // its name in --optimizer
+    double factor;
+    RateUnit unit;
+} DefaultRate;
+
 // Definition of a problem.
 typedef struct {
     const char *name;
     const char *summary;
     ProblemSizes sizes; // defaults: the paper's
     int64_t steps;
+    const DefaultRate *rates; // measured at the paper's sizes and at a quarter of them (docs/results.md)
+    // The expected largest curvature (Lipschitz constant of the gradient) at these sizes.
+    double (*curvature)(const ProblemSizes *sizes);
     bool newton;      // has Newton directions
     bool alternating; // has two matrices, stepped alternately
     bool solves;      // needs device_can_solve

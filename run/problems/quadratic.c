@@ -3,6 +3,7 @@
 #include "base/random.h"
 #include "run/problems/problem.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 typedef struct {
@@ -147,11 +148,30 @@ static void newton_direction(Problem *p) {
     problem_gemm(p, p->type, p->grads, 1, q->d, false, q->b_inverse, false, 0, k, l, l);
 }
 
+// The largest eigenvalue of the Hessian, ||A||_2^2 ||B||_2^2, with the expected norms of normally distributed matrices.
+static double curvature(const ProblemSizes *s) {
+    double a = sqrt(s->rows) + sqrt(s->x_rows), b = sqrt(s->cols) + sqrt(s->x_cols);
+    return a * a * b * b;
+}
+
+static const DefaultRate rates[] = {{"adamw", 0.01, RATE_FIXED},
+                                    {"sgd", 1, RATE_PER_CURVATURE},
+                                    {"lion", 0.003, RATE_FIXED},
+                                    {"signum", 0.003, RATE_FIXED},
+                                    {"muon", 0.05, RATE_FIXED},
+                                    {"normuon", 0.05, RATE_FIXED},
+                                    {"polargrad", 6, RATE_PER_CURVATURE_AND_RANK},
+                                    {"rownorm", 0.05, RATE_FIXED},
+                                    {"newton", 0.25, RATE_FIXED},
+                                    {.optimizer = NULL}};
+
 const ProblemDef problem_quadratic = {
     .name = "quadratic",
     .summary = "min over X of 1/2 ||A X B - C||^2",
     .sizes = {.rows = 1000, .cols = 250, .x_rows = 500, .x_cols = 100},
     .steps = 4000,
+    .rates = rates,
+    .curvature = curvature,
     .newton = true,
     .solves = true,
     .check = check,

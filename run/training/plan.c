@@ -341,11 +341,12 @@ void plan_print(FILE *out, const RunPlan *plan) {
     print_optimizers(out, config, plan->table);
     fprintf(out, "Training    %s steps of %s tokens", format_thousands(n, config->steps),
             format_thousands(tokens, G));
-    fprintf(out, ": %s tokens, %.3g a parameter\n", format_thousands(n, config->steps * G),
+    fprintf(out, ": %s tokens, %.3g per parameter\n", format_thousands(n, config->steps * G),
             (double)config->steps * (double)G / (double)plan->table->total);
     double flops = step_flops(config);
     fprintf(out,
-            "            a step: %d sequences of %d, in micro-batches of %d, %.4g FLOPs; the run: %.4g FLOPs\n",
+            "            per step: %d sequences of %d tokens, in micro-batches of %d, %.4g FLOPs; whole run: %.4g "
+            "FLOPs\n",
             config->batch_size, config->seq_len, config->micro_batch, flops, flops * (double)config->steps);
     if (config->diagnose)
         fprintf(out, "            diagnostics of the matrices every %s steps\n",

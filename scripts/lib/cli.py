@@ -5,6 +5,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -14,7 +15,21 @@ class UserError(Exception):
     """An error the user can fix; its text says what, where and what to do."""
 
 
+class HelpFormatter(argparse.HelpFormatter):
+    """Wraps the paragraphs of a description to the terminal; lines that begin with a space stay as they are."""
+
+    def _fill_text(self, text, width, indent):
+        filled = []
+        for paragraph in text.strip().split("\n\n"):
+            verbatim = any(line.startswith(" ") for line in paragraph.splitlines())
+            filled.append(paragraph if verbatim else textwrap.fill(paragraph, width, break_on_hyphens=False))
+        return "\n\n".join(filled)
+
+
 class Parser(argparse.ArgumentParser):
+    def __init__(self, **options):
+        super().__init__(formatter_class=HelpFormatter, **options)
+
     def error(self, message):
         raise UserError(f"{message}; see {self.prog} --help")
 
@@ -79,6 +94,13 @@ def print_rows(header, rows):
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     for row in [header, ["-" * w for w in widths], *rows]:
         print("  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:])]).rstrip())
+
+
+def answer_help(doc):
+    """Prints the documentation of a script without options, and ends it, if that is all it is asked for."""
+    if sys.argv[1:] in (["-h"], ["--help"]):
+        print(doc.strip())
+        sys.exit(0)
 
 
 def has_modules(*modules):

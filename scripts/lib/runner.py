@@ -239,9 +239,18 @@ class Results:
         write_file(self.file, json.dumps({**self.content, **more}, indent=1) + "\n")
 
 
+@dataclass
+class Plan:
+    """What ./train plans for some options."""
+
+    memory: int  # bytes needed
+    available: float  # bytes, or infinity if unknown
+    validates: bool  # it has validation data
+    rates: dict  # {"lr": text, "embed-lr": text, ...} of the groups that the model has
+
+
 def plan_of(program, options):
-    """((bytes needed, bytes available or infinity, has validation data), "") from ./train's plan for these options, or
-    (None, its one-line error)."""
+    """(Plan, "") for these options, or (None, the one-line error of ./train)."""
     try:
         done = subprocess.run([program, *options, "--dry-run", "--json"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               errors="replace", check=False)
@@ -251,7 +260,17 @@ def plan_of(program, options):
         return None, (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1].replace("error: ", "", 1)
     try:
         plan = json.loads(done.stdout)
-        need, available, val_tokens = plan["memory"]["total"], plan["memory"]["available"], plan["data"]["val_tokens"]
+        rates = {"" if g["group"] == "hidden" else f"{g['group']}-": g["options"]["lr"] for g in plan["groups"]}
+        return Plan(plan["memory"]["total"] + PROGRAM_BYTES, plan["memory"]["available"] or math.inf,
+                    plan["data"]["val_tokens"] > 0, {f"{prefix}lr": rate for prefix, rate in rates.items()}), ""
     except (ValueError, KeyError, TypeError):
         raise SearchError(f"{program} --dry-run --json printed no plan; is it this project's ./train?") from None
-    return (need + PROGRAM_BYTES, available or math.inf, val_tokens > 0), ""
+
+
+def fixed_rates_note(optimizer, plans):
+    """A note if, of all learning rates, the plans differ only in that of the hidden matrices; else None."""
+    varied = {name for name in plans[0].rates if len({plan.rates.get(name) for plan in plans}) > 1}
+    if varied != {"lr"} or len(plans[0].rates) == 1:
+        return None
+    fixed = ", ".join(f"{name} {rate}" for name, rate in plans[0].rates.items() if name != "lr")
+    return f"{optimizer}: lr is the rate of the hidden matrices only; every run has {fixed}"

@@ -50,6 +50,7 @@ refused() {
 
 plan_of_gpt2() {
     expect 0 --config configs/gpt2_124m.conf --dry-run && has "$tmp/out" "124,439,808 parameters" &&
+        has "$tmp/out" "tokens, 82.4 per parameter" && has "$tmp/out" "per step: 512 sequences of 1024 tokens, in micro" &&
         has "$tmp/out" "84,934,656" && has "$tmp/out" "524,288 tokens" && has "$tmp/out" "19,560 steps" &&
         expect 0 --config configs/gpt2_124m.conf --dry-run --optimizer normuon && has "$tmp/out" "normuon, 84,934,656" &&
         has "$tmp/out" "ignored: normuon"
@@ -74,6 +75,8 @@ help_texts() {
 
 errors_create_nothing() {
     refused "did you mean 'steps'" --stesp 5 &&
+        refused "unknown command 'frob'; the commands are tokenize, sample, eval, export, polar, problem;" frob &&
+        refused "unknown command 'tokenise' (did you mean 'tokenize'?)" tokenise --help &&
         refused "--out" --train-data x &&
         refused "which has 257 tokens" --dry-run --vocab bytes --vocab-size 100 &&
         refused "none, bytes" --dry-run --vocab letters --vocab-size 500 &&
@@ -242,7 +245,7 @@ several_configs() { # later files go before earlier ones, the command line befor
     printf 'steps = 3\nlr = 0.5\nbatch-size = 2\n' >"$tmp/a.conf"
     printf 'lr = 0.25\nbatch-size = 5\n' >"$tmp/b.conf"
     expect 0 --config "$tmp/a.conf" --config "$tmp/b.conf" --lr 0.125 --dry-run && has "$tmp/out" "lr 0.125," &&
-        has "$tmp/out" "3 steps" && has "$tmp/out" "a step: 5 sequences" || return 1
+        has "$tmp/out" "3 steps" && has "$tmp/out" "per step: 5 sequences" || return 1
     printf 'lr = 1\nlr = 2\n' >"$tmp/twice.conf"
     refused "was set before" --config "$tmp/twice.conf" --dry-run
 }

@@ -127,6 +127,14 @@ def test_other_options_are_other_series(folder):
     assert [s["label"] for s in report["series"]] == ["low", "high"]
 
 
+def test_rates_of_other_groups_are_named(folder):
+    one = make_run(folder / "a", optimizer="adamw", **{"embed-lr": 0.01, "vector-lr": 0.01})
+    other = make_run(folder / "b", optimizer="muon", **{"embed-lr": 0.0003, "vector-lr": 0.01})
+    words = "lr (hidden) is the rate of the hidden matrices only; others: muon embed-lr 0.0003, vector-lr 0.01.\n"
+    assert words in compared(one, other)[1], compared(one, other)[1]
+    assert "lr (hidden) is" not in compared(one)[1]
+
+
 def test_target_crossing(_):
     step, loss = np.array([0.0, 10, 20, 30]), np.array([5.0, 4, 4.5, 3])
     assert compare.step_to_target(step, loss, 4.25) == 7.5  # the first time counts

@@ -81,7 +81,7 @@ def check_as_cpu(folder, optimizer, *options, solves=False):
 
 
 def optimizers_agree_with_cpu(folder):
-    out, _ = tiny.run("train", "--help", "optimizers")
+    out, _ = tiny.run("--help", "optimizers")
     names = re.findall(r"^  ([a-z]\w*) ", out, re.M)
     assert "adamw" in names and "polargrad" in names, names
     for name in names:

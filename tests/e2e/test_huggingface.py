@@ -82,12 +82,16 @@ def their_logits(model, tokens=None):
         return model.eval()(torch.tensor([tokens or TOKENS])).logits[0].to(torch.float64).numpy()
 
 
-def check_logits(ours, model, what):
-    theirs = their_logits(model)
-    c = model.config
+def distance(ours, theirs, c):
+    """How far two models' logits are apart, relatively, and how far they may be."""
     longest = max(c.hidden_size, getattr(c, "intermediate_size", None) or getattr(c, "n_inner", None) or 4 * c.hidden_size)
     tolerance = 2 * 7 * (c.num_hidden_layers + 1) * math.sqrt(longest) * 2**-24
-    off = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+    return np.linalg.norm(ours - theirs) / np.linalg.norm(theirs), tolerance
+
+
+def check_logits(ours, model, what):
+    theirs = their_logits(model)
+    off, tolerance = distance(ours, theirs, model.config)
     assert off <= tolerance, f"{what}: off by {off:.2e}, allowed are {tolerance:.2e}"
     # What stands far back must be seen by the last position, or a fault in attention would not be.
     changed = their_logits(model, [(TOKENS[0] + 1) % VOCAB, *TOKENS[1:]])
@@ -98,6 +102,18 @@ def check_logits(ours, model, what):
 def need_transformers():
     if torch is None:
         need_peers("transformers", "torch")
+
+
+def run_with_transformers(functions):
+    """Runs the tests by the Python that has transformers, if there is one."""
+    if torch is None:
+        try:
+            need_peers("transformers", "torch", "numpy")
+            os.execv(PEER_PYTHON, [str(PEER_PYTHON), *sys.argv])
+        except Skip:
+            pass  # each test says it again
+    torch is None or transformers.logging.set_verbosity_error()
+    run_tests(functions)
 
 
 def tensors_of(path):
@@ -473,11 +489,4 @@ def test_directories_are_evaluated_and_sampled(folder):
 
 
 if __name__ == "__main__":
-    if torch is None:
-        try:
-            need_peers("transformers", "torch", "numpy")
-            os.execv(PEER_PYTHON, [str(PEER_PYTHON), *sys.argv])
-        except Skip:
-            pass  # each test says it again
-    torch is None or transformers.logging.set_verbosity_error()
-    run_tests(globals())
+    run_with_transformers(globals())

@@ -146,6 +146,41 @@ def test_methods_converge(tmp):
     assert records(tmp / "altgd")[-1]["relative_error"] < 1e-6
 
 
+# What is left of the loss after DEFAULT_STEPS steps, at most: the plateau of updates of fixed size, or of batches.
+DEFAULT_STEPS, LEFT = 600, {"quadratic": 0.01, "logistic": 0.3, "completion": 0.01}
+SMALL = {"quadratic": QUADRATIC, "completion": ["completion", "--rows", 60, "--cols", 30, "--rank", 3, "--mask", 0.6],
+         "logistic": ["logistic", "--rows", 400, "--cols", 30, "--x-rows", 20, "--x-cols", 8, "--batch", 50]}
+
+
+def test_every_optimizer_converges_by_default(tmp):
+    listed = subprocess.run([TRAIN, "--help", "optimizers"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    optimizers = re.findall(r"^  (\w+) ", listed, re.M)
+    assert len(optimizers) >= 8 and "polargrad" in optimizers, listed
+    table = dict(re.findall(r"^  (\w+) +([-\d.e]+ +[-\d.e]+ +[-\d.e]+)$", train("--help").stdout, re.M))
+    for problem in SMALL:
+        for optimizer in [*optimizers, *{"quadratic": ["newton"], "completion": ["altgd"]}.get(problem, [])]:
+            out = tmp / f"{problem}_{optimizer}"
+            train(*SMALL[problem], "--optimizer", optimizer, "--steps", DEFAULT_STEPS, "--diagnose", 0, "--out", out)
+            first, *_, last = (r["loss"] for r in records(out))
+            assert last <= LEFT[problem] * first, f"{problem} {optimizer}: {last:.3g} of {first:.3g} are left"
+            config = read_config(out / "config.conf")
+            assert config["weight-decay"] == "0", (problem, optimizer, config)
+            plan = train(problem, "--optimizer", optimizer, "--dry-run").stdout
+            help_rate = float(table[optimizer].split()[["quadratic", "logistic", "completion"].index(problem)])
+            assert f"lr {help_rate:g}," in plan, (problem, optimizer, help_rate, plan)
+
+
+def test_a_rate_belongs_to_the_size_of_the_updates(tmp):
+    out = ["--out", tmp / "x"]
+    refused("quadratic has no default learning rate for muon with scale nuclear (only with scale shape): give one with --lr",
+            *QUADRATIC, "--optimizer", "muon", "--scale", "nuclear", *out)
+    refused("for normuon with scale shape", *QUADRATIC, "--optimizer", "normuon", "--form", "official", *out)
+    refused("for polargrad with nuclear-power 0.5", *QUADRATIC, "--optimizer", "polargrad", "--nuclear-power", 0.5, *out)
+    train(*QUADRATIC, "--optimizer", "muon", "--scale", "nuclear", "--lr", 1e-5, "--weight-decay", 0.25, "--steps", 1, *out)
+    config = read_config(tmp / "x/config.conf")
+    assert config["lr"] == "1e-05" and config["weight-decay"] == "0.25", config
+
+
 def test_a_run_is_reproduced(tmp):
     train(*COMPLETION, "--optimizer", "muon", "--steps", 20, "--decay-every", 7, "--out", tmp / "a")
     train("--config", tmp / "a/config.conf", "--out", tmp / "b")

@@ -92,6 +92,16 @@ def test_grid_of_two_optimizers(folder):
     assert "All settings" in page and page.count("<img") == 3 and "optimistic" in page
 
 
+def test_a_sweep_of_lr_says_which_rates_stay(folder):
+    done = run_sweep(folder, "--optimizer", "adamw,muon", "--grid", "lr=0.004,0.01", steps=2)
+    note = "muon: lr is the rate of the hidden matrices only; every run has embed-lr 0.0003, vector-lr 0.0003"
+    assert done.stdout.count(note) == 2 and "adamw: lr is" not in done.stdout, done.stdout  # before the runs and in the report
+    assert done.stdout.index(note) < done.stdout.index("[1 of 4]")
+    assert note in json.loads((folder / "out/report/report.json").read_text())["notes"]
+    # adamw's rates are one rate
+    assert "lr (hidden) is the rate of the hidden matrices only; others: muon embed-lr 0.0003, vector-lr 0.0003." in done.stdout
+
+
 def test_nothing_is_repeated_and_more_can_be_added(folder):
     arguments = ["--optimizer", "muon", "--jobs", "1"]
     run_sweep(folder, *arguments, "--grid", "lr=0.01,1e-2,0.02")  # two values, one of them written twice

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from harness import ROOT, run_tests
+from tiny_runs import ENVIRONMENT, TRAIN, make_data
 
 import tune
 
@@ -93,6 +94,23 @@ def test_two_axes(folder):
     done, _ = search(folder, "--lr", "0.008", "--embed-lr", "0.008")
     assert done.returncode == 0, done.stderr
     assert best_of(folder)["point"] == {"lr": 0.016, "embed-lr": 0.004}
+
+
+def test_a_search_of_lr_says_which_rates_stay(folder):
+    options = [word for word in make_data(str(folder)) if word != "--quiet"]
+    for name in ("--steps", "--seed"):
+        if name in options:
+            del options[options.index(name):options.index(name) + 2]
+    (folder / "none.conf").write_text("")
+    for more, said in (([], True), (["--embed-lr", "0.001"], False), (["--choice", "vector-lr=0.001,0.002"], False)):
+        tuned = [sys.executable, str(ROOT / "scripts/tune.py"), "--config", str(folder / "none.conf"), "--optimizer", "muon", "--lr",
+                 "0.01,0.02", *more, "--steps", "1", "--out", str(folder / f"real{len(more)}{said}"), "--train", TRAIN, "--", *options]
+        process = subprocess.Popen(tuned, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+        first = process.stdout.readline()
+        process.terminate()
+        process.communicate()
+        note = "note: muon: lr is the rate of the hidden matrices only; every run has embed-lr 0.0003, vector-lr 0.0003\n"
+        assert (first == note) == said, first
 
 
 def test_a_choice_is_an_axis_that_does_not_grow(folder):

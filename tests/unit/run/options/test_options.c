@@ -198,6 +198,30 @@ static void test_file(void **state) {
     assert_non_null(strstr(c.note, "adamw"));
 }
 
+// A rate given for the hidden matrices alone is said to concern only these, unless the other groups follow it, have a rate
+// of their own, or have no parameters.
+static void test_note_on_other_rates(void **state) {
+    (void)state;
+    static RunConfig c;
+    static const struct {
+        const char *words, *note;
+    } cases[] = {
+        {"--optimizer muon --lr 0.01", "--lr is the rate of the hidden matrices only; the others have defaults: "
+                                       "--embed-lr 0.0003, --vector-lr 0.0003"},
+        {"--optimizer muon --lr 0.01 --no-tied-head --biases no --no-norm-gain --norm rmsnorm --head-optimizer sgd",
+         "--lr is the rate of the hidden matrices only; the others have defaults: --embed-lr 0.0003, --head-lr "
+         "0.1"},
+        {"--optimizer muon --lr 0.01 --embed-lr 0.02", ""},
+        {"--optimizer muon --lr 0.01 --embed-optimizer muon", ""},
+        {"--optimizer muon", ""},
+        {"--lr 0.01", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        load_ok(&c, cases[i].words);
+        assert_string_equal(c.note, cases[i].note);
+    }
+}
+
 static void test_file_refused(void **state) {
     (void)state;
     static const struct {
@@ -313,6 +337,7 @@ int main(void) {
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_groups),
         cmocka_unit_test(test_file),
+        cmocka_unit_test(test_note_on_other_rates),
         cmocka_unit_test(test_file_refused),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_every_option_prints_and_reads),

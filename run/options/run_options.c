@@ -58,6 +58,18 @@ static const OptionSpec specs[] = {
             "Master weights, gradients and accumulation are always f32"),
     OPTION_INT("threads", threads, "0", 0, INT_MAX, RESUMABLE,
                .help = "CPU threads; 0: all cores available to the process"),
+    OPTION_INT(
+        "ranks", ranks, "0", 0, 4096, RESUMABLE,
+        .help = "processes that share the work: started on this host, or by torchrun, mpirun, mpiexec or srun; 0: "
+                "those that a launcher has started, else 1"),
+    OPTION_INT("sum-parts", sum_parts, "0", 0, 65536,
+               .help = "parts of a step whose gradients are summed in a fixed order, so that any number of ranks "
+                       "up to it gives the "
+                       "same bits; a divisor of the number of micro-batches; 0: as many as ranks"),
+    OPTION_TEXT("rendezvous", rendezvous, "", .value = "HOST:PORT", PROCESS,
+                .help = "where rank 0 listens, for ranks on several hosts; default: what the launcher says"),
+    OPTION_NUMBER("rendezvous-timeout", rendezvous_timeout, "120", 1, OPTION_NUMBER_MAX, PROCESS,
+                  .help = "seconds to wait until all ranks have come"),
     OPTION_NUMBER("max-time", max_time, "0", 0, OPTION_NUMBER_MAX, RESUMABLE,
                   .help =
                       "stop with a checkpoint and status 75 after this many seconds of this process; 0: no limit"),

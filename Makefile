@@ -35,7 +35,7 @@ CUDA := $(if $(NVCC),$(shell $(CC) -x c -E $(CUDA_INCLUDES:%=-isystem %) $(CUDA_
 $(if $(and $(NVCC),$(filter no,$(CUDA))),$(info make: building without CUDA: found $(NVCC), but not all of $(CUDA_NEEDS); set CUDA_INCLUDES=DIR))
 endif
 
-FOLDERS := base data device model optim run
+FOLDERS := base data device model optim dist run
 CPU_OPS_bf16 := $(wildcard model/cpu/*.c optim/cpu/*.c)
 CPU_OPS_f32  := device/cpu/gemm_kernel.c device/cpu/peak_kernel.c $(CPU_OPS_bf16) $(wildcard run/problems/cpu/*.c)
 CPU_OPS_f64  := $(CPU_OPS_f32)

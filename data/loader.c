@@ -152,17 +152,34 @@ static bool fill_aligned(Batch *batch, Loader *loader, Error *err) {
     return true;
 }
 
+// Passes over the rows of n micro-batches that are not returned.
+static bool skip_aligned(Loader *loader, int n, Error *err) {
+    const LoaderConfig *c = &loader->config;
+    for (int64_t r = 0; r < (int64_t)n * c->micro_batch; r++) {
+        const uint32_t *row;
+        if (!find_row(&row, &loader->position, loader->tokens, loader->set, c, err)) return false;
+        loader->position = (loader->position + c->seq_len) % loader->set->total_tokens;
+    }
+    return true;
+}
+
+// Fills the next micro-batch of this loader's part of the step.
 static bool fill_next(Loader *loader, Batch *batch, Error *err) {
     const LoaderConfig *c = &loader->config;
+    int all = c->batch_size / c->micro_batch, n = c->n_micro ? c->n_micro : all;
+    bool last = loader->micro + 1 == n;
     int64_t index;
-    if (c->align) return fill_aligned(batch, loader, err);
-    if (!loader_batch_index(&index, loader->set, c, loader->step, err)) return false;
-    index += (int64_t)loader->micro * c->micro_batch * c->seq_len;
-    if (!fill(batch, loader->tokens, loader->scratch, loader->set, index, c->vocab_size, err)) return false;
-    if (++loader->micro == c->batch_size / c->micro_batch) {
-        loader->micro = 0;
-        loader->step++;
+    if (c->align) {
+        if (loader->micro == 0 && !skip_aligned(loader, c->first_micro, err)) return false;
+        if (!fill_aligned(batch, loader, err)) return false;
+        if (last && !skip_aligned(loader, all - c->first_micro - n, err)) return false;
+    } else {
+        if (!loader_batch_index(&index, loader->set, c, loader->step, err)) return false;
+        index += (int64_t)(c->first_micro + loader->micro) * c->micro_batch * c->seq_len;
+        if (!fill(batch, loader->tokens, loader->scratch, loader->set, index, c->vocab_size, err)) return false;
     }
+    loader->micro = last ? 0 : loader->micro + 1;
+    loader->step += last;
     return true;
 }
 
@@ -224,6 +241,7 @@ Loader *loader_create(const ShardSet *set, const LoaderConfig *config, void *mem
     ASSERT(c->micro_batch > 0 && c->batch_size > 0 && c->batch_size % c->micro_batch == 0);
     ASSERT(c->seq_len > 0 && c->vocab_size > 0 && step >= 0 && position >= 0);
     ASSERT(!c->align || c->tail == SHARD_TAIL_JOIN);
+    ASSERT(c->first_micro >= 0 && c->n_micro >= 0 && c->first_micro + c->n_micro <= c->batch_size / c->micro_batch);
     int64_t G = global_tokens(c);
     bool too_short = c->tail == SHARD_TAIL_DROP ? loader_batch_count(set, c) == 0 : set->total_tokens < G;
     if (too_short) {

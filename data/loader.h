@@ -24,6 +24,8 @@ typedef struct {
     ShardTail tail;
     bool align;         // align rows to documents
     int document_token; // with align: the token that begins every document
+    // The micro-batches of every step that are returned: `n_micro` from `first_micro` on; 0, 0: all.
+    int first_micro, n_micro;
 } LoaderConfig;
 
 typedef struct Loader Loader;
@@ -53,7 +55,8 @@ bool loader_next(Batch *batch, Loader *loader, Error *err);
 // Releases the oldest unreleased micro-batch for reuse.
 void loader_release(Loader *loader);
 
-// With align: the stream index of the end of the last row returned, from which a new loader continues; otherwise 0.
+// With align: the stream index from which a new loader continues after the last micro-batch of a step was returned;
+// otherwise 0.
 int64_t loader_position(const Loader *loader);
 
 // Fills one (B, T) batch from the stream at `index`, synchronously: for validation.

@@ -3,7 +3,9 @@
 #include "run/checkpoint/directory.h"
 #include "run/hf/init_from.h"
 #include "base/output.h"
+#include "base/crc32c.h"
 #include "base/path.h"
+#include "run/cli/local_ranks.h"
 #include "run/training/run_dir.h"
 #include "base/signals.h"
 #include "run/training/trainer.h"
@@ -23,6 +25,8 @@ typedef struct {
     ParamTable table;
     MemoryPlan memory;
     Device *device;
+    Launch launch;
+    Comm *comm; // NULL until the ranks have met
     RunDir dir;
     Trainer trainer;
     FILE *log;
@@ -37,6 +41,27 @@ static const char *run_of(const Job *s) {
     return is_resume(s) ? s->config.resume : s->config.out;
 }
 
+// The number of ranks: of a launcher, else of --ranks or, on resume, of the run.
+static bool find_ranks(Job *s, bool asked, Error *err) {
+    RunConfig *c = &s->config;
+    if (!launch_detect(&s->launch, c->rendezvous, err)) return false;
+    if (s->launch.launcher && asked && c->ranks > 0 && c->ranks != s->launch.size)
+        return error_set(err, "--ranks %d, but %s has started %d; leave --ranks out", c->ranks, s->launch.launcher,
+                         s->launch.size);
+    if (s->launch.launcher || c->ranks == 0) c->ranks = s->launch.size;
+    return true;
+}
+
+// Starts the ranks if no launcher has, and lets them meet. All but rank 0 print nothing but errors.
+static bool meet_ranks(Job *s, Error *err) {
+    const RunConfig *c = &s->config;
+    if (s->launch.launcher == NULL && c->ranks > 1 && !local_ranks_start(&s->launch, c->ranks, err)) return false;
+    if (s->launch.rank > 0 && !freopen("/dev/null", "w", stdout))
+        return error_set(err, "cannot open /dev/null: %s", strerror(errno));
+    s->comm = comm_open(&s->launch, c->rendezvous_timeout, err);
+    return s->comm != NULL;
+}
+
 // Builds the configuration from arguments, files and the model of --init-from; opens the vocabulary.
 static bool configure(Job *s, int argc, const char *const *argv, Error *err) {
     RunConfig *c = &s->config;
@@ -44,6 +69,7 @@ static bool configure(Job *s, int argc, const char *const *argv, Error *err) {
     bool ok = config_read(&sources, argc - 1, argv + 1, err);
     bool resume = settings_find(&sources.arguments, "resume") != NULL;
     ok = ok && (resume || init_from_options(&sources, err)) && config_build(c, &sources, err) &&
+         find_ranks(s, settings_find(&sources.arguments, "ranks") != NULL, err) &&
          plan_open_vocab(&s->data, c, err) && config_resolve(c, s->data.vocab, err) &&
          (!resume || config_check_resume(c, &sources, err));
     config_sources_free(&sources);
@@ -111,14 +137,46 @@ static bool create_dir(Job *s, Error *err) {
     return ok;
 }
 
-// Everything that can fail for lack of memory or data comes before the directory is created.
-static bool begin_new(Job *s, int argc, const char *const *argv, Error *err) {
+static bool is_leader(const Job *s) {
+    return s->launch.rank == 0;
+}
+
+// What all ranks must have in common: the program, the options and the data.
+static bool check_same(Job *s, Error *err) {
+    char *options = NULL;
+    size_t size;
+    FILE *out = open_memstream(&options, &size);
+    ASSERT(out);
+    config_print(out, &s->config);
+    fclose(out);
+    struct {
+        char commit[64];
+        uint32_t options;
+        int64_t train_tokens, val_tokens;
+        uint32_t first_shard;
+    } same;
+    memset(&same, 0, sizeof same);
+    snprintf(same.commit, sizeof same.commit, "%s", provenance_commit());
+    same.options = crc32c(0, options, size);
+    same.train_tokens = s->data.train.total_tokens, same.val_tokens = s->data.val.total_tokens;
+    free(options);
+    return comm_same(s->comm, "the program, an option or the data", &same, sizeof same, err);
+}
+
+// Allocates everything and checks what can be checked, on this rank.
+static bool prepare_new(Job *s, Error *err) {
     Trainer *t = &s->trainer;
-    if (!run_dir_check_new(s->config.out, s->config.overwrite, err)) return false;
-    if (!trainer_create(t, &s->config, &s->data, s->device, &s->table, err)) return false;
+    if (is_leader(s) && !run_dir_check_new(s->config.out, s->config.overwrite, err)) return false;
+    if (!trainer_create(t, &s->config, &s->data, s->device, &s->table, s->comm, err)) return false;
     if (s->config.init_from[0] && !init_from_weights(&t->model, t->stream, &s->config, err)) return false;
     if (!trainer_start_loader(t, err)) return false; // refuses datasets that are too short
-    if (!check_tokens(t, &s->data.train, err) || !check_tokens(t, &s->data.val, err)) return false;
+    return check_tokens(t, &s->data.train, err) && check_tokens(t, &s->data.val, err);
+}
+
+// Everything that can fail for lack of memory or data, on any rank, comes before the directory is created.
+static bool begin_new(Job *s, int argc, const char *const *argv, Error *err) {
+    if (!comm_all_ok(s->comm, prepare_new(s, err), err)) return false;
+    if (!is_leader(s)) return true;
     if (!create_dir(s, err)) return false;
     return provenance_write(&s->dir, s->device, &s->data, argc, argv, err) && open_log(s, err) &&
            open_records(s, s->dir.path, err);
@@ -144,12 +202,14 @@ static bool write_resume_record(Job *s, Error *err) {
 static bool begin_resumed(Job *s, int argc, const char *const *argv, char note[1024], Error *err) {
     Trainer *t = &s->trainer;
     const char *run = s->config.resume;
-    bool found;
-    if (!run_dir_lock(&s->dir, run, err)) return false;
-    checkpoint_clean(run);
-    if (!trainer_create(t, &s->config, &s->data, s->device, &s->table, err)) return false;
+    bool found, locked = !is_leader(s) || run_dir_lock(&s->dir, run, err);
+    if (locked && is_leader(s)) checkpoint_clean(run);
+    if (!comm_all_ok(s->comm, locked, err)) return false; // before the others read
+    if (!trainer_create(t, &s->config, &s->data, s->device, &s->table, s->comm, err)) return false;
     CheckpointParts parts = trainer_parts(t);
-    if (!checkpoint_load(&t->state, &found, note, run, &parts, err)) return false;
+    if (!checkpoint_load(&t->state, &found, note, run, &parts, err) ||
+        !comm_same(s->comm, "the newest checkpoint", &t->state.step, sizeof t->state.step, err))
+        return false;
     if (t->state.step > s->config.steps)
         return error_set(err,
                          "%s: its checkpoint is at step %" PRId64 ", but config.conf ends the run at step %" PRId64,
@@ -158,6 +218,7 @@ static bool begin_resumed(Job *s, int argc, const char *const *argv, char note[1
     else if (s->config.init_from[0] && !init_from_weights(&t->model, t->stream, &s->config, err))
         return error_prefix(err, "%s has no checkpoint yet and starts over", run);
     if (!trainer_start_loader(t, err)) return false;
+    if (!is_leader(s)) return true;
     char environment[PATH_BYTES];
     path_join(environment, run, "environment.json");
     if (access(environment, F_OK) != 0 && !provenance_write(&s->dir, s->device, &s->data, argc, argv, err))
@@ -178,7 +239,8 @@ static void print_end(Job *s, RunEnd end) {
                        t->state.step, t->state.elapsed_s, loss, run);
     else
         progress_print(&t->progress, true, "stopped by %s after step %" PRId64 "; continue with --resume %s",
-                       end == RUN_TIME ? "--max-time" : signals_name(signals_received()), t->state.step, run);
+                       end == RUN_TIME ? "--max-time" : signals_name(t->stop > 0 ? t->stop : signals_received()),
+                       t->state.step, run);
 }
 
 static bool train(int *status, Job *s, int argc, const char *const *argv, Error *err) {
@@ -211,7 +273,7 @@ static bool train(int *status, Job *s, int argc, const char *const *argv, Error 
     ok = trainer_run(&end, t, err);
     progress_end(&t->progress);
     if (!ok) {
-        fprintf(s->log, "error: %s\n", err->text);
+        if (s->log) fprintf(s->log, "error: %s\n", err->text);
         return false;
     }
     print_end(s, end);
@@ -233,12 +295,17 @@ static bool check_arguments(const RunConfig *c, Error *err) {
 static bool run_job(int *status, Job *s, int argc, const char *const *argv, Error *err) {
     RunConfig *c = &s->config;
     if (!configure(s, argc, argv, err) || !check_arguments(c, err)) return false;
-    if (!device_open(&s->device, c->device, c->threads, err) || !make_plan(s, err)) return false;
+    if (!c->dry_run && !meet_ranks(s, err)) return false;
+    int threads = c->threads ? c->threads : local_ranks_threads(&s->launch);
+    if (!comm_all_ok(s->comm, device_open(&s->device, c->device, threads, err) && make_plan(s, err), err))
+        return false;
+    if (!c->dry_run && !check_same(s, err)) return false;
     if (!c->quiet || c->dry_run) fputs(s->plan, stdout);
-    if (c->dry_run) return output_flush(err) && plan_check(c, &s->data, &s->memory, err);
+    if (c->dry_run) return output_flush(err) && plan_check(c, &s->data, &s->memory, 1, err);
     fputs(c->quiet ? "" : "\n", stdout);
     fflush(stdout);
-    return plan_check(c, &s->data, &s->memory, err) && train(status, s, argc, argv, err);
+    return comm_all_ok(s->comm, plan_check(c, &s->data, &s->memory, s->launch.local_size, err), err) &&
+           train(status, s, argc, argv, err);
 }
 
 bool command_train(int *status, int argc, const char *const *argv, Error *err) {
@@ -248,10 +315,12 @@ bool command_train(int *status, int argc, const char *const *argv, Error *err) {
     s->trainer.metrics.fd = -1;
     *status = 0;
     bool ok = run_job(status, s, argc, argv, err);
+    if (!ok) comm_fail(s->comm, err->text); // on other ranks than 0 it does not return
     trainer_free(&s->trainer);
     signals_set_log(-1);
     if (s->log) fclose(s->log);
     run_dir_unlock(&s->dir);
+    if (ok) comm_close(s->comm);
     datasets_close(&s->data);
     param_table_free(&s->table);
     if (s->device) device_close(s->device);

@@ -96,6 +96,23 @@ static bool derive_model(RunConfig *config, const Vocab *vocab, Error *err) {
     return model_config_check(m, err);
 }
 
+// The parts whose gradients are summed in a fixed order: as many as ranks, if these divide the micro-batches of a step.
+static bool derive_parts(RunConfig *config, int ranks, Error *err) {
+    int K = config->batch_size / config->micro_batch;
+    if (config->sum_parts == 0) config->sum_parts = K % ranks == 0 ? ranks : K;
+    if (K % config->sum_parts != 0)
+        return error_set(
+            err,
+            "--sum-parts %d does not divide the %d micro-batches of a step (--batch-size %d, --micro-batch %d)",
+            config->sum_parts, K, config->batch_size, config->micro_batch);
+    if (ranks > config->sum_parts)
+        return error_set(err,
+                         "%d ranks are more than the %d parts of a step (--sum-parts; it has %d micro-batches): "
+                         "take fewer ranks%s",
+                         ranks, config->sum_parts, K, config->resume[0] ? "" : ", or a smaller --micro-batch");
+    return true;
+}
+
 static bool derive_batch(RunConfig *config, Error *err) {
     if (config_step_tokens(config) > (int64_t)1 << 40)
         return error_set(err, "--batch-size %d times --seq-len %d is too large for a step", config->batch_size,
@@ -103,18 +120,21 @@ static bool derive_batch(RunConfig *config, Error *err) {
     if (config->steps > INT64_MAX / config_step_tokens(config))
         return error_set(err, "--steps %" PRId64 " of %" PRId64 " tokens each are too many", config->steps,
                          config_step_tokens(config));
+    int ranks = config->ranks > 1 ? config->ranks : 1, parts = config->sum_parts ? config->sum_parts : ranks;
     if (config->micro_batch == 0) {
         int b = 1, tokens = (int64_t)config->model.d_ff * SMALL_TOKENS <= CACHE_ELEMENTS ? SMALL_TOKENS
                                                                                          : MICRO_BATCH_TOKENS;
         for (int d = 1; d <= config->batch_size && (int64_t)d * config->seq_len <= tokens; d++)
-            if (config->batch_size % d == 0) b = d;
+            if (config->batch_size % d == 0 &&
+                (config->batch_size % parts != 0 || config->batch_size / d % parts == 0))
+                b = d;
         config->micro_batch = b;
         config->micro_batch_open = true;
     }
     if (config->batch_size % config->micro_batch != 0)
         return error_set(err, "--micro-batch %d does not divide --batch-size %d", config->micro_batch,
                          config->batch_size);
-    return true;
+    return derive_parts(config, ranks, err);
 }
 
 // Paths and patterns are stored absolute, so that a run can be resumed from any directory. Data options may have

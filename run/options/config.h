@@ -21,6 +21,9 @@ typedef struct {
     char device[OPTION_TEXT_MAX];
     int dtype; // DtypeChoice
     int threads;
+    int ranks, sum_parts;             // processes; parts of a step (dist/parts.h)
+    char rendezvous[OPTION_TEXT_MAX]; // HOST:PORT of rank 0; empty: what the launcher says
+    double rendezvous_timeout;
     double max_time; // seconds; 0: no limit
 
     // Training

@@ -58,6 +58,18 @@ static const OptionSpec specs[] = {
     OPTION_NUMBER("max-time", max_time, "0", 0, OPTION_NUMBER_MAX, RESUMABLE,
                   .help =
                       "stop with a checkpoint and status 75 after this many seconds of this process; 0: no limit"),
+    OPTION_INT(
+        "ranks", ranks, "0", 0, 4096, .section = "Ranks", RESUMABLE,
+        .help =
+            "processes that share the run on CPUs; they are started on this host, unless torchrun, mpirun, mpiexec "
+            "or srun has started them; each has its share of the cores; 0: as many as started, or 1"),
+    OPTION_INT("sum-parts", sum_parts, "0", 0, 65536,
+               .help = "parts of a step whose gradients are summed in a fixed order: any number of ranks up to it "
+                       "gives the same bits; divides the micro-batches of a step; 0: as many as ranks"),
+    OPTION_TEXT("rendezvous", rendezvous, "", .value = "HOST:PORT", PROCESS,
+                .help = "where rank 0 listens, for ranks on several hosts; default: as the launcher says"),
+    OPTION_NUMBER("rendezvous-timeout", rendezvous_timeout, "120", 1, OPTION_NUMBER_MAX, PROCESS,
+                  .help = "seconds to wait until all ranks have come"),
 
     OPTION_TEXT("train-data", train_data, "", .section = "Data", .value = "FILES", RESUMABLE,
                 .help = "token shards: a file or quoted patterns with commas between, 'DIR/x_train_*.bin'"),

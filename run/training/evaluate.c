@@ -41,9 +41,8 @@ typedef struct {
     int64_t n;
 } Sums;
 
-static void add_sequence(Sums *sums, const double *losses, int length) {
-    double s = 0, l = length;
-    for (int t = 0; t < length; t++) s += losses[t];
+static void add_sequence(Sums *sums, double loss, int length) {
+    double s = loss, l = length;
     sums->s += s, sums->l += l;
     sums->ss += s * s, sums->sl += s * l, sums->ll += l * l;
     sums->n++;
@@ -61,35 +60,48 @@ static double standard_error(const Sums *sums) {
 bool evaluate_loss(ValidationResult *result, bool *complete, const Forward *f, const Validation *v, Meter *meter,
                    Error *err) {
     const int T = v->seq_len;
+    const int64_t sequences_all = (v->tokens + T - 1) / T;
     Sums sums = {0};
     bool ok = true;
     double *losses = malloc((size_t)v->batch * (size_t)T * sizeof *losses);
-    ASSERT(losses);
+    double *sequence_losses = calloc((size_t)sequences_all, sizeof *sequence_losses); // sums of the losses of each
+    ASSERT(losses && sequence_losses);
     *complete = true;
     *result = (ValidationResult){0};
-    for (int64_t at = 0; at < v->tokens && ok && *complete;) {
+    int64_t turn = 0; // batches are dealt to the ranks in turn
+    for (int64_t at = 0; at < v->tokens && ok && *complete; turn++) {
         // Full sequences first, then a shorter one for the rest.
         int64_t left = v->tokens - at, sequences = left / T;
         int B = sequences > v->batch ? v->batch
                 : sequences > 0      ? (int)sequences
                                      : 1,
             length = sequences > 0 ? T : (int)left;
+        at += (int64_t)B * length;
+        if (turn % comm_size(f->comm) != comm_rank(f->comm)) continue;
         Batch host;
         batch_layout(&host, f->host, B, length);
-        ok = loader_read_at(&host, v->set, at, f->model->config.vocab_size, err);
+        int64_t begin = at - (int64_t)B * length;
+        ok = loader_read_at(&host, v->set, begin, f->model->config.vocab_size, err);
         if (!ok) break;
         for (int i = 0; i < B * length; i++) result->bytes += vocab_token_bytes(v->vocab, host.targets[i]);
         forward_losses(losses, f, &host);
-        for (int b = 0; b < B; b++) add_sequence(&sums, losses + (int64_t)b * length, length);
-        at += (int64_t)B * length;
+        for (int b = 0; b < B; b++)
+            for (int t = 0; t < length; t++) sequence_losses[begin / T + b] += losses[(int64_t)b * length + t];
         if (meter) meter_show(meter, (double)at / (double)v->tokens);
-        if (signals_received()) *complete = at >= v->tokens;
+        // Several ranks would not stop at the same batch.
+        if (comm_size(f->comm) == 1 && signals_received()) *complete = at >= v->tokens;
     }
+    ok = comm_all_ok(f->comm, ok, err) && comm_add(f->comm, sequence_losses, sequences_all, err);
+    double bytes = (double)result->bytes;
+    ok = ok && comm_add(f->comm, &bytes, 1, err);
+    result->bytes = (int64_t)bytes;
+    for (int64_t i = 0; i < sequences_all && ok && *complete; i++)
+        add_sequence(&sums, sequence_losses[i], (int)(i < v->tokens / T ? T : v->tokens % T));
     if (ok && *complete) {
         result->loss = sums.s / sums.l;
         result->standard_error = standard_error(&sums);
         result->bits_per_byte = result->bytes ? sums.s / LN2 / (double)result->bytes : NAN;
     }
-    free(losses);
+    free(losses), free(sequence_losses);
     return ok;
 }

@@ -3,6 +3,7 @@
 #define POLAR_RUN_TRAINING_EVALUATE_H
 
 #include "data/shard.h"
+#include "device/comm/comm.h"
 #include "data/tokenizer/vocab.h"
 #include "model/model.h"
 #include "base/progress.h"
@@ -12,6 +13,7 @@ typedef struct {
     Model *model;
     Stream *stream;
     void *host, *memory;
+    Comm *comm; // ranks that share an evaluation: the same digits for any number; NULL: this one alone
 } Forward;
 
 // Errors: out of memory.

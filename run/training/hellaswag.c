@@ -81,21 +81,24 @@ static bool score_all(double *scores, const Forward *f, const Hellaswag *set, Me
     double *losses = malloc((size_t)positions * sizeof *losses);
     ASSERT(losses);
     for (int i = 0; i < n; i++) all += rows[i].length;
-    while (at < n && !signals_received()) {
+    // Batches are dealt to the ranks in turn; several ranks would not stop at the same one.
+    for (int turn = 0; at < n && (comm_size(f->comm) > 1 || !signals_received()); turn++) {
         int64_t B = positions / rows[at].length;
         if (B > n - at) B = n - at;
-        score_rows(scores, losses, f, set, rows + at, (int)B);
+        if (turn % comm_size(f->comm) == comm_rank(f->comm)) score_rows(scores, losses, f, set, rows + at, (int)B);
         for (int i = 0; i < B; i++) done += rows[at + i].length;
         at += (int)B;
         if (meter) meter_show(meter, (double)done / (double)all);
     }
+    Error err; // a rank is gone, and this one is about to be ended
+    bool ok = comm_add(f->comm, scores, n, &err);
     free(losses);
     free(rows);
-    return at == n;
+    return ok && at == n;
 }
 
 HellaswagResult hellaswag_evaluate(bool *complete, const Forward *f, const Hellaswag *set, Meter *meter) {
-    double *scores = malloc((size_t)set->n_examples * HELLASWAG_ENDINGS * sizeof *scores);
+    double *scores = calloc((size_t)set->n_examples * HELLASWAG_ENDINGS, sizeof *scores);
     ASSERT(scores);
     bool not_finite = false;
     int right = 0, right_norm = 0, n = set->n_examples;

@@ -31,7 +31,14 @@ static void begin_record(JsonWriter *w, const char *kind, const Trainer *t) {
 
 static bool end_record(JsonWriter *w, Trainer *t, Error *err) {
     json_end_object(w);
-    return metrics_write(&t->metrics, w, err);
+    if (trainer_is_leader(t)) return metrics_write(&t->metrics, w, err);
+    json_writer_free(w);
+    return true;
+}
+
+// The signal after which the run stops, 0: none. Several ranks stop after the same step: see Trainer.stop.
+static int stop_signal(const Trainer *t) {
+    return comm_size(t->comm) > 1 ? t->stop > 0 ? t->stop : 0 : signals_received();
 }
 
 static bool evaluate(bool *complete, Trainer *t, Error *err) {
@@ -72,6 +79,10 @@ static bool evaluate_hellaswag(bool *complete, Trainer *t, Error *err) {
     return end_record(&w, t, err);
 }
 
+static int never(void) {
+    return 0;
+}
+
 static bool sample(bool *complete, Trainer *t, Error *err) {
     const RunConfig *c = t->config;
     SampleConfig s = {.vocab = t->data->vocab,
@@ -81,7 +92,7 @@ static bool sample(bool *complete, Trainer *t, Error *err) {
                       .draw = {.temperature = 1, .top_p = 1},
                       .seed = (uint64_t)c->seed,
                       .index = (uint64_t)t->state.step << 32,
-                      .stop = signals_received};
+                      .stop = comm_size(t->comm) > 1 ? never : signals_received};
     char *text = NULL;
     size_t size;
     int64_t n_drawn;
@@ -89,7 +100,7 @@ static bool sample(bool *complete, Trainer *t, Error *err) {
     ASSERT(out);
     bool ok = sample_text(&n_drawn, out, &t->model, t->stream, &s, err);
     fclose(out);
-    *complete = !signals_received();
+    *complete = !s.stop();
     if (ok && *complete) {
         JsonWriter w = {0};
         begin_record(&w, "sample", t);
@@ -105,12 +116,12 @@ static bool sample(bool *complete, Trainer *t, Error *err) {
 static bool run_due_evaluations(Trainer *t, Error *err) {
     int64_t step = t->state.step;
     bool last = step == t->config->steps, complete = true;
-    if (t->state.reported || signals_received()) return true;
+    if (t->state.reported || stop_signal(t)) return true;
     if (t->data->val.n_shards && (step == 0 || last || is_due(step, t->config->eval_every)))
         if (!evaluate(&complete, t, err)) return false;
     if (complete && t->data->hellaswag.n_examples && step > 0 && (last || is_due(step, t->config->hellaswag_every)))
         if (!evaluate_hellaswag(&complete, t, err)) return false;
-    if (complete && step > 0 && is_due(step, t->config->sample_every))
+    if (complete && step > 0 && is_due(step, t->config->sample_every) && trainer_is_leader(t))
         if (!sample(&complete, t, err)) return false;
     t->state.reported = complete;
     return true;
@@ -128,8 +139,9 @@ static bool save_step(Trainer *t, Error *err) {
     return true;
 }
 
+// All weights and states are on all ranks: rank 0 writes them.
 static bool save(Trainer *t, Error *err) {
-    if (t->saved_step == t->state.step) return true;
+    if (t->saved_step == t->state.step || !trainer_is_leader(t)) return true;
     nvtx_push("checkpoint", t->state.step);
     bool ok = save_step(t, err);
     nvtx_pop();
@@ -241,10 +253,11 @@ static bool is_over(RunEnd *end, const Trainer *t) {
     // A process does at least one step, so that a run that is resumed repeatedly reaches its end.
     bool timed_out = c->max_time > 0 && t->state.step > t->progress.first_step &&
                      seconds_now() - t->progress.start >= c->max_time;
+    if (comm_size(t->comm) > 1) timed_out = t->stop == STOP_TIME;
     bool hit = c->target_loss > 0 && t->state.reported && t->state.val_loss <= c->target_loss;
     *end = t->state.step == c->steps && t->state.reported ? RUN_FINISHED
            : hit                                          ? RUN_TARGET
-           : signals_received()                           ? RUN_SIGNAL
+           : stop_signal(t)                               ? RUN_SIGNAL
                                                           : RUN_TIME;
     return *end != RUN_TIME || timed_out;
 }
@@ -269,5 +282,5 @@ bool trainer_run(RunEnd *end, Trainer *t, Error *err) {
     begin_record(&w, "end", t);
     json_string(&w, "reason", run_end_name(*end));
     json_double(&w, "elapsed_s", t->state.elapsed_s);
-    return end_record(&w, t, err) && metrics_sync(&t->metrics, err);
+    return end_record(&w, t, err) && (!trainer_is_leader(t) || metrics_sync(&t->metrics, err));
 }

@@ -1,5 +1,7 @@
 #include "run/training/plan.h"
 
+#include "dist/parts.h"
+
 #include "base/host_memory.h"
 #include "base/json.h"
 #include "data/loader.h"
@@ -45,11 +47,14 @@ MemoryPlan plan_memory(const RunConfig *config, const ParamTable *table, const D
     // Those of the loader, the current one on the device, and those of the evaluation on host and device.
     plan.batches = (LOADER_SLOTS + 3) * batch_bytes(config->micro_batch, config->seq_len);
     if (config->diagnose) plan.diagnostics = diagnose_memory(table);
+    int ranks = config->ranks > 1 ? config->ranks : 1;
+    if (ranks > 1 || config->sum_parts > 1)
+        plan.sums = part_sums_memory(config->sum_parts, ranks, 0, table->elements);
     int64_t for_passes = model_scratch(&config->model, device, type, &shape);
     int64_t for_update = optimizer_stream_scratch(device, table, config->groups, type);
     plan.workspace = device_gemm_workspace(device) + (for_passes > for_update ? for_passes : for_update);
     plan.total = plan.weights + plan.grads + plan.activations + plan.optimizer_state + plan.optimizer_scratch +
-                 plan.batches + plan.diagnostics + plan.workspace;
+                 plan.batches + plan.diagnostics + plan.sums + plan.workspace;
     plan.available = device_memory_available(device);
     if (!device_is_host(device) && config->checkpoint_every > 0) {
         plan.checkpoint_copy = table->elements * (int64_t)type_size(type_accumulate(type)) + plan.optimizer_state;
@@ -85,7 +90,8 @@ static void size_text(char text[32], int64_t bytes) {
     snprintf(text, 32, u ? "%.1f %s" : "%.0f %s", x, units[u]);
 }
 
-bool plan_check(const RunConfig *config, const Datasets *data, const MemoryPlan *memory, Error *err) {
+bool plan_check(const RunConfig *config, const Datasets *data, const MemoryPlan *memory, int local_ranks,
+                Error *err) {
     if (data->train.n_shards && config->shard_tail == SHARD_TAIL_DROP) {
         LoaderConfig loader = config_loader(config);
         int64_t n = loader_batch_count(&data->train, &loader);
@@ -96,15 +102,15 @@ bool plan_check(const RunConfig *config, const Datasets *data, const MemoryPlan 
                              "; add shards, train for fewer steps, or use --shard-tail join",
                              n, config->steps);
     }
-    if (memory->available && memory->total > memory->available) {
-        char need[32], have[32];
-        size_text(need, memory->total);
+    if (memory->available && memory->total > memory->available / local_ranks) {
+        char need[32], have[32], ranks[48] = "";
+        if (local_ranks > 1) snprintf(ranks, sizeof ranks, "the %d ranks on this host: ", local_ranks);
+        size_text(need, memory->total * local_ranks);
         size_text(have, memory->available);
         return error_set(err,
-                         "the run needs %s of memory, but only %s are available: reduce --micro-batch (now %d), "
-                         "--seq-len or the "
-                         "model; --dry-run shows the breakdown",
-                         need, have, config->micro_batch);
+                         "%sthe run needs %s of memory, but only %s are available: reduce --micro-batch (now %d), "
+                         "--seq-len or the model; --dry-run shows the breakdown",
+                         ranks, need, have, config->micro_batch);
     }
     return true;
 }
@@ -250,7 +256,7 @@ typedef struct {
     bool optional; // not printed if it is 0
 } MemoryPart;
 
-enum { MEMORY_PARTS = 8 };
+enum { MEMORY_PARTS = 9 };
 
 static void memory_parts(MemoryPart parts[MEMORY_PARTS], const MemoryPlan *m) {
     const MemoryPart all[MEMORY_PARTS] = {{"weights", "weights", m->weights, false},
@@ -259,6 +265,7 @@ static void memory_parts(MemoryPart parts[MEMORY_PARTS], const MemoryPlan *m) {
                                           {"optimizer state", "optimizer_state", m->optimizer_state, false},
                                           {"optimizer scratch", "optimizer_scratch", m->optimizer_scratch, false},
                                           {"batches", "batches", m->batches, false},
+                                          {"sums", "sums over parts and ranks", m->sums, true},
                                           {"diagnostics", "diagnostics", m->diagnostics, true},
                                           {"workspace", "workspace", m->workspace, true}};
     memcpy(parts, all, sizeof all);
@@ -322,6 +329,15 @@ static double step_flops(const RunConfig *config) {
     return model_flops_per_token(&config->model, config->seq_len) * (double)config_step_tokens(config);
 }
 
+static void print_ranks(FILE *out, const RunConfig *config) {
+    if (config->ranks <= 1 && config->sum_parts == 1) return;
+    fprintf(out,
+            "Ranks       %d, every one with all weights; gradients are summed in %d parts: the same bits for any "
+            "number\n"
+            "            of ranks up to %d with as many threads each; memory below is of one rank\n",
+            config->ranks, config->sum_parts, config->sum_parts);
+}
+
 // On a CPU: how bf16 matrices are multiplied, or by how much that would be faster.
 static void print_bf16(FILE *out, const RunPlan *plan) {
     const Device *device = plan->device;
@@ -352,6 +368,7 @@ void plan_print(FILE *out, const RunPlan *plan) {
         fprintf(out, "            diagnostics of the matrices every %s steps\n",
                 format_thousands(n, config->diagnose));
     print_data(out, config, plan->data);
+    print_ranks(out, config);
     print_memory(out, plan->memory);
     if (config->note[0]) fprintf(out, "Note        %s\n", config->note);
     device_describe(device, sizeof device, plan->device);

@@ -13,7 +13,8 @@ bool plan_open_data(Datasets *data, const RunConfig *config, Error *err);
 
 // Memory by purpose, in bytes.
 typedef struct {
-    int64_t weights, grads, activations, optimizer_state, optimizer_scratch, batches, diagnostics;
+    int64_t weights, grads, activations, optimizer_state, optimizer_scratch, batches, diagnostics,
+        sums;          // sums: of gradients over parts and ranks
     int64_t workspace; // of the stream, for GEMMs and intermediate results between kernels
     int64_t total;     // of all these
     int64_t available; // 0: unknown
@@ -33,8 +34,9 @@ bool plan_copies_checkpoints(const MemoryPlan *plan);
 // the free memory for the libraries.
 void plan_choose_micro_batch(RunConfig *config, const ParamTable *table, const Device *device);
 
-// Refuses a run that needs more memory than is available, or more training data.
-bool plan_check(const RunConfig *config, const Datasets *data, const MemoryPlan *memory, Error *err);
+// Refuses a run that needs more memory than is available, or more training data; `local_ranks` processes share the host.
+bool plan_check(const RunConfig *config, const Datasets *data, const MemoryPlan *memory, int local_ranks,
+                Error *err);
 
 // Prints the options and the schedule of an optimizer.
 void plan_print_options(FILE *out, const ParamGroupOptions *options);

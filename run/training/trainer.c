@@ -1,6 +1,7 @@
 #include "run/training/trainer.h"
 
 #include "base/nvtx.h"
+#include "base/signals.h"
 #include "run/checkpoint/finite.h"
 #include "run/training/gemm_peak.h"
 
@@ -20,9 +21,24 @@ static bool create_batches(Trainer *t, Error *err) {
     return (memory && t->loader_memory) || error_set(err, "out of memory for batches of %d x %d tokens", B, T);
 }
 
+bool trainer_is_leader(const Trainer *t) {
+    return comm_rank(t->comm) == 0;
+}
+
+// The sums over parts; one part on one rank needs none.
+static bool create_sums(Trainer *t, Error *err) {
+    if (comm_size(t->comm) == 1 && t->config->sum_parts == 1) return true;
+    if (!device_is_host(t->device))
+        return error_set(err,
+                         "--ranks and --sum-parts above 1 need --device cpu: sums over GPUs are not there yet");
+    t->sums = part_sums_create(t->stream, t->comm, t->config->sum_parts, t->model.table.elements, err);
+    return t->sums != NULL;
+}
+
 bool trainer_create(Trainer *t, const RunConfig *config, const Datasets *data, Device *device,
-                    const ParamTable *table, Error *err) {
-    *t = (Trainer){.config = config, .data = data, .device = device, .saved_step = -1, .metrics = {.fd = -1}};
+                    const ParamTable *table, Comm *comm, Error *err) {
+    *t = (Trainer){
+        .config = config, .data = data, .device = device, .comm = comm, .saved_step = -1, .metrics = {.fd = -1}};
     t->state.val_loss = NAN;
     t->stream = stream_create(device);
     BatchShape shape = config_batch_shape(config);
@@ -34,6 +50,7 @@ bool trainer_create(Trainer *t, const RunConfig *config, const Datasets *data, D
         t->peak_flops = device_peak_flops(device, type);
         t->peak_is_of_products = t->peak_flops == 0;
         if (t->peak_is_of_products) t->peak_flops = t->product_flops;
+        t->peak_flops *= comm_size(comm);
     }
     if (!model_create(&t->model, &config->model, device, type, &shape, err)) {
         t->model = (Model){0};
@@ -42,8 +59,9 @@ bool trainer_create(Trainer *t, const RunConfig *config, const Datasets *data, D
     }
     t->optimizer = optimizer_create(device, type, table, config->groups, err);
     bool ok = t->optimizer && forward_create(&t->forward, &t->model, t->stream, err);
-    ok = ok && create_batches(t, err);
-    if (ok && config->diagnose) {
+    t->forward.comm = comm;
+    ok = ok && create_batches(t, err) && create_sums(t, err);
+    if (ok && config->diagnose && trainer_is_leader(t)) {
         t->diagnose = diagnose_create(&t->model, t->optimizer, config->groups, config->diagnose_spectrum, err);
         ok = t->diagnose != NULL;
     }
@@ -51,7 +69,7 @@ bool trainer_create(Trainer *t, const RunConfig *config, const Datasets *data, D
     if (ok && !stream_reserve(t->stream, plan.workspace - device_gemm_workspace(device)))
         ok = error_set(err, "out of memory: the operations need a workspace of %.1f MiB",
                        (double)plan.workspace / 1048576);
-    if (ok && plan_copies_checkpoints(&plan)) {
+    if (ok && plan_copies_checkpoints(&plan) && trainer_is_leader(t)) {
         CheckpointParts parts = trainer_parts(t);
         t->writer = checkpoint_writer_create(&parts, config->keep);
     }
@@ -65,6 +83,10 @@ bool trainer_create(Trainer *t, const RunConfig *config, const Datasets *data, D
 
 bool trainer_start_loader(Trainer *t, Error *err) {
     LoaderConfig loader = config_loader(t->config);
+    int parts = t->config->sum_parts, each = loader.batch_size / loader.micro_batch / parts;
+    int rank = comm_rank(t->comm), ranks = comm_size(t->comm), begin = parts_begin(parts, ranks, rank);
+    loader.first_micro = begin * each;
+    loader.n_micro = (parts_begin(parts, ranks, rank + 1) - begin) * each;
     t->loader =
         loader_create(&t->data->train, &loader, t->loader_memory, t->state.step, t->state.data_position, err);
     return t->loader != NULL;
@@ -72,6 +94,7 @@ bool trainer_start_loader(Trainer *t, Error *err) {
 
 void trainer_free(Trainer *t) {
     if (t->loader) loader_free(t->loader);
+    part_sums_free(t->sums);
     if (t->writer) checkpoint_writer_free(t->writer);
     if (t->diagnose) diagnose_free(t->diagnose);
     if (t->optimizer) optimizer_free(t->optimizer);
@@ -150,18 +173,39 @@ static void repeat(Trainer *t, Graph **recording, void (*issue)(Trainer *, const
     graph_launch(*recording, t->stream);
 }
 
+// Forward and backward passes of this rank's parts of the step, and the sums of all parts of all ranks.
+static bool compute_gradient(Trainer *t, double scale, double *data_s, Error *err) {
+    const RunConfig *c = t->config;
+    int parts = c->sum_parts, each = c->batch_size / c->micro_batch / parts, rank = comm_rank(t->comm),
+        ranks = comm_size(t->comm);
+    for (int part = parts_begin(parts, ranks, rank); part < parts_begin(parts, ranks, rank + 1); part++) {
+        model_reset_loss(&t->model, t->stream);
+        for (int i = 0; i < each; i++) {
+            if (!upload_next(t, data_s, err)) return false;
+            Passes passes = {.scale = scale, .accumulate = i > 0};
+            nvtx_push("passes", i);
+            repeat(t, &t->passes[passes.accumulate], issue_passes, &passes);
+            nvtx_pop();
+        }
+        if (t->sums) part_sums_add(t->sums, t->model.grads, t->model.loss);
+    }
+    if (!t->sums) return true;
+    // Signals and the end of --max-time travel along, so that all ranks stop after the same step.
+    bool timed_out = c->max_time > 0 && seconds_now() - t->progress.start >= c->max_time;
+    int64_t own = signals_received() ? signals_received() : timed_out && rank == 0 ? STOP_TIME : 0;
+    int64_t *all = calloc((size_t)ranks, sizeof *all);
+    ASSERT(all);
+    bool ok = part_sums_finish(t->sums, t->model.grads, t->model.loss, own, all, err);
+    for (int r = 0; r < ranks && ranks > 1 && t->stop == 0; r++) t->stop = (int)all[r];
+    free(all);
+    return ok;
+}
+
 bool trainer_step(StepResult *result, Trainer *t, double loss_limit, Error *err) {
     const RunConfig *c = t->config;
     double scale = 1.0 / (double)config_step_tokens(c), data_s = 0;
     event_record(t->phases[0], t->stream);
-    model_reset_loss(&t->model, t->stream);
-    for (int i = 0; i < c->batch_size / c->micro_batch; i++) {
-        if (!upload_next(t, &data_s, err)) return false;
-        Passes passes = {.scale = scale, .accumulate = i > 0};
-        nvtx_push("passes", i);
-        repeat(t, &t->passes[passes.accumulate], issue_passes, &passes);
-        nvtx_pop();
-    }
+    if (!compute_gradient(t, scale, &data_s, err)) return false;
     event_record(t->phases[1], t->stream);
     bool diagnose = t->diagnose && (t->state.step + 1) % c->diagnose == 0;
     if (diagnose) diagnose_before(t->diagnose, t->stream);

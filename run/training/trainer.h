@@ -13,12 +13,16 @@
 #include "base/metrics.h"
 #include "run/training/plan.h"
 #include "base/progress.h"
+#include "dist/parts.h"
 #include "run/checkpoint/train_state.h"
 
 typedef struct {
     const RunConfig *config;
     const Datasets *data;
-    const char *run; // directory
+    const char *run; // directory; only rank 0 writes there
+    Comm *comm;      // the ranks of the run; NULL: one
+    PartSums *sums;  // of gradients over parts and ranks; NULL: one part, one rank
+    int stop;        // several ranks: the signal after which all stop, or STOP_TIME; 0: none
     Device *device;
     Stream *stream;
     Model model;
@@ -45,9 +49,15 @@ typedef struct {
     int64_t saved_step; // of the newest checkpoint, -1: none
 } Trainer;
 
-// Allocates everything except the loader, with initial weights and a state of zero steps.
+// Trainer.stop: --max-time is over on rank 0.
+enum { STOP_TIME = -1 };
+
+// Allocates everything except the loader, with initial weights and a state of zero steps. `comm` as in Trainer.
 bool trainer_create(Trainer *t, const RunConfig *config, const Datasets *data, Device *device,
-                    const ParamTable *table, Error *err);
+                    const ParamTable *table, Comm *comm, Error *err);
+
+// Rank 0 writes the files of the run and prints.
+bool trainer_is_leader(const Trainer *t);
 // Starts the loader at the position of the state.
 bool trainer_start_loader(Trainer *t, Error *err);
 void trainer_free(Trainer *t);

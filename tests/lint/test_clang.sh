@@ -9,7 +9,7 @@ takes() { # type, sources...
     clang -fsyntax-only -std=c11 -D_GNU_SOURCE -I. -fopenmp -Wall -Wextra -Werror -DISA=base "-DREAL_$1" \
         -DPOLAR_COMMIT='""' -DPOLAR_FLAGS='""' "${@:2}"
 }
-mapfile -t sources < <(find base data device model optim run -name '*.c' -not -path '*/cuda/*')
+mapfile -t sources < <(find base data device model optim dist run -name '*.c' -not -path '*/cuda/*')
 mapfile -t operations < <(find {model,optim,run/problems}/cpu -name '*.c')
 if takes F32 "${sources[@]}" && takes F64 "${operations[@]}" device/cpu/gemm_kernel.c; then
     echo "ok clang_takes_the_sources"

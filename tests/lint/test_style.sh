@@ -32,7 +32,7 @@ headers_are_c_and_cxx() {
 }
 
 sources_are_formatted() {
-    find train.cu base data device model optim run tests -name '*.[ch]' -o -name '*.cu' -o -name '*.cpp' |
+    find train.cu base data device model optim dist run tests -name '*.[ch]' -o -name '*.cu' -o -name '*.cpp' |
         xargs clang-format --dry-run --Werror
 }
 

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { DEFAULT_PORT = 29571, MAX_RANKS = 4096 };
+enum { DEFAULT_PORT = 29571, MAX_SIZE = 4096 };
 
 // A launcher, and its variables for rank, size, local rank and local size.
 typedef struct {
@@ -49,9 +49,9 @@ static bool read_launcher(Launch *l, bool *found, const Launcher *from, Error *e
         !number(&l->local_size, &has_local_size, from->local_size, err))
         return false;
     if (!has_rank || !has_size || l->size == 1) return true; // one task of a step is a process alone
-    if (l->size < 1 || l->size > MAX_RANKS || l->rank >= l->size)
+    if (l->size < 1 || l->size > MAX_SIZE || l->rank >= l->size)
         return error_set(err, "%s=%d and %s=%d in the environment are no rank of 1 to %d; unset them", from->rank,
-                         l->rank, from->size, l->size, MAX_RANKS);
+                         l->rank, from->size, l->size, MAX_SIZE);
     if (!has_local) l->local_rank = l->rank;
     if (!has_local_size) l->local_size = l->size;
     l->launcher = from->name;

@@ -95,6 +95,22 @@ def started_by_launchers(folder):
         tiny.check_same_end(run, reference, STEPS)
 
 
+def started_by_mpi(folder):
+    options = options_of(folder)
+    reference = train(os.path.join(folder, "reference"), *options, ranks=1)
+    commands = {"mpirun.openmpi": ["--oversubscribe", "--bind-to", "none", "-n", "3"], "mpiexec.hydra": ["-n", "4"]}
+    found = {name: arguments for name, arguments in commands.items() if shutil.which(name)}
+    if not found:
+        raise tiny.Skip("neither Open MPI nor MPICH is installed")
+    environment = dict(tiny.ENVIRONMENT, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+    for name, arguments in found.items():
+        run = os.path.join(folder, name)
+        result = subprocess.run([name, *arguments, tiny.TRAIN, *options, "--out", run], env=environment, capture_output=True, text=True,
+                                timeout=120, check=False)
+        assert result.returncode == 0, f"{name}: status {result.returncode}: {result.stderr}"
+        tiny.check_same_end(run, reference, STEPS)
+
+
 def refused(folder):
     options = options_of(folder)
     run = os.path.join(folder, "run")
@@ -162,5 +178,5 @@ def silent_rank_is_named(folder):
 
 if __name__ == "__main__":
     tiny.run_tests(same_bits_adamw, same_bits_normuon_bf16, same_bits_of_documents, same_bits_of_large_matrices,
-                   resumed_on_another_number, started_by_launchers,
+                   resumed_on_another_number, started_by_launchers, started_by_mpi,
                    refused, killed, stopped_by_signals, silent_rank_is_named)

@@ -54,6 +54,7 @@ struct Device {
     char library[256];  // BLAS library in use, its version and kernels
     const char *bf16;   // CPU: the instructions that multiply bf16 matrices faster than f32 ones, "AMX"; NULL: none
     int n_threads;      // CPU: OpenMP threads; otherwise 1
+    int n_ranks;        // of the run that this process is one of; 0 or 1: it is alone
     double bf16_flops;  // peak dense bf16 tensor-core FLOP/s at the maximum clock; 0: unknown
     char fallback[160]; // why "auto" chose the CPU; else empty
     const DeviceBackend *backend;

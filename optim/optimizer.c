@@ -22,6 +22,7 @@ struct Optimizer {
     void *scratch;
     StepReport *report;
     InputRing inputs;
+    const OptimizerExchange *exchange; // NULL: no other ranks
 };
 
 static char *element_at(const void *base, int64_t index, Type type) {
@@ -157,6 +158,10 @@ Optimizer *optimizer_create(Device *device, Type type, const ParamTable *table,
     return optimizer;
 }
 
+void optimizer_set_exchange(Optimizer *optimizer, const OptimizerExchange *exchange) {
+    optimizer->exchange = exchange;
+}
+
 void optimizer_free(Optimizer *optimizer) {
     if (!optimizer) return;
     input_ring_free(&optimizer->inputs, optimizer->device);
@@ -182,7 +187,8 @@ static OptimizerStep group_step(Optimizer *optimizer, Stream *stream, ParamGroup
                            .grads = grads,
                            .inputs = optimizer->inputs.device,
                            .report = optimizer->report,
-                           .scratch = optimizer->scratch};
+                           .scratch = optimizer->scratch,
+                           .exchange = optimizer->exchange};
 }
 
 static void guard_step(Optimizer *optimizer, Stream *stream, const void *grads, const double *loss) {

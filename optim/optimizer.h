@@ -159,12 +159,27 @@ typedef struct {
 
 typedef struct Optimizer Optimizer;
 
+enum { MAX_RANKS = 4096 };
+
+// Ranks that share the work on matrices: each computes the polar factors of its share, and all receive all. Weights and states
+// are on every rank.
+typedef struct {
+    int rank, size;
+    // data holds the shares of all ranks, of rank r the bytes [begin[r], begin[r + 1]); fills in those of the others.
+    void (*gather)(void *context, void *data, const size_t *begin);
+    void *context;
+} OptimizerExchange;
+
 // Creates the optimizers of all groups for the parameters of a model of `type`; master weights, gradients and states
 // have type_accumulate(type). `table` must outlive the optimizer; the options are copied and resolved. Errors: those of
 // optimizer_check, no operations for the type, out of memory.
 Optimizer *optimizer_create(Device *device, Type type, const ParamTable *table,
                             const ParamGroupOptions groups[GROUP_COUNT], Error *err);
 void optimizer_free(Optimizer *optimizer);
+
+// Shares the matrices with other ranks from now on; `exchange` must outlive the optimizer, its size is the device's n_ranks. Only on
+// the CPU.
+void optimizer_set_exchange(Optimizer *optimizer, const OptimizerExchange *exchange);
 
 // Bytes of state and scratch that optimizer_create allocates on a device (NULL: the CPU). The options must have passed
 // optimizer_check.

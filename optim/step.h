@@ -28,6 +28,7 @@ struct OptimizerStep {
     const StepInputs *inputs; // device memory
     const StepReport *report; // device memory
     void *scratch;
+    const OptimizerExchange *exchange; // NULL: no other ranks
 };
 
 // The batch of up to `count` matrices of a view, from matrix `first` on. It is shorter if the view, or a parameter that

@@ -15,7 +15,8 @@ Installs missing dependencies with apt-get, as root or with sudo. Profiles:
   download  get_fineweb.sh and get_vocab.sh: curl with certificates
   peers     programs to compare with and export to, if available: PyTorch, and
             in .venv the Python packages of tests/requirements.txt
-            (transformers, tokenizers, tiktoken, tensorboard, wandb)
+            (transformers, tokenizers, tiktoken, tensorboard, wandb); Open MPI
+            and MPICH, which start ranks
   sanitize  make fuzz, leaks and tsan: clang with its OpenMP runtime, valgrind
 Default: all but sanitize. Does nothing if nothing is missing.
 TEXT
@@ -27,6 +28,7 @@ declare -A PACKAGE=(
     [cxx]="g++" [cmocka]="libcmocka-dev" [python]="python3" [plotting]="python3-numpy python3-matplotlib"
     [curl]="curl ca-certificates"
     [venv]="python3-venv" [torch]="python3-torch"
+    [openmpi]="openmpi-bin" [mpich]="mpich"
     [clang]="clang" [libomp]="libomp-dev" [valgrind]="valgrind"
 )
 declare -A WHAT=(
@@ -41,11 +43,13 @@ declare -A WHAT=(
     [curl]="curl (the command curl)"
     [venv]="Python's venv (optional: needed to create .venv, which some tests use)"
     [torch]="PyTorch for Python (optional: some tests compare with it)"
+    [openmpi]="Open MPI (optional: a test starts ranks with mpirun.openmpi)"
+    [mpich]="MPICH (optional: a test starts ranks with mpiexec.hydra)"
     [clang]="clang (the command clang)"
     [libomp]="the OpenMP runtime of clang with libarcher.so"
     [valgrind]="valgrind (the command valgrind)"
 )
-is_optional() { case $1 in openblas | venv | torch) ;; *) false ;; esac }
+is_optional() { case $1 in openblas | venv | torch | openmpi | mpich) ;; *) false ;; esac }
 
 cc=${CC:-gcc}
 
@@ -75,6 +79,8 @@ has() {
     python) command -v python3 >/dev/null && python3 -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null ;;
     plotting) scripts/find_python.sh >/dev/null 2>&1 ;;
     curl) command -v curl >/dev/null ;;
+    openmpi) command -v mpirun.openmpi >/dev/null ;;
+    mpich) command -v mpiexec.hydra >/dev/null ;;
     clang) command -v clang >/dev/null ;;
     libomp) compgen -G '/usr/lib/llvm-*/lib/libarcher.so' >/dev/null ;;
     valgrind) command -v valgrind >/dev/null ;;
@@ -174,7 +180,7 @@ for profile in "$@"; do
     test) needs+=(cxx cmocka python plotting curl) ;;
     plot) needs+=(python plotting) ;;
     download) needs+=(curl) ;;
-    peers) needs+=(python venv torch) peers=yes ;;
+    peers) needs+=(python venv torch openmpi mpich) peers=yes ;;
     sanitize) needs+=(clang libomp valgrind) ;;
     -h | --help) usage && exit 0 ;;
     *) echo "error: unknown profile '$profile'; the profiles are build, test, plot, download, peers and sanitize" >&2 && exit 1 ;;

@@ -2,10 +2,15 @@
 #ifndef POLAR_DEVICE_COMM_INTERNAL_H
 #define POLAR_DEVICE_COMM_INTERNAL_H
 
-#include "device/comm/comm.h"
+#include "base/error.h"
+#include "device/comm/launch.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct Comm Comm;
 
 struct Comm {
     int rank, size;

@@ -7,21 +7,22 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { DEFAULT_PORT = 29571, MAX_RANKS = 4096 };
+enum { DEFAULT_PORT = 29571, MAX_SIZE = 4096 };
 
-// A launcher, and its variables for rank, size, local rank and local size.
+// A launcher, and its variables for rank, size, local rank, and local size or the number of hosts.
 typedef struct {
-    const char *name, *rank, *size, *local_rank, *local_size;
+    const char *name, *rank, *size, *local_rank, *local_size, *hosts;
     const char *only_with; // it is this launcher only if this variable is set, too
 } Launcher;
 
 static const Launcher launchers[] = {
-    {"torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", NULL},
+    {"torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", NULL, NULL},
     {"Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
-     "OMPI_COMM_WORLD_LOCAL_SIZE", NULL},
+     "OMPI_COMM_WORLD_LOCAL_SIZE", NULL, NULL},
     // In a batch script itself SLURM_PROCID is set without a step.
-    {"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", NULL, "SLURM_STEP_ID"},
-    {"Hydra", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", NULL},
+    {"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", NULL, "SLURM_STEP_NUM_NODES",
+     "SLURM_STEP_ID"},
+    {"Hydra", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", NULL, NULL},
 };
 
 // Reads a number from the environment. Returns false if the variable is not set; errors: it is not a number.
@@ -40,20 +41,22 @@ static bool number(int *x, bool *found, const char *name, Error *err) {
 }
 
 static bool read_launcher(Launch *l, bool *found, const Launcher *from, Error *err) {
-    bool has_rank, has_size, has_local, has_local_size;
+    bool has_rank, has_size, has_local, has_local_size, has_hosts;
+    int hosts = 1;
     *found = false;
     *l = (Launch){.size = 1, .local_size = 1};
     if (from->only_with && !getenv(from->only_with)) return true;
     if (!number(&l->rank, &has_rank, from->rank, err) || !number(&l->size, &has_size, from->size, err) ||
         !number(&l->local_rank, &has_local, from->local_rank, err) ||
-        !number(&l->local_size, &has_local_size, from->local_size, err))
+        !number(&l->local_size, &has_local_size, from->local_size, err) ||
+        !number(&hosts, &has_hosts, from->hosts, err))
         return false;
     if (!has_rank || !has_size || l->size == 1) return true; // one task of a step is a process alone
-    if (l->size < 1 || l->size > MAX_RANKS || l->rank >= l->size)
+    if (l->size < 1 || l->size > MAX_SIZE || l->rank >= l->size)
         return error_set(err, "%s=%d and %s=%d in the environment are no rank of 1 to %d; unset them", from->rank,
-                         l->rank, from->size, l->size, MAX_RANKS);
+                         l->rank, from->size, l->size, MAX_SIZE);
     if (!has_local) l->local_rank = l->rank;
-    if (!has_local_size) l->local_size = l->size;
+    if (!has_local_size) l->local_size = hosts > 1 ? (l->size + hosts - 1) / hosts : l->size;
     l->launcher = from->name;
     *found = true;
     return true;

@@ -1,5 +1,6 @@
 // The thread that ends all ranks when one has failed. Rank 0 hears from all others, and they from rank 0, every second.
 #include "base/thread.h"
+#include "device/comm/comm.h"
 #include "device/comm/internal.h"
 #include "device/comm/sockets.h"
 

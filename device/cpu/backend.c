@@ -100,7 +100,7 @@ static void cpu_device_gemm(Stream *stream, const Gemm *g) {
 }
 
 static void cpu_for_each(int n, void (*call)(void *context, int i), void *context) {
-#pragma omp parallel for schedule(dynamic, 1) if (n > 1)
+#pragma omp parallel for schedule(dynamic, 1)
     for (int i = 0; i < n; i++) call(context, i);
 }
 

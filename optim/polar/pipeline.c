@@ -171,17 +171,29 @@ static int64_t aligned(int64_t bytes) {
     return (bytes + 63) / 64 * 64;
 }
 
+enum { MAX_BATCH_BYTES = 1 << 29, SMALL_MATRIX = 1 << 17 }; // of U, on a GPU; elements, on a CPU
+
+static bool is_cpu(const Device *device) {
+    return device == NULL || device->kind == DEVICE_CPU;
+}
+
+// On a CPU small matrices are computed by one thread each, in its cache, and others one after the other by all threads.
+static bool by_one_thread(const PolarOptions *o, const Device *device, int64_t rows, int64_t cols) {
+    return is_cpu(device) && rows * cols <= SMALL_MATRIX && o->polar && !o->polar->converges;
+}
+
+// The polar factors of `batch` matrices; batch is 1 in the result if they are computed one after the other.
 static PolarProblem polar_problem(const PolarOptions *o, const Device *device, Type type, int64_t rows,
                                   int64_t cols, int batch) {
-    bool cpu = device == NULL || device->kind == DEVICE_CPU;
-    return (PolarProblem){.one_thread_each = cpu && batch > 1,
+    bool by_thread = by_one_thread(o, device, rows, cols);
+    return (PolarProblem){.one_thread_each = by_thread,
                           .method = o->polar,
                           .type = type,
                           .steps = o->polar_steps,
                           .norm_eps = o->polar_eps,
                           .rows = rows,
                           .cols = cols,
-                          .batch = batch};
+                          .batch = is_cpu(device) && !by_thread ? 1 : batch};
 }
 
 static ScratchLayout scratch_layout(const PolarOptions *o, const Device *device, Type type, int64_t rows,
@@ -205,17 +217,16 @@ static Type factor_type(const PolarOptions *o, Type type) {
     return o->polar ? polar_factor_type(o->polar, type) : type_accumulate(type);
 }
 
-enum { MAX_BATCH_BYTES = 1 << 29, SMALL_MATRIX = 1 << 17 }; // of U, on a GPU; elements, on a CPU
-
-// Number of matrices of a view per batch. A GPU takes the whole view if it fits. So does the CPU for small matrices,
-// each of which one thread computes in its cache; larger ones take all threads, and a larger batch would only cost
-// memory. Methods with a convergence test take one matrix, because a batch would iterate until all have converged.
+// Number of matrices of a view per batch. A GPU takes the whole view if it fits, but one matrix for methods with a
+// convergence test, because a batch would iterate until all have converged. A CPU takes all small matrices, and of others one for
+// every rank that shares them: more would only cost memory.
 static int batch_count(const PolarOptions *o, const Device *device, Type type, const MatrixGroup *view) {
-    bool cpu = device == NULL || device->kind == DEVICE_CPU;
-    bool small = view->rows * view->cols <= SMALL_MATRIX;
-    if ((cpu && !small) || (o->polar && o->polar->converges)) return 1;
+    int all = view->parts > 1 ? view->parts : view->count;
+    int ranks = device && device->n_ranks > 1 ? device->n_ranks : 1;
+    if (is_cpu(device) && !by_one_thread(o, device, view->rows, view->cols)) return ranks < all ? ranks : all;
+    if (o->polar && o->polar->converges) return 1;
     int64_t bytes = view->rows * view->cols * (int64_t)type_size(factor_type(o, type));
-    int64_t fit = MAX_BATCH_BYTES / bytes, all = view->parts > 1 ? view->parts : view->count;
+    int64_t fit = MAX_BATCH_BYTES / bytes;
     return fit < 1 ? 1 : (int)(fit < all ? fit : all);
 }
 
@@ -331,6 +342,41 @@ static void compute_input(const PolarBatch *batch) {
         normalize_by_moment(batch, batch->u, batch->sums);
 }
 
+// Computes the polar factors of matrices [first, end) of the batch in place.
+static void factors_in_place(const PolarBatch *batch, int first, int end) {
+    const MatrixBatch *m = &batch->matrices;
+    Stream *stream = batch->step->stream;
+    size_t bytes = (size_t)(m->rows * m->cols) * type_size(batch->type);
+    PolarProblem p = polar_problem(batch->options, stream->device, batch->type, m->rows, m->cols, end - first);
+    p.stream = stream, p.ops = batch->ops;
+    for (int i = first; i < end; i += p.batch) {
+        char *u = (char *)batch->u + (size_t)i * bytes;
+        const void *o = polar_factor(&p, u, batch->sums + i * m->rows, batch->method_scratch, NULL);
+        if (o != u) device_copy(stream, u, o, (size_t)p.batch * bytes);
+    }
+}
+
+// The polar factors of all matrices of the batch; of several ranks each computes its share.
+static void *polar_factors(const PolarBatch *batch) {
+    const MatrixBatch *m = &batch->matrices;
+    Stream *stream = batch->step->stream;
+    const OptimizerExchange *exchange = batch->step->exchange;
+    if (exchange) {
+        size_t begin[MAX_RANKS + 1], bytes = (size_t)(m->rows * m->cols) * type_size(batch->type);
+        ASSERT(exchange->size <= MAX_RANKS);
+        for (int r = 0; r <= exchange->size; r++) begin[r] = (size_t)(m->count * r / exchange->size) * bytes;
+        factors_in_place(batch, m->count * exchange->rank / exchange->size,
+                         m->count * (exchange->rank + 1) / exchange->size);
+        exchange->gather(exchange->context, batch->u, begin);
+        return batch->u;
+    }
+    PolarProblem p = polar_problem(batch->options, stream->device, batch->type, m->rows, m->cols, m->count);
+    p.stream = stream, p.ops = batch->ops;
+    if (p.batch == m->count) return polar_factor(&p, batch->u, batch->sums, batch->method_scratch, NULL);
+    factors_in_place(batch, 0, m->count);
+    return batch->u;
+}
+
 // Returns the polar factor of U, or its momentum with polar-first.
 static void *compute_factor(const PolarBatch *batch) {
     const OptimizerStep *step = batch->step;
@@ -340,10 +386,7 @@ static void *compute_factor(const PolarBatch *batch) {
     bool nuclear = options->scale == SCALE_NUCLEAR;
     size_t bytes = (size_t)(matrices->count * matrices->rows * matrices->cols) * type_size(batch->type);
     if (nuclear) device_copy(step->stream, batch->input, batch->u, bytes);
-    PolarProblem p =
-        polar_problem(options, step->stream->device, batch->type, matrices->rows, matrices->cols, matrices->count);
-    p.stream = step->stream, p.ops = batch->ops;
-    void *o = polar_factor(&p, batch->u, batch->sums, batch->method_scratch, NULL);
+    void *o = polar_factors(batch);
     RowDots dots = {.sums = batch->dots,
                     .a = batch->input,
                     .b = o,

@@ -24,8 +24,8 @@ typedef struct {
     double norm_eps; // added to the Frobenius norm, if the method divides by it
     int64_t rows, cols;
     int batch;
-    bool
-        one_thread_each; // of a CPU computes each matrix of the batch, which fits its cache; `converges` must be false
+    // Each matrix, which fits its cache, by one thread of a CPU; not for methods that converge.
+    bool one_thread_each;
 } PolarProblem;
 
 struct PolarMethod {

@@ -78,6 +78,7 @@ static bool configure(Job *s, int argc, const char *const *argv, Error *err) {
 
 static bool make_plan(Job *s, Error *err) {
     RunConfig *c = &s->config;
+    s->device->n_ranks = c->ranks;
     param_table_init(&s->table, &c->model);
     if (!optimizer_check(s->device, &s->table, c->groups, err)) return false;
     if (c->diagnose && !device_can_solve(s->device, err)) return error_prefix(err, "--diagnose");

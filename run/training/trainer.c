@@ -60,6 +60,8 @@ bool trainer_create(Trainer *t, const RunConfig *config, const Datasets *data, D
     t->optimizer = optimizer_create(device, type, table, config->groups, err);
     bool ok = t->optimizer && forward_create(&t->forward, &t->model, t->stream, err);
     t->forward.comm = comm;
+    t->exchange = dist_exchange(comm);
+    if (ok && comm_size(comm) > 1) optimizer_set_exchange(t->optimizer, &t->exchange);
     ok = ok && create_batches(t, err) && create_sums(t, err);
     if (ok && config->diagnose && trainer_is_leader(t)) {
         t->diagnose = diagnose_create(&t->model, t->optimizer, config->groups, config->diagnose_spectrum, err);

@@ -13,16 +13,18 @@
 #include "base/metrics.h"
 #include "run/training/plan.h"
 #include "base/progress.h"
+#include "dist/matrices.h"
 #include "dist/parts.h"
 #include "run/checkpoint/train_state.h"
 
 typedef struct {
     const RunConfig *config;
     const Datasets *data;
-    const char *run; // directory; only rank 0 writes there
-    Comm *comm;      // the ranks of the run; NULL: one
-    PartSums *sums;  // of gradients over parts and ranks; NULL: one part, one rank
-    int stop;        // several ranks: the signal after which all stop, or STOP_TIME; 0: none
+    const char *run;            // directory; only rank 0 writes there
+    Comm *comm;                 // the ranks of the run; NULL: one
+    OptimizerExchange exchange; // of polar factors between ranks
+    PartSums *sums;             // of gradients over parts and ranks; NULL: one part, one rank
+    int stop;                   // several ranks: the signal after which all stop, or STOP_TIME; 0: none
     Device *device;
     Stream *stream;
     Model model;

@@ -55,6 +55,15 @@ def same_bits_of_documents(folder):
     assert os.path.exists(os.path.join(runs[0], "checkpoints", f"step_{STEPS:08}"))
 
 
+def same_bits_of_large_matrices(folder):
+    """Matrices that all threads of a rank compute, each on one rank."""
+    options = options_of(folder, "--d-model", "256", "--n-layer", "3", "--steps", "2", "--sum-parts", "4", "--batch-size", "4",
+                         "--eval-every", "0", "--sample-every", "0", "--optimizer", "normuon")
+    runs = [train(os.path.join(folder, f"large_{ranks}"), *options, ranks=ranks) for ranks in (1, 2, 4)]
+    for run in runs[1:]:
+        tiny.check_same_end(run, runs[0], 2)
+
+
 def resumed_on_another_number(folder):
     options = options_of(folder, "--optimizer", "normuon", "--keep", "9")
     reference = train(os.path.join(folder, "reference"), *options, ranks=8)
@@ -83,6 +92,22 @@ def started_by_launchers(folder):
         for process in processes:
             _, err = process.communicate(timeout=120)
             assert process.returncode == 0 and err == "", err
+        tiny.check_same_end(run, reference, STEPS)
+
+
+def started_by_mpi(folder):
+    options = options_of(folder)
+    reference = train(os.path.join(folder, "reference"), *options, ranks=1)
+    commands = {"mpirun.openmpi": ["--oversubscribe", "--bind-to", "none", "-n", "3"], "mpiexec.hydra": ["-n", "4"]}
+    found = {name: arguments for name, arguments in commands.items() if shutil.which(name)}
+    if not found:
+        raise tiny.Skip("neither Open MPI nor MPICH is installed")
+    environment = dict(tiny.ENVIRONMENT, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+    for name, arguments in found.items():
+        run = os.path.join(folder, name)
+        result = subprocess.run([name, *arguments, tiny.TRAIN, *options, "--out", run], env=environment, capture_output=True, text=True,
+                                timeout=120, check=False)
+        assert result.returncode == 0, f"{name}: status {result.returncode}: {result.stderr}"
         tiny.check_same_end(run, reference, STEPS)
 
 
@@ -152,5 +177,6 @@ def silent_rank_is_named(folder):
 
 
 if __name__ == "__main__":
-    tiny.run_tests(same_bits_adamw, same_bits_normuon_bf16, same_bits_of_documents, resumed_on_another_number, started_by_launchers,
+    tiny.run_tests(same_bits_adamw, same_bits_normuon_bf16, same_bits_of_documents, same_bits_of_large_matrices,
+                   resumed_on_another_number, started_by_launchers, started_by_mpi,
                    refused, killed, stopped_by_signals, silent_rank_is_named)

@@ -56,6 +56,10 @@ static void test_launchers(void **state) {
     expect(detect(ENV("SLURM_PROCID", "5", "SLURM_STEP_NUM_TASKS", "6", "SLURM_LOCALID", "1", "SLURM_STEP_ID", "0"),
                   ""),
            "srun", 5, 6, 1, 6, "", 0);
+    expect(detect(ENV("SLURM_PROCID", "5", "SLURM_STEP_NUM_TASKS", "6", "SLURM_LOCALID", "1", "SLURM_STEP_ID", "0",
+                      "SLURM_STEP_NUM_NODES", "3", "SLURM_STEP_NODELIST", "gpu[07-09],x1"),
+                  ""),
+           "srun", 5, 6, 1, 2, "gpu07", 29571);
     // A batch script itself: SLURM_PROCID without a step. One task: a process alone.
     expect(detect(ENV("SLURM_PROCID", "0", "SLURM_NTASKS", "4"), ""), NULL, 0, 1, 0, 1, "", 0);
     expect(detect(ENV("SLURM_PROCID", "0", "SLURM_STEP_NUM_TASKS", "1", "SLURM_STEP_ID", "0"), ""), NULL, 0, 1, 0,

@@ -189,7 +189,7 @@ static void print_choices(FILE *out, const RunConfig *config) {
 }
 
 // Returns the number of elements with a role; *n_tensors: the number of tensors.
-static int64_t role_elements(int *n_tensors, const ParamTable *table, Role role) {
+int64_t plan_role_elements(int *n_tensors, const ParamTable *table, Role role) {
     int64_t elements = 0;
     *n_tensors = 0;
     for (int i = 0; i < table->n_params; i++) {
@@ -201,11 +201,11 @@ static int64_t role_elements(int *n_tensors, const ParamTable *table, Role role)
     return elements;
 }
 
-static int64_t group_elements(const ParamTable *table, ParamGroup group) {
+int64_t plan_group_elements(const ParamTable *table, ParamGroup group) {
     int64_t elements = 0;
     int n;
     for (int role = ROLE_TOKEN_EMBEDDING; role <= ROLE_BIAS; role++)
-        if (group_of_role((Role)role) == group) elements += role_elements(&n, table, (Role)role);
+        if (group_of_role((Role)role) == group) elements += plan_role_elements(&n, table, (Role)role);
     return elements;
 }
 
@@ -219,7 +219,7 @@ static void print_model(FILE *out, const RunConfig *config, const ParamTable *ta
     print_choices(out, config);
     for (int role = ROLE_TOKEN_EMBEDDING; role <= ROLE_BIAS; role++) {
         int count;
-        int64_t elements = role_elements(&count, table, (Role)role);
+        int64_t elements = plan_role_elements(&count, table, (Role)role);
         if (count)
             fprintf(out, "            %-20s %4d tensors %16s\n", role_name((Role)role), count,
                     format_thousands(n, elements));
@@ -240,7 +240,7 @@ void plan_print_options(FILE *out, const ParamGroupOptions *options) {
 static void print_optimizers(FILE *out, const RunConfig *config, const ParamTable *table) {
     for (int g = 0; g < GROUP_COUNT; g++) {
         const ParamGroupOptions *options = &config->groups[g];
-        int64_t elements = group_elements(table, (ParamGroup)g);
+        int64_t elements = plan_group_elements(table, (ParamGroup)g);
         if (!elements) continue;
         char n[32];
         fprintf(out, "%-11s %-7s %s, %s parameters\n", g == GROUP_HIDDEN ? "Optimizer" : "",
@@ -249,16 +249,7 @@ static void print_optimizers(FILE *out, const RunConfig *config, const ParamTabl
     }
 }
 
-// A part of the memory; `key` is its name in JSON.
-typedef struct {
-    const char *name, *key;
-    int64_t bytes;
-    bool optional; // not printed if it is 0
-} MemoryPart;
-
-enum { MEMORY_PARTS = 9 };
-
-static void memory_parts(MemoryPart parts[MEMORY_PARTS], const MemoryPlan *m) {
+void plan_memory_parts(MemoryPart parts[MEMORY_PARTS], const MemoryPlan *m) {
     const MemoryPart all[MEMORY_PARTS] = {{"weights", "weights", m->weights, false},
                                           {"gradients", "gradients", m->grads, false},
                                           {"activations", "activations", m->activations, false},
@@ -273,7 +264,7 @@ static void memory_parts(MemoryPart parts[MEMORY_PARTS], const MemoryPlan *m) {
 
 static void print_memory(FILE *out, const MemoryPlan *m) {
     MemoryPart parts[MEMORY_PARTS];
-    memory_parts(parts, m);
+    plan_memory_parts(parts, m);
     char text[32];
     size_text(text, m->total);
     fprintf(out, "Memory      %s", text);
@@ -325,7 +316,7 @@ static void print_data(FILE *out, const RunConfig *config, const Datasets *data)
         fprintf(out, "            HellaSwag, %s examples\n", format_thousands(n, data->hellaswag.n_examples));
 }
 
-static double step_flops(const RunConfig *config) {
+double plan_step_flops(const RunConfig *config) {
     return model_flops_per_token(&config->model, config->seq_len) * (double)config_step_tokens(config);
 }
 
@@ -359,7 +350,7 @@ void plan_print(FILE *out, const RunPlan *plan) {
             format_thousands(tokens, G));
     fprintf(out, ": %s tokens, %.3g per parameter\n", format_thousands(n, config->steps * G),
             (double)config->steps * (double)G / (double)plan->table->total);
-    double flops = step_flops(config);
+    double flops = plan_step_flops(config);
     fprintf(out,
             "            per step: %d sequences of %d tokens, in micro-batches of %d, %.4g FLOPs; whole run: %.4g "
             "FLOPs\n",
@@ -374,98 +365,4 @@ void plan_print(FILE *out, const RunPlan *plan) {
     device_describe(device, sizeof device, plan->device);
     fprintf(out, "Device      %s\n", device);
     print_bf16(out, plan);
-}
-
-// ------------------------------------------------------------------------------------------------ for programs
-
-static void json_groups(JsonWriter *w, const RunPlan *plan) {
-    char text[OPTION_TEXT_MAX];
-    json_begin_array(w, "groups");
-    for (int g = 0; g < GROUP_COUNT; g++) {
-        const ParamGroupOptions *options = &plan->config->groups[g];
-        int64_t elements = group_elements(plan->table, (ParamGroup)g);
-        if (!elements) continue;
-        json_begin_object(w, NULL);
-        json_string(w, "group", group_name((ParamGroup)g));
-        json_string(w, "optimizer", options->def->name);
-        json_int(w, "parameters", elements);
-        json_begin_object(w, "options");
-        for (int i = 0; i < optimizer_option_count(options->def); i++) {
-            param_group_text(text, sizeof text, options, i);
-            json_string(w, optimizer_option(options->def, i).name, text);
-        }
-        for (int i = 0; i < schedule_options.n_specs; i++) {
-            option_text(text, sizeof text, &options->schedule, &schedule_options.specs[i]);
-            json_string(w, schedule_options.specs[i].name, text);
-        }
-        json_end_object(w);
-        json_end_object(w);
-    }
-    json_end_array(w);
-}
-
-static void json_parameters(JsonWriter *w, const RunPlan *plan) {
-    json_begin_object(w, "parameters");
-    json_int(w, "total", plan->table->total);
-    for (int role = ROLE_TOKEN_EMBEDDING; role <= ROLE_BIAS; role++) {
-        int count;
-        int64_t elements = role_elements(&count, plan->table, (Role)role);
-        if (count) json_int(w, role_name((Role)role), elements);
-    }
-    json_end_object(w);
-}
-
-static void json_training(JsonWriter *w, const RunPlan *plan) {
-    const RunConfig *c = plan->config;
-    json_begin_object(w, "training");
-    json_int(w, "steps", c->steps);
-    json_int(w, "tokens", c->steps * config_step_tokens(c));
-    json_int(w, "tokens_per_step", config_step_tokens(c));
-    json_int(w, "batch_size", c->batch_size);
-    json_int(w, "micro_batch", c->micro_batch);
-    json_int(w, "seq_len", c->seq_len);
-    json_double(w, "flops_per_step", step_flops(c));
-    json_double(w, "flops", step_flops(c) * (double)c->steps);
-    json_end_object(w);
-}
-
-static void json_data(JsonWriter *w, const RunPlan *plan) {
-    const Datasets *d = plan->data;
-    double tokens = (double)plan->config->steps * (double)config_step_tokens(plan->config);
-    json_begin_object(w, "data");
-    json_int(w, "train_tokens", d->train.total_tokens);
-    json_int(w, "train_shards", d->train.n_shards);
-    json_double(w, "epochs", d->train.n_shards ? tokens / (double)d->train.total_tokens : 0);
-    json_int(w, "val_tokens", d->val.n_shards ? d->val_tokens : 0);
-    json_int(w, "hellaswag_examples", d->hellaswag.n_examples);
-    json_end_object(w);
-}
-
-static void json_memory(JsonWriter *w, const MemoryPlan *m) {
-    MemoryPart parts[MEMORY_PARTS];
-    memory_parts(parts, m);
-    json_begin_object(w, "memory");
-    for (int i = 0; i < MEMORY_PARTS; i++) json_int(w, parts[i].key, parts[i].bytes);
-    json_int(w, "total", m->total);
-    json_int(w, "available", m->available);
-    json_int(w, "checkpoint_copy", m->checkpoint_copy);
-    json_int(w, "host_available", m->host_available);
-    json_end_object(w);
-}
-
-void plan_print_json(FILE *out, const RunPlan *plan) {
-    JsonWriter w = {0};
-    char device[768];
-    device_describe(device, sizeof device, plan->device);
-    json_begin_object(&w, NULL);
-    json_parameters(&w, plan);
-    json_groups(&w, plan);
-    json_training(&w, plan);
-    json_data(&w, plan);
-    json_memory(&w, plan->memory);
-    json_string(&w, "device", device);
-    json_string(&w, "note", plan->config->note);
-    json_end_object(&w);
-    fprintf(out, "%s\n", w.text);
-    json_writer_free(&w);
 }

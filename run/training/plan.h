@@ -61,4 +61,23 @@ void plan_print(FILE *out, const RunPlan *plan);
 //   "memory": bytes by purpose, "total", and "available" (0: unknown), "checkpoint_copy", "host_available"
 //   "device", "note"
 void plan_print_json(FILE *out, const RunPlan *plan);
+
+// ---- figures that the text and the JSON of a plan have in common ----
+
+// Elements of all parameters of a role, and their number; elements of a parameter group.
+int64_t plan_role_elements(int *n_tensors, const ParamTable *table, Role role);
+int64_t plan_group_elements(const ParamTable *table, ParamGroup group);
+
+// Floating-point operations of a step, forward and backward.
+double plan_step_flops(const RunConfig *config);
+
+// A part of the memory; `key` is its name in JSON.
+typedef struct {
+    const char *name, *key;
+    int64_t bytes;
+    bool optional; // not printed if it is 0
+} MemoryPart;
+
+enum { MEMORY_PARTS = 9 };
+void plan_memory_parts(MemoryPart parts[MEMORY_PARTS], const MemoryPlan *memory);
 #endif

@@ -14,6 +14,7 @@ const Command commands[] = {
     {"export", "RUN --out DIR", "convert a run for Hugging Face", command_export},
     {"polar", "[options]", "compare methods for the polar factor", command_polar},
     {"problem", "NAME [options]", "optimize a matrix problem", command_problem},
+    {"check-ranks", "[options]", "try the launch of several ranks", command_check_ranks},
     {NULL, NULL, NULL, NULL},
 };
 

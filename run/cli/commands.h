@@ -24,6 +24,7 @@ bool command_sample(int argc, const char *const *argv, Error *err);
 bool command_eval(int argc, const char *const *argv, Error *err);
 bool command_export(int argc, const char *const *argv, Error *err);
 bool command_polar(int argc, const char *const *argv, Error *err);
+bool command_check_ranks(int argc, const char *const *argv, Error *err);
 bool command_problem(int argc, const char *const *argv, Error *err);
 
 // Returns true if --help is among the arguments; *topic is the word after it, or NULL.

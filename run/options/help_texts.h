@@ -12,5 +12,7 @@
 #define HELP_STEPS "optimizer steps"
 #define HELP_CLIP "clip gradients to this global norm; 0: off"
 #define HELP_VOCAB_OF_RUN "path of the run's vocabulary, if it has moved"
+#define HELP_RENDEZVOUS "where rank 0 listens, for ranks on several hosts; default: as the launcher says"
+#define HELP_RENDEZVOUS_TIMEOUT "seconds to wait until all ranks have come"
 #define HELP_HELP "print this help"
 #endif

@@ -66,10 +66,9 @@ static const OptionSpec specs[] = {
     OPTION_INT("sum-parts", sum_parts, "0", 0, 65536,
                .help = "parts of a step whose gradients are summed in a fixed order: any number of ranks up to it "
                        "gives the same bits; divides the micro-batches of a step; 0: as many as ranks"),
-    OPTION_TEXT("rendezvous", rendezvous, "", .value = "HOST:PORT", PROCESS,
-                .help = "where rank 0 listens, for ranks on several hosts; default: as the launcher says"),
+    OPTION_TEXT("rendezvous", rendezvous, "", .value = "HOST:PORT", PROCESS, .help = HELP_RENDEZVOUS),
     OPTION_NUMBER("rendezvous-timeout", rendezvous_timeout, "120", 1, OPTION_NUMBER_MAX, PROCESS,
-                  .help = "seconds to wait until all ranks have come"),
+                  .help = HELP_RENDEZVOUS_TIMEOUT),
 
     OPTION_TEXT("train-data", train_data, "", .section = "Data", .value = "FILES", RESUMABLE,
                 .help = "token shards: a file or quoted patterns with commas between, 'DIR/x_train_*.bin'"),

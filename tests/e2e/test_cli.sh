@@ -75,7 +75,7 @@ help_texts() {
 
 errors_create_nothing() {
     refused "did you mean 'steps'" --stesp 5 &&
-        refused "unknown command 'frob'; the commands are tokenize, sample, eval, export, polar, problem;" frob &&
+        refused "unknown command 'frob'; the commands are tokenize, sample, eval, export, polar, problem, check-ranks;" frob &&
         refused "unknown command 'tokenise' (did you mean 'tokenize'?)" tokenise --help &&
         refused "--out" --train-data x &&
         refused "which has 257 tokens" --dry-run --vocab bytes --vocab-size 100 &&

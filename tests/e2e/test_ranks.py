@@ -2,6 +2,7 @@
 """Several ranks: the same bits for any number of them, resumed on another number, evaluated alike; launchers, failures, stops."""
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -111,6 +112,15 @@ def started_by_mpi(folder):
         tiny.check_same_end(run, reference, STEPS)
 
 
+def launch_is_checked(_folder):
+    out, _ = tiny.run("check-ranks", "--ranks", "3")
+    assert re.search(r"^3 ranks, started by --ranks$", out, re.M) and len(re.findall(r"^rank \d+ ", out, re.M)) == 3, out
+    assert re.search(r"^barrier  \d+ us", out, re.M) and re.search(r"^exchange [\d.]+ GB/s .*data intact$", out, re.M), out
+    alone = dict(tiny.ENVIRONMENT, RANK="1", WORLD_SIZE="2")
+    tiny.check_one_line(tiny.train("check-ranks", "--rendezvous-timeout", "1", environment=alone), "rank 1 did not reach rank 0 within 1 s")
+    assert "one process alone" in tiny.run("check-ranks")[0]
+
+
 def refused(folder):
     options = options_of(folder)
     run = os.path.join(folder, "run")
@@ -178,5 +188,5 @@ def silent_rank_is_named(folder):
 
 if __name__ == "__main__":
     tiny.run_tests(same_bits_adamw, same_bits_normuon_bf16, same_bits_of_documents, same_bits_of_large_matrices,
-                   resumed_on_another_number, started_by_launchers, started_by_mpi,
+                   resumed_on_another_number, started_by_launchers, started_by_mpi, launch_is_checked,
                    refused, killed, stopped_by_signals, silent_rank_is_named)

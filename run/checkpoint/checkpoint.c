@@ -111,12 +111,32 @@ static bool load(RunState *state, bool *corrupt, const char *folder, int64_t ste
     return true;
 }
 
+// The checkpoint of one step, which has been asked for by name: there is no other in its place.
+static bool load_step(RunState *state, const char *run, int64_t step, const CheckpointParts *parts, Error *err) {
+    char folder[PATH_BYTES], kept[256];
+    bool corrupt;
+    checkpoint_path(folder, run, step, false);
+    if (access(folder, F_OK) != 0) {
+        checkpoint_steps_after(kept, sizeof kept, run, -1);
+        return error_set(err, "%s has no checkpoint of step %" PRId64 "; it has %s", run, step,
+                         kept[0] ? kept : "none");
+    }
+    CheckpointTensors tensors = checkpoint_tensors(parts->model, parts->optimizer);
+    bool ok = load(state, &corrupt, folder, step, &tensors, parts, err);
+    checkpoint_tensors_free(&tensors);
+    return ok || error_prefix(err, "the checkpoint of step %" PRId64, step);
+}
+
 // A corrupt checkpoint may leave the tensors partly overwritten. That is harmless: the next older one overwrites all of
 // them, and if there is none, this is an error.
-bool checkpoint_load(RunState *state, bool *found, char note[1024], const char *run, const CheckpointParts *parts,
-                     Error *err) {
+bool checkpoint_load(RunState *state, bool *found, char note[1024], const char *run, int64_t step,
+                     const CheckpointParts *parts, Error *err) {
     char folder[PATH_BYTES];
     int64_t *steps;
+    if (step >= 0) {
+        note[0] = 0;
+        return *found = load_step(state, run, step, parts, err);
+    }
     CheckpointTensors tensors = checkpoint_tensors(parts->model, parts->optimizer);
     int n = checkpoint_list(&steps, run);
     *found = false;

@@ -52,6 +52,16 @@ int checkpoint_list(int64_t **steps, const char *run) {
     return n;
 }
 
+void checkpoint_steps_after(char *text, size_t size, const char *run, int64_t step) {
+    int64_t *steps;
+    int n = checkpoint_list(&steps, run);
+    size_t used = 0;
+    text[0] = 0;
+    for (int i = 0; i < n && steps[i] > step && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%" PRId64, i ? ", " : "", steps[i]);
+    free(steps);
+}
+
 bool checkpoint_remove(const char *run, int64_t step, Error *err) {
     char path[PATH_BYTES], name[64], away[PATH_BYTES];
     checkpoint_path(path, run, step, false);
@@ -77,12 +87,17 @@ void checkpoint_clean(const char *run) {
     closedir(dir);
 }
 
-bool checkpoint_remove_all(const char *run, Error *err) {
+bool checkpoint_remove_after(const char *run, int64_t step, Error *err) {
     int64_t *steps;
     int n = checkpoint_list(&steps, run);
     bool ok = true;
-    for (int i = 0; i < n && ok; i++) ok = checkpoint_remove(run, steps[i], err);
+    for (int i = 0; i < n && ok && steps[i] > step; i++) ok = checkpoint_remove(run, steps[i], err);
     free(steps);
+    return ok;
+}
+
+bool checkpoint_remove_all(const char *run, Error *err) {
+    bool ok = checkpoint_remove_after(run, -1, err);
     checkpoint_clean(run);
     return ok;
 }

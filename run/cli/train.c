@@ -28,6 +28,7 @@ typedef struct {
     Launch launch;
     Comm *comm; // NULL until the ranks have met
     RunDir dir;
+    int64_t run_steps; // --resume: of the run, which --steps may change
     Trainer trainer;
     FILE *log;
     char *plan; // as printed
@@ -72,6 +73,8 @@ static bool configure(Job *s, int argc, const char *const *argv, Error *err) {
          find_ranks(s, settings_find(&sources.arguments, "ranks") != NULL, err) &&
          plan_open_vocab(&s->data, c, err) && config_resolve(c, s->data.vocab, err) &&
          (!resume || config_check_resume(c, &sources, err));
+    const Setting *steps = ok && resume ? settings_find(&sources.file, "steps") : NULL;
+    s->run_steps = steps ? strtoll(steps->text, NULL, 10) : c->steps;
     config_sources_free(&sources);
     return ok;
 }
@@ -125,13 +128,18 @@ static bool open_records(Job *s, const char *run, Error *err) {
                         : metrics_trim(run, "diagnostics.jsonl", step, reported, err));
 }
 
-static bool create_dir(Job *s, Error *err) {
+static char *config_text(const RunConfig *config, size_t *size) {
     char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
+    FILE *out = open_memstream(&text, size);
     ASSERT(out);
-    config_print(out, &s->config);
+    config_print(out, config);
     fclose(out);
+    return text;
+}
+
+static bool create_dir(Job *s, Error *err) {
+    size_t size;
+    char *text = config_text(&s->config, &size);
     bool ok = run_dir_create(&s->dir, s->config.out, s->config.overwrite, err) &&
               checkpoint_remove_all(s->dir.path, err) && run_dir_begin(&s->dir, "./train", text, size, err);
     free(text);
@@ -144,12 +152,8 @@ static bool is_leader(const Job *s) {
 
 // What all ranks must have in common: the program, the options and the data.
 static bool check_same(Job *s, Error *err) {
-    char *options = NULL;
     size_t size;
-    FILE *out = open_memstream(&options, &size);
-    ASSERT(out);
-    config_print(out, &s->config);
-    fclose(out);
+    char *options = config_text(&s->config, &size);
     struct {
         char commit[64];
         uint32_t options;
@@ -192,6 +196,7 @@ static bool write_resume_record(Job *s, Error *err) {
     json_begin_object(&w, NULL);
     json_string(&w, "kind", "resume");
     json_int(&w, "step", s->trainer.state.step);
+    json_int(&w, "steps", s->config.steps);
     json_string(&w, "time", text);
     json_string(&w, "commit", provenance_commit());
     json_string(&w, "device", s->device->name);
@@ -200,26 +205,76 @@ static bool write_resume_record(Job *s, Error *err) {
     return metrics_write(&s->trainer.metrics, &w, err);
 }
 
+// Later checkpoints are removed only if that was asked for, and once the one that was named has been loaded.
+static bool check_later_checkpoints(const Job *s, Error *err) {
+    const RunConfig *c = &s->config;
+    char later[256];
+    if (c->resume_step < 0)
+        return !c->overwrite ||
+               error_set(err, "--overwrite with --resume needs --resume %s@STEP, and removes later checkpoints",
+                         c->resume);
+    checkpoint_steps_after(later, sizeof later, c->resume, c->resume_step);
+    if (!later[0] || c->overwrite) return true;
+    return error_set(
+        err, "%s has later checkpoints, of steps %s: add --overwrite to remove them, or resume a copy of the run",
+        c->resume, later);
+}
+
+// --steps may change if the steps that are done would have been the same.
+static bool check_new_length(const Job *s, int64_t done, Error *err) {
+    const RunConfig *c = &s->config;
+    if (c->steps < done)
+        return error_set(err,
+                         "%s: its checkpoint is at step %" PRId64 ", after the end of the run at step %" PRId64
+                         " (--steps)",
+                         c->resume, done, c->steps);
+    for (int g = 0; g < GROUP_COUNT && c->steps != s->run_steps; g++)
+        for (int64_t t = 0; t < done && c->groups[g].def; t++) {
+            double before = scheduled_lr(&c->groups[g], t, s->run_steps),
+                   now = scheduled_lr(&c->groups[g], t, c->steps);
+            if (before == now) continue;
+            return error_set(
+                err,
+                "--steps %" PRId64
+                ": the learning rate of the %s parameters depends on the number of steps: step %" PRId64
+                " had %g and would have had %g; resume an earlier checkpoint (%s@STEP), or begin a new run with "
+                "--init-from %s",
+                c->steps, group_name((ParamGroup)g), t + 1, before, now, c->resume, c->resume);
+        }
+    return true;
+}
+
+// Rank 0: what changes in the run's directory once the checkpoint has been loaded.
+static bool update_run(Job *s, Error *err) {
+    const RunConfig *c = &s->config;
+    if (c->resume_step >= 0 && !checkpoint_remove_after(c->resume, c->resume_step, err)) return false;
+    if (c->steps == s->run_steps) return true;
+    size_t size;
+    char *text = config_text(c, &size);
+    bool ok = run_dir_set_config(c->resume, "./train", text, size, err);
+    free(text);
+    return ok;
+}
+
 static bool begin_resumed(Job *s, int argc, const char *const *argv, char note[1024], Error *err) {
     Trainer *t = &s->trainer;
     const char *run = s->config.resume;
-    bool found, locked = !is_leader(s) || run_dir_lock(&s->dir, run, err);
+    bool found, locked = !is_leader(s) || (run_dir_lock(&s->dir, run, err) && check_later_checkpoints(s, err));
     if (locked && is_leader(s)) checkpoint_clean(run);
     if (!comm_all_ok(s->comm, locked, err)) return false; // before the others read
     if (!trainer_create(t, &s->config, &s->data, s->device, &s->table, s->comm, err)) return false;
     CheckpointParts parts = trainer_parts(t);
-    if (!checkpoint_load(&t->state, &found, note, run, &parts, err) ||
+    if (!checkpoint_load(&t->state, &found, note, run, s->config.resume_step, &parts, err) ||
         !comm_same(s->comm, "the newest checkpoint", &t->state.step, sizeof t->state.step, err))
         return false;
-    if (t->state.step > s->config.steps)
-        return error_set(err,
-                         "%s: its checkpoint is at step %" PRId64 ", but config.conf ends the run at step %" PRId64,
-                         run, t->state.step, s->config.steps);
+    if (!check_new_length(s, t->state.step, err)) return false;
     if (found) t->saved_step = t->state.step;
     else if (s->config.init_from[0] && !init_from_weights(&t->model, t->stream, &s->config, err))
         return error_prefix(err, "%s has no checkpoint yet and starts over", run);
     if (!trainer_start_loader(t, err)) return false;
+    if (!comm_all_ok(s->comm, true, err)) return false; // all have read the checkpoint
     if (!is_leader(s)) return true;
+    if (!update_run(s, err)) return false;
     char environment[PATH_BYTES];
     path_join(environment, run, "environment.json");
     if (access(environment, F_OK) != 0 && !provenance_write(&s->dir, s->device, &s->data, argc, argv, err))
@@ -296,6 +351,8 @@ static bool check_arguments(const RunConfig *c, Error *err) {
 static bool run_job(int *status, Job *s, int argc, const char *const *argv, Error *err) {
     RunConfig *c = &s->config;
     if (!configure(s, argc, argv, err) || !check_arguments(c, err)) return false;
+    // before the plan is printed, what costs nothing
+    if (!c->dry_run && !is_resume(s) && !run_dir_check_new(c->out, c->overwrite, err)) return false;
     if (!c->dry_run && !meet_ranks(s, err)) return false;
     int threads = c->threads ? c->threads : local_ranks_threads(&s->launch);
     if (!comm_all_ok(s->comm, device_open(&s->device, c->device, threads, err) && make_plan(s, err), err))

@@ -23,13 +23,15 @@ static bool describe_directory(RunConfig *config, const char *dir, Error *err) {
 }
 
 bool pretrained_config(RunConfig *config, const char *path, Error *err) {
-    char file[PATH_BYTES];
+    char file[PATH_BYTES], run[PATH_BYTES];
+    int64_t step;
     *config = (RunConfig){0};
     if (hf_is_directory(path)) return describe_directory(config, path, err);
-    path_join(file, path, "config.conf");
-    if (access(path, F_OK) == 0 && access(file, F_OK) != 0)
-        return error_set(err, "%s is neither a run (config.conf) nor a Hugging Face directory (config.json)", path);
-    return config_load_run(config, path, err);
+    path_split_step(run, &step, path);
+    path_join(file, run, "config.conf");
+    if (access(run, F_OK) == 0 && access(file, F_OK) != 0)
+        return error_set(err, "%s is neither a run (config.conf) nor a Hugging Face directory (config.json)", run);
+    return config_load_run(config, run, err);
 }
 
 bool pretrained_info(PretrainedInfo *info, const char *path, Error *err) {
@@ -52,12 +54,14 @@ bool pretrained_info(PretrainedInfo *info, const char *path, Error *err) {
 
 bool pretrained_weights(RunState *state, Model *model, Stream *stream, const char *path, Error *err) {
     bool found;
-    char note[1024];
+    char note[1024], run[PATH_BYTES];
+    int64_t step;
     CheckpointParts parts = {.model = model, .stream = stream};
     *state = (RunState){.step = -1};
     if (hf_is_directory(path)) return hf_read_weights(model, stream, path, err);
-    if (!checkpoint_load(state, &found, note, path, &parts, err)) return false;
-    if (!found) return error_set(err, "%s has no checkpoint yet", path);
+    path_split_step(run, &step, path);
+    if (!checkpoint_load(state, &found, note, run, step, &parts, err)) return false;
+    if (!found) return error_set(err, "%s has no checkpoint yet", run);
     if (note[0]) fprintf(stderr, "warning: %s\n", note);
     return true;
 }

@@ -1,5 +1,6 @@
 #include "run/options/config.h"
 
+#include "base/path.h"
 #include "model/ops.h"
 #include "run/options/groups.h"
 
@@ -220,8 +221,8 @@ bool config_read_files(Settings *all, const Settings *arguments, const OptionNam
 }
 
 static bool read_run(Settings *file, const char *dir, Error *err) {
-    char path[OPTION_TEXT_MAX + 16];
-    snprintf(path, sizeof path, "%s/config.conf", dir);
+    char path[PATH_BYTES];
+    path_join(path, dir, "config.conf");
     if (access(dir, F_OK) != 0) return error_set(err, "there is no run %s", dir);
     if (access(path, F_OK) != 0)
         return error_set(err, "%s is not a run directory, or the run ended before it began: it has no config.conf",
@@ -236,7 +237,10 @@ bool config_read(ConfigSources *sources, int argc, const char *const *argv, Erro
     if (!resume) return config_read_files(&sources->file, &sources->arguments, &names, err);
     if (settings_find(&sources->arguments, "config"))
         return error_set(err, "--config cannot be used with --resume: the run keeps its configuration");
-    return read_run(&sources->file, resume->text, err);
+    char run[PATH_BYTES];
+    int64_t step;
+    path_split_step(run, &step, resume->text);
+    return read_run(&sources->file, run, err);
 }
 
 void config_sources_free(ConfigSources *sources) {
@@ -269,6 +273,9 @@ bool config_build(RunConfig *config, const ConfigSources *sources, Error *err) {
     if (!settings_apply(config, file, err) || !settings_apply(config, arguments, err) ||
         !groups_resolve(config->groups, config->note, file, arguments, err))
         return false;
+    char run[PATH_BYTES];
+    path_split_step(run, &config->resume_step, config->resume);
+    strcpy(config->resume, run); // not longer than before
     return !config->model.tied_head || (check_tied_head(file, err) && check_tied_head(arguments, err));
 }
 

@@ -17,6 +17,7 @@ typedef enum { NORM_BIAS_AUTO, NORM_BIAS_NO, NORM_BIAS_YES } NormBias;
 typedef struct {
     // This process
     char config[OPTION_TEXT_MAX], out[OPTION_TEXT_MAX], resume[OPTION_TEXT_MAX];
+    int64_t resume_step; // of the checkpoint that --resume RUN@STEP names; -1: the newest
     bool dry_run, json, overwrite, quiet, measure_peak;
     char device[OPTION_TEXT_MAX];
     int dtype; // DtypeChoice

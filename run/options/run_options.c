@@ -39,8 +39,12 @@ static const OptionChoice shard_tail_words[] = {{"join", SHARD_TAIL_JOIN}, {"dro
 static const OptionSpec specs[] = {
     OPTION_TEXT("config", config, "", .section = "Run", .value = "FILE", .not_stored = true, .help = HELP_CONFIG),
     OPTION_TEXT("out", out, "", .value = "DIR", .not_stored = true, .help = HELP_OUT_RUN),
-    OPTION_TEXT("resume", resume, "", .value = "DIR", PROCESS, .help = "resume the run in this directory"),
-    OPTION_FLAG("overwrite", overwrite, "no", .not_stored = true, .help = HELP_OVERWRITE_RUN),
+    OPTION_TEXT(
+        "resume", resume, "", .value = "RUN", PROCESS,
+        .help =
+            "resume the run in this directory from its newest checkpoint; RUN@STEP: from that of this step, with "
+            "--overwrite, which removes the later ones"),
+    OPTION_FLAG("overwrite", overwrite, "no", PROCESS, .help = HELP_OVERWRITE_RUN),
     OPTION_FLAG("dry-run", dry_run, "no", PROCESS, .help = HELP_DRY_RUN),
     OPTION_FLAG("json", json, "no", PROCESS, .help = "print the plan of --dry-run as JSON, for scripts"),
     OPTION_FLAG("measure-peak", measure_peak, "yes", PROCESS,
@@ -89,7 +93,9 @@ static const OptionSpec specs[] = {
     OPTION_INT64("val-tokens", val_tokens, "10485760", 1, OPTION_INT64_MAX,
                  .help = "tokens per validation; a smaller dataset is used completely"),
 
-    OPTION_INT64("steps", steps, "1000", 1, OPTION_INT64_MAX, .section = "Training", .help = HELP_STEPS),
+    OPTION_INT64("steps", steps, "1000", 1, OPTION_INT64_MAX, .section = "Training", RESUMABLE,
+                 .help =
+                     HELP_STEPS "; --resume may add to them where the schedule of the steps done stays the same"),
     OPTION_INT("batch-size", batch_size, "8", 1, INT_MAX, .help = "sequences per optimizer step"),
     OPTION_INT(
         "micro-batch", micro_batch, "0", 0, INT_MAX,

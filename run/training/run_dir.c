@@ -76,7 +76,7 @@ static bool remove_earlier_run(const char *path, Error *err) {
     return true;
 }
 
-static bool write_config(const char *path, const char *command, const char *config, size_t size, Error *err) {
+bool run_dir_set_config(const char *path, const char *command, const char *config, size_t size, Error *err) {
     char file[PATH_BYTES], head[256];
     int n = snprintf(head, sizeof head,
                      "# The effective configuration of this run. It is reproduced by\n"
@@ -91,5 +91,5 @@ bool run_dir_create(RunDir *dir, const char *path, bool overwrite, Error *err) {
 }
 
 bool run_dir_begin(const RunDir *dir, const char *command, const char *config, size_t size, Error *err) {
-    return remove_earlier_run(dir->path, err) && write_config(dir->path, command, config, size, err);
+    return remove_earlier_run(dir->path, err) && run_dir_set_config(dir->path, command, config, size, err);
 }

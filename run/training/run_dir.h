@@ -31,6 +31,9 @@ bool run_dir_create(RunDir *dir, const char *path, bool overwrite, Error *err);
 // command that reproduces the run from this file: "./train".
 bool run_dir_begin(const RunDir *dir, const char *command, const char *config, size_t size, Error *err);
 
+// Replaces the configuration of an existing run, atomically.
+bool run_dir_set_config(const char *path, const char *command, const char *config, size_t size, Error *err);
+
 // Locks an existing run. Errors: another process is using it.
 bool run_dir_lock(RunDir *dir, const char *path, Error *err);
 void run_dir_unlock(RunDir *dir);

@@ -106,7 +106,7 @@ static int load(Run *r, const char *name, char note[1024]) {
     bool found;
     CheckpointParts parts = parts_of(r);
     run_fill(r, 99);
-    if (!checkpoint_load(&state, &found, note, temp_path(name), &parts, &err)) fail_msg("%s", err.text);
+    if (!checkpoint_load(&state, &found, note, temp_path(name), -1, &parts, &err)) fail_msg("%s", err.text);
     return found ? (int)state.step : 0;
 }
 
@@ -116,7 +116,7 @@ static void load_refused(Run *r, const char *name, const char *part) {
     bool found;
     char note[1024];
     CheckpointParts parts = parts_of(r);
-    if (checkpoint_load(&state, &found, note, temp_path(name), &parts, &err)) fail_msg("%s was loaded", name);
+    if (checkpoint_load(&state, &found, note, temp_path(name), -1, &parts, &err)) fail_msg("%s was loaded", name);
     if (!strstr(err.text, part)) fail_msg("\"%s\" is not in \"%s\"", part, err.text);
 }
 
@@ -148,12 +148,12 @@ static void test_state(void **unused) {
     run_create(&r, "16", "muon");
     CheckpointParts parts = parts_of(&r);
     save(&r, "state", 1, 0);
-    assert_true(checkpoint_load(&s, &found, note, temp_path("state"), &parts, &err) && found);
+    assert_true(checkpoint_load(&s, &found, note, temp_path("state"), -1, &parts, &err) && found);
     assert_true(s.step == 1 && s.data_position == INT64_C(1) << 41 && !s.reported && s.applied == 1 &&
                 s.skipped == 5 && s.skipped_in_row == 2);
     assert_true(s.loss_sum == 1.0 / 3 && s.loss_weight == 1.1 && s.elapsed_s == 1e9 / 7 && isnan(s.val_loss));
     save(&r, "state", 2, 0);
-    assert_true(checkpoint_load(&s, &found, note, temp_path("state"), &parts, &err) && found);
+    assert_true(checkpoint_load(&s, &found, note, temp_path("state"), -1, &parts, &err) && found);
     assert_true(s.step == 2 && s.reported && s.val_loss == 2.0 / 3);
     run_free(&r);
 }
@@ -182,7 +182,7 @@ static void test_state_without_position(void **unused) {
     size += (size_t)sprintf(text + size, ",\"crc32c\":%u}\n", crc32c(0, text, size));
     temp_file("older/checkpoints/step_00000001/state.json", text, size);
     free(text);
-    if (!checkpoint_load(&s, &found, note, temp_path("older"), &parts, &err)) fail_msg("%s", err.text);
+    if (!checkpoint_load(&s, &found, note, temp_path("older"), -1, &parts, &err)) fail_msg("%s", err.text);
     assert_true(found && s.step == 1 && s.data_position == 0 && s.skipped == 5);
     run_free(&r);
 }

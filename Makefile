@@ -8,6 +8,11 @@ endif
 BUILD ?= build
 OPT   ?= -O3
 WERROR ?= yes
+# Of the compiler, not of the machine that it runs on: cross compilers build for another one.
+TARGET := $(shell $(CC) -dumpmachine)
+ifeq ($(origin AR),default)
+AR := $(shell $(CC) -print-prog-name=ar)
+endif
 WARN  := -Wall -Wextra $(if $(filter yes,$(WERROR)),-Werror) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 BASE  := -std=c11 -D_GNU_SOURCE -I. -g $(WARN) -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=off
 LIBS  := -ldl -lm -lpthread
@@ -59,7 +64,7 @@ endif
 TESTS   := $(patsubst tests/%.c,%,$(sort $(shell find tests/unit -name 'test_*.c')))
 FUZZERS := $(filter-out replay memory_files,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
 
-ifeq ($(shell uname -m),x86_64)
+ifneq ($(filter x86_64-%,$(TARGET)),)
 ISAS := base avx2 avx512
 ISA_FLAGS_avx2   := -march=x86-64-v3 -ffp-contract=fast
 ISA_FLAGS_avx512 := -march=x86-64-v4 -mprefer-vector-width=512 -ffp-contract=fast
@@ -69,6 +74,11 @@ $(BUILD)/device/cpu/gemm_bf16_dot.o: BASE += -march=x86-64-v4 -mavx512bf16
 $(BUILD)/device/cpu/gemm_bf16_amx.o: BASE += -march=x86-64-v4 -mamx-tile -mamx-bf16
 else
 ISAS := base
+ifneq ($(filter aarch64-%,$(TARGET)),)
+ISA_FLAGS_base := -ffp-contract=fast
+# Called after the kernel has been asked (device/cpu/isa.c).
+$(BUILD)/device/cpu/gemm_bf16_neon.o: BASE += -march=armv8.2-a+bf16
+endif
 endif
 
 # The slowest files come first, to keep all processors busy until the end.
@@ -139,7 +149,7 @@ kernels: $(KERNELS:%.cu=$(BUILD)/%.cu.o) ## compile only the CUDA code
 
 $(LIBRARY): $(OBJECTS)
 	@rm -f $@
-	@ar qcs $@ $^
+	@$(AR) qcs $@ $^
 
 # Objects are rebuilt when the compiler or its flags change.
 $(BUILD)/flags: FORCE

@@ -212,8 +212,7 @@ bool cpu_device_open(Device **device, int n_threads, Error *err) {
         return false;
     }
     cpu_lapack_load();
-    Bf16Unit unit = cpu_bf16_unit();
-    d->bf16 = unit == BF16_AMX ? "AMX" : unit == BF16_DOT ? "AVX512-BF16" : NULL;
+    d->bf16 = bf16_unit_instructions(cpu_bf16_unit());
     *device = d;
     return true;
 }

@@ -89,7 +89,7 @@ LIBRARY := $(BUILD)/libpolar.a
 # The default build writes ./train; other builds (asan) keep the binary in their own folder.
 TRAIN := $(if $(filter build,$(BUILD)),train,$(BUILD)/train)
 
-.PHONY: all test current bench asan fuzz kill leaks tsan soak same-bits lint clean help format FORCE
+.PHONY: all test aarch64 current bench asan fuzz kill leaks tsan soak same-bits lint clean help format FORCE
 .SECONDARY:
 all: $(TRAIN) ## build ./train (the default)
 
@@ -99,7 +99,7 @@ include tests/emulator/emulator.mk
 export PYTHONPATH := $(abspath tests/fixtures):$(abspath tests/bench)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 	@echo "Settings: CC, OPT (-O3), CFLAGS, LDFLAGS, BUILD (folder), V=1 (show the commands), WERROR=no"
 	@echo "          CUDA=yes|no (here: $(CUDA)), NVCC, CUDA_HOME, CUDA_INCLUDES, CUDA_ARCHS (80 90a)"
 
@@ -195,6 +195,9 @@ test: $(TRAIN) tests emulated ## build and run all tests, or those matching ONLY
 asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan
 	@$(MAKE) --no-print-directory BUILD=build/asan CUDA=no OPT=-O1 \
 	  CFLAGS='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' test
+
+aarch64: $(TRAIN) ## the program for aarch64, in build/aarch64: cross-built, its unit tests and short trainings under qemu-user
+	@TRAIN=$(abspath $(TRAIN)) AARCH64=all $$(scripts/find_python.sh) tests/e2e/test_aarch64.py
 
 current: $(TRAIN) tests ## exports, imports and the tokenizer against current versions of the Python packages (downloads 3 GB into .venv-current)
 	@[ -x .venv-current/bin/python ] || python3 -m venv .venv-current

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Installs the missing dependencies of the project from Debian or Ubuntu packages.
-# usage: scripts/setup.sh [build] [test] [plot] [download] [peers] [sanitize]      (default: all but the last)
+# usage: scripts/setup.sh [build] [test] [plot] [download] [peers] [cross] [sanitize]      (default: all but the last)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'TEXT'
-usage: scripts/setup.sh [build] [test] [plot] [download] [peers] [sanitize]
+usage: scripts/setup.sh [build] [test] [plot] [download] [peers] [cross] [sanitize]
 Installs missing dependencies with apt-get, as root or with sudo. Profiles:
   build   the program: gcc, make, C library headers, OpenBLAS (for speed)
   test    the tests: cmocka, a C++ compiler (headers are checked in both languages), and the packages of `plot`
@@ -15,6 +15,7 @@ Installs missing dependencies with apt-get, as root or with sudo. Profiles:
   download  get_fineweb.sh and get_vocab.sh: curl with certificates
   peers   programs to compare with and export to, if available: PyTorch, and in .venv the Python packages of
           tests/requirements.txt (transformers, tokenizers, tiktoken, tensorboard, wandb)
+  cross   make aarch64, which make test runs a part of: a cross compiler for aarch64 and qemu, if available
   sanitize  make fuzz, leaks and tsan: clang with its OpenMP runtime, valgrind
 Default: all but sanitize. Does nothing if nothing is missing.
 TEXT
@@ -26,6 +27,7 @@ declare -A PACKAGE=(
     [cxx]="g++" [cmocka]="libcmocka-dev" [python]="python3" [plotting]="python3-numpy python3-matplotlib"
     [curl]="curl ca-certificates"
     [venv]="python3-venv" [torch]="python3-torch"
+    [aarch64]="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
     [clang]="clang" [libomp]="libomp-dev" [valgrind]="valgrind"
 )
 declare -A WHAT=(
@@ -40,11 +42,12 @@ declare -A WHAT=(
     [curl]="curl (the command curl)"
     [venv]="Python's venv (optional: needed to create .venv, which some tests use)"
     [torch]="PyTorch for Python (optional: some tests compare with it)"
+    [aarch64]="the compiler aarch64-linux-gnu-gcc and the emulator qemu-aarch64 (optional: some tests use them)"
     [clang]="clang (the command clang)"
     [libomp]="the OpenMP runtime of clang with libarcher.so"
     [valgrind]="valgrind (the command valgrind)"
 )
-is_optional() { case $1 in openblas | venv | torch) ;; *) false ;; esac }
+is_optional() { case $1 in openblas | venv | torch | aarch64) ;; *) false ;; esac }
 
 cc=${CC:-gcc}
 
@@ -74,6 +77,10 @@ has() {
     python) command -v python3 >/dev/null && python3 -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null ;;
     plotting) scripts/find_python.sh >/dev/null 2>&1 ;;
     curl) command -v curl >/dev/null ;;
+    aarch64)
+        command -v qemu-aarch64 >/dev/null &&
+            echo '#include <stdio.h>' | aarch64-linux-gnu-gcc -E - >/dev/null 2>&1
+        ;;
     clang) command -v clang >/dev/null ;;
     libomp) compgen -G '/usr/lib/llvm-*/lib/libarcher.so' >/dev/null ;;
     valgrind) command -v valgrind >/dev/null ;;
@@ -166,7 +173,7 @@ report() { # dependencies that are still missing
 }
 
 needs=() peers=no
-[ $# -eq 0 ] && set -- build test plot download peers
+[ $# -eq 0 ] && set -- build test plot download peers cross
 for profile in "$@"; do
     case $profile in
     build) needs+=(compiler make headers openblas) ;;
@@ -174,9 +181,10 @@ for profile in "$@"; do
     plot) needs+=(python plotting) ;;
     download) needs+=(curl) ;;
     peers) needs+=(python venv torch) peers=yes ;;
+    cross) [ "$(uname -m)" = aarch64 ] || needs+=(aarch64) ;;
     sanitize) needs+=(clang libomp valgrind) ;;
     -h | --help) usage && exit 0 ;;
-    *) echo "error: unknown profile '$profile'; the profiles are build, test, plot, download, peers and sanitize" >&2 && exit 1 ;;
+    *) echo "error: unknown profile '$profile'; the profiles are build, test, plot, download, peers, cross and sanitize" >&2 && exit 1 ;;
     esac
 done
 
@@ -190,11 +198,14 @@ if [ ${#missing[@]} -gt 0 ] && can_install; then
     packages=() optional=()
     for need in "${missing[@]}"; do
         read -ra more <<<"${PACKAGE[$need]}"
-        if is_optional "$need"; then optional+=("${more[@]}"); else packages+=("${more[@]}"); fi
+        if is_optional "$need"; then optional+=("$need"); else packages+=("${more[@]}"); fi
     done
-    # Optional packages are installed separately, so that their failure does not affect the others.
+    # Optional dependencies are installed one by one, so that their failure does not affect the others.
     if [ ${#packages[@]} -eq 0 ] || install_packages "${packages[@]}"; then
-        if [ ${#optional[@]} -gt 0 ]; then install_packages "${optional[@]}" || true; fi
+        for need in "${optional[@]}"; do
+            read -ra more <<<"${PACKAGE[$need]}"
+            install_packages "${more[@]}" || true
+        done
     fi
 fi
 

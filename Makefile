@@ -8,6 +8,11 @@ endif
 BUILD ?= build
 OPT   ?= -O3
 WERROR ?= yes
+# Of the compiler, not of the machine that it runs on: cross compilers build for another one.
+TARGET := $(shell $(CC) -dumpmachine)
+ifeq ($(origin AR),default)
+AR := $(shell $(CC) -print-prog-name=ar)
+endif
 WARN  := -Wall -Wextra $(if $(filter yes,$(WERROR)),-Werror) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 BASE  := -std=c11 -D_GNU_SOURCE -I. -g $(WARN) -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=off
 LIBS  := -ldl -lm -lpthread
@@ -59,7 +64,7 @@ endif
 TESTS   := $(patsubst tests/%.c,%,$(sort $(shell find tests/unit -name 'test_*.c')))
 FUZZERS := $(filter-out replay memory_files,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
 
-ifeq ($(shell uname -m),x86_64)
+ifneq ($(filter x86_64-%,$(TARGET)),)
 ISAS := base avx2 avx512
 ISA_FLAGS_avx2   := -march=x86-64-v3 -ffp-contract=fast
 ISA_FLAGS_avx512 := -march=x86-64-v4 -mprefer-vector-width=512 -ffp-contract=fast
@@ -69,6 +74,11 @@ $(BUILD)/device/cpu/gemm_bf16_dot.o: BASE += -march=x86-64-v4 -mavx512bf16
 $(BUILD)/device/cpu/gemm_bf16_amx.o: BASE += -march=x86-64-v4 -mamx-tile -mamx-bf16
 else
 ISAS := base
+ifneq ($(filter aarch64-%,$(TARGET)),)
+ISA_FLAGS_base := -ffp-contract=fast
+# Called after the kernel has been asked (device/cpu/isa.c).
+$(BUILD)/device/cpu/gemm_bf16_neon.o: BASE += -march=armv8.2-a+bf16
+endif
 endif
 
 # The slowest files come first, to keep all processors busy until the end.
@@ -79,7 +89,7 @@ LIBRARY := $(BUILD)/libpolar.a
 # The default build writes ./train; other builds (asan) keep the binary in their own folder.
 TRAIN := $(if $(filter build,$(BUILD)),train,$(BUILD)/train)
 
-.PHONY: all test current bench asan fuzz kill leaks tsan soak same-bits lint clean help format FORCE
+.PHONY: all test aarch64 current bench asan fuzz kill leaks tsan soak same-bits lint clean help format FORCE
 .SECONDARY:
 all: $(TRAIN) ## build ./train (the default)
 
@@ -89,7 +99,7 @@ include tests/emulator/emulator.mk
 export PYTHONPATH := $(abspath tests/fixtures):$(abspath tests/bench)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 	@echo "Settings: CC, OPT (-O3), CFLAGS, LDFLAGS, BUILD (folder), V=1 (show the commands), WERROR=no"
 	@echo "          CUDA=yes|no (here: $(CUDA)), NVCC, CUDA_HOME, CUDA_INCLUDES, CUDA_ARCHS (80 90a)"
 
@@ -139,7 +149,7 @@ kernels: $(KERNELS:%.cu=$(BUILD)/%.cu.o) ## compile only the CUDA code
 
 $(LIBRARY): $(OBJECTS)
 	@rm -f $@
-	@ar qcs $@ $^
+	@$(AR) qcs $@ $^
 
 # Objects are rebuilt when the compiler or its flags change.
 $(BUILD)/flags: FORCE
@@ -185,6 +195,9 @@ test: $(TRAIN) tests emulated ## build and run all tests, or those matching ONLY
 asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan
 	@$(MAKE) --no-print-directory BUILD=build/asan CUDA=no OPT=-O1 \
 	  CFLAGS='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' test
+
+aarch64: $(TRAIN) ## the program for aarch64, in build/aarch64: cross-built, its unit tests and short trainings under qemu-user
+	@TRAIN=$(abspath $(TRAIN)) AARCH64=all $$(scripts/find_python.sh) tests/e2e/test_aarch64.py
 
 current: $(TRAIN) tests ## exports, imports and the tokenizer against current versions of the Python packages (downloads 3 GB into .venv-current)
 	@[ -x .venv-current/bin/python ] || python3 -m venv .venv-current

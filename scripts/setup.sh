@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs the missing dependencies of the project from Debian or Ubuntu packages.
-# usage: scripts/setup.sh [build] [test] [plot] [download] [peers] [sanitize]      (default: all but the last)
+# usage: scripts/setup.sh [build] [test] [plot] [download] [peers] [cross] [sanitize]      (default: all but the last)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'TEXT'
-usage: scripts/setup.sh [build] [test] [plot] [download] [peers] [sanitize]
+usage: scripts/setup.sh [build] [test] [plot] [download] [peers] [cross]
+                        [sanitize]
 Installs missing dependencies with apt-get, as root or with sudo. Profiles:
   build     the program: gcc, make, C library headers, OpenBLAS (for speed)
   test      the tests: cmocka, a C++ compiler (headers are checked in both
@@ -17,6 +18,8 @@ Installs missing dependencies with apt-get, as root or with sudo. Profiles:
             in .venv the Python packages of tests/requirements.txt
             (transformers, tokenizers, tiktoken, tensorboard, wandb); Open MPI
             and MPICH, which start ranks
+  cross     make aarch64, which make test runs a part of: a cross compiler for
+            aarch64 and qemu, if available
   sanitize  make fuzz, leaks and tsan: clang with its OpenMP runtime, valgrind
 Default: all but sanitize. Does nothing if nothing is missing.
 TEXT
@@ -29,6 +32,7 @@ declare -A PACKAGE=(
     [curl]="curl ca-certificates"
     [venv]="python3-venv" [torch]="python3-torch"
     [openmpi]="openmpi-bin" [mpich]="mpich"
+    [aarch64]="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
     [clang]="clang" [libomp]="libomp-dev" [valgrind]="valgrind"
 )
 declare -A WHAT=(
@@ -45,11 +49,12 @@ declare -A WHAT=(
     [torch]="PyTorch for Python (optional: some tests compare with it)"
     [openmpi]="Open MPI (optional: a test starts ranks with mpirun.openmpi)"
     [mpich]="MPICH (optional: a test starts ranks with mpiexec.hydra)"
+    [aarch64]="the compiler aarch64-linux-gnu-gcc and the emulator qemu-aarch64 (optional: some tests use them)"
     [clang]="clang (the command clang)"
     [libomp]="the OpenMP runtime of clang with libarcher.so"
     [valgrind]="valgrind (the command valgrind)"
 )
-is_optional() { case $1 in openblas | venv | torch | openmpi | mpich) ;; *) false ;; esac }
+is_optional() { case $1 in openblas | venv | torch | openmpi | mpich | aarch64) ;; *) false ;; esac }
 
 cc=${CC:-gcc}
 
@@ -81,6 +86,10 @@ has() {
     curl) command -v curl >/dev/null ;;
     openmpi) command -v mpirun.openmpi >/dev/null ;;
     mpich) command -v mpiexec.hydra >/dev/null ;;
+    aarch64)
+        command -v qemu-aarch64 >/dev/null &&
+            echo '#include <stdio.h>' | aarch64-linux-gnu-gcc -E - >/dev/null 2>&1
+        ;;
     clang) command -v clang >/dev/null ;;
     libomp) compgen -G '/usr/lib/llvm-*/lib/libarcher.so' >/dev/null ;;
     valgrind) command -v valgrind >/dev/null ;;
@@ -173,7 +182,7 @@ report() { # dependencies that are still missing
 }
 
 needs=() peers=no
-[ $# -eq 0 ] && set -- build test plot download peers
+[ $# -eq 0 ] && set -- build test plot download peers cross
 for profile in "$@"; do
     case $profile in
     build) needs+=(compiler make headers openblas) ;;
@@ -181,9 +190,10 @@ for profile in "$@"; do
     plot) needs+=(python plotting) ;;
     download) needs+=(curl) ;;
     peers) needs+=(python venv torch openmpi mpich) peers=yes ;;
+    cross) [ "$(uname -m)" = aarch64 ] || needs+=(aarch64) ;;
     sanitize) needs+=(clang libomp valgrind) ;;
     -h | --help) usage && exit 0 ;;
-    *) echo "error: unknown profile '$profile'; the profiles are build, test, plot, download, peers and sanitize" >&2 && exit 1 ;;
+    *) echo "error: unknown profile '$profile'; the profiles are build, test, plot, download, peers, cross and sanitize" >&2 && exit 1 ;;
     esac
 done
 
@@ -197,11 +207,14 @@ if [ ${#missing[@]} -gt 0 ] && can_install; then
     packages=() optional=()
     for need in "${missing[@]}"; do
         read -ra more <<<"${PACKAGE[$need]}"
-        if is_optional "$need"; then optional+=("${more[@]}"); else packages+=("${more[@]}"); fi
+        if is_optional "$need"; then optional+=("$need"); else packages+=("${more[@]}"); fi
     done
-    # Optional packages are installed separately, so that their failure does not affect the others.
+    # Optional dependencies are installed one by one, so that their failure does not affect the others.
     if [ ${#packages[@]} -eq 0 ] || install_packages "${packages[@]}"; then
-        if [ ${#optional[@]} -gt 0 ]; then install_packages "${optional[@]}" || true; fi
+        for need in "${optional[@]}"; do
+            read -ra more <<<"${PACKAGE[$need]}"
+            install_packages "${more[@]}" || true
+        done
     fi
 fi
 

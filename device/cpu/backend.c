@@ -5,6 +5,7 @@
 #include "device/cpu/gemm_bf16.h"
 #include "device/cpu/lapack.h"
 #include "device/cpu/peak.h"
+#include "device/cpu/processor.h"
 #include "device/cpu/syrk.h"
 
 #include <omp.h>
@@ -183,21 +184,6 @@ static const DeviceBackend backend = {
     .close = cpu_close,
 };
 
-static void processor_name(char *name, size_t size) {
-    snprintf(name, size, "unknown processor");
-    FILE *file = fopen("/proc/cpuinfo", "r");
-    if (file == NULL) return;
-    char line[512];
-    while (fgets(line, sizeof line, file)) {
-        char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) || colon == NULL) continue;
-        colon[strcspn(colon, "\n")] = 0;
-        snprintf(name, size, "%s", colon + (colon[1] == ' ' ? 2 : 1));
-        break;
-    }
-    fclose(file);
-}
-
 enum { MAX_THREADS = 1024 }; // libgomp aborts if it cannot create its threads
 
 bool cpu_device_open(Device **device, int n_threads, Error *err) {
@@ -212,14 +198,15 @@ bool cpu_device_open(Device **device, int n_threads, Error *err) {
     d->kind = DEVICE_CPU;
     d->n_threads = n_threads;
     d->backend = &backend;
-    processor_name(d->name, sizeof d->name);
+    FILE *cpuinfo = fopen("/proc/cpuinfo", "r");
+    cpu_processor_name(d->name, sizeof d->name, cpuinfo);
+    if (cpuinfo) fclose(cpuinfo);
     if (!cpu_blas_load(n_threads, d->library, sizeof d->library, err)) {
         free(d);
         return false;
     }
     cpu_lapack_load();
-    Bf16Unit unit = cpu_bf16_unit();
-    d->bf16 = unit == BF16_AMX ? "AMX" : unit == BF16_DOT ? "AVX512-BF16" : NULL;
+    d->bf16 = bf16_unit_instructions(cpu_bf16_unit());
     *device = d;
     return true;
 }

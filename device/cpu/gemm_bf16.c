@@ -40,7 +40,8 @@ static void compute_tile(const Block *block, int64_t i, int64_t j) {
     kernel->multiply(tile, block->a + (size_t)i * block->a_panel, block->b + j * steps * BF16_COLS * BF16_STEP,
                      steps, block->p0 > 0);
     if (block->p0 + block->depth == k)
-        bf16_store_tile(block->p, tile, (block->i0 + i) * kernel->rows, kernel->rows, (block->j0 + j) * BF16_COLS);
+        kernel->store_tile(block->p, tile, (block->i0 + i) * kernel->rows, kernel->rows,
+                           (block->j0 + j) * BF16_COLS);
 }
 
 static void compute_block(const Block *block) {
@@ -67,11 +68,11 @@ static void multiply(Block block, int64_t max_depth, int64_t block_rows, int64_t
                 bool keeps_b = block.i0 > 0 && block.depth == p->g->k;
 #pragma omp for schedule(static) nowait
                 for (int64_t j = 0; j < (keeps_b ? 0 : block.cols); j++)
-                    bf16_pack_b(block.b + j * size * BF16_COLS, p, block.j0 + j, block.p0, block.depth);
+                    block.kernel->pack_b(block.b + j * size * BF16_COLS, p, block.j0 + j, block.p0, block.depth);
 #pragma omp for schedule(static)
                 for (int64_t i = 0; i < block.rows; i++)
-                    bf16_pack_a(block.a + (size_t)i * block.a_panel, p, block.i0 + i, block.kernel, block.p0,
-                                block.depth);
+                    block.kernel->pack_a(block.a + (size_t)i * block.a_panel, p, block.i0 + i, block.kernel,
+                                         block.p0, block.depth);
                 compute_block(&block);
             }
 }
@@ -108,29 +109,10 @@ static void widen(float *to, const Bf16 *from, int64_t ld, int64_t rows, int64_t
         for (int64_t j = 0; j < cols; j++) to[i * cols + j] = bf16_to_float(from[i * ld + j]);
 }
 
-static float load(const void *x, Type type, int64_t at) {
-    return type == TYPE_F32 ? ((const float *)x)[at] : bf16_to_float(((const Bf16 *)x)[at]);
-}
-
-static void store(void *x, Type type, int64_t at, float y) {
-    if (type == TYPE_F32) ((float *)x)[at] = y;
-    else ((Bf16 *)x)[at] = bf16_from_float(y);
-}
-
 // C (m, n) at (i0, j0) = sums (m, n) + beta C_in + bias.
 static void store_block(const GemmBf16 *p, const float *sums, int64_t i0, int64_t m, int64_t j0, int64_t n) {
-    const Gemm *g = p->g;
 #pragma omp parallel for schedule(static) if (m * n > CPU_PARALLEL_MIN && !omp_in_parallel())
-    for (int64_t i = i0; i < i0 + m; i++) {
-        int64_t end = g->symmetric ? min_i64(j0 + n, i + 1) : j0 + n;
-        for (int64_t j = j0; j < end; j++) {
-            float y = sums[(i - i0) * n + j - j0];
-            if (g->bias) y += load(g->bias, g->c_type, j);
-            if (g->beta != 0) y += (float)g->beta * load(p->c_in, g->c_type, i * g->ldc + j);
-            store(p->c, g->c_type, i * g->ldc + j, y);
-            if (g->symmetric && j < i) store(p->c, g->c_type, j * g->ldc + i, y);
-        }
-    }
+    for (int64_t i = 0; i < m; i++) bf16_store_row(p, sums + i * n, 1, i0 + i, j0, n);
 }
 
 // sums (m, n) = alpha op(A) op(B) at (i0, j0); a and b are scratch.
@@ -168,6 +150,8 @@ const Bf16Kernel *cpu_bf16_kernel(void) {
     static const Bf16Kernel *const kernels[BF16_UNIT_COUNT] = {
         [BF16_FMA] = &bf16_kernel_fma, [BF16_DOT] = &bf16_kernel_dot, [BF16_AMX] = &bf16_kernel_amx};
     return kernels[cpu_bf16_unit()];
+#elif defined(__aarch64__)
+    return cpu_bf16_unit() == BF16_MMLA ? &bf16_kernel_mmla : NULL;
 #else
     return NULL;
 #endif

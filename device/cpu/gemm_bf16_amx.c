@@ -75,5 +75,12 @@ static double amx_peak_loop(int64_t iterations) {
     return 4.0 * (double)iterations * 2 * TILE_ROWS * 16 * BF16_STEP;
 }
 
-const Bf16Kernel bf16_kernel_amx = {32, false, amx_begin, amx_end, amx_multiply, amx_peak_loop};
+const Bf16Kernel bf16_kernel_amx = {.rows = 32,
+                                    .pack_a = avx512_pack_a,
+                                    .pack_b = avx512_pack_b,
+                                    .store_tile = avx512_store_tile,
+                                    .begin = amx_begin,
+                                    .end = amx_end,
+                                    .multiply = amx_multiply,
+                                    .peak_loop = amx_peak_loop};
 #endif

@@ -47,5 +47,10 @@ static double dot_peak_loop(int64_t iterations) {
     return 2.0 * ROWS * (double)iterations * 2 * 2 * LANES;
 }
 
-const Bf16Kernel bf16_kernel_dot = {ROWS, false, NULL, NULL, dot_multiply, dot_peak_loop};
+const Bf16Kernel bf16_kernel_dot = {.rows = ROWS,
+                                    .pack_a = avx512_pack_a,
+                                    .pack_b = avx512_pack_b,
+                                    .store_tile = avx512_store_tile,
+                                    .multiply = dot_multiply,
+                                    .peak_loop = dot_peak_loop};
 #endif

@@ -46,5 +46,10 @@ static void fma_multiply(float *tile, const void *panel, const Bf16 *b, int64_t 
         for (int v = 0; v < 2; v++) _mm512_storeu_ps(tile + r * BF16_COLS + v * LANES, sum[r][v]);
 }
 
-const Bf16Kernel bf16_kernel_fma = {ROWS, true, NULL, NULL, fma_multiply, NULL};
+const Bf16Kernel bf16_kernel_fma = {.rows = ROWS,
+                                    .wide_a = true,
+                                    .pack_a = avx512_pack_a,
+                                    .pack_b = avx512_pack_b,
+                                    .store_tile = avx512_store_tile,
+                                    .multiply = fma_multiply};
 #endif

@@ -65,8 +65,8 @@ static inline void load_pairs(__m512i x[16], const Bf16 *from, int64_t ld, int64
     }
 }
 
-void bf16_pack_a(void *panel_of_a, const GemmBf16 *p, int64_t panel, const Bf16Kernel *kernel, int64_t p0,
-                 int64_t depth) {
+void avx512_pack_a(void *panel_of_a, const GemmBf16 *p, int64_t panel, const Bf16Kernel *kernel, int64_t p0,
+                   int64_t depth) {
     const Gemm *g = p->g;
     int rows = kernel->rows;
     int64_t i0 = panel * rows, m = min_i64(g->m - i0, rows);
@@ -90,7 +90,7 @@ void bf16_pack_a(void *panel_of_a, const GemmBf16 *p, int64_t panel, const Bf16K
         }
 }
 
-void bf16_pack_b(Bf16 *to, const GemmBf16 *p, int64_t panel, int64_t p0, int64_t depth) {
+void avx512_pack_b(Bf16 *to, const GemmBf16 *p, int64_t panel, int64_t p0, int64_t depth) {
     const Gemm *g = p->g;
     int64_t j0 = panel * BF16_COLS, n = min_i64(g->n - j0, BF16_COLS);
     for (int64_t d = 0; d < depth; d += BF16_STEP, to += BF16_STEP * BF16_COLS)
@@ -127,16 +127,7 @@ static inline void store(void *x, Type type, int64_t at, __mmask16 mask, __m512 
     else _mm256_mask_storeu_epi16((Bf16 *)x + at, mask, rounded(y));
 }
 
-// Elements (row, col + i) of C to (col + i, row).
-static void mirror(const Gemm *g, void *c, int64_t row, int64_t col, int n) {
-    for (int i = 0; i < n; i++) {
-        int64_t from = row * g->ldc + col + i, to = (col + i) * g->ldc + row;
-        if (g->c_type == TYPE_F32) ((float *)c)[to] = ((float *)c)[from];
-        else ((Bf16 *)c)[to] = ((Bf16 *)c)[from];
-    }
-}
-
-void bf16_store_tile(const GemmBf16 *p, const float *tile, int64_t i, int rows, int64_t j) {
+void avx512_store_tile(const GemmBf16 *p, const float *tile, int64_t i, int rows, int64_t j) {
     const Gemm *g = p->g;
     __m512 alpha = _mm512_set1_ps((float)g->alpha), beta = _mm512_set1_ps((float)g->beta);
     for (int r = 0; r < rows && i + r < g->m; r++) {
@@ -150,7 +141,7 @@ void bf16_store_tile(const GemmBf16 *p, const float *tile, int64_t i, int rows, 
             if (g->beta != 0) y = _mm512_fmadd_ps(beta, load(p->c_in, g->c_type, at, mask), y);
             store(p->c, g->c_type, at, mask, y);
         }
-        if (g->symmetric && n > 0) mirror(g, p->c, row, j, (int)min_i64(n, row - j));
+        if (g->symmetric && n > 0) bf16_mirror_row(p, row, j, min_i64(n, row - j));
     }
 }
 #endif

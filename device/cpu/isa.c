@@ -8,6 +8,9 @@
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 static const char *const names[ISA_COUNT] = {"base", "avx2", "avx512"};
@@ -16,10 +19,16 @@ const char *isa_name(Isa isa) {
     return names[isa];
 }
 
-static const char *const bf16_names[BF16_UNIT_COUNT] = {"avx2", "avx512", "avx512bf16", "amx"};
+static const char *const bf16_names[BF16_UNIT_COUNT] = {"avx2", "avx512", "avx512bf16", "amx", "bfmmla"};
 
 const char *bf16_unit_name(Bf16Unit unit) {
     return bf16_names[unit];
+}
+
+const char *bf16_unit_instructions(Bf16Unit unit) {
+    static const char *const instructions[BF16_UNIT_COUNT] = {
+        [BF16_DOT] = "AVX512-BF16", [BF16_AMX] = "AMX", [BF16_MMLA] = "BFMMLA"};
+    return instructions[unit];
 }
 
 static Isa detect(void) {
@@ -75,6 +84,10 @@ Bf16Unit cpu_bf16_unit(void) {
     for (int unit = BF16_FMA; asked && unit <= best; unit++)
         if (!strcmp(asked, bf16_names[unit])) return (Bf16Unit)unit;
     return best == BF16_DOT && !__builtin_cpu_is("amd") ? BF16_FMA : (Bf16Unit)best;
+#elif defined(__aarch64__)
+    const char *asked = getenv("POLAR_ISA");
+    bool lowered = asked && !strcmp(asked, names[ISA_BASE]);
+    return !lowered && (getauxval(AT_HWCAP2) & HWCAP2_BF16) ? BF16_MMLA : BF16_WIDEN;
 #else
     return BF16_WIDEN;
 #endif

@@ -11,13 +11,24 @@
 enum { VECTOR_BYTES = 64, NV = 4 };
 #elif defined(__AVX2__)
 enum { VECTOR_BYTES = 32, NV = 2 };
+#elif defined(__aarch64__)
+enum { VECTOR_BYTES = 16, NV = 4 };
 #else
 enum { VECTOR_BYTES = 16, NV = 2 };
 #endif
 
-// The micro-tile is MR rows of NV vectors: its accumulators, a row of B and one element of A fit into 32 or 16
-// registers.
+// The micro-tile is MR rows of NV vectors: its accumulators, a row of B and one element of A fit into the 32 registers of
+// AVX-512 and NEON, or 16. Of the tiles that fit into 32 registers, 6 x 4 vectors is one of those with the fewest loads,
+// 10 for 24 multiply-adds (8 x 3: 11), and has the accumulators that four pipelines with a latency of four cycles need.
 enum { MR = 6, LANES = VECTOR_BYTES / sizeof(real), NR = NV * LANES };
+
+// Loads after it are not moved before it: gcc for aarch64 otherwise begins an iteration of the micro-kernel with all of its
+// loads, and has no registers left for an accumulator.
+#if defined(__aarch64__)
+#define KEEP_LOADS_BELOW() __asm__ volatile("" ::: "memory")
+#else
+#define KEEP_LOADS_BELOW() (void)0
+#endif
 
 typedef real Vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
@@ -67,17 +78,21 @@ static inline __attribute__((always_inline)) void micro_kernel_vectors(real *res
                                                                        int64_t a_step, const real *restrict b,
                                                                        int64_t ldb, int64_t depth, const int nv) {
     Vec sum[MR][NV];
+    const real *rows[MR];
 #pragma GCC unroll 8
-    for (int i = 0; i < MR; i++)
+    for (int i = 0; i < MR; i++) {
+        rows[i] = a[i];
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) sum[i][v] = (Vec){0};
+    }
     for (int64_t p = 0; p < depth; p++, b += ldb) {
         Vec row[NV];
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) row[v] = *(const Vec *)(b + v * LANES);
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++) {
-            real x = a[i][p * a_step];
+            if (i == MR / 2) KEEP_LOADS_BELOW();
+            real x = rows[i][p * a_step];
 #pragma GCC unroll 4
             for (int v = 0; v < nv; v++) sum[i][v] += x * row[v];
         }
@@ -115,7 +130,7 @@ static inline void micro_kernel(real *restrict c, int64_t ldc, int64_t m, int64_
 #define TILE_VECTORS(nv) micro_kernel_vectors(c, ldc, m, n, alpha, beta, bias, a, a_step, b, ldb, depth, nv)
     if (n <= LANES) TILE_VECTORS(1);
     else if (n <= 2 * LANES) TILE_VECTORS(2);
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) || defined(__aarch64__)
     else if (n <= 3 * LANES) TILE_VECTORS(3);
     else TILE_VECTORS(4);
 #endif

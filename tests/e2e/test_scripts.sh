@@ -54,7 +54,7 @@ setup_says_what_is_missing() {
     cp scripts/setup.sh "$work/bare/scripts"
     printf '#!/bin/sh\nexit 1\n' >"$work/bare/scripts/find_python.sh"
     chmod +x "$work/bare/scripts/find_python.sh"
-    for name in bash sh dirname id sort tr grep cat env sleep; do ln -sf "$(command -v $name)" "$work/bin/$name"; done
+    for name in bash sh dirname id sort tr grep cat env sleep uname; do ln -sf "$(command -v $name)" "$work/bin/$name"; done
     PATH=$work/bin "$work/bare/scripts/setup.sh" >"$work/out" 2>"$work/err" || status=$?
     cat "$work/err"
     [ $status -eq 1 ] || return 1
@@ -63,7 +63,7 @@ setup_says_what_is_missing() {
     done
 }
 
-setup_refuses_unknown_profile() { refuses "the profiles are build, test, plot, download, peers and sanitize" scripts/setup.sh everything; }
+setup_refuses_unknown_profile() { refuses "the profiles are build, test, plot, download, peers, cross and sanitize" scripts/setup.sh everything; }
 quickstart_explains_itself() { scripts/quickstart.sh --help | grep -q -- '--text FILE'; }
 quickstart_refuses_unknown_option() { refuses "unknown option '--quick'" scripts/quickstart.sh --quick; }
 quickstart_refuses_missing_text() { refuses "no such file" scripts/quickstart.sh --text "$work/nowhere.txt"; }

@@ -1,6 +1,6 @@
 // GEMMs of bf16 matrices on the CPU by every kernel, against sums in double: all transposes, sizes that are and are not
 // whole tiles, split depths, epilogues, symmetric results. On a processor without AMX its tile code runs on a C model of
-// the instructions, without AVX-512 only the widened GEMM is tested.
+// the instructions; without AVX-512, or on aarch64 without BFMMLA, only the widened GEMM is tested.
 #include "base/random.h"
 #include "device/cpu/blas.h"
 #include "device/cpu/gemm_bf16.h"
@@ -10,6 +10,7 @@
 #include <omp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <setjmp.h>
 #include <cmocka.h>
@@ -162,7 +163,29 @@ static void test_packed(void **state) {
     check_kernel(&bf16_kernel_amx_model, "a model of AMX");
     if (cpu_bf16_unit() == BF16_AMX) check_kernel(&bf16_kernel_amx, "AMX");
 }
+#elif defined(__aarch64__)
+static void test_packed(void **state) {
+    (void)state;
+    if (cpu_bf16_unit() != BF16_MMLA) skip();
+    check_kernel(&bf16_kernel_mmla, "BFMMLA");
+}
 #endif
+
+// POLAR_ISA lowers the choice of the kernel, on every processor.
+static void test_lowered(void **state) {
+    (void)state;
+    char asked[32];
+    const char *setting = getenv("POLAR_ISA");
+    snprintf(asked, sizeof asked, "%s", setting ? setting : "");
+    setenv("POLAR_ISA", "base", 1);
+    Bf16Unit lowered = cpu_bf16_unit();
+    const Bf16Kernel *kernel = cpu_bf16_kernel();
+    if (setting) setenv("POLAR_ISA", asked, 1);
+    else unsetenv("POLAR_ISA");
+    assert_int_equal(lowered, BF16_WIDEN);
+    assert_null(kernel);
+    assert_null(bf16_unit_instructions(lowered));
+}
 
 // Numbers that are not finite arrive in the results that they concern, and only there.
 static void test_not_finite(void **state) {
@@ -193,9 +216,10 @@ int main(void) {
     if (!cpu_blas_load(2, text, sizeof text, &err)) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_widened),
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(__aarch64__)
         cmocka_unit_test(test_packed),
 #endif
+        cmocka_unit_test(test_lowered),
         cmocka_unit_test(test_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -67,7 +67,7 @@ static void free_corpus(Corpus *c) {
 }
 
 static LoaderConfig in_order(int batch_size, int micro_batch, int seq_len, ShardTail tail) {
-    return (LoaderConfig){batch_size, micro_batch, seq_len, VOCAB, tail, false, 0};
+    return (LoaderConfig){batch_size, micro_batch, seq_len, VOCAB, tail, false, 0, 0, 0};
 }
 
 // The first token of global batch `step` by walking the shards as the definition says; -1 when they are used up.
@@ -263,7 +263,7 @@ static void check_aligned(const Corpus *c, const LoaderConfig *config, int64_t s
 }
 
 static LoaderConfig aligned(int batch_size, int micro_batch, int seq_len) {
-    return (LoaderConfig){batch_size, micro_batch, seq_len, VOCAB, SHARD_TAIL_JOIN, true, DOCUMENT};
+    return (LoaderConfig){batch_size, micro_batch, seq_len, VOCAB, SHARD_TAIL_JOIN, true, DOCUMENT, 0, 0};
 }
 
 static void test_aligned(void **state) {
@@ -289,6 +289,44 @@ static void test_aligned(void **state) {
         }
         free_corpus(&c);
     }
+}
+
+// Loaders of a part of the micro-batches each return together what one loader of all returns, and continue at the same
+// position.
+static void check_parts(const Corpus *c, LoaderConfig config) {
+    enum { STEPS = 6, RANKS = 3 };
+    Error err;
+    int K = config.batch_size / config.micro_batch;
+    for (int r = 0; r < RANKS; r++) {
+        LoaderConfig part = config;
+        part.first_micro = K * r / RANKS, part.n_micro = K * (r + 1) / RANKS - part.first_micro;
+        Loader *all = open_loader(&c->set, &config, 0, 0, &err), *own = open_loader(&c->set, &part, 0, 0, &err);
+        assert_true(all && own);
+        for (int i = 0; i < STEPS * K; i++) {
+            Batch expected, batch;
+            if (!take(&expected, all, &err)) fail_msg("%s", err.text);
+            bool is_own = i % K >= part.first_micro && i % K < part.first_micro + part.n_micro;
+            if (!is_own) continue;
+            if (!take(&batch, own, &err)) fail_msg("%s", err.text);
+            size_t bytes = (size_t)batch.B * (size_t)batch.T * sizeof *batch.tokens;
+            assert_memory_equal(batch.tokens, expected.tokens, bytes);
+            assert_memory_equal(batch.targets, expected.targets, bytes);
+        }
+        assert_int_equal(loader_position(own), loader_position(all)); // both are at the end of a step
+        close_loader(own);
+        close_loader(all);
+    }
+}
+
+static void test_parts(void **state) {
+    (void)state;
+    static const int64_t sizes[] = {1000, 1300, 337};
+    Corpus c = make_documents("parts", sizes, 3, 20);
+    check_parts(&c, in_order(12, 2, 16, SHARD_TAIL_JOIN));
+    check_parts(&c, in_order(4, 1, 16, SHARD_TAIL_DROP));
+    check_parts(&c, aligned(12, 2, 16));
+    check_parts(&c, aligned(3, 1, 16));
+    free_corpus(&c);
 }
 
 // A single document, wherever it lies: in reach of one search, far away, at the very end of the stream.
@@ -503,6 +541,7 @@ int main(void) {
         cmocka_unit_test(test_drop_count),
         cmocka_unit_test(test_join_smallest),
         cmocka_unit_test(test_aligned),
+        cmocka_unit_test(test_parts),
         cmocka_unit_test(test_aligned_single_document),
         cmocka_unit_test(test_aligned_neighbours),
         cmocka_unit_test(test_bad_token),

@@ -61,7 +61,7 @@ static bool job_open(Job *job, const char *const *options, double lr) {
         return false;
     }
     if (!plan_open_vocab(&job->data, &job->config, &err) || !plan_open_data(&job->data, &job->config, &err) ||
-        !trainer_create(&job->trainer, &job->config, &job->data, device, &job->table, &err) ||
+        !trainer_create(&job->trainer, &job->config, &job->data, device, &job->table, NULL, &err) ||
         !trainer_start_loader(&job->trainer, &err))
         fail_msg("%s", err.text);
     return true;

@@ -214,7 +214,7 @@ resume_takes_the_older() {
 resume_refusals() {
     local run=$tmp/refusals
     expect 0 --out "$run" "${data[@]}" "${tiny[@]}" || return 1
-    refused "--steps 20 cannot be changed" --resume "$run" --steps 20 && refused "--lr" --resume "$run" --lr 1 &&
+    refused "--batch-size 8 cannot be changed" --resume "$run" --batch-size 8 && refused "--lr" --resume "$run" --lr 1 &&
         refused "not the file" --resume "$run" --train-data "$tmp/other/d_train_*.bin" &&
         refused "shards" --resume "$run" --val-data=
 }

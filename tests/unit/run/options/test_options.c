@@ -318,11 +318,15 @@ static void test_resume_overrides(void **state) {
     assert_int_equal(c.steps, 50);
     assert_string_equal(c.groups[GROUP_HIDDEN].def->name, "muon");
     assert_true(value(&c, GROUP_HIDDEN, "lr") == 0.01);
-    static const char *const refused[][2] = {{"--steps 60", "the run has 50"},
+    // Whether a run may be lengthened, or resumed at an older step, is decided once its checkpoint is known.
+    snprintf(words, sizeof words, "--resume %s@30 --steps 60 --overwrite", run);
+    load_ok(&c, words);
+    assert_true(c.steps == 60 && c.resume_step == 30 && c.overwrite);
+    assert_string_equal(c.resume, run);
+    static const char *const refused[][2] = {{"--batch-size 60", "the run has 8"},
                                              {"--seed 2", "--seed 2 cannot"},
                                              {"--lr 0.02", "--lr"},
                                              {"--out x", "--out"},
-                                             {"--overwrite", "--overwrite"},
                                              {"--no-tied-head", "the run has yes"}};
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         snprintf(words, sizeof words, "--resume %s %s", run, refused[i][0]);

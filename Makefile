@@ -152,9 +152,10 @@ $(LIBRARY): $(OBJECTS)
 	@$(AR) qcs $@ $^
 
 # Objects are rebuilt when the compiler or its flags change.
+RECORDED = $(CC) $(OPT) $(BASE) $(CFLAGS) $(foreach i,$(ISAS),$i $(ISA_FLAGS_$i))
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
-	@echo '$(CC) $(OPT) $(BASE) $(CFLAGS) $(ISAS)' | cmp -s - $@ || echo '$(CC) $(OPT) $(BASE) $(CFLAGS) $(ISAS)' > $@
+	@echo '$(RECORDED)' | cmp -s - $@ || echo '$(RECORDED)' > $@
 $(BUILD)/nvcc_flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(NVCC) $(NVFLAGS)' | cmp -s - $@ || echo '$(NVCC) $(NVFLAGS)' > $@

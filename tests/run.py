@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Started first, longest first, so that none of them runs alone at the end. A missing name only makes the whole a little
 # longer.
 LONGEST = ("e2e/test_sweep.py", "e2e/test_cuda_runs.py", "e2e/test_diagnose.py", "e2e/test_faults.py", "e2e/test_huggingface.py",
-           "e2e/test_inputs_and_outputs.py", "e2e/test_script_output.py", "e2e/test_downloads.py", "e2e/test_resume.py", "e2e/test_exporters.py", "e2e/test_tokenizer.py",
+           "e2e/test_inputs_and_outputs.py", "e2e/test_aarch64.py", "e2e/test_script_output.py", "e2e/test_downloads.py", "e2e/test_resume.py", "e2e/test_exporters.py", "e2e/test_tokenizer.py",
            "emulator:unit/optim/test_optim_safety", "e2e/test_bad_input.py", "e2e/test_scripts.sh",
            "e2e/test_gpu_check.sh")
 SHOWN = 60  # last lines of output shown for a failed program

@@ -22,6 +22,7 @@ ALL = os.environ.get("AARCH64") == "all"
 JOBS = int(os.environ.get("JOBS") or len(os.sched_getaffinity(0)))
 PARTS = ("base", "data", "device", "model", "optim")
 KERNEL_TEST = "unit/device/test_gemm_bf16"
+TILE, LONGEST = 24, 60  # multiply-adds and instructions of the inner loop of a GEMM
 # Of losses in fp32, in four steps that begin with the same bits: other orders of sums, and fused multiply-adds.
 F32 = 1e-5
 
@@ -77,6 +78,32 @@ def failure(case):
     return None if good else f"{program} on {processor}: status {result.returncode}: {result.stdout}"
 
 
+def short_loops(file):
+    """The innermost loops of an object file, as lists of instructions: those of at most LONGEST ones that branch back."""
+    text = subprocess.run(["aarch64-linux-gnu-objdump", "-d", "--no-show-raw-insn", os.path.join(tiny.ROOT, BUILD, file)],
+                          stdout=subprocess.PIPE, text=True, check=True).stdout
+    lines = [(int(place, 16), words) for place, words in re.findall(r"^ *([0-9a-f]+):\t(.*)$", text, re.M)]
+    loops = []
+    for i, (place, words) in enumerate(lines):
+        branch = re.match(r"(?:b\.\w+|cbn?z)\t.*?\b([0-9a-f]+) <", words)
+        length = (place - int(branch[1], 16)) // 4 + 1 if branch else 0
+        if 0 < length <= LONGEST:
+            loops.append([line for _, line in lines[i + 1 - length:i + 1]])
+    return loops
+
+
+def inner_loops_stay_in_registers(folder):
+    """Those of the GEMMs, with 24 multiply-adds, have instructions that multiply and add, and spill no register."""
+    need_tools()
+    build([])
+    for file, instruction in (("device/cpu/gemm_kernel.f32.base.o", "fmla"), ("device/cpu/gemm_kernel.f64.base.o", "fmla"),
+                              ("device/cpu/gemm_bf16_neon.o", "bfmmla")):
+        loops = [loop for loop in short_loops(file) if sum(line.startswith(instruction) for line in loop) == TILE]
+        assert loops, f"{file} has no loop with {TILE} {instruction}"
+        for loop in loops:
+            assert not any("[sp" in line for line in loop), f"{file} spills registers:\n" + "\n".join(loop)
+
+
 def kernels_and_operations(folder):
     need_tools()
     programs = unit_tests() if ALL else [KERNEL_TEST]
@@ -114,4 +141,4 @@ def trained_and_resumed(folder):
 
 
 if __name__ == "__main__":
-    tiny.run_tests(kernels_and_operations, trained_and_resumed)
+    tiny.run_tests(inner_loops_stay_in_registers, kernels_and_operations, trained_and_resumed)

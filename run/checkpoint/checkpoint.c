@@ -133,6 +133,8 @@ bool checkpoint_load(RunState *state, bool *found, char note[1024], const char *
                      const CheckpointParts *parts, Error *err) {
     char folder[PATH_BYTES];
     int64_t *steps;
+    *found = false;
+    if (!checkpoint_readable(run, err)) return false;
     if (step >= 0) {
         note[0] = 0;
         return *found = load_step(state, run, step, parts, err);

@@ -30,6 +30,15 @@ static int newer_first(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
+bool checkpoint_readable(const char *run, Error *err) {
+    char folder[PATH_BYTES];
+    path_join(folder, run, "checkpoints");
+    DIR *dir = opendir(folder);
+    if (!dir) return errno == ENOENT || error_set(err, "cannot read %s: %s", folder, strerror(errno));
+    closedir(dir);
+    return true;
+}
+
 int checkpoint_list(int64_t **steps, const char *run) {
     char folder[PATH_BYTES];
     int n = 0, capacity = 0;

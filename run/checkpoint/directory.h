@@ -11,6 +11,9 @@
 // The path RUN/checkpoints/step_00000100, or if `temporary` the one it is written to before the rename.
 void checkpoint_path(char out[PATH_BYTES], const char *run, int64_t step, bool temporary);
 
+// Errors: the directory of checkpoints exists but cannot be read, so that there may be some.
+bool checkpoint_readable(const char *run, Error *err);
+
 // Lists the steps of all checkpoints, newest first; the caller frees *steps. Returns their number (0 if there is no
 // directory).
 int checkpoint_list(int64_t **steps, const char *run);

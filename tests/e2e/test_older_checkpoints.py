@@ -57,6 +57,16 @@ def damaged_ones_are_not_replaced(folder):
     assert tiny.checkpoints(run) == [6, 12, 18, 24]
 
 
+def unreadable_ones_are_no_new_start(folder):
+    run = train(os.path.join(folder, "run"), *options_of(folder, "--steps", "6"))
+    checkpoints, metrics = os.path.join(run, "checkpoints"), os.path.join(run, "metrics.jsonl")
+    os.rename(checkpoints, checkpoints + ".away")
+    with open(checkpoints, "w"):
+        before = os.path.getsize(metrics)
+    tiny.check_one_line(tiny.train("--resume", run), f"cannot read {checkpoints}: Not a directory")
+    assert os.path.getsize(metrics) == before
+
+
 def read_by_every_command(folder):
     run = train(os.path.join(folder, "run"), *options_of(folder))
     data = os.path.join(folder, "t_val_*.bin")
@@ -109,5 +119,5 @@ def refused_before_the_plan(folder):
 
 
 if __name__ == "__main__":
-    tiny.run_tests(resumed_at_an_older_step, damaged_ones_are_not_replaced, read_by_every_command, lengthened, not_lengthened,
+    tiny.run_tests(resumed_at_an_older_step, damaged_ones_are_not_replaced, unreadable_ones_are_no_new_start, read_by_every_command, lengthened, not_lengthened,
                    refused_before_the_plan)

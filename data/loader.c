@@ -118,8 +118,8 @@ static bool find_row(const uint32_t **row, int64_t *position, uint32_t *buffer, 
                      set->shards[0].path, set->n_shards > 1 ? " and the other shards" : "", c->document_token);
 }
 
-// Checks that one pass over the stream gives a full batch: with too few documents (one, in the shards of a single text)
-// every batch would repeat the same rows.
+// Checks that one pass over the stream gives a full batch: with too few documents (one, in the shards of a single
+// text) every batch would repeat the same rows.
 static bool check_documents(const ShardSet *set, const LoaderConfig *c, uint32_t *buffer, Error *err) {
     int64_t end = 0; // stream index of the end of the previous row
     for (int r = 0; r < c->batch_size; r++) {

@@ -12,9 +12,9 @@
 // running out of shards is an error.
 typedef enum { SHARD_TAIL_JOIN, SHARD_TAIL_DROP } ShardTail;
 
-// Document alignment (JOIN only): every row begins at the first document token at or after the end of the previous row,
-// which is that row's start + T; the tokens in between are skipped. A row takes the T + 1 tokens from its start, across
-// the ends of shards and of the stream.
+// Document alignment (JOIN only): every row begins at the first document token at or after the end of the previous
+// row, which is that row's start + T; the tokens in between are skipped. A row takes the T + 1 tokens from its start,
+// across the ends of shards and of the stream.
 
 typedef struct {
     int batch_size;  // sequences in a global batch (one optimizer step)

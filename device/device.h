@@ -54,8 +54,8 @@ void device_gemm(Stream *stream, const Gemm *g); // see device/gemm.h
 // Operations that are issued in it run on that thread alone.
 void device_for_each(Stream *stream, int n, void (*call)(void *context, int i), void *context);
 
-// Solvers, by LAPACK on the CPU and cuSOLVER on a GPU. All matrices are dense and row-major, in F32 or F64. If a solver
-// fails (a matrix is not positive definite, or has non-finite elements), it fills its outputs with NaN.
+// Solvers, by LAPACK on the CPU and cuSOLVER on a GPU. All matrices are dense and row-major, in F32 or F64. If a
+// solver fails (a matrix is not positive definite, or has non-finite elements), it fills its outputs with NaN.
 //
 // Returns true if the device has solvers; the error says what is missing.
 bool device_can_solve(const Device *device, Error *err);

@@ -106,8 +106,8 @@ struct OptimizerDef {
     WeightDecay (*weight_decay)(const void *options);
     // Updates all parameters of one group.
     void (*step)(const OptimizerStep *step);
-    // For methods whose evaluation weights differ from their training weights (schedule-free): swaps the master weights
-    // in (enter) and back. NULL: evaluates the trained weights.
+    // For methods whose evaluation weights differ from their training weights (schedule-free): swaps the master
+    // weights in (enter) and back. NULL: evaluates the trained weights.
     void (*evaluation_weights)(const OptimizerStep *step, bool enter);
 };
 
@@ -161,8 +161,8 @@ typedef struct Optimizer Optimizer;
 
 enum { MAX_RANKS = 4096 };
 
-// Ranks that share the work on matrices: each computes the polar factors of its share, and all receive all. Weights and states
-// are on every rank.
+// Ranks that share the work on matrices: each computes the polar factors of its share, and all receive all. Weights
+// and states are on every rank.
 typedef struct {
     int rank, size;
     // data holds the shares of all ranks, of rank r the bytes [begin[r], begin[r + 1]); fills in those of the others.
@@ -171,14 +171,14 @@ typedef struct {
 } OptimizerExchange;
 
 // Creates the optimizers of all groups for the parameters of a model of `type`; master weights, gradients and states
-// have type_accumulate(type). `table` must outlive the optimizer; the options are copied and resolved. Errors: those of
-// optimizer_check, no operations for the type, out of memory.
+// have type_accumulate(type). `table` must outlive the optimizer; the options are copied and resolved. Errors: those
+// of optimizer_check, no operations for the type, out of memory.
 Optimizer *optimizer_create(Device *device, Type type, const ParamTable *table,
                             const ParamGroupOptions groups[GROUP_COUNT], Error *err);
 void optimizer_free(Optimizer *optimizer);
 
-// Shares the matrices with other ranks from now on; `exchange` must outlive the optimizer, its size is the device's n_ranks. Only on
-// the CPU.
+// Shares the matrices with other ranks from now on; `exchange` must outlive the optimizer, its size is the device's
+// n_ranks. Only on the CPU.
 void optimizer_set_exchange(Optimizer *optimizer, const OptimizerExchange *exchange);
 
 // Bytes of state and scratch that optimizer_create allocates on a device (NULL: the CPU). The options must have passed

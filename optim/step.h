@@ -31,7 +31,7 @@ struct OptimizerStep {
     const OptimizerExchange *exchange; // NULL: no other ranks
 };
 
-// The batch of up to `count` matrices of a view, from matrix `first` on. It is shorter if the view, or a parameter that
-// is split into parts, ends before.
+// The batch of up to `count` matrices of a view, from matrix `first` on. It is shorter if the view, or a parameter
+// that is split into parts, ends before.
 MatrixBatch step_batch(const OptimizerStep *step, const GroupView *view, int first, int count);
 #endif

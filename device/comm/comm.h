@@ -33,8 +33,8 @@ typedef struct {
     size_t bytes;
 } CommPiece;
 
-// Sends send[r] to every rank r and receives recv[r] from it; the piece for oneself is copied. Sizes must match those of the
-// peers. Errors: a rank is gone.
+// Sends send[r] to every rank r and receives recv[r] from it; the piece for oneself is copied. Sizes must match those
+// of the peers. Errors: a rank is gone.
 bool comm_exchange(Comm *comm, const CommPiece *send, const CommPiece *recv, Error *err);
 
 // all (size, bytes) = the `own` of every rank.
@@ -49,7 +49,7 @@ bool comm_same(Comm *comm, const char *what, const void *value, size_t bytes, Er
 // x (n) = the sums over all ranks of their x, in which only one rank's element is not 0: so every sum is exact.
 bool comm_add(Comm *comm, double *x, int64_t n, Error *err);
 
-// Tells all ranks that this one has failed: they end with status 1, and rank 0 prints the text. Returns on rank 0, whose caller
-// prints it.
+// Tells all ranks that this one has failed: they end with status 1, and rank 0 prints the text. Returns on rank 0,
+// whose caller prints it.
 void comm_fail(Comm *comm, const char *text);
 #endif

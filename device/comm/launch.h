@@ -13,8 +13,8 @@ typedef struct {
     long job; // the process that started the ranks of this host: it tells jobs on one host apart
 } Launch;
 
-// Reads the environment of torchrun, Open MPI (4 and 5), srun and Hydra (MPICH, Intel MPI); without any of them it is rank 0 of 1.
-// `rendezvous`: HOST:PORT where rank 0 listens, or empty: what the launcher says. Errors: variables that contradict each
-// other; ranks on several hosts and no address.
+// Reads the environment of torchrun, Open MPI (4 and 5), srun and Hydra (MPICH, Intel MPI); without any of them it is
+// rank 0 of 1. `rendezvous`: HOST:PORT where rank 0 listens, or empty: what the launcher says. Errors: variables that
+// contradict each other; ranks on several hosts and no address.
 bool launch_detect(Launch *launch, const char *rendezvous, Error *err);
 #endif

@@ -1,5 +1,5 @@
-// How the ranks of a run find each other: every rank tells rank 0 where it listens, gets the table of all, and connects to the
-// ranks below its own.
+// How the ranks of a run find each other: every rank tells rank 0 where it listens, gets the table of all, and
+// connects to the ranks below its own.
 #include "device/comm/internal.h"
 #include "device/comm/sockets.h"
 

@@ -1,4 +1,5 @@
-// The thread that ends all ranks when one has failed. Rank 0 hears from all others, and they from rank 0, every second.
+// The thread that ends all ranks when one has failed. Rank 0 hears from all others, and they from rank 0, every
+// second.
 #include "base/thread.h"
 #include "device/comm/comm.h"
 #include "device/comm/internal.h"

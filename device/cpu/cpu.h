@@ -1,8 +1,8 @@
 // device/cpu/cpu.h - definitions shared by all CPU operations: element type, instruction set, threads, GEMM.
 //
-// A file of CPU operations is compiled once per element type (REAL_F32, REAL_F64 or REAL_BF16) and instruction set (the
-// Makefile defines ISA). Its table of functions is exported as OP_TABLE(name); the instance is selected at run time by
-// cpu_isa().
+// A file of CPU operations is compiled once per element type (REAL_F32, REAL_F64 or REAL_BF16) and instruction set
+// (the Makefile defines ISA). Its table of functions is exported as OP_TABLE(name); the instance is selected at run
+// time by cpu_isa().
 #ifndef POLAR_DEVICE_CPU_CPU_H
 #define POLAR_DEVICE_CPU_CPU_H
 

@@ -1,4 +1,5 @@
-// device/cpu/gemm_bf16.h - GEMMs of bf16 matrices on the CPU, accumulated in fp32 and rounded once. Private to device/.
+// device/cpu/gemm_bf16.h - GEMMs of bf16 matrices on the CPU, accumulated in fp32 and rounded once. Private to
+// device/.
 //
 // A kernel's operands are packed: depth (the inner dimension, zero-padded to whole steps of BF16_STEP) is split into
 // steps. With AVX-512
@@ -10,7 +11,8 @@
 // On aarch64
 //   a panel of A is (depth / 4, rows, 4), and
 //   a panel of B is (BF16_COLS / 8, depth / 4, 8, 4): the columns of a tile in groups of 8.
-// So two rows of A and two columns of B, four numbers of each, are operands of BFMMLA, and both panels are read in order.
+// So two rows of A and two columns of B, four numbers of each, are operands of BFMMLA, and both panels are read in
+// order.
 #ifndef POLAR_DEVICE_CPU_GEMM_BF16_H
 #define POLAR_DEVICE_CPU_GEMM_BF16_H
 
@@ -19,7 +21,8 @@
 
 enum { BF16_STEP = 32, BF16_COLS = 32, BF16_MAX_ROWS = 32 };
 
-// One matrix of a batch: C = alpha op(A) op(B) + beta C_in + bias, as in device/gemm.h. c_in: not NULL if beta is not 0.
+// One matrix of a batch: C = alpha op(A) op(B) + beta C_in + bias, as in device/gemm.h. c_in: not NULL if beta is not
+// 0.
 typedef struct {
     const Gemm *g;
     const Bf16 *a, *b;
@@ -55,8 +58,8 @@ void avx512_pack_a(void *to, const GemmBf16 *p, int64_t panel, const Bf16Kernel 
 void avx512_pack_b(Bf16 *to, const GemmBf16 *p, int64_t panel, int64_t p0, int64_t depth);
 void avx512_store_tile(const GemmBf16 *p, const float *tile, int64_t i, int rows, int64_t j);
 
-// Writes elements [j, j + n) of row i of C, as far as it has them, from x, the same of op(A) op(B). A symmetric C is written
-// on and below the diagonal, and mirrored. For any processor.
+// Writes elements [j, j + n) of row i of C, as far as it has them, from x, the same of op(A) op(B). A symmetric C is
+// written on and below the diagonal, and mirrored. For any processor.
 void bf16_store_row(const GemmBf16 *p, const float *x, float alpha, int64_t i, int64_t j, int64_t n);
 
 // Copies elements (row, col) to (row, col + n) of C to their places on the other side of the diagonal.
@@ -69,7 +72,7 @@ void cpu_gemm_bf16_widened(const GemmBf16 *p);
 // The kernel of cpu_bf16_unit(); NULL: none, the GEMM is widened.
 const Bf16Kernel *cpu_bf16_kernel(void);
 
-// Runs one GEMM on all threads, or on the calling one in a parallel region, with the kernel of the processor. The result
-// does not depend on the number of threads (widened: as far as that is true of cpu_gemm).
+// Runs one GEMM on all threads, or on the calling one in a parallel region, with the kernel of the processor. The
+// result does not depend on the number of threads (widened: as far as that is true of cpu_gemm).
 void cpu_gemm_bf16(const GemmBf16 *p);
 #endif

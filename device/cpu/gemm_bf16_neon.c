@@ -10,7 +10,8 @@
 // FOUR: numbers along the depth of an operand. COLS: columns of C at a time.
 enum { ROWS = 12, COLS = 8, FOUR = 4, ROW_PAIRS = ROWS / 2, COL_PAIRS = COLS / 2 };
 
-// Where x (depth, n) is: element (p, r) is from[p * ld + r] or, if lines are contiguous along the depth, from[r * ld + p].
+// Where x (depth, n) is: element (p, r) is from[p * ld + r] or, if lines are contiguous along the depth, from[r * ld
+// + p].
 typedef struct {
     const Bf16 *from;
     int64_t ld, n, depth;

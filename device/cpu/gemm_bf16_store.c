@@ -1,5 +1,5 @@
-// The results of bf16 GEMMs: scaled, added to C and a bias, rounded and mirrored. Portable loops over one type each, which
-// the compiler turns into vectors.
+// The results of bf16 GEMMs: scaled, added to C and a bias, rounded and mirrored. Portable loops over one type each,
+// which the compiler turns into vectors.
 #include "device/cpu/gemm_bf16.h"
 
 #include "base/integers.h"

@@ -2,8 +2,8 @@
 #include "device/cpu/peak.h"
 #include "device/cpu/vector.h"
 
-// A multiply-add that overwrites `sum`: a factor on x86-64, the addend on aarch64, as their instructions do, without a copy.
-// There assembly keeps the product, which is the same in every iteration, in the loop.
+// A multiply-add that overwrites `sum`: a factor on x86-64, the addend on aarch64, as their instructions do, without
+// a copy. There assembly keeps the product, which is the same in every iteration, in the loop.
 #if !defined(__aarch64__)
 #define MULTIPLY_ADD(sum, factor, term) ((sum) = (sum) * (factor) + (term))
 #elif defined(REAL_F64)

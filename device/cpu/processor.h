@@ -5,7 +5,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
-// Writes the name of the first processor in the text of /proc/cpuinfo: its "model name" or, on aarch64, where there is none,
-// the name of its implementer and part, or their numbers. "unknown processor" if `cpuinfo` is NULL or says nothing.
+// Writes the name of the first processor in the text of /proc/cpuinfo: its "model name" or, on aarch64, where there
+// is none, the name of its implementer and part, or their numbers. "unknown processor" if `cpuinfo` is NULL or says
+// nothing.
 void cpu_processor_name(char *name, size_t size, FILE *cpuinfo);
 #endif

@@ -17,13 +17,14 @@ enum { VECTOR_BYTES = 16, NV = 4 };
 enum { VECTOR_BYTES = 16, NV = 2 };
 #endif
 
-// The micro-tile is MR rows of NV vectors: its accumulators, a row of B and one element of A fit into the 32 registers of
-// AVX-512 and NEON, or 16. Of the tiles that fit into 32 registers, 6 x 4 vectors is one of those with the fewest loads,
-// 10 for 24 multiply-adds (8 x 3: 11), and has the accumulators that four pipelines with a latency of four cycles need.
+// The micro-tile is MR rows of NV vectors: its accumulators, a row of B and one element of A fit into the 32
+// registers of AVX-512 and NEON, or 16. Of the tiles that fit into 32 registers, 6 x 4 vectors is one of those with
+// the fewest loads, 10 for 24 multiply-adds (8 x 3: 11), and has the accumulators that four pipelines with a latency
+// of four cycles need.
 enum { MR = 6, LANES = VECTOR_BYTES / sizeof(real), NR = NV * LANES };
 
-// Loads after it are not moved before it: gcc for aarch64 otherwise begins an iteration of the micro-kernel with all of its
-// loads, and has no registers left for an accumulator.
+// Loads after it are not moved before it: gcc for aarch64 otherwise begins an iteration of the micro-kernel with all
+// of its loads, and has no registers left for an accumulator.
 #if defined(__aarch64__)
 #define KEEP_LOADS_BELOW() __asm__ volatile("" ::: "memory")
 #else

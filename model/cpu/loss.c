@@ -3,11 +3,12 @@
 
 enum { CLASS_BLOCK = 1024 }; // classes summed in `real` before the partial sum is added to a double
 
-// An exponential can be kept in place of its logit until the sum of all is known; in bf16 it would be rounded twice, and
-// is computed again instead.
+// An exponential can be kept in place of its logit until the sum of all is known; in bf16 it would be rounded twice,
+// and is computed again instead.
 static const bool keeps_exps = sizeof(elem) == sizeof(real);
 
-// The sum of exp(z - max) over the first V logits x of a row, in blocks. `keep`: overwrites them with the exponentials.
+// The sum of exp(z - max) over the first V logits x of a row, in blocks. `keep`: overwrites them with the
+// exponentials.
 static double sum_of_exps(elem *row, real max, bool keep, bool root, real cap, int V) {
     double total = 0;
     for (int c0 = 0; c0 < V; c0 += CLASS_BLOCK) {

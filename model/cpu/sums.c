@@ -2,9 +2,9 @@
 #include "model/cpu/ops.h"
 #include "model/cpu/sums.h"
 
-// The rows are split into CHUNKS chunks, each summed by one thread in double; within a chunk, blocks of ROW_BLOCK rows
-// are summed in `real`. COLUMN_BLOCK bounds the stack buffers. The number of chunks is fixed, so the sums do not depend
-// on the number of threads.
+// The rows are split into CHUNKS chunks, each summed by one thread in double; within a chunk, blocks of ROW_BLOCK
+// rows are summed in `real`. COLUMN_BLOCK bounds the stack buffers. The number of chunks is fixed, so the sums do not
+// depend on the number of threads.
 enum { CHUNKS = 16, COLUMN_BLOCK = 1024, ROW_BLOCK = 64, ROWS = 4 };
 
 // sums (n) += sum of the rows of d; `rows` is 1 or ROWS.

@@ -1,5 +1,5 @@
-// optim/cpu/ops.h - the optimizer operations on the CPU: the tables of all instances (type and instruction set) and, in
-// files that are compiled once per instance, its own operations, OP_TABLE(adamw_update) and so on.
+// optim/cpu/ops.h - the optimizer operations on the CPU: the tables of all instances (type and instruction set) and,
+// in files that are compiled once per instance, its own operations, OP_TABLE(adamw_update) and so on.
 #ifndef POLAR_OPTIM_CPU_OPS_H
 #define POLAR_OPTIM_CPU_OPS_H
 

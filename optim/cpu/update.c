@@ -32,7 +32,8 @@ static double rule_factor(const RowScaling *scaling, int64_t rows, int64_t cols,
     }
 }
 
-// The factor on the whole matrix after the row factors. norm_sums: row sums of squares whose norm is restored, or NULL.
+// The factor on the whole matrix after the row factors. norm_sums: row sums of squares whose norm is restored, or
+// NULL.
 static double matrix_scale(const double *factors, const double *row_sums, const double *norm_sums, int64_t rows,
                            int64_t cols, double shape, const RowScaling *scaling) {
     if (row_sums == NULL) return shape;

@@ -60,7 +60,8 @@ static bool is_cpu(const Device *device) {
     return device == NULL || device->kind == DEVICE_CPU;
 }
 
-// On a CPU small matrices are computed by one thread each, in its cache, and others one after the other by all threads.
+// On a CPU small matrices are computed by one thread each, in its cache, and others one after the other by all
+// threads.
 static bool by_one_thread(const PolarOptions *o, const Device *device, int64_t rows, int64_t cols) {
     return is_cpu(device) && rows * cols <= SMALL_MATRIX && o->polar && !o->polar->converges;
 }
@@ -101,8 +102,8 @@ static Type factor_type(const PolarOptions *o, Type type) {
 }
 
 // Number of matrices of a view per batch. A GPU takes the whole view if it fits, but one matrix for methods with a
-// convergence test, because a batch would iterate until all have converged. A CPU takes all small matrices, and of others one for
-// every rank that shares them: more would only cost memory.
+// convergence test, because a batch would iterate until all have converged. A CPU takes all small matrices, and of
+// others one for every rank that shares them: more would only cost memory.
 static int batch_count(const PolarOptions *o, const Device *device, Type type, const MatrixGroup *view) {
     int all = view->parts > 1 ? view->parts : view->count;
     int ranks = device && device->n_ranks > 1 ? device->n_ranks : 1;
@@ -142,7 +143,8 @@ OptimizerScratch polar_step_scratch(const MatrixGroup *groups, int n_groups, con
     return max;
 }
 
-// One batch on its way through the stages. matrices.state[0] is the momentum (NULL: none), state[1] the second moments.
+// One batch on its way through the stages. matrices.state[0] is the momentum (NULL: none), state[1] the second
+// moments.
 typedef struct {
     const OptimizerStep *step;
     const PolarOptions *options;

@@ -59,8 +59,9 @@ struct PolarMethod {
 extern const PolarMethod POLAR_METHODS[];
 const PolarMethod *polar_methods(int *count);
 
-// The type in which a method computes for a model of `type`: bf16 if the model's is bf16 and the method is a polynomial
-// that stays bounded for singular values that bf16 rounding lifts above 1; otherwise the accumulation type.
+// The type in which a method computes for a model of `type`: bf16 if the model's is bf16 and the method is a
+// polynomial that stays bounded for singular values that bf16 rounding lifts above 1; otherwise the accumulation
+// type.
 Type polar_factor_type(const PolarMethod *method, Type type);
 
 // The maximum number of steps of a method; and the triple of a step (0-based), with the safety factor applied.
@@ -73,9 +74,9 @@ double polar_flops(const PolarProblem *p, int steps);
 // Bytes of scratch that polar_factor needs.
 int64_t polar_scratch_bytes(const PolarProblem *p);
 
-// Computes the (approximate) polar factors of x (batch, rows, cols); row_sums (batch, rows) are the sums of squares of
-// its rows. Overwrites x and scratch; returns a pointer to the result, which is x or lies within scratch. *steps_taken,
-// if not NULL, is set to the number of steps (the maximum over the batch). A zero matrix gives zero with every method;
-// NaN and infinities give NaN or infinities, never a hang.
+// Computes the (approximate) polar factors of x (batch, rows, cols); row_sums (batch, rows) are the sums of squares
+// of its rows. Overwrites x and scratch; returns a pointer to the result, which is x or lies within scratch.
+// *steps_taken, if not NULL, is set to the number of steps (the maximum over the batch). A zero matrix gives zero
+// with every method; NaN and infinities give NaN or infinities, never a hang.
 void *polar_factor(const PolarProblem *p, void *x, const double *row_sums, void *scratch, int *steps_taken);
 #endif

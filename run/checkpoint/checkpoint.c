@@ -127,8 +127,8 @@ static bool load_step(RunState *state, const char *run, int64_t step, const Chec
     return ok || error_prefix(err, "the checkpoint of step %" PRId64, step);
 }
 
-// A corrupt checkpoint may leave the tensors partly overwritten. That is harmless: the next older one overwrites all of
-// them, and if there is none, this is an error.
+// A corrupt checkpoint may leave the tensors partly overwritten. That is harmless: the next older one overwrites all
+// of them, and if there is none, this is an error.
 bool checkpoint_load(RunState *state, bool *found, char note[1024], const char *run, int64_t step,
                      const CheckpointParts *parts, Error *err) {
     char folder[PATH_BYTES];

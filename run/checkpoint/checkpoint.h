@@ -31,10 +31,11 @@ bool checkpoint_save(const char *run, const CheckpointParts *parts, const RunSta
 bool checkpoint_save_tensors(const char *run, const CheckpointTensors *tensors, Stream *stream,
                              const Datasets *data, const RunState *state, int keep, Error *err);
 
-// Loads the newest checkpoint that is intact and finite, or if step is not -1 that of this step alone. If the run has no checkpoint yet, *found is false and the
-// parts are unchanged (with a step it is an error). `note` lists the newer checkpoints that were skipped, with the reason; "" if none. Errors: all
-// checkpoints are corrupt; an intact one does not match the model, the optimizer or the data. Files are read in one
-// pass and the checksum is known only at the end, so after an error the contents of the parts are unspecified.
+// Loads the newest checkpoint that is intact and finite, or if step is not -1 that of this step alone. If the run has
+// no checkpoint yet, *found is false and the parts are unchanged (with a step it is an error). `note` lists the newer
+// checkpoints that were skipped, with the reason; "" if none. Errors: all checkpoints are corrupt; an intact one does
+// not match the model, the optimizer or the data. Files are read in one pass and the checksum is known only at the
+// end, so after an error the contents of the parts are unspecified.
 bool checkpoint_load(RunState *state, bool *found, char note[1024], const char *run, int64_t step,
                      const CheckpointParts *parts, Error *err);
 #endif

@@ -109,7 +109,8 @@ static bool open_log(Job *s, Error *err) {
     return true;
 }
 
-// Reads the first sequence of a dataset: tokens beyond the vocabulary are an error before the run directory is created.
+// Reads the first sequence of a dataset: tokens beyond the vocabulary are an error before the run directory is
+// created.
 static bool check_tokens(Trainer *t, const ShardSet *set, Error *err) {
     Batch batch;
     if (set->n_shards == 0) return true;
@@ -213,6 +214,7 @@ static bool check_later_checkpoints(const Job *s, Error *err) {
         return !c->overwrite ||
                error_set(err, "--overwrite with --resume needs --resume %s@STEP, and removes later checkpoints",
                          c->resume);
+    if (!checkpoint_readable(c->resume, err)) return false;
     checkpoint_steps_after(later, sizeof later, c->resume, c->resume_step);
     if (!later[0] || c->overwrite) return true;
     return error_set(
@@ -352,7 +354,9 @@ static bool run_job(int *status, Job *s, int argc, const char *const *argv, Erro
     RunConfig *c = &s->config;
     if (!configure(s, argc, argv, err) || !check_arguments(c, err)) return false;
     // before the plan is printed, what costs nothing
-    if (!c->dry_run && !is_resume(s) && !run_dir_check_new(c->out, c->overwrite, err)) return false;
+    if (!c->dry_run &&
+        !(is_resume(s) ? check_later_checkpoints(s, err) : run_dir_check_new(c->out, c->overwrite, err)))
+        return false;
     if (!c->dry_run && !meet_ranks(s, err)) return false;
     int threads = c->threads ? c->threads : local_ranks_threads(&s->launch);
     if (!comm_all_ok(s->comm, device_open(&s->device, c->device, threads, err) && make_plan(s, err), err))

@@ -97,7 +97,8 @@ static bool derive_model(RunConfig *config, const Vocab *vocab, Error *err) {
     return model_config_check(m, err);
 }
 
-// The parts whose gradients are summed in a fixed order: as many as ranks, if these divide the micro-batches of a step.
+// The parts whose gradients are summed in a fixed order: as many as ranks, if these divide the micro-batches of a
+// step.
 static bool derive_parts(RunConfig *config, int ranks, Error *err) {
     int K = config->batch_size / config->micro_batch;
     if (config->sum_parts == 0) config->sum_parts = K % ranks == 0 ? ranks : K;

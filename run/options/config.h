@@ -96,8 +96,8 @@ bool config_load_run(RunConfig *config, const char *dir, Error *err);
 // Writes the effective configuration; used as --config it reproduces the run.
 void config_print(FILE *out, const RunConfig *config);
 
-// For other commands that train, with an option table of their own beside the optimizers' options: adds the settings of all
-// --config files, in the order given.
+// For other commands that train, with an option table of their own beside the optimizers' options: adds the settings
+// of all --config files, in the order given.
 bool config_read_files(Settings *all, const Settings *arguments, const OptionNames *known, Error *err);
 // Prints the options of a table, as config_print does.
 void config_print_table(FILE *out, const void *base, const OptionTable *table);

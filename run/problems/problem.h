@@ -22,8 +22,8 @@ typedef struct {
 typedef struct Problem Problem;
 
 // What the factor of a default learning rate is divided by: updates whose size is fixed need a rate that fits the
-// distance to the solution, those proportional to the gradient one that fits the curvature L of the objective, and those
-// proportional to the gradient's nuclear norm one that fits L times the rank.
+// distance to the solution, those proportional to the gradient one that fits the curvature L of the objective, and
+// those proportional to the gradient's nuclear norm one that fits L times the rank.
 typedef enum { RATE_FIXED, RATE_PER_CURVATURE, RATE_PER_CURVATURE_AND_RANK } RateUnit;
 
 // The default learning rate of an optimizer on a problem. A row without a name ends a table.

@@ -148,7 +148,8 @@ static void newton_direction(Problem *p) {
     problem_gemm(p, p->type, p->grads, 1, q->d, false, q->b_inverse, false, 0, k, l, l);
 }
 
-// The largest eigenvalue of the Hessian, ||A||_2^2 ||B||_2^2, with the expected norms of normally distributed matrices.
+// The largest eigenvalue of the Hessian, ||A||_2^2 ||B||_2^2, with the expected norms of normally distributed
+// matrices.
 static double curvature(const ProblemSizes *s) {
     double a = sqrt(s->rows) + sqrt(s->x_rows), b = sqrt(s->cols) + sqrt(s->x_cols);
     return a * a * b * b;

@@ -6,8 +6,8 @@
 #include "model/params.h"
 #include "run/options/config.h"
 
-// Opens the vocabulary, which must fit the model and from which config_resolve derives options; then, with the resolved
-// configuration, the datasets. Call datasets_close after an error too.
+// Opens the vocabulary, which must fit the model and from which config_resolve derives options; then, with the
+// resolved configuration, the datasets. Call datasets_close after an error too.
 bool plan_open_vocab(Datasets *data, const RunConfig *config, Error *err);
 bool plan_open_data(Datasets *data, const RunConfig *config, Error *err);
 
@@ -34,7 +34,8 @@ bool plan_copies_checkpoints(const MemoryPlan *plan);
 // the free memory for the libraries.
 void plan_choose_micro_batch(RunConfig *config, const ParamTable *table, const Device *device);
 
-// Refuses a run that needs more memory than is available, or more training data; `local_ranks` processes share the host.
+// Refuses a run that needs more memory than is available, or more training data; `local_ranks` processes share the
+// host.
 bool plan_check(const RunConfig *config, const Datasets *data, const MemoryPlan *memory, int local_ranks,
                 Error *err);
 

@@ -73,6 +73,11 @@ def read_by_every_command(folder):
     newest, older = (tiny.run("eval", name, "--val-data", data)[0] for name in (run, f"{run}@6"))
     assert newest != older and tiny.run("eval", f"{run}@24", "--val-data", data)[0] != older
     assert tiny.run("sample", f"{run}@6", "--tokens", "20", "--temperature", "0")[0]
+    gpt2 = train(os.path.join(folder, "gpt2"), *options_of(folder, "--biases", "yes"))
+    exported = [os.path.join(folder, f"exported_{name}") for name in ("newest", "older")]
+    for out, name in zip(exported, (gpt2, f"{gpt2}@6")):
+        tiny.run("export", name, "--out", out)
+    assert tiny.read_tree(exported[0])["model.safetensors"] != tiny.read_tree(exported[1])["model.safetensors"]
     begun = train(os.path.join(folder, "begun"), *options_of(folder, "--init-from", f"{run}@6", "--steps", "1", "--lr", "0"))
     assert config_of(begun)["init-from"].endswith("run@6")
     first = [record for record in tiny.records(begun) if record["kind"] == "val"][0]["val_loss"]
@@ -113,9 +118,12 @@ def not_lengthened(folder):
 def refused_before_the_plan(folder):
     run = train(os.path.join(folder, "run"), *options_of(folder, "--steps", "1"))
     arguments = [option for option in options_of(folder) if option != "--quiet"]
-    result = tiny.train(*arguments, "--out", run)
-    tiny.check_one_line(result, "contains a run")
-    assert result.stdout == "", "the plan was printed before"
+    longer = train(os.path.join(folder, "longer"), *options_of(folder))
+    for command, words in (((*arguments, "--out", run), "contains a run"),
+                           (("--resume", f"{longer}@6", "--no-quiet"), "later checkpoints, of steps 24, 18, 12")):
+        result = tiny.train(*command)
+        tiny.check_one_line(result, words)
+        assert result.stdout == "", "the plan was printed before"
 
 
 if __name__ == "__main__":

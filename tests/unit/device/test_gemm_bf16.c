@@ -1,6 +1,6 @@
-// GEMMs of bf16 matrices on the CPU by every kernel, against sums in double: all transposes, sizes that are and are not
-// whole tiles, split depths, epilogues, symmetric results. On a processor without AMX its tile code runs on a C model of
-// the instructions; without AVX-512, or on aarch64 without BFMMLA, only the widened GEMM is tested.
+// GEMMs of bf16 matrices on the CPU by every kernel, against sums in double: all transposes, sizes that are and are
+// not whole tiles, split depths, epilogues, symmetric results. On a processor without AMX its tile code runs on a C
+// model of the instructions; without AVX-512, or on aarch64 without BFMMLA, only the widened GEMM is tested.
 #include "base/random.h"
 #include "device/cpu/blas.h"
 #include "device/cpu/gemm_bf16.h"

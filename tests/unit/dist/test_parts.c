@@ -1,5 +1,5 @@
-// The sums of gradients over parts: the shares of the ranks, the nodes that they send, and the sum of one rank against the tree
-// by its definition. Several ranks are tested by tests/e2e/test_ranks.py.
+// The sums of gradients over parts: the shares of the ranks, the nodes that they send, and the sum of one rank
+// against the tree by its definition. Several ranks are tested by tests/e2e/test_ranks.py.
 #include "base/random.h"
 #include "dist/parts.h"
 

@@ -62,8 +62,8 @@ typedef struct {
     double *out, *lse, *dq, *dk, *dv;
 } Results;
 
-// Relative rounding errors of the attention weights (P and dS, rounded for bf16 products) and of `out`, an input of the
-// backward pass.
+// Relative rounding errors of the attention weights (P and dS, rounded for bf16 products) and of `out`, an input of
+// the backward pass.
 typedef struct {
     double weights, out;
 } Rounding;

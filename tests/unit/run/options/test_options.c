@@ -198,8 +198,8 @@ static void test_file(void **state) {
     assert_non_null(strstr(c.note, "adamw"));
 }
 
-// A rate given for the hidden matrices alone is said to concern only these, unless the other groups follow it, have a rate
-// of their own, or have no parameters.
+// A rate given for the hidden matrices alone is said to concern only these, unless the other groups follow it, have a
+// rate of their own, or have no parameters.
 static void test_note_on_other_rates(void **state) {
     (void)state;
     static RunConfig c;
